@@ -1,0 +1,93 @@
+"""Arrays in, arrays out: the numerical kernels of minideeplab, usable on their own.
+
+Three backends have the same functions with the same signatures:
+
+    reference   NumPy, straight from the definitions: the oracle that tests compare with
+    cpu         Numba, fast
+    cuda        numba.cuda (a later stage)
+
+    import kernels
+    from kernels.geometry import Window
+    k = kernels.load("cpu")
+    win = Window.conv(x.shape, w.shape, stride=1, rate=2, padding="same")
+    y = k.conv2d(x, w, win)
+
+Activations are (N, H, W, C), weights (KH, KW, C, K), depthwise weights (KH, KW, C).
+"""
+
+import importlib
+
+import numpy as np
+
+BACKENDS = ("reference", "cpu")
+
+#: The functions that every backend must have, by the file that holds them.
+CONTRACT = {
+    "arrays": ("from_numpy", "to_numpy", "empty", "zeros", "full", "copy", "is_finite"),
+    "elementwise": ("add", "multiply", "scale", "sum_to", "relu", "relu_grad", "dropout"),
+    "conv2d": ("conv2d", "conv2d_grad_input", "conv2d_grad_weight"),
+    "pointwise": ("pointwise", "pointwise_grad_input", "pointwise_grad_weight"),
+    "depthwise": ("depthwise_conv2d", "depthwise_conv2d_grad_input", "depthwise_conv2d_grad_weight"),
+    "pool": (
+        "max_pool2d",
+        "max_pool2d_grad",
+        "average_pool2d",
+        "average_pool2d_grad",
+        "adaptive_average_pool2d",
+        "adaptive_average_pool2d_grad",
+        "adaptive_max_pool2d",
+        "adaptive_max_pool2d_grad",
+    ),
+    "resize": ("resize_bilinear", "resize_bilinear_grad", "resize_nearest", "resize_nearest_grad"),
+    "layout": ("pad", "crop", "concat", "split"),
+    "norm": ("batch_norm_statistics", "batch_norm", "batch_norm_grad"),
+    "softmax": (
+        "softmax",
+        "softmax_grad",
+        "log_softmax",
+        "log_softmax_grad",
+        "cross_entropy",
+        "cross_entropy_grad",
+    ),
+    "update": ("sgd_update",),
+}
+
+
+def load(name):
+    """The backend module of that name, imported on first use.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}; there are {', '.join(BACKENDS)}")
+    return importlib.import_module(f"kernels.{name}")
+
+
+def device_of(*arrays):
+    """The device that holds the arrays: "cpu" for NumPy arrays.
+
+    Raises:
+        TypeError: something that is not an array of a known device.
+    """
+    for a in arrays:
+        if not isinstance(a, np.ndarray):
+            raise TypeError(f"expected a NumPy array, got {type(a).__name__}; wrap lists with numpy.asarray")
+    return "cpu"
+
+
+def set_num_threads(count):
+    """Use `count` threads in CPU kernels (1 .. the number Numba was started with). Results do not depend on it."""
+    import numba
+
+    most = numba.config.NUMBA_NUM_THREADS
+    if not 1 <= count <= most:
+        raise ValueError(f"threads must be between 1 and {most} on this machine, got {count}")
+    numba.set_num_threads(count)
+
+
+def num_threads():
+    """Threads that CPU kernels use now."""
+    import numba
+
+    return numba.get_num_threads()

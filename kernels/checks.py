@@ -1,0 +1,116 @@
+"""What a kernel may be given: one float dtype, the right shape, labels in range. Each error names the op and the argument."""
+
+import numpy as np
+
+
+def check_floats(op, **arrays):
+    """Raise TypeError unless all are arrays of one dtype, float32 or float64."""
+    dtypes = {}
+    for name, a in arrays.items():
+        dtype = getattr(a, "dtype", None)
+        if dtype is None:
+            raise TypeError(f"{op}: {name} must be an array, got {type(a).__name__}")
+        if dtype not in (np.float32, np.float64):
+            raise TypeError(f"{op}: {name} must be float32 or float64, got {dtype}")
+        dtypes[name] = dtype
+    if len(set(dtypes.values())) > 1:
+        raise TypeError(
+            f"{op}: arrays must share one dtype, got " + ", ".join(f"{k} {v}" for k, v in dtypes.items())
+        )
+
+
+def check_shape(op, name, array, shape):
+    """Raise ValueError unless `array` has the shape; None in `shape` stands for any size."""
+    if len(array.shape) != len(shape) or any(
+        want not in (None, got) for got, want in zip(array.shape, shape, strict=True)
+    ):
+        wanted = (
+            "("
+            + ", ".join("any" if s is None else str(s) for s in shape)
+            + ("," if len(shape) == 1 else "")
+            + ")"
+        )
+        raise ValueError(f"{op}: {name} must have shape {wanted}, got {tuple(array.shape)}")
+
+
+def check_labels(logits, labels, class_weights, ignore_index):
+    """Raise unless labels (N, H, W) are integers that are classes of the logits or `ignore_index`."""
+    check_floats("cross_entropy", logits=logits)
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
+        raise TypeError(
+            f"cross_entropy: labels must be an integer array, got {getattr(labels, 'dtype', type(labels).__name__)}"
+        )
+    check_shape("cross_entropy", "labels", labels, logits.shape[:-1])
+    classes = logits.shape[-1]
+    if class_weights is not None:
+        check_floats("cross_entropy", logits=logits, class_weights=class_weights)
+        check_shape("cross_entropy", "class_weights", class_weights, (classes,))
+    bad = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(
+            f"cross_entropy: label {labels[where]} at (n, row, column) = {where} is out of range:"
+            f" valid are 0..{classes - 1} and {ignore_index} for void"
+        )
+
+
+def check_image(op, name, array):
+    """Raise unless `array` is a float array of the four axes N, H, W, C, none empty."""
+    check_floats(op, **{name: array})
+    if len(array.shape) != 4 or min(array.shape) < 1:
+        raise ValueError(
+            f"{op}: {name} must have the four axes (N, H, W, C), none empty, got shape {tuple(array.shape)}"
+        )
+
+
+def check_pad(x, top, bottom, left, right):
+    check_image("pad", "x", x)
+    if min(top, bottom, left, right) < 0:
+        raise ValueError(
+            f"pad: sizes must be >= 0, got top, bottom, left, right = {(top, bottom, left, right)}"
+        )
+
+
+def check_crop(x, top, left, height, width):
+    check_image("crop", "x", x)
+    _, h, w, _ = x.shape
+    if min(top, left) < 0 or min(height, width) < 1 or top + height > h or left + width > w:
+        raise ValueError(
+            f"crop: rows {top}..{top + height}, columns {left}..{left + width} are not inside {h}x{w}"
+        )
+
+
+def check_concat(arrays):
+    if not arrays:
+        raise ValueError("concat: needs at least one array")
+    check_floats("concat", **{f"input {i}": a for i, a in enumerate(arrays)})
+    shapes = [tuple(a.shape) for a in arrays]
+    if len({s[:3] for s in shapes}) != 1:
+        raise ValueError(f"concat: inputs must agree in N, H, W, got shapes {', '.join(map(str, shapes))}")
+
+
+def check_split(x, sizes):
+    if sum(sizes) != x.shape[3]:
+        raise ValueError(
+            f"split: sizes {tuple(sizes)} do not sum to the {x.shape[3]} channels of {tuple(x.shape)}"
+        )
+
+
+def check_channels(op, x, **channels):
+    """Raise unless x is (N, H, W, C) and every other array is (C,) of the same dtype."""
+    check_image(op, "x", x)
+    check_floats(op, x=x, **channels)
+    for name, a in channels.items():
+        check_shape(op, name, a, (x.shape[3],))
+
+
+def check_update(param, velocity, grad):
+    """Raise unless the three agree in dtype and shape and can be updated in place."""
+    check_floats("sgd_update", param=param, velocity=velocity, grad=grad)
+    for name, a in (("velocity", velocity), ("grad", grad)):
+        check_shape("sgd_update", name, a, tuple(param.shape))
+    for name, a in (("param", param), ("velocity", velocity)):
+        if not a.flags.c_contiguous:
+            raise ValueError(
+                f"sgd_update: {name} of shape {tuple(a.shape)} must be contiguous to be updated in place"
+            )

@@ -1,0 +1,24 @@
+"""Numba kernels for the CPU: the functions of `kernels.reference`, fast, on any number of threads with the same bits."""
+
+from .arrays import copy, empty, from_numpy, full, is_finite, release_pool, to_numpy, zeros
+from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
+from .depthwise import depthwise_conv2d, depthwise_conv2d_grad_input, depthwise_conv2d_grad_weight
+from .elementwise import add, dropout, multiply, relu, relu_grad, scale, sum_to
+from .layout import concat, crop, pad, split
+from .norm import batch_norm, batch_norm_grad, batch_norm_statistics
+from .pointwise import pointwise, pointwise_grad_input, pointwise_grad_weight
+from .pool import (
+    adaptive_average_pool2d,
+    adaptive_average_pool2d_grad,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_grad,
+    average_pool2d,
+    average_pool2d_grad,
+    max_pool2d,
+    max_pool2d_grad,
+)
+from .resize import resize_bilinear, resize_bilinear_grad, resize_nearest, resize_nearest_grad
+from .softmax import cross_entropy, cross_entropy_grad, log_softmax, log_softmax_grad, softmax, softmax_grad
+from .update import sgd_update
+
+__all__ = [name for name in dir() if not name.startswith("_")]

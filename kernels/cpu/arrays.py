@@ -1,0 +1,83 @@
+"""Creation and conversion of arrays, with a pool for large buffers.
+
+A training step makes the same arrays again and again. Fresh memory from the system costs a page fault every 4 KiB, several
+times what a kernel needs to fill it, so large buffers go back to a pool when their last view dies and are handed
+out again. On this backend an array is a NumPy array.
+"""
+
+import math
+from collections import defaultdict
+
+import numpy as np
+
+_POOLED_FROM = 1 << 20  # bytes; smaller arrays are cheap to allocate
+_free = defaultdict(list)  # size in bytes -> buffers that nobody uses
+
+
+class _Lease:
+    """Owner of one pooled buffer: NumPy keeps it alive as the base of every view, and its end returns the buffer."""
+
+    def __init__(self, size):
+        buffers = _free[size]
+        self.buffer = buffers.pop() if buffers else np.empty(size, np.uint8)
+        self.__array_interface__ = self.buffer.__array_interface__
+
+    def __del__(self):
+        _free[self.buffer.nbytes].append(self.buffer)
+
+
+def _size_class(size):
+    """Round up to 1/8 of the power of two below, so that images of nearly equal size share buffers (< 13 % waste)."""
+    step = 1 << max(size.bit_length() - 4, 0)
+    return -(-size // step) * step
+
+
+def empty(shape, dtype=np.float32):
+    """Array with undefined contents; a large one may reuse memory."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < _POOLED_FROM:
+        return np.empty(shape, dtype)
+    return np.asarray(_Lease(_size_class(size)))[:size].view(dtype).reshape(shape)
+
+
+def release_pool():
+    """Give the memory of unused buffers back to the system."""
+    _free.clear()
+
+
+def from_numpy(array):
+    """The array on this device (the identity here)."""
+    return array
+
+
+def to_numpy(array):
+    """The array in host memory (the identity here)."""
+    return array
+
+
+def zeros(shape, dtype=np.float32):
+    return full(shape, 0, dtype)
+
+
+def full(shape, value, dtype=np.float32):
+    array = empty(shape, dtype)
+    array.fill(value)
+    return array
+
+
+def copy(array):
+    """A contiguous copy."""
+    result = empty(array.shape, array.dtype)
+    np.copyto(result, array)
+    return result
+
+
+def is_finite(array):
+    """True if no element is NaN or infinite."""
+    return bool(np.isfinite(array).all())
+
+
+def contiguous(*arrays):
+    """The arrays in C order, copied only where they are not: kernels index flat memory."""
+    return [np.ascontiguousarray(a) for a in arrays]

@@ -1,0 +1,129 @@
+"""Elementwise arithmetic: parallel loops where arrays are large and alike, NumPy's broadcasting elsewhere."""
+
+import numpy as np
+from numba import prange
+
+from ..checks import check_floats
+from .arrays import empty
+from .jit import jit, jit_parallel
+
+_PARTS = 64  # of an array; a sum adds its parts in order, so its bits do not depend on threads
+
+
+def add(a, b):
+    """a + b, broadcast."""
+    check_floats("add", a=a, b=b)
+    if a.shape != b.shape or not (a.flags.c_contiguous and b.flags.c_contiguous):
+        return a + b
+    total = empty(a.shape, a.dtype)
+    _add(a.reshape(-1), b.reshape(-1), total.reshape(-1))
+    return total
+
+
+def multiply(a, b):
+    """a * b, broadcast."""
+    check_floats("multiply", a=a, b=b)
+    return a * b
+
+
+def scale(a, factor):
+    """a * factor for a Python number, in the array's dtype."""
+    return a * a.dtype.type(factor)
+
+
+def sum_to(a, shape):
+    """Sum over the axes that broadcasting from `shape` to a.shape has stretched; sum_to(a, ()) is the total."""
+    if len(shape) == 1 and a.ndim > 1 and shape == a.shape[-1:]:  # a bias: sum over pixels
+        rows = np.ascontiguousarray(a).reshape(-1, a.shape[-1])
+        partial = np.zeros((_PARTS, a.shape[-1]))
+        _sum_rows(rows, partial)
+        return partial.sum(axis=0).astype(a.dtype)
+    lead = a.ndim - len(shape)
+    stretched = tuple(i for i in range(a.ndim) if i < lead or (shape[i - lead] == 1 and a.shape[i] != 1))
+    return a.sum(axis=stretched, keepdims=True, dtype=np.float64).astype(a.dtype).reshape(shape)
+
+
+def relu(x):
+    """max(x, 0); NaN stays NaN."""
+    y = empty(x.shape, x.dtype)
+    _relu(np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
+    return y
+
+
+def relu_grad(grad, y):
+    """grad where the output y = relu(x) is positive, else 0."""
+    check_floats("relu", grad=grad, y=y)
+    grad_x = empty(y.shape, y.dtype)
+    _relu_grad(
+        np.ascontiguousarray(grad).reshape(-1), np.ascontiguousarray(y).reshape(-1), grad_x.reshape(-1)
+    )
+    return grad_x
+
+
+def dropout(x, rate, seed):
+    """x / (1 - rate) where the element's random number is >= rate, else 0. Its own adjoint for the same seed.
+
+    The random number of element i is the top 24 bits of splitmix64(seed + i * golden), so no mask is stored and nothing
+    depends on threads. Source: Srivastava et al. 2014; Steele et al. 2014 (splitmix64).
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout: rate must be in [0, 1), got {rate}")
+    y = empty(x.shape, x.dtype)
+    threshold, factor = np.uint64(rate * 2**24), x.dtype.type(1 / (1 - rate))
+    _dropout(np.ascontiguousarray(x).reshape(-1), y.reshape(-1), threshold, factor, np.uint64(seed % 2**64))
+    return y
+
+
+@jit
+def bounds(part, parts, size):
+    """First and last element of one part of `size`."""
+    part = np.int64(part)
+    return part * size // parts, (part + 1) * size // parts
+
+
+@jit_parallel
+def _add(a, b, total):
+    for part in prange(_PARTS):
+        first, last = bounds(part, _PARTS, a.size)
+        for i in range(first, last):
+            total[i] = a[i] + b[i]
+
+
+@jit_parallel
+def _sum_rows(rows, partial):
+    for part in prange(_PARTS):
+        first, last = bounds(part, _PARTS, rows.shape[0])
+        for i in range(first, last):
+            for c in range(rows.shape[1]):
+                partial[np.int64(part), c] += rows[i, c]
+
+
+@jit_parallel
+def _relu(x, y):
+    zero = x.dtype.type(0)
+    for part in prange(_PARTS):
+        first, last = bounds(part, _PARTS, x.size)
+        for i in range(first, last):
+            y[i] = zero if x[i] < zero else x[i]
+
+
+@jit_parallel
+def _relu_grad(grad, y, grad_x):
+    zero = y.dtype.type(0)
+    for part in prange(_PARTS):
+        first, last = bounds(part, _PARTS, y.size)
+        for i in range(first, last):
+            grad_x[i] = grad[i] if y[i] > zero else zero
+
+
+@jit_parallel
+def _dropout(x, y, threshold, factor, seed):
+    zero = x.dtype.type(0)
+    for part in prange(_PARTS):
+        first, last = bounds(part, _PARTS, x.size)
+        for i in range(first, last):
+            z = seed + np.uint64(i + 1) * np.uint64(0x9E3779B97F4A7C15)
+            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            z = z ^ (z >> np.uint64(31))
+            y[i] = x[i] * factor if (z >> np.uint64(40)) >= threshold else zero

@@ -1,0 +1,157 @@
+"""Batch normalisation over N, H, W, optionally followed by ReLU, at the speed of memory.
+
+Sums over pixels run in fixed parts, whose results are merged in order and in float64: the same bits on any number of
+threads. The variance comes from deviations, never from a difference of large squares.
+"""
+
+import numpy as np
+from numba import prange
+
+from ..checks import check_channels, check_floats, check_shape
+from .arrays import contiguous, empty
+from .elementwise import bounds
+from .jit import jit_parallel
+
+_PARTS = 64
+_STEP = 64  # pixels that are summed in the array's dtype before they go to float64; they stay in cache for a second look
+
+
+def batch_norm_statistics(x):
+    """Mean and biased variance of each channel over N, H, W.
+
+    Returns:
+        mean, var: (C,) in the dtype of x, merged in float64.
+
+    Source: Chan, Golub and LeVeque 1979 (merging of partial means and squared deviations).
+    """
+    check_floats("batch_norm", x=x)
+    rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    mean, squares = np.zeros((_PARTS, x.shape[-1])), np.zeros((_PARTS, x.shape[-1]))
+    _deviations(rows, mean, squares)
+    counts = np.diff(np.arange(_PARTS + 1) * len(rows) // _PARTS)
+    total_mean, total_squares, seen = mean[0], squares[0], counts[0]
+    for count, m, s in zip(counts[1:], mean[1:], squares[1:], strict=True):
+        if count:
+            delta, merged = m - total_mean, seen + count
+            total_mean = total_mean + delta * (count / merged)
+            total_squares = total_squares + s + delta * delta * (seen * count / merged)
+            seen = merged
+    return total_mean.astype(x.dtype), (total_squares / len(rows)).astype(x.dtype)
+
+
+def batch_norm(x, mean, var, gamma, beta, eps, relu):
+    """y = gamma (x - mean) / sqrt(var + eps) + beta; with `relu` max(y, 0).
+
+    Args:
+        x: (N, H, W, C); mean, var, gamma, beta: (C,); eps: variance floor.
+
+    Source: Ioffe and Szegedy 2015, algorithm 1.
+    """
+    check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma, beta=beta)
+    (x,) = contiguous(x)
+    y = empty(x.shape, x.dtype)
+    factor = gamma / np.sqrt(var + x.dtype.type(eps))
+    _normalise(x.reshape(-1, x.shape[-1]), mean, factor, beta, relu, y.reshape(-1, x.shape[-1]))
+    return y
+
+
+def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
+    """Gradients of `batch_norm` in x, gamma, beta.
+
+    With g the gradient before ReLU, x^ = (x - mean) / sqrt(var + eps) and M = N H W:
+
+        grad_beta = sum g,  grad_gamma = sum g x^
+        grad_x = gamma / sqrt(var + eps) (g - [grad_beta + x^ grad_gamma] / M)    the bracket only in training, where
+                                                                                 mean and var depend on x
+    Args:
+        y: the output, read only with relu (its sign is the ReLU's mask); training: mean and var came from x.
+    """
+    check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma)
+    check_floats("batch_norm", x=x, grad=grad)
+    check_shape("batch_norm", "grad", grad, x.shape)
+    c = x.shape[-1]
+    grad, x, y = contiguous(grad, x, y)
+    grad_rows, x_rows, y_rows = grad.reshape(-1, c), x.reshape(-1, c), y.reshape(-1, c)
+    sums, products = np.zeros((_PARTS, c)), np.zeros((_PARTS, c))
+    _grad_sums(grad_rows, x_rows, y_rows, mean, relu, sums, products)
+    inverse = 1 / np.sqrt(var + x.dtype.type(eps))
+    grad_beta, grad_gamma = sums.sum(axis=0), products.sum(axis=0) * inverse
+    # grad_x = factor g + offset + slope (x - mean)
+    factor, offset, slope = gamma * inverse, np.zeros(c, x.dtype), np.zeros(c, x.dtype)
+    if training:
+        offset = (-factor * grad_beta / len(x_rows)).astype(x.dtype)
+        slope = (-factor * inverse * grad_gamma / len(x_rows)).astype(x.dtype)
+    grad_x = empty(x.shape, x.dtype)
+    _grad_input(grad_rows, x_rows, y_rows, mean, factor, offset, slope, relu, grad_x.reshape(-1, c))
+    return grad_x, grad_gamma.astype(x.dtype), grad_beta.astype(x.dtype)
+
+
+@jit_parallel
+def _deviations(rows, mean, squares):
+    """Mean and sum of squared deviations of each part of the rows, by merging steps of a few rows."""
+    channels = rows.shape[1]
+    for part in prange(_PARTS):
+        first, last = bounds(part, _PARTS, rows.shape[0])
+        m, s = mean[np.int64(part)], squares[np.int64(part)]
+        step_sum, step_squares = np.empty(channels, rows.dtype), np.empty(channels, rows.dtype)
+        for start in range(first, last, _STEP):
+            stop = min(start + _STEP, last)
+            step_sum[:] = 0
+            step_squares[:] = 0
+            for i in range(start, stop):
+                for c in range(channels):
+                    step_sum[c] += rows[i, c]
+            inverse = rows.dtype.type(1) / rows.dtype.type(stop - start)
+            for c in range(channels):
+                step_sum[c] *= inverse  # the step's mean
+            for i in range(start, stop):
+                for c in range(channels):
+                    d = rows[i, c] - step_sum[c]
+                    step_squares[c] += d * d
+            seen, count = float(start - first), float(stop - start)
+            for c in range(channels):
+                delta = step_sum[c] - m[c]
+                m[c] += delta * (count / (seen + count))
+                s[c] += step_squares[c] + delta * delta * (seen * count / (seen + count))
+
+
+@jit_parallel
+def _normalise(x, mean, factor, beta, relu, y):
+    zero = x.dtype.type(0)
+    for part in prange(_PARTS):
+        first, last = bounds(part, _PARTS, x.shape[0])
+        for i in range(first, last):
+            for c in range(x.shape[1]):
+                v = (x[i, c] - mean[c]) * factor[c] + beta[c]
+                y[i, c] = zero if relu and v < zero else v
+
+
+@jit_parallel
+def _grad_sums(grad, x, y, mean, relu, sums, products):
+    """Sum of g and of g (x - mean) for each part, g being grad where ReLU let it pass."""
+    zero, channels = x.dtype.type(0), x.shape[1]
+    for part in prange(_PARTS):
+        first, last = bounds(part, _PARTS, x.shape[0])
+        step_sum, step_product = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+        for start in range(first, last, _STEP):
+            step_sum[:] = 0
+            step_product[:] = 0
+            for i in range(start, min(start + _STEP, last)):
+                for c in range(channels):
+                    g = zero if relu and not y[i, c] > zero else grad[i, c]
+                    step_sum[c] += g
+                    step_product[c] += g * (x[i, c] - mean[c])
+            for c in range(channels):
+                sums[np.int64(part), c] += step_sum[c]
+                products[np.int64(part), c] += step_product[c]
+
+
+@jit_parallel
+def _grad_input(grad, x, y, mean, factor, offset, slope, relu, grad_x):
+    zero = x.dtype.type(0)
+    for part in prange(_PARTS):
+        first, last = bounds(part, _PARTS, x.shape[0])
+        for i in range(first, last):
+            for c in range(x.shape[1]):
+                g = zero if relu and not y[i, c] > zero else grad[i, c]
+                grad_x[i, c] = factor[c] * g + offset[c] + slope[c] * (x[i, c] - mean[c])

@@ -1,0 +1,98 @@
+"""From a Window to the list of register tiles to run: what the convolution drivers loop over.
+
+A dense convolution, forward or input gradient, is for every output position a sum over segments: runs in which both operands
+advance by constant steps (the channels of one tap; at rate 1 even all taps of a kernel row, which lie side by side in
+memory). Output positions that see the same taps form a region, a rectangle; inside a region no tap needs a test and
+taps in the padding cost nothing. The two directions differ only in their plan.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ..geometry import tap_runs
+
+
+class Plan(NamedTuple):
+    """Regions and segments of one direction of a convolution; all offsets in elements."""
+
+    regions: (
+        np.ndarray
+    )  # (R, 6) int64: positions down, across, origin in a, origin in c, first segment, end of segments
+    a_segments: np.ndarray  # (S,) int64: offset in a from the position's origin
+    b_segments: np.ndarray  # (S,) int64: offset in one column block of the packed weights, in rows
+    n_k: np.ndarray  # (S,) int64: length
+    strides: np.ndarray  # (6,) int64: steps of a image, row, position in a; the same in c
+
+
+class _Builder:
+    """Collects regions and their segments."""
+
+    def __init__(self):
+        self.regions, self.segments = [], []
+
+    def add(self, down, across, a_origin, c_origin, segments):
+        first = len(self.segments)
+        self.segments += segments
+        self.regions.append((down, across, a_origin, c_origin, first, len(self.segments)))
+
+    def plan(self, strides):
+        columns = np.array(self.segments, np.int64).reshape(-1, 3).T.copy()
+        return Plan(np.array(self.regions, np.int64), *columns, np.array(strides, np.int64))
+
+
+@lru_cache(maxsize=512)
+def forward_plan(win):
+    """Plan of y from x: position (p, q) starts at input pixel (p s - top, q s - left)."""
+    build, (h, w, c, k) = _Builder(), (win.in_h, win.in_w, win.c_in, win.c_out)
+    for r in win.regions():
+        a_origin = ((r.p0 * win.stride_h - win.pad_top) * w + r.q0 * win.stride_w - win.pad_left) * c
+        segments = []
+        for kh in range(r.kh0, r.kh1):
+            row = kh * win.rate_h * w
+            if (
+                win.rate_w == 1
+            ):  # the taps of a kernel row are neighbours in x and in the weights: one long segment
+                segments.append(((row + r.kw0) * c, (kh * win.k_w + r.kw0) * c, (r.kw1 - r.kw0) * c))
+            else:
+                segments += [
+                    ((row + kw * win.rate_w) * c, (kh * win.k_w + kw) * c, c) for kw in range(r.kw0, r.kw1)
+                ]
+        build.add(
+            r.p1 - r.p0, r.q1 - r.q0, a_origin, (r.p0 * win.out_w + r.q0) * k, [s for s in segments if s[2]]
+        )
+    a_strides = (h * w * c, win.stride_h * w * c, win.stride_w * c)
+    return build.plan((*a_strides, win.out_h * win.out_w * k, win.out_w * k, k))
+
+
+@lru_cache(maxsize=512)
+def grad_input_plan(win):
+    """Plan of grad_x from grad: pixel h gets tap kh from position p = (h + top - kh r) / s where that is whole.
+
+    The pixels h = i, i + s, i + 2 s ... of one phase i meet the same taps, at consecutive positions p.
+    """
+    build, (h, w, c, k) = _Builder(), (win.in_h, win.in_w, win.c_in, win.c_out)
+    for i in range(min(win.stride_h, h)):
+        row_taps, row_runs = _phase(i, h, win.stride_h, win.rate_h, win.k_h, win.pad_top, win.out_h)
+        for j in range(min(win.stride_w, w)):
+            column_taps, column_runs = _phase(
+                j, w, win.stride_w, win.rate_w, win.k_w, win.pad_left, win.out_w
+            )
+            for u0, u1, a0, a1 in row_runs:
+                for v0, v1, b0, b1 in column_runs:
+                    segments = [
+                        ((dp * win.out_w + dq) * k, (kh * win.k_w + kw) * k, k)
+                        for kh, dp in row_taps[a0:a1]
+                        for kw, dq in column_taps[b0:b1]
+                    ]
+                    c_origin = ((i + win.stride_h * u0) * w + j + win.stride_w * v0) * c
+                    build.add(u1 - u0, v1 - v0, (u0 * win.out_w + v0) * k, c_origin, segments)
+    c_strides = (h * w * c, win.stride_h * w * c, win.stride_w * c)
+    return build.plan((win.out_h * win.out_w * k, win.out_w * k, k, *c_strides))
+
+
+def _phase(i, size, stride, rate, k, before, out_size):
+    """Taps that meet the pixels i, i + stride, ...: ([(tap, position of the first pixel)], runs over those pixels)."""
+    taps = [(t, (i + before - t * rate) // stride) for t in range(k) if (i + before - t * rate) % stride == 0]
+    return taps, tap_runs(-(-(size - i) // stride), 1, [d for _, d in taps], out_size)

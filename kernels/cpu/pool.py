@@ -1,0 +1,175 @@
+"""Max and average pooling with windows, and adaptive pooling to a fixed number of bins.
+
+All four are one idea: along each axis output position p covers the input interval [start[p], end[p]). Windows and bins
+differ only in these intervals. A gradient is gathered, not scattered: each input row asks the output rows that cover it,
+so that one thread owns it.
+"""
+
+import numpy as np
+from numba import prange
+
+from ..checks import check_floats, check_shape
+from ..geometry import adaptive_bounds
+from .arrays import contiguous, empty
+from .jit import jit_parallel
+
+
+def _window_bounds(win):
+    """(start, end) down and across: the part of each window inside the input."""
+    axes = (
+        (win.out_h, win.stride_h, win.pad_top, win.k_h, win.in_h),
+        (win.out_w, win.stride_w, win.pad_left, win.k_w, win.in_w),
+    )
+    starts = [np.arange(out) * stride - before for out, stride, before, _, _ in axes]
+    return [
+        (np.maximum(s, 0), np.minimum(s + k, size)) for s, (*_, k, size) in zip(starts, axes, strict=True)
+    ]
+
+
+def _max(x, rows, columns):
+    (x,) = contiguous(x)
+    shape = (len(x), len(rows[0]), len(columns[0]), x.shape[3])
+    y, argmax = empty(shape, x.dtype), empty(shape, np.int32)
+    _max_forward(x, *rows, *columns, y, argmax)
+    return y, argmax
+
+
+def _max_grad(grad, argmax, x_shape, rows):
+    grad, argmax = contiguous(grad, argmax)
+    grad_x = empty(x_shape, grad.dtype)
+    _max_backward(grad, argmax, *rows, grad_x)
+    return grad_x
+
+
+def _average(x, rows, columns):
+    (x,) = contiguous(x)
+    y = empty((len(x), len(rows[0]), len(columns[0]), x.shape[3]), x.dtype)
+    _average_forward(x, *rows, *columns, y)
+    return y
+
+
+def _average_grad(grad, x_shape, rows, columns):
+    (grad,) = contiguous(grad)
+    grad_x = empty(x_shape, grad.dtype)
+    _average_backward(grad, *rows, *columns, grad_x)
+    return grad_x
+
+
+def max_pool2d(x, win):
+    """Largest value of each window; padding never wins.
+
+    Returns:
+        y (N, out_h, out_w, C) and argmax int32 of that shape: row * W + column of the value taken, the first of equals.
+    """
+    win.check(x=x)
+    return _max(x, *_window_bounds(win))
+
+
+def max_pool2d_grad(grad, argmax, win):
+    """Each gradient goes to the pixel that won. Returns (N, H, W, C)."""
+    win.check(grad=grad, argmax=argmax)
+    return _max_grad(grad, argmax, win.x_shape, _window_bounds(win)[0])
+
+
+def average_pool2d(x, win):
+    """Mean over the part of each window inside the input (padding is not counted)."""
+    win.check(x=x)
+    return _average(x, *_window_bounds(win))
+
+
+def average_pool2d_grad(grad, win):
+    win.check(grad=grad)
+    return _average_grad(grad, win.x_shape, *_window_bounds(win))
+
+
+def adaptive_average_pool2d(x, out_h, out_w):
+    """Mean of each bin; bin i covers [floor(i H / out_h), ceil((i + 1) H / out_h)). out 1, 1 is global average pooling."""
+    check_floats("adaptive_average_pool2d", x=x)
+    return _average(x, adaptive_bounds(x.shape[1], out_h), adaptive_bounds(x.shape[2], out_w))
+
+
+def adaptive_average_pool2d_grad(grad, in_h, in_w):
+    check_floats("adaptive_average_pool2d", grad=grad)
+    n, out_h, out_w, c = grad.shape
+    return _average_grad(grad, (n, in_h, in_w, c), adaptive_bounds(in_h, out_h), adaptive_bounds(in_w, out_w))
+
+
+def adaptive_max_pool2d(x, out_h, out_w):
+    """Largest value of each bin. Returns y and argmax as `max_pool2d`."""
+    check_floats("adaptive_max_pool2d", x=x)
+    return _max(x, adaptive_bounds(x.shape[1], out_h), adaptive_bounds(x.shape[2], out_w))
+
+
+def adaptive_max_pool2d_grad(grad, argmax, in_h, in_w):
+    check_floats("adaptive_max_pool2d", grad=grad)
+    check_shape("adaptive_max_pool2d", "argmax", argmax, grad.shape)
+    n, out_h, _, c = grad.shape
+    return _max_grad(grad, argmax, (n, in_h, in_w, c), adaptive_bounds(in_h, out_h))
+
+
+@jit_parallel
+def _max_forward(x, top, bottom, left, right, y, argmax):
+    n_images, out_h, out_w, channels = y.shape
+    for line in prange(n_images * out_h):
+        n, p = np.int64(line) // out_h, np.int64(line) % out_h
+        for q in range(out_w):
+            for c in range(channels):
+                y[n, p, q, c] = x[n, top[p], left[q], c]
+                argmax[n, p, q, c] = top[p] * x.shape[2] + left[q]
+            for h in range(top[p], bottom[p]):
+                for w in range(left[q], right[q]):
+                    at = np.int32(h * x.shape[2] + w)
+                    for c in range(channels):
+                        v, best = x[n, h, w, c], y[n, p, q, c]
+                        wins = v > best or (v != v and best == best)  # the first NaN wins, as in NumPy
+                        y[n, p, q, c] = v if wins else best
+                        argmax[n, p, q, c] = at if wins else argmax[n, p, q, c]
+
+
+@jit_parallel
+def _max_backward(grad, argmax, top, bottom, grad_x):
+    n_images, in_h, in_w, channels = grad_x.shape
+    for line in prange(n_images * in_h):
+        n, h = np.int64(line) // in_h, np.int64(line) % in_h
+        grad_x[n, h] = 0
+        first = h * in_w
+        for p in range(grad.shape[1]):
+            if top[p] <= h < bottom[p]:
+                for q in range(grad.shape[2]):
+                    for c in range(channels):
+                        w = argmax[n, p, q, c] - first
+                        if 0 <= w < in_w:
+                            grad_x[n, h, w, c] += grad[n, p, q, c]
+
+
+@jit_parallel
+def _average_forward(x, top, bottom, left, right, y):
+    n_images, out_h, out_w, channels = y.shape
+    for line in prange(n_images * out_h):
+        n, p = np.int64(line) // out_h, np.int64(line) % out_h
+        for q in range(out_w):
+            sums = np.zeros(channels)  # float64: a bin may hold the whole image
+            for h in range(top[p], bottom[p]):
+                for w in range(left[q], right[q]):
+                    for c in range(channels):
+                        sums[c] += x[n, h, w, c]
+            area = (bottom[p] - top[p]) * (right[q] - left[q])
+            for c in range(channels):
+                y[n, p, q, c] = sums[c] / area
+
+
+@jit_parallel
+def _average_backward(grad, top, bottom, left, right, grad_x):
+    n_images, in_h, in_w, channels = grad_x.shape
+    for line in prange(n_images * in_h):
+        n, h = np.int64(line) // in_h, np.int64(line) % in_h
+        grad_x[n, h] = 0
+        for p in range(grad.shape[1]):
+            if top[p] <= h < bottom[p]:
+                for q in range(grad.shape[2]):
+                    inverse = grad.dtype.type(1) / grad.dtype.type(
+                        (bottom[p] - top[p]) * (right[q] - left[q])
+                    )
+                    for w in range(left[q], right[q]):
+                        for c in range(channels):
+                            grad_x[n, h, w, c] += grad[n, p, q, c] * inverse

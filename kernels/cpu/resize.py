@@ -1,0 +1,125 @@
+"""Bilinear and nearest resize with their exact adjoints.
+
+The adjoint is gathered in two steps, first along the width (each row is one thread's), then along the height (each input
+row asks the output rows that read it), so that no two threads write one element.
+"""
+
+import numpy as np
+from numba import prange
+
+from ..checks import check_image
+from ..geometry import bilinear_taps
+from .arrays import contiguous, empty
+from .jit import jit_parallel
+
+
+def _nearest_taps(in_size, out_size):
+    """Nearest resize as a bilinear one with no fraction: position i takes floor(i * in / out)."""
+    low = np.arange(out_size) * in_size // out_size
+    return low, low, np.zeros(out_size)
+
+
+def _resize(x, rows, columns):
+    (x,) = contiguous(x)
+    y = empty((x.shape[0], len(rows[0]), len(columns[0]), x.shape[3]), x.dtype)
+    _interpolate(x, *_in_dtype(rows, x), *_in_dtype(columns, x), y)
+    return y
+
+
+def _resize_grad(grad, rows, columns, in_h, in_w):
+    (grad,) = contiguous(grad)
+    n, out_h, _, c = grad.shape
+    narrow, grad_x = empty((n, out_h, in_w, c), grad.dtype), empty((n, in_h, in_w, c), grad.dtype)
+    _collect_columns(grad, *_in_dtype(columns, grad), narrow)
+    _collect_rows(narrow, *_in_dtype(rows, grad), grad_x)
+    return grad_x
+
+
+def _in_dtype(taps, array):
+    low, high, f = taps
+    return low, high, f.astype(array.dtype)
+
+
+def resize_bilinear(x, out_h, out_w, align_corners):
+    """Bilinear resize of (N, H, W, C) to (N, out_h, out_w, C); corner conventions in `geometry.bilinear_taps`."""
+    check_image("resize_bilinear", "x", x)
+    _, h, w, _ = x.shape
+    return _resize(x, bilinear_taps(h, out_h, align_corners), bilinear_taps(w, out_w, align_corners))
+
+
+def resize_bilinear_grad(grad, in_h, in_w, align_corners):
+    """Exact adjoint: (N, out_h, out_w, C) -> (N, in_h, in_w, C)."""
+    check_image("resize_bilinear", "grad", grad)
+    _, h, w, _ = grad.shape
+    return _resize_grad(
+        grad, bilinear_taps(in_h, h, align_corners), bilinear_taps(in_w, w, align_corners), in_h, in_w
+    )
+
+
+def resize_nearest(x, out_h, out_w):
+    """Output position i takes input floor(i * in / out)."""
+    check_image("resize_nearest", "x", x)
+    return _resize(x, _nearest_taps(x.shape[1], out_h), _nearest_taps(x.shape[2], out_w))
+
+
+def resize_nearest_grad(grad, in_h, in_w):
+    check_image("resize_nearest", "grad", grad)
+    return _resize_grad(
+        grad, _nearest_taps(in_h, grad.shape[1]), _nearest_taps(in_w, grad.shape[2]), in_h, in_w
+    )
+
+
+@jit_parallel
+def _interpolate(x, row_low, row_high, row_f, column_low, column_high, column_f, y):
+    """y = (1 - fh) ((1 - fw) x00 + fw x01) + fh ((1 - fw) x10 + fw x11): the two rows are mixed first, once for each line."""
+    n_images, out_h, out_w, channels = y.shape
+    one = x.dtype.type(1)
+    for line in prange(n_images * out_h):
+        n, p = np.int64(line) // out_h, np.int64(line) % out_h
+        mixed = np.empty((x.shape[2], channels), x.dtype)
+        f, low, high = row_f[p], row_low[p], row_high[p]
+        for w in range(x.shape[2]):
+            for c in range(channels):
+                mixed[w, c] = (one - f) * x[n, low, w, c] + f * x[n, high, w, c]
+        for q in range(out_w):
+            g, left, right = column_f[q], column_low[q], column_high[q]
+            for c in range(channels):
+                y[n, p, q, c] = (one - g) * mixed[left, c] + g * mixed[right, c]
+
+
+@jit_parallel
+def _collect_columns(grad, low, high, f, narrow):
+    n_images, out_h, out_w, channels = grad.shape
+    one = grad.dtype.type(1)
+    for line in prange(n_images * out_h):
+        n, p = np.int64(line) // out_h, np.int64(line) % out_h
+        narrow[n, p] = 0
+        for q in range(out_w):
+            left, right, g = low[q], high[q], f[q]
+            for c in range(channels):
+                narrow[n, p, left, c] += (one - g) * grad[n, p, q, c]
+            if g != 0:
+                for c in range(channels):
+                    narrow[n, p, right, c] += g * grad[n, p, q, c]
+
+
+@jit_parallel
+def _collect_rows(narrow, low, high, f, grad_x):
+    n_images, in_h, in_w, channels = grad_x.shape
+    one = narrow.dtype.type(1)
+    for line in prange(n_images * in_h):
+        n, h = np.int64(line) // in_h, np.int64(line) % in_h
+        grad_x[n, h] = 0
+        first = np.searchsorted(
+            high, h, side="left"
+        )  # high and low never decrease: the readers of a row are a run
+        last = np.searchsorted(low, h, side="right")
+        for p in range(first, last):
+            weight = narrow.dtype.type(0)
+            if low[p] == h:
+                weight += one - f[p]
+            if high[p] == h:
+                weight += f[p]
+            for w in range(in_w):
+                for c in range(channels):
+                    grad_x[n, h, w, c] += weight * narrow[n, p, w, c]

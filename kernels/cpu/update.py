@@ -1,0 +1,33 @@
+"""The optimiser's step on one parameter, in place, in one pass."""
+
+from numba import prange
+
+from ..checks import check_update
+from .elementwise import bounds
+from .jit import jit_parallel
+
+_PARTS = 16
+
+
+def sgd_update(param, velocity, grad, lr, momentum, weight_decay):
+    """v <- momentum v + grad + weight_decay p;  p <- p - lr v, both in place.
+
+    Args:
+        param, velocity, grad: arrays of one shape and dtype.
+
+    Source: Sutskever et al. 2013 with the learning rate outside the velocity, as in DeepLab's training code.
+    """
+    check_update(param, velocity, grad)
+    t = param.dtype.type
+    _sgd_update(
+        param.reshape(-1), velocity.reshape(-1), grad.reshape(-1), t(lr), t(momentum), t(weight_decay)
+    )
+
+
+@jit_parallel
+def _sgd_update(param, velocity, grad, lr, momentum, weight_decay):
+    for part in prange(_PARTS):
+        first, last = bounds(part, _PARTS, param.size)
+        for i in range(first, last):
+            velocity[i] = momentum * velocity[i] + grad[i] + weight_decay * param[i]
+            param[i] -= lr * velocity[i]

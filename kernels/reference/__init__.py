@@ -1,0 +1,24 @@
+"""The oracle: every kernel straight from its definition, in NumPy, for float32 and float64. Slow and obvious."""
+
+from .arrays import copy, empty, from_numpy, full, is_finite, to_numpy, zeros
+from .conv2d import atrous_conv1d, conv2d, conv2d_grad_input, conv2d_grad_weight
+from .depthwise import depthwise_conv2d, depthwise_conv2d_grad_input, depthwise_conv2d_grad_weight
+from .elementwise import add, dropout, multiply, relu, relu_grad, scale, sum_to
+from .layout import concat, crop, pad, split
+from .norm import batch_norm, batch_norm_grad, batch_norm_statistics
+from .pointwise import pointwise, pointwise_grad_input, pointwise_grad_weight
+from .pool import (
+    adaptive_average_pool2d,
+    adaptive_average_pool2d_grad,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_grad,
+    average_pool2d,
+    average_pool2d_grad,
+    max_pool2d,
+    max_pool2d_grad,
+)
+from .resize import resize_bilinear, resize_bilinear_grad, resize_nearest, resize_nearest_grad
+from .softmax import cross_entropy, cross_entropy_grad, log_softmax, log_softmax_grad, softmax, softmax_grad
+from .update import sgd_update
+
+__all__ = [name for name in dir() if not name.startswith("_")]

@@ -1,0 +1,36 @@
+"""Creation and conversion of arrays. On this backend an array is a NumPy array."""
+
+import numpy as np
+
+
+def from_numpy(array):
+    """The array on this device (the identity here)."""
+    return array
+
+
+def to_numpy(array):
+    """The array in host memory (the identity here)."""
+    return array
+
+
+def empty(shape, dtype=np.float32):
+    """Array with undefined contents."""
+    return np.empty(shape, dtype)
+
+
+def zeros(shape, dtype=np.float32):
+    return np.zeros(shape, dtype)
+
+
+def full(shape, value, dtype=np.float32):
+    return np.full(shape, value, dtype)
+
+
+def copy(array):
+    """A contiguous copy."""
+    return np.array(array, order="C")
+
+
+def is_finite(array):
+    """True if no element is NaN or infinite."""
+    return bool(np.isfinite(array).all())

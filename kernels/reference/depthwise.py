@@ -1,0 +1,39 @@
+"""Depthwise convolution: one filter for each channel, any stride and rate."""
+
+import numpy as np
+
+from .conv2d import _padded, _tap, _taps
+
+
+def depthwise_conv2d(x, w, win):
+    """y[n, p, q, c] = sum_{kh, kw} x[n, p s + kh r - top, q s + kw r - left, c] w[kh, kw, c].
+
+    Args:
+        x: (N, H, W, C); w: (KH, KW, C); win: Window.depthwise(x.shape, w.shape, ...).
+
+    Returns:
+        (N, out_h, out_w, C).
+    """
+    win.check(x=x, weight=w)
+    padded = _padded(x, win)
+    y = np.zeros(win.y_shape, x.dtype)
+    for kh, kw in _taps(win):
+        y += padded[_tap(kh, kw, win)] * w[kh, kw]
+    return y
+
+
+def depthwise_conv2d_grad_input(grad, w, win):
+    win.check(grad=grad, weight=w)
+    padded = _padded(np.zeros(win.x_shape, grad.dtype), win)
+    for kh, kw in _taps(win):
+        padded[_tap(kh, kw, win)] += grad * w[kh, kw]
+    return padded[:, win.pad_top : win.pad_top + win.in_h, win.pad_left : win.pad_left + win.in_w].copy()
+
+
+def depthwise_conv2d_grad_weight(x, grad, win):
+    win.check(x=x, grad=grad)
+    padded = _padded(x, win)
+    grad_w = np.zeros(win.w_shape, x.dtype)
+    for kh, kw in _taps(win):
+        grad_w[kh, kw] = (padded[_tap(kh, kw, win)] * grad).sum(axis=(0, 1, 2))
+    return grad_w

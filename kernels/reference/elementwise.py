@@ -1,0 +1,57 @@
+"""Elementwise arithmetic with NumPy's broadcasting, and its adjoint `sum_to`."""
+
+import numpy as np
+
+from ..checks import check_floats
+
+
+def add(a, b):
+    """a + b, broadcast."""
+    check_floats("add", a=a, b=b)
+    return a + b
+
+
+def multiply(a, b):
+    """a * b, broadcast."""
+    check_floats("multiply", a=a, b=b)
+    return a * b
+
+
+def scale(a, factor):
+    """a * factor for a Python number, in the array's dtype."""
+    return a * a.dtype.type(factor)
+
+
+def sum_to(a, shape):
+    """Sum over the axes that broadcasting from `shape` to a.shape has stretched; sum_to(a, ()) is the total."""
+    lead = a.ndim - len(shape)
+    stretched = tuple(i for i in range(a.ndim) if i < lead or (shape[i - lead] == 1 and a.shape[i] != 1))
+    return a.sum(axis=stretched, keepdims=True, dtype=np.float64).astype(a.dtype).reshape(shape)
+
+
+def relu(x):
+    """max(x, 0); NaN stays NaN."""
+    return np.maximum(x, x.dtype.type(0))
+
+
+def relu_grad(grad, y):
+    """grad where the output y = relu(x) is positive, else 0."""
+    return np.where(y > 0, grad, grad.dtype.type(0))
+
+
+def dropout(x, rate, seed):
+    """x / (1 - rate) where the element's random number is >= rate, else 0. Its own adjoint for the same seed.
+
+    The random number of element i is the top 24 bits of splitmix64(seed + i * golden), so no mask is stored and nothing
+    depends on threads. Source: Srivastava et al. 2014; Steele et al. 2014 (splitmix64).
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout: rate must be in [0, 1), got {rate}")
+    i = np.arange(x.size, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        z = np.uint64(seed % 2**64) + (i + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    keep = (z >> np.uint64(40)).reshape(x.shape) >= np.uint64(rate * 2**24)
+    return np.where(keep, x * x.dtype.type(1 / (1 - rate)), x.dtype.type(0))

@@ -1,0 +1,58 @@
+"""Batch normalisation over N, H, W, optionally followed by ReLU."""
+
+import numpy as np
+
+from ..checks import check_channels, check_floats, check_shape
+
+
+def batch_norm_statistics(x):
+    """Mean and biased variance of each channel over N, H, W.
+
+    Returns:
+        mean, var: (C,) in the dtype of x, summed in float64.
+    """
+    check_floats("batch_norm", x=x)
+    mean = x.mean(axis=(0, 1, 2), dtype=np.float64)
+    var = ((x - mean) ** 2).mean(axis=(0, 1, 2), dtype=np.float64)
+    return mean.astype(x.dtype), var.astype(x.dtype)
+
+
+def batch_norm(x, mean, var, gamma, beta, eps, relu):
+    """y = gamma (x - mean) / sqrt(var + eps) + beta; with `relu` max(y, 0).
+
+    Args:
+        x: (N, H, W, C); mean, var, gamma, beta: (C,); eps: variance floor.
+
+    Source: Ioffe and Szegedy 2015, algorithm 1.
+    """
+    check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma, beta=beta)
+    factor = gamma / np.sqrt(var + x.dtype.type(eps))
+    y = (x - mean) * factor + beta
+    return np.maximum(y, x.dtype.type(0)) if relu else y
+
+
+def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
+    """Gradients of `batch_norm` in x, gamma, beta.
+
+    With g the gradient before ReLU, x^ = (x - mean) / sqrt(var + eps) and M = N H W:
+
+        grad_beta = sum g,  grad_gamma = sum g x^
+        grad_x = gamma / sqrt(var + eps) (g - [grad_beta + x^ grad_gamma] / M)    the bracket only in training, where
+                                                                                 mean and var depend on x
+    Args:
+        y: the output, read only with relu (its sign is the ReLU's mask); training: mean and var came from x.
+    """
+    check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma)
+    check_floats("batch_norm", x=x, grad=grad)
+    check_shape("batch_norm", "grad", grad, x.shape)
+    if relu:
+        grad = np.where(y > 0, grad, grad.dtype.type(0))
+    inverse = 1 / np.sqrt(var + x.dtype.type(eps))
+    x_hat = (x - mean) * inverse
+    grad_beta = grad.sum(axis=(0, 1, 2), dtype=np.float64)
+    grad_gamma = (grad * x_hat).sum(axis=(0, 1, 2), dtype=np.float64)
+    grad_x = grad
+    if training:
+        grad_x = grad - (grad_beta + x_hat * grad_gamma) / (x.size // x.shape[3])
+    grad_x = (gamma * inverse * grad_x).astype(x.dtype)
+    return grad_x, grad_gamma.astype(x.dtype), grad_beta.astype(x.dtype)
