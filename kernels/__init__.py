@@ -24,7 +24,7 @@ BACKENDS = ("reference", "cpu")
 #: The functions that every backend must have, by the file that holds them.
 CONTRACT = {
     "arrays": ("from_numpy", "to_numpy", "empty", "zeros", "full", "copy", "is_finite"),
-    "elementwise": ("add", "multiply", "scale", "sum_to", "relu", "relu_grad", "dropout"),
+    "elementwise": ("add", "multiply", "expand", "sum_to", "relu", "relu_grad", "dropout"),
     "conv2d": ("conv2d", "conv2d_grad_input", "conv2d_grad_weight"),
     "pointwise": ("pointwise", "pointwise_grad_input", "pointwise_grad_weight"),
     "depthwise": ("depthwise_conv2d", "depthwise_conv2d_grad_input", "depthwise_conv2d_grad_weight"),
@@ -40,7 +40,7 @@ CONTRACT = {
     ),
     "resize": ("resize_bilinear", "resize_bilinear_grad", "resize_nearest", "resize_nearest_grad"),
     "layout": ("pad", "crop", "concat", "split"),
-    "norm": ("batch_norm_statistics", "batch_norm", "batch_norm_grad"),
+    "norm": ("batch_norm_statistics", "batch_norm", "batch_norm_grad", "update_running"),
     "softmax": (
         "softmax",
         "softmax_grad",

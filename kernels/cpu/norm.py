@@ -86,6 +86,13 @@ def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
     return grad_x, grad_gamma.astype(x.dtype), grad_beta.astype(x.dtype)
 
 
+def update_running(running_mean, running_var, mean, var, momentum, count):
+    """running <- (1 - momentum) running + momentum batch, in place, the variance unbiased: var count / (count - 1)."""
+    t = mean.dtype.type
+    running_mean += t(momentum) * (mean - running_mean)
+    running_var += t(momentum) * (var * t(count / (count - 1)) - running_var)
+
+
 @jit_parallel
 def _deviations(rows, mean, squares):
     """Mean and sum of squared deviations of each part of the rows, by merging steps of a few rows."""

@@ -3,9 +3,9 @@
 from .arrays import copy, empty, from_numpy, full, is_finite, to_numpy, zeros
 from .conv2d import atrous_conv1d, conv2d, conv2d_grad_input, conv2d_grad_weight
 from .depthwise import depthwise_conv2d, depthwise_conv2d_grad_input, depthwise_conv2d_grad_weight
-from .elementwise import add, dropout, multiply, relu, relu_grad, scale, sum_to
+from .elementwise import add, dropout, expand, multiply, relu, relu_grad, sum_to
 from .layout import concat, crop, pad, split
-from .norm import batch_norm, batch_norm_grad, batch_norm_statistics
+from .norm import batch_norm, batch_norm_grad, batch_norm_statistics, update_running
 from .pointwise import pointwise, pointwise_grad_input, pointwise_grad_weight
 from .pool import (
     adaptive_average_pool2d,

@@ -56,3 +56,10 @@ def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
         grad_x = grad - (grad_beta + x_hat * grad_gamma) / (x.size // x.shape[3])
     grad_x = (gamma * inverse * grad_x).astype(x.dtype)
     return grad_x, grad_gamma.astype(x.dtype), grad_beta.astype(x.dtype)
+
+
+def update_running(running_mean, running_var, mean, var, momentum, count):
+    """running <- (1 - momentum) running + momentum batch, in place, the variance unbiased: var count / (count - 1)."""
+    t = mean.dtype.type
+    running_mean += t(momentum) * (mean - running_mean)
+    running_var += t(momentum) * (var * t(count / (count - 1)) - running_var)

@@ -1,0 +1,196 @@
+"""The pictures of a run and of a prediction. No window system, no global state of pyplot."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image, ImageDraw, ImageFont
+
+from minideeplab.metrics import ConfusionMatrix
+
+LIGHT_BLUE, DARK_BLUE = "#8fa6c8", "#1f4e8c"
+RIGHT, WRONG, VOID = (60, 150, 90), (205, 50, 50), (224, 224, 224)
+PAPER, INK, GREY = (255, 255, 255), (30, 30, 30), (150, 150, 150)
+
+
+def save_curves(path: Path, steps: list[dict], epochs: list[dict]) -> None:
+    """curves.png: loss and learning rate over steps, validation metrics over epochs.
+
+    Args:
+        path: file to write.
+        steps: rows of metrics.jsonl with `step`, `loss`, `lr`.
+        epochs: rows of metrics.csv; those without validation are skipped.
+    """
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    loss_axes, rate_axes, score_axes = figure.subplots(1, 3)
+
+    number = np.array([row["step"] for row in steps])
+    loss = np.array([row["loss"] for row in steps], float)
+    window = max(1, len(loss) // 50)
+    loss_axes.plot(number, loss, color=LIGHT_BLUE, linewidth=0.8, label="each step")
+    if window > 1:
+        smooth = np.convolve(loss, np.ones(window) / window, mode="valid")
+        loss_axes.plot(number[window - 1 :], smooth, color=DARK_BLUE, label=f"mean of {window} steps")
+    loss_axes.set(title="training loss", xlabel="step", ylabel="cross-entropy (nats)")
+    loss_axes.legend(frameon=False)
+
+    rate_axes.plot(number, [row["lr"] for row in steps], color=DARK_BLUE)
+    rate_axes.set(title="learning rate", xlabel="step", ylim=(0, None))
+
+    validated = [row for row in epochs if row["val_miou"] is not None]
+    number = [row["epoch"] for row in validated]
+    score_axes.plot(number, [row["val_miou"] for row in validated], ".-", color=DARK_BLUE, label="mean IoU")
+    accuracy = [row["val_pixel_accuracy"] for row in validated]
+    score_axes.plot(number, accuracy, ".-", color=LIGHT_BLUE, label="pixel accuracy")
+    score_axes.set(title="validation", xlabel="epoch", ylim=(0, 1))
+    score_axes.legend(frameon=False, loc="best")
+
+    for axes in (loss_axes, rate_axes, score_axes):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+
+
+def save_confusion(path: Path, confusion: ConfusionMatrix, class_names: tuple[str, ...]) -> None:
+    """confusion.png: each row is a true class and adds up to 100 %; rows of absent classes are hatched."""
+    total = confusion.counts.sum(axis=1, keepdims=True)
+    share = np.full(confusion.counts.shape, np.nan)
+    np.divide(100 * confusion.counts, total, out=share, where=total > 0)
+    classes = confusion.num_classes
+    side = 3.2 + 0.42 * classes
+    figure = Figure(figsize=(side, side * 0.92), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.set_facecolor("#eeeeee")
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    for row, column in np.argwhere(share >= 0.5):
+        colour = "white" if share[row, column] > 55 else "#303030"
+        axes.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", fontsize=8, color=colour)
+    for row in np.flatnonzero(total[:, 0] == 0):
+        axes.text(
+            (classes - 1) / 2,
+            row,
+            "no pixels of this class",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="#808080",
+        )
+    axes.set_xticks(range(classes), class_names, rotation=90)
+    axes.set_yticks(range(classes), class_names)
+    axes.set(xlabel="prediction", ylabel="truth", title=f"share of each true class in %\n{confusion.summary()}")
+    axes.title.set_fontsize(10)
+    figure.colorbar(image, ax=axes, shrink=0.6)
+    figure.savefig(path, dpi=100, bbox_inches="tight")
+
+
+def save_sample(
+    path: Path,
+    image: np.ndarray,
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    class_names: tuple[str, ...],
+    palette: np.ndarray,
+    ignore_index: int = 255,
+) -> None:
+    """One row of image | truth | prediction | error, with the classes named below.
+
+    Args:
+        path: file to write.
+        image: (H, W, 3) uint8 RGB.
+        truth: (H, W) uint8 labels, void included.
+        prediction: (H, W) uint8 labels.
+        class_names: C names.
+        palette: (256, 3) uint8.
+        ignore_index: the void label; void is light grey in the error picture, right is green, wrong is red.
+    """
+    error = np.where((truth == prediction)[..., None], np.uint8(RIGHT), np.uint8(WRONG))
+    error[truth == ignore_index] = VOID
+    panels = [image, palette[truth], palette[prediction], error]
+    titles = ["image", "truth", "prediction", "error"]
+    width, height = _readable_size(image.shape[1], image.shape[0], least=200)
+    font = _font(height, width)
+    line = font.size * 3 // 2
+    gap = max(4, font.size // 3)
+    strip = Image.new("RGB", (4 * width + 3 * gap, line + height), PAPER)
+    draw = ImageDraw.Draw(strip)
+    for i, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+        left = i * (width + gap)
+        draw.text((left + 2, line // 2), title, INK, font, anchor="lm")
+        strip.paste(_scaled(panel, (width, height), smooth=i == 0), (left, line))
+    present = np.union1d(truth[truth != ignore_index], prediction)
+    entries = [(class_names[label], tuple(palette[label].tolist())) for label in present]
+    entries += [("right", RIGHT), ("wrong", WRONG), ("void", VOID)]
+    _with_legend(strip, entries, font).save(path)
+
+
+def save_overlay(
+    path: Path,
+    image: np.ndarray,
+    labels: np.ndarray,
+    class_names: tuple[str, ...],
+    palette: np.ndarray,
+    alpha: float = 0.5,
+) -> None:
+    """The image tinted with the class colours, and a legend of the classes present with their share.
+
+    Args:
+        path: file to write.
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) uint8.
+        class_names: C names.
+        palette: (256, 3) uint8.
+        alpha: weight of the colours, 0..1. A class called "background" is left as it is.
+    """
+    blend = ((1 - alpha) * image + alpha * palette[labels]).round().astype(np.uint8)
+    if class_names[0] == "background":
+        blend[labels == 0] = image[labels == 0]
+    width, height = _readable_size(image.shape[1], image.shape[0], least=320)
+    picture = _scaled(blend, (width, height), smooth=False)
+    present, counts = np.unique(labels, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    entries = [
+        (f"{class_names[label]} {100 * count / labels.size:.1f} %", tuple(palette[label].tolist()))
+        for label, count in zip(present[order], counts[order], strict=True)
+    ]
+    _with_legend(picture, entries, _font(height, width)).save(path)
+
+
+def _readable_size(width: int, height: int, least: int) -> tuple[int, int]:
+    """(width, height) scaled by a whole number until the longer side has `least` pixels."""
+    factor = -(-least // max(width, height))
+    return width * factor, height * factor
+
+
+def _font(height: int, width: int) -> ImageFont.ImageFont:
+    """A font that stays readable when a viewer fits the whole picture on the screen."""
+    return ImageFont.load_default(max(13, max(height, width) // 45))
+
+
+def _scaled(panel: np.ndarray, size: tuple[int, int], smooth: bool) -> Image.Image:
+    return Image.fromarray(panel).resize(size, Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST)
+
+
+def _with_legend(picture: Image.Image, entries: list[tuple[str, tuple]], font) -> Image.Image:
+    """Adds rows of swatch and name below a picture, as many as the names need."""
+    swatch, line, gap = font.size, font.size * 8 // 5, font.size // 2
+    widths = [swatch + gap + round(font.getlength(name)) + 2 * gap for name, _ in entries]
+    canvas_width = max(picture.width, max(widths) + gap)
+    places, x, row = [], gap, 0
+    for width in widths:
+        if x > gap and x + width > canvas_width:
+            x, row = gap, row + 1
+        places.append((x, row))
+        x += width
+    canvas = Image.new("RGB", (canvas_width, picture.height + (row + 1) * line + gap), PAPER)
+    canvas.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(canvas)
+    for (name, colour), (x, row) in zip(entries, places, strict=True):
+        middle = picture.height + gap // 2 + row * line + line // 2
+        draw.rectangle((x, middle - swatch // 2, x + swatch, middle + swatch // 2), colour, GREY)
+        draw.text((x + swatch + gap, middle), name, INK, font, anchor="lm")
+    return canvas

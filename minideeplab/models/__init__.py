@@ -1,0 +1,36 @@
+"""Models by name: `build("deeplabv3plus", backbone="xception65", num_classes=21, output_stride=16)`. One file for each paper."""
+
+import difflib
+
+from .classifier import Classifier
+from .deeplabv3plus import DeepLabV3Plus
+from .resnet import RESNETS
+from .xception import XCEPTIONS
+
+BACKBONES = {**RESNETS, **XCEPTIONS}
+NAMES = ("deeplabv3plus", *BACKBONES)
+
+
+def build(name, seed=0, **options):
+    """A model with its first values drawn from `seed`.
+
+    Args:
+        name: "deeplabv3plus", or a backbone's name for the classifier of its paper.
+        options: of the model's constructor: for DeepLabV3Plus backbone, num_classes, output_stride and more.
+
+    Returns:
+        The Module in training mode; `model.config` is a dict that JSON can hold, and build(**model.config) rebuilds the model.
+
+    Raises:
+        ValueError: an unknown name (the near ones are listed), or options that do not fit.
+    """
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, n=3, cutoff=0.4)
+        raise ValueError(f"unknown model {name!r}; did you mean {' or '.join(near)}?" if near else _unknown(name))
+    model = DeepLabV3Plus(**options) if name == "deeplabv3plus" else Classifier(name, **options)
+    model.config = {"name": name, "seed": seed, **options}
+    return model.initialise(seed)
+
+
+def _unknown(name):
+    return f"unknown model {name!r}; there are {', '.join(NAMES)}"

@@ -1,0 +1,36 @@
+"""Atrous spatial pyramid pooling: the same features seen at several rates at once, and as a whole.
+
+Source: DeepLab v3 (arXiv 1706.05587), section 3.3; separable branches: DeepLab v3+ (arXiv 1802.02611), section 3.1.
+"""
+
+from .. import ops
+from ..nn import ConvNorm, Dropout, Module, SeparableConv2d
+
+RATES_AT_16 = (6, 12, 18)
+
+
+def atrous_rates(output_stride):
+    """(6, 12, 18) at output stride 16, doubled at 8, halved at 32: the same field of view in image pixels."""
+    return tuple(rate * 16 // output_stride for rate in RATES_AT_16)
+
+
+class ASPP(Module):
+    """1x1, three atrous 3x3 and image-level pooling side by side, joined and projected by a 1x1, then dropout.
+
+    Args:
+        c_in: channels of the features; width: channels of each branch and of the result (256 in the paper).
+        rates: of the 3x3 branches; separable: depthwise + pointwise instead of full 3x3.
+    """
+
+    def __init__(self, c_in, rates, width=256, separable=False, dropout=0.1):
+        conv = SeparableConv2d if separable else ConvNorm
+        self.branches = [ConvNorm(c_in, width, 1), *(conv(c_in, width, 3, rate=rate) for rate in rates)]
+        self.image_pooling = ConvNorm(c_in, width, 1)
+        self.project = ConvNorm(width * (len(self.branches) + 1), width, 1)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x):
+        _, h, w, _ = x.shape
+        image = self.image_pooling(ops.global_average_pool(x))  # (N, 1, 1, width)
+        branches = [branch(x) for branch in self.branches] + [ops.resize_bilinear(image, h, w)]
+        return self.dropout(self.project(ops.concat(branches)))

@@ -1,0 +1,76 @@
+"""DeepLab v3+: an atrous encoder with ASPP, and a decoder that recovers object borders from low-level features.
+
+Source: Chen et al. 2018, "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation"
+(arXiv 1802.02611), figure 2.
+"""
+
+from .. import ops
+from ..nn import Conv2d, ConvNorm, Module, SeparableConv2d, truncated_normal
+from .aspp import ASPP, atrous_rates
+from .classifier import backbone as build_backbone
+
+
+class Decoder(Module):
+    """Encoder features enlarged to the low-level features, joined with 48 channels of those, refined by two 3x3 (v3+, section 3.1).
+
+    Args:
+        c_in, c_low: channels of encoder and low-level features; width: of the 3x3 (256); low_level_width: of the 1x1 (48).
+    """
+
+    def __init__(self, c_in, c_low, width=256, low_level_width=48, separable=False):
+        conv = SeparableConv2d if separable else ConvNorm
+        self.reduce = ConvNorm(c_low, low_level_width, 1)
+        self.refine1 = conv(c_in + low_level_width, width, 3)
+        self.refine2 = conv(width, width, 3)
+
+    def forward(self, x, low_level):
+        _, h, w, _ = low_level.shape
+        joined = ops.concat([ops.resize_bilinear(x, h, w), self.reduce(low_level)])  # (N, H/4, W/4, 256 + 48)
+        return self.refine2(self.refine1(joined))
+
+
+class DeepLabV3Plus(Module):
+    """(N, H, W, 3) -> (N, H, W, num_classes) logits, for any H, W >= 33.
+
+    Bilinear resizing with aligned corners is exact where H and W are k * output_stride + 1 (513 = 32 * 16 + 1). Other images
+    are padded with zeros, the mean colour, at the bottom and right up to the next such size, and the logits are cropped.
+
+    Args:
+        backbone: resnet18 ... resnet152, xception41/65/71.
+        num_classes: channels of the logits (21 for VOC).
+        output_stride: 8, 16 or 32, of the encoder.
+        separable: depthwise separable 3x3 in ASPP and decoder; None for the paper's choice: with Xception, not with ResNet.
+        decoder: False leaves the decoder out: DeepLab v3's direct upsampling.
+        multi_grid: rates within the backbone's last stage, see the backbone.
+        width: of the backbone, None for the paper's. head_width: of ASPP and decoder (256).
+        dropout: after ASPP's projection.
+    """
+
+    def __init__(
+        self, backbone="resnet18", num_classes=21, output_stride=16, separable=None, decoder=True, multi_grid=None,
+        width=None, head_width=256, dropout=0.1,
+    ):  # fmt: skip
+        separable = backbone.startswith("xception") if separable is None else separable
+        options = {} if width is None else {"width": width}
+        self.backbone = build_backbone(backbone, output_stride=output_stride, multi_grid=multi_grid, **options)
+        self.aspp = ASPP(self.backbone.channels, atrous_rates(output_stride), head_width, separable, dropout)
+        self.decoder = None
+        if decoder:
+            low_level_width = max(1, 48 * head_width // 256)
+            c_low = self.backbone.low_level_channels
+            self.decoder = Decoder(head_width, c_low, head_width, low_level_width, separable)
+        self.head = Conv2d(head_width, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
+        self.output_stride = output_stride
+
+    def forward(self, x):
+        _, h, w, _ = x.shape
+        if min(h, w) < 33:
+            raise ValueError(f"deeplabv3plus: images must be at least 33x33, got {h}x{w}; enlarge or pad them")
+        down, right = (-(size - 1) % self.output_stride for size in (h, w))
+        x = ops.pad(x, 0, down, 0, right) if down or right else x
+        features, low_level = self.backbone(x)
+        y = self.aspp(features)  # (N, H/16, W/16, 256)
+        if self.decoder:
+            y = self.decoder(y, low_level)  # (N, H/4, W/4, 256)
+        logits = ops.resize_bilinear(self.head(y), h + down, w + right)
+        return ops.crop(logits, 0, 0, h, w) if down or right else logits

@@ -1,0 +1,99 @@
+"""ResNet-18/34/50/101/152 as dilated backbones.
+
+Source: He et al. 2015 (arXiv 1512.03385), table 1; strides on the 3x3 as in the later reference implementations; atrous stages as
+in DeepLab v3 (arXiv 1706.05587), section 3: once the wanted output stride is reached, a stage keeps its resolution and its
+convolutions take the stride that it gave up as their rate.
+"""
+
+from .. import ops
+from ..nn import ConvNorm, Module, Sequential
+
+RESNETS = {  # name: (bottleneck units?, units in each of the four stages)
+    "resnet18": (False, (2, 2, 2, 2)),
+    "resnet34": (False, (3, 4, 6, 3)),
+    "resnet50": (True, (3, 4, 6, 3)),
+    "resnet101": (True, (3, 4, 23, 3)),
+    "resnet152": (True, (3, 8, 36, 3)),
+}
+
+
+class Basic(Module):
+    """Two 3x3 convolutions and a shortcut: y = relu(x + f(x)) (He et al., figure 5 left)."""
+
+    expansion = 1
+
+    def __init__(self, c_in, width, stride, rate):
+        self.conv1 = ConvNorm(c_in, width, 3, stride, rate)
+        self.conv2 = ConvNorm(width, width, 3, 1, rate, relu=False)
+        self.shortcut = _shortcut(c_in, width, stride)
+
+    def forward(self, x):
+        return ops.relu(self.conv2(self.conv1(x)) + (self.shortcut(x) if self.shortcut else x))
+
+
+class Bottleneck(Module):
+    """1x1 down to `width`, 3x3, 1x1 up to 4 width, and a shortcut (He et al., figure 5 right)."""
+
+    expansion = 4
+
+    def __init__(self, c_in, width, stride, rate):
+        self.conv1 = ConvNorm(c_in, width, 1)
+        self.conv2 = ConvNorm(width, width, 3, stride, rate)
+        self.conv3 = ConvNorm(width, 4 * width, 1, relu=False)
+        self.shortcut = _shortcut(c_in, 4 * width, stride)
+
+    def forward(self, x):
+        y = self.conv3(self.conv2(self.conv1(x)))
+        return ops.relu(y + (self.shortcut(x) if self.shortcut else x))
+
+
+def _shortcut(c_in, c_out, stride):
+    """A strided 1x1 projection where the unit changes the shape, else None."""
+    return ConvNorm(c_in, c_out, 1, stride, relu=False) if stride != 1 or c_in != c_out else None
+
+
+class ResNet(Module):
+    """Stem (7x7 stride 2, 3x3 max pool stride 2) and four stages of residual units.
+
+    Args:
+        name: of RESNETS.
+        output_stride: 8, 16 or 32: input size over the size of the last feature map.
+        multi_grid: factors on the rate of the last stage's units (DeepLab v3, section 3.1.1); None for (1, 2, 4) where that stage
+            is atrous and has three bottleneck units, else ones.
+        width: channels of the first stage (64 in the paper; less for tests).
+
+    `forward` returns (features, low-level features): (N, H / output_stride, ...) with `channels` channels, and the first
+    stage's output at stride 4 with `low_level_channels`.
+    """
+
+    def __init__(self, name, output_stride=32, multi_grid=None, width=64):
+        bottleneck, units = RESNETS[name]
+        unit = Bottleneck if bottleneck else Basic
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"{name}: output_stride must be 8, 16 or 32, got {output_stride}")
+        if multi_grid is None:
+            multi_grid = (1, 2, 4) if bottleneck and output_stride < 32 else (1,) * units[-1]
+        if len(multi_grid) != units[-1]:
+            raise ValueError(f"{name}: multi_grid needs {units[-1]} factors, one a unit of the last stage, got {multi_grid}")
+        self.stem = ConvNorm(3, width, 7, stride=2)
+        self.stages = []
+        channels, reached, rate = width, 4, 1
+        for i, count in enumerate(units):
+            stride = 1 if i == 0 else 2
+            if reached * stride > output_stride:
+                stride, rate = 1, rate * stride
+            reached *= stride
+            grid = multi_grid if i == 3 else (1,) * count
+            layers = []
+            for j in range(count):
+                layers.append(unit(channels, width * 2**i, stride if j == 0 else 1, rate * grid[j]))
+                channels = width * 2**i * unit.expansion
+            self.stages.append(Sequential(*layers))
+        self.channels, self.low_level_channels = channels, width * unit.expansion
+
+    def forward(self, x):
+        x = ops.max_pool2d(self.stem(x), 3, stride=2, padding=1)  # (N, H/4, W/4, width)
+        low_level = x = self.stages[0](x)
+        for stage in self.stages[1:]:
+            x = stage(x)
+        return x, low_level

@@ -1,0 +1,62 @@
+"""SGD with momentum, and the poly learning-rate policy."""
+
+import numpy as np
+
+import kernels
+
+
+def poly(base_lr, step, max_steps, power=0.9, end_lr=0.0):
+    """lr = (base_lr - end_lr) (1 - step / max_steps)^power + end_lr (DeepLab v2, section 4.1; PSPNet, section 5.1)."""
+    if not 0 <= step <= max_steps:
+        raise ValueError(f"poly: step must be in 0 .. {max_steps}, got {step}")
+    return (base_lr - end_lr) * (1 - step / max_steps) ** power + end_lr
+
+
+class SGD:
+    """v <- momentum v + grad + weight_decay p;  p <- p - lr v. Batch norm and biases are not decayed.
+
+    Args:
+        module: the Module whose parameters are trained.
+        lr: default learning rate of `step`.
+    """
+
+    def __init__(self, module, lr, momentum=0.9, weight_decay=1e-4):
+        for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
+            if not value >= 0:
+                raise ValueError(f"SGD: {name} must be >= 0, got {value}")
+        self.parameters = dict(module.named_parameters())
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self.velocity = {}
+        for name, p in self.parameters.items():
+            self.velocity[name] = kernels.load(p.device).zeros(p.shape, p.dtype)
+
+    def step(self, lr=None):
+        """Update every parameter that has a gradient."""
+        lr = self.lr if lr is None else lr
+        for name, p in self.parameters.items():
+            if p.grad is not None:
+                decay = self.weight_decay if p.decays else 0.0
+                kernels.load(p.device).sgd_update(p.data, self.velocity[name], p.grad, lr, self.momentum, decay)
+
+    def zero_grad(self):
+        """Forget all gradients."""
+        for p in self.parameters.values():
+            p.grad = None
+
+    def state_dict(self):
+        """{parameter name: copy of its velocity}."""
+        return {name: np.array(kernels.load(kernels.device_of(v)).to_numpy(v)) for name, v in self.velocity.items()}
+
+    def load_state_dict(self, state):
+        """Take all velocities from `state`.
+
+        Raises:
+            ValueError: other names or shapes than the parameters have.
+        """
+        wanted = {name: p.shape for name, p in self.parameters.items()}
+        found = {name: v.shape for name, v in state.items()}
+        if wanted != found:
+            wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+            raise ValueError(f"SGD: optimiser state does not fit the model at {', '.join(wrong[:5])}")
+        for name, p in self.parameters.items():
+            self.velocity[name] = kernels.load(p.device).from_numpy(np.array(state[name], p.dtype, order="C"))

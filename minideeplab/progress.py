@@ -1,0 +1,72 @@
+"""Progress on stderr: a bar on a terminal, one plain line every ten seconds elsewhere."""
+
+import datetime
+import sys
+import time
+
+from tqdm import tqdm
+
+PLAIN_INTERVAL = 10.0  # seconds
+
+
+class Progress:
+    """Counts towards `total` and shows how far it got, some values, and the time left.
+
+    Args:
+        total: number of updates to come, `done` included.
+        title: shown in front.
+        done: number of updates made in an earlier session; they do not count for the speed.
+        leave: whether the bar stays on the terminal when it is full.
+    """
+
+    def __init__(self, total: int, title: str, done: int = 0, leave: bool = True):
+        self.total, self.title, self.done, self.first = total, title, done, done
+        self.start = self.shown = time.perf_counter()
+        self.bar = None
+        if sys.stderr.isatty():
+            self.bar = tqdm(total=total, desc=title, initial=done, leave=leave, dynamic_ncols=True)
+
+    def update(self, title: str | None = None, values: str = "") -> None:
+        """Counts one more; `values` is text such as 'loss 1.234  lr 0.008'."""
+        self.done += 1
+        self.title = title or self.title
+        if self.bar is not None:
+            self.bar.set_description(self.title, refresh=False)
+            self.bar.set_postfix_str(values, refresh=False)
+            self.bar.update()
+        elif (now := time.perf_counter()) - self.shown >= PLAIN_INTERVAL:
+            self.shown = now
+            left = (now - self.start) / (self.done - self.first) * (self.total - self.done)
+            print(
+                f"{self.title}  {self.done}/{self.total}  {values}  left {duration(left)}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class Speed:
+    """Images per second since the last restart."""
+
+    def __init__(self):
+        self.restart()
+
+    def restart(self) -> None:
+        self.start, self.images = time.perf_counter(), 0
+
+    def add(self, images: int) -> None:
+        self.images += images
+
+    def per_second(self) -> float:
+        return self.images / max(time.perf_counter() - self.start, 1e-9)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    return str(datetime.timedelta(seconds=round(seconds)))

@@ -1,0 +1,363 @@
+"""Trains a network: `python -m minideeplab.train --help`."""
+
+import argparse
+import dataclasses
+import itertools
+import math
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from minideeplab.losses import cross_entropy
+from minideeplab.optim import SGD, poly
+
+from minideeplab import Tensor, cli, figures, models
+from minideeplab.class_weights import median_frequency_weights
+from minideeplab.data import Loader, TrainTransform, open_dataset
+from minideeplab.errors import CheckpointError, DivergedError, MiniDeepLabError, UsageError
+from minideeplab.inference import confusion_of, predict_labels
+from minideeplab.metrics import ConfusionMatrix, percent
+from minideeplab.progress import Progress, Speed, duration
+from minideeplab.run_folder import EPOCH_COLUMNS, RunFolder, fingerprint
+from minideeplab.train_arguments import parse_arguments
+from minideeplab.train_state import TrainState
+from minideeplab.weights import Checkpoint, fit_state, initialise
+
+ONE_CLASS_SHARE, ONE_CLASS_EPOCHS = 0.995, 3
+SAMPLE_PICTURES = 4
+
+
+class Training:
+    """One run: data, model and optimiser, the loop over them, and the folder that it reports to."""
+
+    def __init__(self, args, loader: Loader, val_set, model, state: TrainState, folder: RunFolder):
+        self.args, self.loader, self.val_set = args, loader, val_set
+        self.train_set = loader.dataset
+        self.model, self.state, self.folder = model, state, folder
+        self.optimiser = SGD(model, args.lr, momentum=args.momentum, weight_decay=args.weight_decay)
+        self.class_weights = median_frequency_weights(self.train_set) if args.class_weights == "median" else None
+        self.total_steps = args.steps or args.epochs * len(loader)
+        self.total_epochs = math.ceil(self.total_steps / len(loader))
+        self.speed = Speed()
+
+    def run(self) -> int:
+        """Trains to the end, or to the stop that was asked for; returns the exit code.
+
+        Raises:
+            DivergedError: the loss, a parameter or a buffer is not finite.
+            DataError: a file went bad since the check at the start.
+        """
+        self.began, self.first_step = time.perf_counter(), self.state.step
+        self.earlier_seconds = self.state.seconds
+        self.folder.log("compiling kernels (first run only) ...")
+        try:
+            with Progress(self.total_steps, "train", done=self.state.step) as bar:
+                finished = self._epochs(bar)
+        except KeyboardInterrupt:
+            self._pause()
+            return cli.INTERRUPTED
+        except DivergedError:
+            self._checkpoint().save(self.folder.diverged)
+            raise
+        except MiniDeepLabError:
+            self._pause()  # bad input never costs the work that is done
+            raise
+        finally:
+            self.folder.close()
+        if finished:
+            self.folder.log(f"finished after {duration(self.state.seconds)}; {self._best()}")
+            self.folder.log(_next_commands(self.args, self.folder))
+        else:
+            self._pause()
+        return 0
+
+    def _epochs(self, bar: Progress) -> bool:
+        """The training loop; False if it stopped early on request."""
+        state = self.state
+        self.model.train()
+        for epoch in range(state.epoch, self.total_epochs):
+            self.speed.restart()
+            batches = self.loader.epoch(epoch, start=state.batch)
+            for images, labels in itertools.islice(batches, self.total_steps - state.step):
+                with cli.deferred_interrupt():
+                    loss, rate = self._step(images, labels)
+                if state.step == self.first_step + 1:
+                    self._report_first_step(loss)
+                self.speed.add(len(images))
+                mean = state.epoch_loss / state.batch
+                values = f"loss {mean:.4f}  lr {rate:.2e}  {self.speed.per_second():.1f} images/s"
+                bar.update(f"epoch {epoch + 1}/{self.total_epochs}", values)
+                if self._stop_asked():
+                    return False
+            self._finish_epoch()
+        return True
+
+    def _step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+        """Forward, loss, backward, update: images (N, H, W, 3), labels (N, H, W) -> loss and rate."""
+        args, state = self.args, self.state
+        rate = poly(args.lr, state.step, self.total_steps, power=args.power, end_lr=args.end_lr)
+        self.model.reseed(_step_seed(args.seed, state.step))
+
+        logits = self.model(Tensor(images))  # (N, H, W, C)
+        loss = cross_entropy(logits, labels, class_weights=self.class_weights)  # void pixels do not count
+        value = loss.item()
+        if not math.isfinite(value):
+            self._diverged(f"the loss of step {state.step + 1} is {value}", loss)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step(rate)
+
+        state.step += 1
+        state.batch += 1
+        state.epoch_loss += value
+        state.seconds = self.earlier_seconds + time.perf_counter() - self.began
+        self.folder.add_step(
+            {
+                "step": state.step,
+                "epoch": state.epoch + 1,
+                "loss": value,
+                "lr": rate,
+                "seconds": round(state.seconds, 3),
+            }
+        )
+        return value, rate
+
+    def _finish_epoch(self) -> None:
+        """Validates when it is due, and writes the checkpoints and reports of the epoch."""
+        state = self.state
+        speed = self.speed.per_second()
+        self._require_finite()
+        number = state.epoch + 1
+        due = number % self.args.eval_every == 0 or number == self.total_epochs
+        confusion = self._validate() if due else None
+
+        row = dict.fromkeys(EPOCH_COLUMNS)
+        row |= {"epoch": number, "step": state.step, "train_loss": state.epoch_loss / state.batch}
+        row["lr"] = poly(self.args.lr, state.step - 1, self.total_steps, self.args.power, self.args.end_lr)
+        improved = False
+        if confusion:
+            score = _finite_or_zero(confusion.mean_iou())
+            improved = state.best is None or score > state.best
+            state.best = score if improved else state.best
+            row["val_miou"] = score
+            row["val_classes_present"] = confusion.classes_present()
+            row["val_pixel_accuracy"] = _finite_or_zero(confusion.pixel_accuracy())
+            row["val_largest_prediction"] = _finite_or_zero(confusion.largest_prediction()[1])
+        state.seconds = self.earlier_seconds + time.perf_counter() - self.began
+        row |= {
+            "best_miou": state.best,
+            "images_per_second": round(speed, 2),
+            "seconds": round(state.seconds, 1),
+        }
+
+        with cli.deferred_interrupt():
+            state.history.append(row)
+            state.epoch, state.batch, state.epoch_loss = number, 0, 0.0
+            checkpoint = self._checkpoint()
+            if improved:
+                checkpoint.save(self.folder.best)
+            checkpoint.save(self.folder.last)
+            self.folder.write_epochs(state.history)
+        line = f"epoch {number}/{self.total_epochs}  loss {row['train_loss']:.4f}"
+        self.folder.log(f"{line}  {confusion.summary()}  {self._best()}" if confusion else line)
+        figures.save_curves(self.folder.path / "curves.png", self.folder.step_rows(), state.history)
+        if improved:
+            self._picture_best(confusion)
+        if confusion:
+            self._warn_if_one_class(confusion)
+
+    def _validate(self) -> ConfusionMatrix:
+        self.model.eval()
+        with Progress(len(self.val_set), "validate", leave=False) as bar:
+            confusion = confusion_of(self.model, self.val_set, bar.update)
+        self.model.train()
+        return confusion
+
+    def _picture_best(self, confusion: ConfusionMatrix) -> None:
+        """per_class.csv, confusion.png and samples/, which always belong to best.npz."""
+        names, palette, folder = self.val_set.class_names, self.val_set.palette, self.folder
+        folder.write_per_class(confusion, names)
+        figures.save_confusion(folder.path / "confusion.png", confusion, names)
+        self.model.eval()
+        count = min(SAMPLE_PICTURES, len(self.val_set))
+        for i in np.linspace(0, len(self.val_set) - 1, count).round().astype(int):
+            image, truth = self.val_set.sample(i)
+            path = folder.samples / f"{self.val_set.ids[i].replace('/', '_')}.png"
+            figures.save_sample(path, image, truth, predict_labels(self.model, image), names, palette)
+        self.model.train()
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            model=self.model.config,
+            state=self.model.state_dict(),
+            class_names=list(self.train_set.class_names),
+            palette=self.train_set.palette,
+            ignore_index=self.train_set.ignore_index,
+            optimiser=self.optimiser.state_dict(),
+            progress=dataclasses.asdict(self.state),
+            args=vars(self.args),
+        )
+
+    def _pause(self) -> None:
+        """Saves between two steps, and says how to go on."""
+        self._require_finite()
+        self._checkpoint().save(self.folder.last)
+        command = shlex.join(["python", "-m", "minideeplab.train", "--resume", "--out", str(self.folder.path)])
+        self.folder.log(f"stopped after step {self.state.step} of {self.total_steps}; to continue:\n  {command}")
+
+    def _stop_asked(self) -> bool:
+        if self.state.step == self.total_steps:
+            return False  # only the last validation is left
+        enough_steps = self.args.stop_after and self.state.step - self.first_step >= self.args.stop_after
+        out_of_time = self.args.minutes and time.perf_counter() - self.began >= 60 * self.args.minutes
+        return bool(enough_steps or out_of_time)
+
+    def _report_first_step(self, loss: float) -> None:
+        self.folder.log(f"first step done after {time.perf_counter() - self.began:.1f} s, compilation included")
+        if self.state.step == 1:
+            classes = self.train_set.num_classes
+            self.folder.log(f"initial loss {loss:.4f}; a uniform guess gives ln {classes} = {math.log(classes):.4f}")
+        self.speed.restart()  # the compilation does not count
+
+    def _require_finite(self) -> None:
+        """No checkpoint but diverged.npz ever holds a NaN."""
+        if name := _not_finite(self.model.state_dict()):
+            self._diverged(f"'{name}' is not finite after step {self.state.step}")
+
+    def _diverged(self, what: str, loss: Tensor | None = None) -> None:
+        if loss is not None:
+            if name := _not_finite(self.model.state_dict()):
+                what += f", the first weight that is not finite is '{name}'"
+            else:
+                loss.backward()
+                gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
+                if name := _not_finite(gradients):
+                    what += f", the first gradient that is not finite is that of '{name}'"
+        kept = f"{self.folder.last} is the last good one" if self.folder.last.exists() else "none was saved before"
+        raise DivergedError(
+            f"training diverged: {what}. The weights are in {self.folder.diverged}; of the "
+            f"checkpoints, {kept}. Train again with a tenth of the learning rate: --lr {self.args.lr / 10:g}"
+        )
+
+    def _warn_if_one_class(self, confusion: ConfusionMatrix) -> None:
+        shares = [row["val_largest_prediction"] for row in self.state.history if row["val_miou"] is not None]
+        if len(shares) >= ONE_CLASS_EPOCHS and min(shares[-ONE_CLASS_EPOCHS:]) > ONE_CLASS_SHARE:
+            name = self.val_set.class_names[confusion.largest_prediction()[0]]
+            self.folder.log(
+                f"warning: over {percent(ONE_CLASS_SHARE)} % of the predictions are '{name}', "
+                f"{ONE_CLASS_EPOCHS} validations in a row. Likely causes: wrong labels in the masks, one class "
+                f"that covers nearly all pixels (try --class-weights median), a learning rate too high or too "
+                f"low, or too few steps"
+            )
+
+    def _best(self) -> str:
+        return f"best mIoU {'n/a' if self.state.best is None else percent(self.state.best)}"
+
+
+@cli.main_guard
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    args, checkpoint = parse_arguments(argv)
+    threads = cli.use_threads(args.threads)
+    train_set = open_dataset(args.data, args.dataset, args.split, args.limit)
+    val_set = open_dataset(args.data, args.dataset, args.val_split, args.limit)
+    for dataset in (train_set, val_set):
+        dataset.check()
+    model, loader = _build(args, train_set)
+    state = TrainState(fingerprint=fingerprint(train_set, val_set))
+    if checkpoint:
+        folder = RunFolder(args.out)
+        state = TrainState.restore(folder.last, checkpoint.progress, state.fingerprint)
+        fit_state(folder.last, model, checkpoint.state)
+        folder.rewind(state.step, state.history)
+    else:
+        note = initialise(model, args.init_from) if args.init_from else ""
+        folder = RunFolder.create(args.out, f"{args.model}-{args.backbone}-{train_set.name}")
+        folder.write_args(vars(args), threads, train_set, state.fingerprint, model)
+        folder.rewind(0, [])
+        if note:
+            folder.log(note)
+    training = Training(args, loader, val_set, model, state, folder)
+    if checkpoint:
+        try:
+            training.optimiser.load_state_dict(checkpoint.optimiser)
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(f"{folder.last}: its optimiser slots do not fit: {error}") from error
+    if state.epoch == training.total_epochs:
+        folder.log(f"training of {state.epoch} epochs is finished, nothing to resume; {training._best()}")
+        folder.log(_next_commands(args, folder))
+        return 0
+    _describe(training, threads)
+    return training.run()
+
+
+def _describe(training: Training, threads: int) -> None:
+    args, log, train_set, val_set = training.args, training.folder.log, training.train_set, training.val_set
+    log(
+        f"data   {train_set.name} at {train_set.root}: {len(train_set)} training images "
+        f"('{train_set.split}'), {len(val_set)} validation images ('{val_set.split}'), {train_set.num_classes} classes"
+    )
+    if (shared := len(set(train_set.ids) & set(val_set.ids))) > 0:
+        log(f"warning: {shared} images are in both splits, the validation numbers will be too good")
+    parameters = sum(parameter.data.size for parameter in training.model.parameters())
+    log(f"model  {args.model}, {args.backbone}, output stride {args.output_stride}: {parameters:,} parameters")
+    log(
+        f"run    {training.total_steps} steps in {training.total_epochs} epochs, batches of {args.batch_size} "
+        f"crops of {args.crop_size} x {args.crop_size}, {threads} threads, seed {args.seed}, to {training.folder.path}"
+    )
+    if training.state.step:
+        log(f"resume after step {training.state.step}; {training._best()}")
+
+
+def _build(args: argparse.Namespace, train_set):
+    """The network and the loader of its batches."""
+    try:
+        model = models.build(
+            args.model,
+            backbone=args.backbone,
+            num_classes=train_set.num_classes,
+            output_stride=args.output_stride,
+            separable=args.separable,
+            seed=args.seed,
+        )
+        transform = TrainTransform(
+            args.crop_size, tuple(args.scale_range), mirror=args.mirror, blur=args.blur, jitter=args.jitter
+        )
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+    return model, Loader(train_set, transform, args.batch_size, seed=args.seed)
+
+
+def _next_commands(args: argparse.Namespace, folder: RunFolder) -> str:
+    evaluate = [
+        "python",
+        "-m",
+        "minideeplab.evaluate",
+        "--checkpoint",
+        str(folder.best),
+        "--data",
+        str(args.data),
+    ]
+    predict = ["python", "-m", "minideeplab.predict", "--checkpoint", str(folder.best)]
+    return f"next:\n  {shlex.join(evaluate)}\n  {shlex.join(predict)} IMAGE"
+
+
+def _step_seed(seed: int, step: int) -> int:
+    """Dropout depends on (seed, step) alone, so that a resumed run draws the same masks."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+
+
+def _not_finite(arrays: dict[str, np.ndarray]) -> str | None:
+    """Name of the first array that holds a NaN or an infinity."""
+    return next((name for name, array in arrays.items() if not np.isfinite(array).all()), None)
+
+
+def _finite_or_zero(value: float) -> float:
+    """A validation set of void pixels only has no score: it counts as 0, for JSON has no NaN."""
+    return value if math.isfinite(value) else 0.0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

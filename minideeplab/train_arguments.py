@@ -1,0 +1,133 @@
+"""The arguments of the training command, and how a resumed run takes up its own."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from minideeplab import cli
+from minideeplab.errors import CheckpointError, UsageError
+from minideeplab.run_folder import RunFolder
+from minideeplab.weights import Checkpoint
+
+EXAMPLE = """\
+  python -m minideeplab.train --data synthetic --epochs 5
+  python -m minideeplab.train --data VOCdevkit/VOC2012 --backbone resnet50 --crop-size 257 --out runs/voc
+  python -m minideeplab.train --resume --out runs/voc"""
+
+# Arguments of one session: free to differ when a run is resumed. All others stay as the run began.
+SESSION_ARGUMENTS = {"resume", "out", "data", "device", "threads", "stop_after", "minutes"}
+
+
+def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Checkpoint | None]:
+    """The arguments of a run, and with --resume the checkpoint that they come from.
+
+    Raises:
+        UsageError: --resume with an argument that contradicts the run.
+        CheckpointError: --resume without a usable last.npz.
+    """
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.data != "synthetic":
+        args.data = str(Path(args.data).resolve())
+    if not args.resume:
+        return args, None
+    if args.out is None:
+        raise UsageError("--resume needs the folder of the run: --out RUN")
+    path = RunFolder(args.out).last
+    checkpoint = Checkpoint.load(path)
+    if not checkpoint.args:
+        raise CheckpointError(f"{path}: it holds no training arguments; start a new run with --init-from {path}")
+    # argparse fills in defaults only for what is not set yet: what differs from the marker was given.
+    unset = object()
+    given = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(vars(args), unset)))
+    given = {name for name, value in vars(given).items() if value is not unset}
+    for name in sorted(given - SESSION_ARGUMENTS):
+        if getattr(args, name) != checkpoint.args.get(name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} {getattr(args, name)}: this run began with "
+                f"{checkpoint.args.get(name)}; leave it out, or start a new run with --init-from {path}"
+            )
+    session = {name: getattr(args, name) for name in SESSION_ARGUMENTS if name != "data" or name in given}
+    return argparse.Namespace(**{**vars(args), **checkpoint.args, **session}), checkpoint
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.command_parser("train", "Train a segmentation network.", EXAMPLE)
+    cli.add_data_arguments(parser, default="synthetic")
+    add = parser.add_argument
+    add("--split", default="train", help="split to train on")
+    add("--val-split", default="val", help="split to validate on")
+    add("--model", default="deeplabv3plus", help="network")
+    add("--backbone", default="resnet18", help="its feature extractor")
+    add(
+        "--output-stride",
+        type=cli.positive_int,
+        default=16,
+        help="input size over the size of the last features",
+    )
+    add(
+        "--separable",
+        action=argparse.BooleanOptionalAction,
+        help="depthwise separable convolutions in head and decoder (the model's own choice if not given)",
+    )
+    add("--crop-size", type=cli.positive_int, default=129, help="side of the training crops, pixels")
+    add("--batch-size", type=cli.positive_int, default=4, help="crops per step")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=cli.positive_int, default=30, help="passes over the training images")
+    length.add_argument("--steps", type=cli.positive_int, help="optimiser steps, instead of --epochs")
+    add("--lr", type=cli.positive_float, default=0.01, help="learning rate of the first step")
+    add("--end-lr", type=cli.non_negative_float, default=0.0, help="learning rate that the schedule ends at")
+    add(
+        "--power",
+        type=cli.positive_float,
+        default=0.9,
+        help="of the poly schedule (1 - step / steps) ** power",
+    )
+    add("--momentum", type=cli.fraction, default=0.9, help="of the gradient descent")
+    add("--weight-decay", type=cli.non_negative_float, default=1e-4, help="not on biases and batch norms")
+    add(
+        "--class-weights",
+        choices=["none", "median"],
+        default="none",
+        help="median-frequency balancing of the loss",
+    )
+    add(
+        "--scale-range",
+        type=cli.positive_float,
+        nargs=2,
+        default=[0.5, 2.0],
+        metavar=("LOW", "HIGH"),
+        help="random scale",
+    )
+    add("--mirror", action=argparse.BooleanOptionalAction, default=True, help="mirror half of the crops")
+    add("--blur", type=cli.non_negative_float, default=0.0, help="highest sigma of a random blur, pixels")
+    add(
+        "--jitter",
+        type=cli.non_negative_float,
+        default=0.0,
+        help="strength of random brightness, contrast, saturation",
+    )
+    add(
+        "--eval-every",
+        type=cli.positive_int,
+        default=1,
+        metavar="N",
+        help="validate every N epochs, and at the end",
+    )
+    add("--out", help="new folder of the run (runs/MODEL-BACKBONE-DATASET, numbered, if not given)")
+    add(
+        "--resume",
+        action="store_true",
+        help="continue the run in --out, with the arguments that it began with",
+    )
+    add("--init-from", metavar="FILE", help="start from the weights of this checkpoint")
+    add(
+        "--stop-after",
+        type=cli.positive_int,
+        metavar="STEPS",
+        help="pause after this many steps; --resume continues",
+    )
+    add("--minutes", type=cli.positive_float, help="pause after this time; --resume continues")
+    add("--seed", type=cli.non_negative_int, default=0, help="of weights, order, augmentation and dropout")
+    cli.add_device_arguments(parser)
+    return parser

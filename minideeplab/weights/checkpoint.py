@@ -1,0 +1,282 @@
+"""The project's own checkpoint: an uncompressed .npz, written in full or not at all, read without trust.
+
+Members of the archive: `meta` (JSON as uint8), `palette` (256, 3) uint8, `model/NAME` for each parameter and
+buffer, `optim/NAME` for each slot of the optimiser. Nothing in it is ever unpickled.
+"""
+
+import io
+import json
+import math
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from minideeplab import models
+from minideeplab.data import IMAGE_MEAN, IMAGE_STD
+from minideeplab.errors import CheckpointError
+
+FORMAT_VERSION = 1
+_REDO = "copy the file again, or train again"
+
+# What `meta` must hold, beside the format version.
+_META_TYPES = {
+    "model": dict,
+    "class_names": list,
+    "ignore_index": int,
+    "mean": list,
+    "std": list,
+    "progress": dict,
+    "args": dict,
+}
+
+
+@dataclass
+class Checkpoint:
+    """A trained model with all that is needed to use it, and to go on training it.
+
+    Attributes:
+        model: configuration; `models.build(**model)` makes the network.
+        state: parameters and buffers by name, as of `model.state_dict()`.
+        class_names: one name for each class.
+        palette: (256, 3) uint8, the colour of each label in masks.
+        ignore_index: the void label.
+        optimiser: slots of the optimiser by name; empty in a file that is for inference only.
+        progress: where training stands (JSON-able).
+        args: the arguments of the training command (JSON-able).
+    """
+
+    model: dict
+    state: dict[str, np.ndarray]
+    class_names: list[str]
+    palette: np.ndarray
+    ignore_index: int = 255
+    optimiser: dict[str, np.ndarray] = field(default_factory=dict)
+    progress: dict = field(default_factory=dict)
+    args: dict = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the file atomically: whatever happens meanwhile, `path` is the old file or the new one.
+
+        Raises:
+            OSError: the disk is full, the folder is not writable, and the like; the old file is untouched.
+        """
+        meta = {
+            "format_version": FORMAT_VERSION,
+            "model": self.model,
+            "class_names": list(self.class_names),
+            "ignore_index": self.ignore_index,
+            "mean": np.asarray(IMAGE_MEAN, float).tolist(),
+            "std": np.asarray(IMAGE_STD, float).tolist(),
+            "progress": self.progress,
+            "args": self.args,
+        }
+        members = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8), "palette": self.palette}
+        members |= {f"model/{name}": array for name, array in self.state.items()}
+        members |= {f"optim/{name}": array for name, array in self.optimiser.items()}
+        path = Path(path)
+        # In the same folder, since os.replace is atomic only within one file system.
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, **members)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        _sync_folder(path.parent)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Checkpoint":
+        """Reads and checks a file; a damaged or hostile one costs neither memory nor code execution.
+
+        Raises:
+            CheckpointError: not found, not such a file, damaged, of an unknown version, or not finite.
+        """
+        path = Path(path)
+        arrays = _read_archive(path)
+        meta = _read_meta(path, arrays)
+        palette = arrays.get("palette")
+        if palette is None or palette.shape != (256, 3) or palette.dtype != np.uint8:
+            raise CheckpointError(f"{path}: 'palette' must be a (256, 3) uint8 array; {_REDO}")
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise CheckpointError(
+                    f"{path}: '{name}' holds values that are not finite, the training had diverged; "
+                    f"use an earlier checkpoint of the run, or train again with a tenth of the learning rate"
+                )
+        return cls(
+            model=meta["model"],
+            state=_with_prefix(arrays, "model/"),
+            class_names=meta["class_names"],
+            palette=palette,
+            ignore_index=meta["ignore_index"],
+            optimiser=_with_prefix(arrays, "optim/"),
+            progress=meta["progress"],
+            args=meta["args"],
+        )
+
+    def build_model(self, path: str | Path):
+        """Builds the network and fills in the weights.
+
+        Args:
+            path: the file that this came from, for messages.
+
+        Returns:
+            The model, in evaluation mode.
+
+        Raises:
+            CheckpointError: the configuration names no known model, or the arrays do not fit it.
+        """
+        try:
+            model = models.build(**self.model)
+        except (ValueError, TypeError, KeyError, MemoryError) as error:
+            raise CheckpointError(f"{path}: no model can be built from its configuration: {error}") from error
+        fit_state(path, model, self.state)
+        model.eval()
+        return model
+
+
+def fit_state(path: str | Path, model, state: dict[str, np.ndarray]) -> None:
+    """Loads a state into a model.
+
+    Raises:
+        CheckpointError: an array is missing, unknown or of another shape; the message has them as a table.
+    """
+    expected = {name: array.shape for name, array in model.state_dict().items()}
+    found = {name: array.shape for name, array in state.items()}
+    wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
+    if wrong:
+        rows = [f"  {name}: {expected.get(name, 'nothing')} / {found.get(name, 'nothing')}" for name in wrong[:20]]
+        more = [f"  ... and {len(wrong) - 20} more"] if len(wrong) > 20 else []
+        raise CheckpointError(
+            "\n".join(
+                [
+                    f"{path}: {len(wrong)} arrays do not fit the model {model.config}",
+                    "  array: expected / found",
+                    *rows,
+                    *more,
+                ]
+            )
+        )
+    model.load_state_dict(state)
+
+
+def initialise(model, path: str | Path) -> str:
+    """Starts a model from the weights of a checkpoint, of the same network but perhaps of other classes.
+
+    The layers whose size is the number of classes keep their own weights where those numbers differ.
+
+    Args:
+        model: the model to fill in.
+        path: the checkpoint.
+
+    Returns:
+        One line that says what was taken.
+
+    Raises:
+        CheckpointError: the file is bad, or does not fit the model in the rest.
+    """
+    source = Checkpoint.load(path)
+    own, given = model.state_dict(), source.state
+    here, there = model.config["num_classes"], len(source.class_names)
+    head = [
+        name
+        for name in (own.keys() & given.keys() if here != there else ())
+        if own[name].shape[-1:] == (here,) and given[name].shape == (*own[name].shape[:-1], there)
+    ]
+    fit_state(path, model, given | {name: own[name] for name in head})
+    note = f"weights of {path}: {len(own) - len(head)} of {len(own)} arrays"
+    return note + (f"; head skipped, {there} classes there, {here} here: {', '.join(sorted(head))}" if head else "")
+
+
+def _read_archive(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of the file, after checks on the sizes that it declares."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; a training run writes RUN/last.npz and RUN/best.npz")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_members(archive.infolist(), path.stat().st_size)
+            # `read` also compares the checksum of each member.
+            return {info.filename.removesuffix(".npy"): _decode(archive.read(info)) for info in archive.infolist()}
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}); {_REDO}") from error
+    # On hostile bytes the zip and header parsers raise nearly anything; to the user it is all the same.
+    except Exception as error:
+        raise CheckpointError(f"{path}: truncated, damaged, or not a checkpoint ({error}); {_REDO}") from error
+
+
+def _check_members(members: list[zipfile.ZipInfo], file_size: int) -> None:
+    """Stored members cannot be larger than the file: this rules out every decompression bomb."""
+    if any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in members):
+        raise ValueError("it is compressed, this project writes uncompressed archives only")
+    if (total := sum(info.file_size for info in members)) > file_size:
+        raise ValueError(f"its members declare {total} bytes, the file has {file_size}")
+    if len({info.filename for info in members}) != len(members):
+        raise ValueError("a member occurs twice")
+
+
+def _decode(data: bytes) -> np.ndarray:
+    """One .npy member; its shape must match the bytes that are there, and objects (pickles) are refused."""
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    else:
+        shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)
+    if dtype.kind not in "fiub":
+        raise ValueError(f"an array of type {dtype}, only numbers are allowed")
+    if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
+        raise ValueError(f"an array of shape {shape} and type {dtype} in {len(data) - stream.tell()} bytes")
+    # A copy, because the buffer is read-only and possibly not aligned.
+    array = np.frombuffer(data, dtype, offset=stream.tell()).copy()
+    return array.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _read_meta(path: Path, arrays: dict[str, np.ndarray]) -> dict:
+    if "meta" not in arrays:
+        raise CheckpointError(f"{path}: an .npz without 'meta', not a checkpoint of this project")
+    try:
+        meta = json.loads(arrays["meta"].tobytes())
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: 'meta' is not JSON ({error}); {_REDO}") from error
+    version = meta.get("format_version") if isinstance(meta, dict) else None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format version {version!r}, this program reads version {FORMAT_VERSION}; "
+            f"use the version of minideeplab that wrote it"
+        )
+    for key, kind in _META_TYPES.items():
+        if not isinstance(meta.get(key), kind):
+            raise CheckpointError(f"{path}: 'meta' has no valid '{key}' ({kind.__name__} expected); {_REDO}")
+    classes = meta["model"].get("num_classes")
+    if classes != len(meta["class_names"]):
+        raise CheckpointError(f"{path}: {len(meta['class_names'])} class names for {classes} classes; {_REDO}")
+    for key, ours in (("mean", IMAGE_MEAN), ("std", IMAGE_STD)):
+        if not np.array_equal(meta[key], np.asarray(ours, float)):
+            raise CheckpointError(
+                f"{path}: trained on images normalised with {key} {meta[key]}, this version uses "
+                f"{list(ours)}; use the version of minideeplab that wrote it"
+            )
+    return meta
+
+
+def _with_prefix(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the new name itself durable; systems that cannot open a folder do without."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,276 @@
+"""The training command: what it leaves behind, exact resumption, and how it ends when something is wrong."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minideeplab import cli, train
+from minideeplab.class_weights import median_frequency_weights
+from minideeplab.data import read_mask, write_mask, write_synthetic
+from minideeplab.run_folder import EPOCH_COLUMNS
+from minideeplab.weights import Checkpoint
+
+ROOT = Path(train.__file__).parents[1]
+FILES = {
+    "args.json",
+    "metrics.csv",
+    "metrics.jsonl",
+    "curves.png",
+    "last.npz",
+    "best.npz",
+    "per_class.csv",
+    "confusion.png",
+    "samples",
+    "log.txt",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("shapes")
+    write_synthetic(root, train=4, val=2)
+    return root
+
+
+def command(data, out, *more):
+    """Arguments of a run of two epochs of two steps."""
+    sizes = ["--crop-size", "65", "--batch-size", "2", "--epochs", "2"]
+    return ["--data", str(data), *sizes, "--out", str(out), *map(str, more)]
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """A finished run, not to be changed."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert train.main(command(data, out)) == 0
+    return out
+
+
+def test_the_run_folder_is_complete(run):
+    assert {path.name for path in run.iterdir()} == FILES
+    assert len(list((run / "samples").glob("*.png"))) == 2
+    content = json.loads((run / "args.json").read_text())
+    assert content["arguments"]["crop_size"] == 65
+    assert content["seed"] == 0 and content["threads"] >= 1 and content["parameters"] > 0
+    assert content["data"]["fingerprint"] and content["versions"]["numpy"] == np.__version__
+
+
+def test_metrics_have_a_row_per_epoch_and_a_line_per_step(run):
+    header, *rows = (run / "metrics.csv").read_text().splitlines()
+    assert header == ",".join(EPOCH_COLUMNS)
+    assert [row.split(",")[:2] for row in rows] == [["1", "2"], ["2", "4"]]
+    steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [step["step"] for step in steps] == [1, 2, 3, 4]
+    np.testing.assert_allclose([step["lr"] for step in steps], 0.01 * (1 - np.arange(4) / 4) ** 0.9, rtol=1e-6)
+
+
+def test_the_log_tells_what_was_run(run):
+    log = (run / "log.txt").read_text()
+    assert re.search(r"4 training images \('train'\), 2 validation images \('val'\), 7 classes", log)
+    assert re.search(r"initial loss \d\.\d+; a uniform guess gives ln 7 = 1\.9459", log)
+    assert re.search(r"of 7 classes present\), pixel accuracy", log)
+
+
+def without_times(path):
+    """metrics.csv or metrics.jsonl without what a clock decides."""
+    if path.suffix == ".csv":
+        return [line.split(",")[:-2] for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def assert_same_run(one, other):
+    for name in ("last.npz", "best.npz"):
+        first, second = Checkpoint.load(one / name), Checkpoint.load(other / name)
+        for part in ("state", "optimiser"):
+            arrays, others = getattr(first, part), getattr(second, part)
+            assert arrays.keys() == others.keys()
+            for key in arrays:
+                np.testing.assert_array_equal(arrays[key], others[key], err_msg=f"{name}: {key}")
+    for name in ("metrics.csv", "metrics.jsonl"):
+        assert without_times(one / name) == without_times(other / name)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_paused_and_resumed_run_equals_an_uninterrupted_one(data, run, tmp_path, steps):
+    out = tmp_path / "parts"
+    assert train.main(command(data, out, "--stop-after", steps)) == 0
+    assert Checkpoint.load(out / "last.npz").progress["step"] == steps
+    # As after a kill: rows of steps that no checkpoint knows, the last one half written.
+    with open(out / "metrics.jsonl", "a") as file:
+        file.write('{"step": 9}\n{"st')
+    assert train.main(["--resume", "--out", str(out)]) == 0
+    assert_same_run(run, out)
+
+
+def test_resuming_a_finished_run_says_so(run, capsys):
+    before = (run / "last.npz").read_bytes()
+    assert train.main(["--resume", "--out", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "training of 2 epochs is finished, nothing to resume" in out
+    assert "python -m minideeplab.evaluate --checkpoint" in out
+    assert (run / "last.npz").read_bytes() == before
+
+
+def test_a_resumed_run_keeps_its_arguments(run, capsys):
+    assert train.main(["--resume", "--out", str(run), "--lr", "0.5"]) == 2
+    assert "--lr 0.5: this run began with 0.01" in capsys.readouterr().err
+    assert train.main(["--resume", "--out", str(run), "--crop-size", "129"]) == 2  # the default, but given
+
+
+def test_resume_refuses_other_data(run, tmp_path, capsys):
+    write_synthetic(tmp_path, train=4, val=2, seed=1)
+    assert train.main(["--resume", "--out", str(run), "--data", str(tmp_path)]) == 3
+    assert "are not those that this run began with" in capsys.readouterr().err
+
+
+def test_resume_needs_a_run(tmp_path, capsys):
+    assert train.main(["--resume"]) == 2
+    assert "--out RUN" in capsys.readouterr().err
+    assert train.main(["--resume", "--out", str(tmp_path)]) == 4
+    assert "last.npz: no such file" in capsys.readouterr().err
+
+
+def test_an_existing_folder_is_never_overwritten(data, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("precious")
+    assert train.main(command(data, tmp_path)) == 2
+    assert "add --resume to continue" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_the_default_folder_is_numbered(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [part for part in command(data, "") if part not in ("--out", "")]
+    for _ in range(2):
+        assert train.main([*arguments, "--dataset", "voc", "--stop-after", "1"]) == 0
+    name = f"deeplabv3plus-resnet18-{data.name}"
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {name, f"{name}-2"}
+
+
+def test_divergence_stops_the_run_and_spares_the_checkpoints(data, tmp_path, capsys):
+    out = tmp_path / "hot"
+    assert train.main(command(data, out, "--lr", "1e30")) == 5
+    error = capsys.readouterr().err
+    assert "training diverged" in error and "--lr 1e+29" in error
+    assert (out / "diverged.npz").exists()
+    assert not (out / "best.npz").exists() and not (out / "last.npz").exists()
+
+
+def test_a_file_that_goes_bad_costs_no_work(data, tmp_path, monkeypatch, capsys):
+    def broken(*args):
+        from minideeplab.errors import DataError
+
+        raise DataError("x.png: gone")
+
+    out = tmp_path / "bad"
+    monkeypatch.setattr(train, "confusion_of", broken)
+    assert train.main(command(data, out)) == 3
+    assert "x.png: gone" in capsys.readouterr().err
+    progress = Checkpoint.load(out / "last.npz").progress
+    assert (progress["step"], progress["epoch"], progress["batch"]) == (2, 0, 2)
+
+
+def test_bad_data_stop_before_a_folder_is_made(tmp_path, capsys):
+    write_synthetic(tmp_path / "data", train=4, val=2)
+    mask = next((tmp_path / "data" / "SegmentationClass").glob("*.png"))
+    write_mask(mask, np.full_like(read_mask(mask), 38))
+    assert train.main(command(tmp_path / "data", tmp_path / "out")) == 3
+    assert "label 38" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "deeplabv9"], "deeplabv9"),
+        (["--scale-range", "2", "1"], "scale_range"),
+        (["--threads", "100000"], "--threads 100000"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_usage_errors(data, tmp_path, capsys, arguments, message):
+    assert train.main(command(data, tmp_path / "out", *arguments)) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_init_from_takes_the_weights(data, run, tmp_path, capsys):
+    out = tmp_path / "tuned"
+    arguments = ("--init-from", run / "best.npz", "--lr", "1e-12", "--stop-after", "1", "--weight-decay", "0")
+    assert train.main(command(data, out, *arguments)) == 0
+    assert "weights of" in capsys.readouterr().out
+    source, tuned = (Checkpoint.load(path).state for path in (run / "best.npz", out / "last.npz"))
+    name = next(iter(source))
+    np.testing.assert_allclose(tuned[name], source[name], atol=1e-6)
+
+
+def test_help_shows_defaults_and_an_example(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        train.main(["--help"])
+    text = capsys.readouterr().out
+    assert "(default: 0.01)" in text and "(default: None)" not in text
+    assert "example:\n  python -m minideeplab.train --data synthetic" in text
+
+
+def test_median_frequency_weights():
+    class Masks:
+        num_classes, ignore_index = 4, 255
+        masks = (np.array([[0, 0, 0, 1]]), np.array([[0, 255, 2, 2]]))
+
+        def __len__(self):
+            return len(self.masks)
+
+        def mask(self, i):
+            return self.masks[i].astype(np.uint8)
+
+    frequency = np.array([4 / 7, 1 / 4, 2 / 3])  # class 3 is absent: no part in the median, weight 1
+    expected = [*(4 / 7 / frequency), 1]
+    weights = median_frequency_weights(Masks())
+    assert weights.dtype == np.float32
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+
+
+def start(arguments):
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "minideeplab.train", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(ROOT)])},
+        # A shell that runs the tests in the background may have Ctrl-C ignored in all of its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_ctrl_c_saves_and_names_the_command_that_continues(data, tmp_path):
+    out = tmp_path / "stopped"
+    process = start([*command(data, out), "--epochs", "100000", "--eval-every", "100000"])
+    try:
+        deadline = time.monotonic() + 120
+        while not (out / "metrics.jsonl").exists() or (out / "metrics.jsonl").stat().st_size == 0:
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == cli.INTERRUPTED, stderr
+    assert f"python -m minideeplab.train --resume --out {out}" in stdout
+    assert "Traceback" not in stderr
+    steps = Checkpoint.load(out / "last.npz").progress["step"]
+    assert steps >= 1 and len((out / "metrics.jsonl").read_text().splitlines()) == steps
+
+
+def test_the_process_ends_with_the_exit_code_of_the_error(tmp_path):
+    process = start(["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")])
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert stderr.startswith("error: ") and "nowhere" in stderr and "Traceback" not in stderr
