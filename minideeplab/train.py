@@ -10,15 +10,15 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from minideeplab.losses import cross_entropy
-from minideeplab.optim import SGD, poly
 
 from minideeplab import Tensor, cli, figures, models
 from minideeplab.class_weights import median_frequency_weights
 from minideeplab.data import Loader, TrainTransform, open_dataset
-from minideeplab.errors import CheckpointError, DivergedError, MiniDeepLabError, UsageError
+from minideeplab.errors import CheckpointError, DataError, DivergedError, UsageError
 from minideeplab.inference import confusion_of, predict_labels
+from minideeplab.losses import cross_entropy
 from minideeplab.metrics import ConfusionMatrix, percent
+from minideeplab.optim import SGD, poly
 from minideeplab.progress import Progress, Speed, duration
 from minideeplab.run_folder import EPOCH_COLUMNS, RunFolder, fingerprint
 from minideeplab.train_arguments import parse_arguments
@@ -58,10 +58,7 @@ class Training:
         except KeyboardInterrupt:
             self._pause()
             return cli.INTERRUPTED
-        except DivergedError:
-            self._checkpoint().save(self.folder.diverged)
-            raise
-        except MiniDeepLabError:
+        except DataError:
             self._pause()  # bad input never costs the work that is done
             raise
         finally:
@@ -136,23 +133,28 @@ class Training:
         row = dict.fromkeys(EPOCH_COLUMNS)
         row |= {"epoch": number, "step": state.step, "train_loss": state.epoch_loss / state.batch}
         row["lr"] = poly(self.args.lr, state.step - 1, self.total_steps, self.args.power, self.args.end_lr)
-        improved = False
+        best, improved = state.best, False
         if confusion:
             score = _finite_or_zero(confusion.mean_iou())
-            improved = state.best is None or score > state.best
-            state.best = score if improved else state.best
+            improved = best is None or score > best
+            best = score if improved else best
             row["val_miou"] = score
             row["val_classes_present"] = confusion.classes_present()
             row["val_pixel_accuracy"] = _finite_or_zero(confusion.pixel_accuracy())
             row["val_largest_prediction"] = _finite_or_zero(confusion.largest_prediction()[1])
         state.seconds = self.earlier_seconds + time.perf_counter() - self.began
         row |= {
-            "best_miou": state.best,
+            "best_miou": best,
             "images_per_second": round(speed, 2),
             "seconds": round(state.seconds, 1),
         }
 
+        # Reports come before the checkpoints: if they are interrupted, a resumed run validates and reports again.
+        figures.save_curves(self.folder.path / "curves.png", self.folder.step_rows(), [*state.history, row])
+        if improved:
+            self._picture_best(confusion)
         with cli.deferred_interrupt():
+            state.best = best
             state.history.append(row)
             state.epoch, state.batch, state.epoch_loss = number, 0, 0.0
             checkpoint = self._checkpoint()
@@ -162,9 +164,6 @@ class Training:
             self.folder.write_epochs(state.history)
         line = f"epoch {number}/{self.total_epochs}  loss {row['train_loss']:.4f}"
         self.folder.log(f"{line}  {confusion.summary()}  {self._best()}" if confusion else line)
-        figures.save_curves(self.folder.path / "curves.png", self.folder.step_rows(), state.history)
-        if improved:
-            self._picture_best(confusion)
         if confusion:
             self._warn_if_one_class(confusion)
 
@@ -227,6 +226,7 @@ class Training:
             self._diverged(f"'{name}' is not finite after step {self.state.step}")
 
     def _diverged(self, what: str, loss: Tensor | None = None) -> None:
+        """Writes diverged.npz and raises DivergedError, which names the first array that is not finite."""
         if loss is not None:
             if name := _not_finite(self.model.state_dict()):
                 what += f", the first weight that is not finite is '{name}'"
@@ -235,6 +235,7 @@ class Training:
                 gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
                 if name := _not_finite(gradients):
                     what += f", the first gradient that is not finite is that of '{name}'"
+        self._checkpoint().save(self.folder.diverged)
         kept = f"{self.folder.last} is the last good one" if self.folder.last.exists() else "none was saved before"
         raise DivergedError(
             f"training diverged: {what}. The weights are in {self.folder.diverged}; of the "
@@ -320,6 +321,8 @@ def _build(args: argparse.Namespace, train_set):
             num_classes=train_set.num_classes,
             output_stride=args.output_stride,
             separable=args.separable,
+            width=args.width,
+            head_width=args.head_width,
             seed=args.seed,
         )
         transform = TrainTransform(

@@ -70,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="depthwise separable convolutions in head and decoder (the model's own choice if not given)",
     )
+    add("--width", type=cli.positive_float, default=1.0, help="factor on the backbone's channels")
+    add("--head-width", type=cli.positive_int, default=256, help="channels of ASPP and decoder")
     add("--crop-size", type=cli.positive_int, default=129, help="side of the training crops, pixels")
     add("--batch-size", type=cli.positive_int, default=4, help="crops per step")
     length = parser.add_mutually_exclusive_group()

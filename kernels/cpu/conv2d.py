@@ -10,7 +10,7 @@ from numba import get_num_threads, prange
 
 from . import pointwise as _pointwise
 from .arrays import contiguous, empty
-from .jit import jit_parallel
+from .jit import jit, jit_parallel
 from .plan import forward_plan, grad_input_plan
 from .tile import ROWS, columns, tile
 
@@ -120,23 +120,28 @@ def _equal_shares(tiles, first_tile, plan):
     return first_tile[region] + np.rint((goals - done[region]) / cost[region]).astype(np.int64)
 
 
+@jit
+def _copy(source, target):
+    """Whole slices: an index computed as offset + j might be negative, and its test would keep the loop scalar."""
+    for j in range(source.size):
+        target[j] = source[j]
+
+
 @jit_parallel
 def _pack(w, packed, n_columns, row_step, column_step):
     blocks, taps, n_rows, width = packed.shape
     parts = 8 if n_rows >= 64 else 1
     for job in prange(blocks * taps * parts):
-        block, tap, part = (
-            np.int64(job) // (taps * parts),
-            np.int64(job) // parts % taps,
-            np.int64(job) % parts,
-        )
+        block, tap, part = np.int64(job) // (taps * parts), np.int64(job) // parts % taps, np.int64(job) % parts
         used = min(width, n_columns - block * width)
         for row in range(part * n_rows // parts, (part + 1) * n_rows // parts):
-            start = row * row_step + block * width * column_step
-            for j in range(used):
-                packed[block, tap, row, j] = w[tap, start + j * column_step]
-            for j in range(used, width):
-                packed[block, tap, row, j] = w.dtype.type(0)
+            start, line = row * row_step + block * width * column_step, packed[block, tap, row]
+            if column_step == 1:
+                _copy(w[tap, start : start + used], line[:used])
+            else:
+                for j in range(used):
+                    line[j] = w[tap, start + j * column_step]
+            line[used:] = 0
 
 
 @jit_parallel
@@ -196,8 +201,7 @@ def _run_plan(
                     for i in range(n_tiles * ROWS):
                         for s in range(panel, end):
                             to, at = gathered_rows[i] + gathered_segments[s], a_rows[i] + a_segments[s]
-                            for k in range(n_k[s]):
-                                gathered[to + k] = a[at + k]
+                            _copy(a[at : at + n_k[s]], gathered[to : to + n_k[s]])
                 source = gathered if use_gathered else a
                 source_rows = gathered_rows if use_gathered else a_rows
                 segments = gathered_segments if use_gathered else a_segments
@@ -289,8 +293,7 @@ def _sum_over_pixels(x, grad, partial, spans, offsets, strides, chunks, block_pa
                     n, p = row // down, row % down
                     for q in range(q0, q1):
                         at = ((row - row0) * chunk_w + q - q0) * width
-                        for j in range(used):
-                            packed[at + j] = grad[n, p, q, block * width + j]
+                        _copy(grad[n, p, q, block * width : block * width + used], packed[at : at + used])
                 for row in range(first_row, last_row, ROWS):
                     for t in range(taps):
                         n_segments = 0

@@ -69,7 +69,7 @@ def depthwise_conv2d(x, w, win):
     x, w = contiguous(x, w)
     y = empty(win.y_shape, x.dtype)
     rows, columns = (_forward_links(*axis) for axis in _axes(win))
-    _gather(x.reshape(-1), w.reshape(-1), y, win.in_h, win.in_w, win.k_w, *rows, *columns)
+    _gather(x, w, y, *rows, *columns)
     return y
 
 
@@ -79,7 +79,7 @@ def depthwise_conv2d_grad_input(grad, w, win):
     grad, w = contiguous(grad, w)
     grad_x = empty(win.x_shape, grad.dtype)
     rows, columns = (_backward_links(*axis) for axis in _axes(win))
-    _gather(grad.reshape(-1), w.reshape(-1), grad_x, win.out_h, win.out_w, win.k_w, *rows, *columns)
+    _gather(grad, w, grad_x, *rows, *columns)
     return grad_x
 
 
@@ -88,90 +88,65 @@ def depthwise_conv2d_grad_weight(x, grad, win):
     win.check(x=x, grad=grad)
     x, grad = contiguous(x, grad)
     rows, columns = (_forward_links(*axis) for axis in _axes(win))
-    partial = np.zeros((_RANGES, win.k_h * win.k_w * win.c_in), x.dtype)
-    _correlate(x.reshape(-1), grad, partial, win.in_h, win.in_w, win.k_w, *rows, *columns)
+    partial = np.zeros((_RANGES, *win.w_shape), x.dtype)
+    _correlate(x, grad, partial, *rows, *columns)
     total = partial[0]
     for part in partial[1:]:
         total += part
-    return total.reshape(win.w_shape)
+    return total
+
+
+# Rows go to these helpers as slices, indexed by a loop variable: an offset added to an index could be negative as far as the
+# compiler knows, and its test for that would keep the loop scalar.
 
 
 @jit
-def _add_product(out, o, a, i, b, j, count):
-    """out[o + c] += a[i + c] b[j + c]."""
-    for c in range(count):
-        out[o + c] += a[i + c] * b[j + c]
+def _add_product(out, a, b):
+    """out += a b, rows of channels."""
+    for c in range(out.size):
+        out[c] += a[c] * b[c]
 
 
 @jit
-def _add_three_products(out, o, a, i0, i1, i2, b, j0, j1, j2, count):
-    """Three of them in one pass over out."""
-    for c in range(count):
-        out[o + c] += a[i0 + c] * b[j0 + c] + a[i1 + c] * b[j1 + c] + a[i2 + c] * b[j2 + c]
+def _add_three_products(out, a0, a1, a2, b0, b1, b2):
+    """out += a0 b0 + a1 b1 + a2 b2 in one pass."""
+    for c in range(out.size):
+        out[c] += a0[c] * b0[c] + a1[c] * b1[c] + a2[c] * b2[c]
 
 
 @jit_parallel
-def _gather(
-    source,
-    w,
-    out,
-    source_h,
-    source_w,
-    k_w,
-    row_first,
-    row_tap,
-    row_source,
-    column_first,
-    column_tap,
-    column_source,
-):
+def _gather(source, w, out, row_first, row_tap, row_source, column_first, column_tap, column_source):
     """out[n, i, j] = sum over links of i, links of j: source[n, row, column] * w[kh, kw]."""
-    n_images, height, width, channels = out.shape
-    flat = out.reshape(-1)
+    n_images, height, width, _ = out.shape
     for line in prange(n_images * height):
         n, i = np.int64(line) // height, np.int64(line) % height
         for j in range(width):
-            o = (np.int64(line) * width + j) * channels
-            for c in range(channels):
-                flat[o + c] = 0
+            row = out[n, i, j]
+            row[:] = 0
             for a in range(row_first[i], row_first[i + 1]):
-                row = (n * source_h + row_source[a]) * source_w
+                x, taps = source[n, row_source[a]], w[row_tap[a]]
                 b, end = column_first[j], column_first[j + 1]
                 while b + 3 <= end:
-                    _add_three_products(
-                        flat, o, source,
-                        (row + column_source[b]) * channels,
-                        (row + column_source[b + 1]) * channels,
-                        (row + column_source[b + 2]) * channels,
-                        w,
-                        (row_tap[a] * k_w + column_tap[b]) * channels,
-                        (row_tap[a] * k_w + column_tap[b + 1]) * channels,
-                        (row_tap[a] * k_w + column_tap[b + 2]) * channels,
-                        channels,
-                    )  # fmt: skip
+                    x0, x1, x2 = x[column_source[b]], x[column_source[b + 1]], x[column_source[b + 2]]
+                    w0, w1, w2 = taps[column_tap[b]], taps[column_tap[b + 1]], taps[column_tap[b + 2]]
+                    _add_three_products(row, x0, x1, x2, w0, w1, w2)
                     b += 3
                 while b < end:
-                    tap = (row_tap[a] * k_w + column_tap[b]) * channels
-                    _add_product(flat, o, source, (row + column_source[b]) * channels, w, tap, channels)
+                    _add_product(row, x[column_source[b]], taps[column_tap[b]])
                     b += 1
 
 
 @jit_parallel
-def _correlate(
-    x, grad, partial, in_h, in_w, k_w, row_first, row_tap, row_source, column_first, column_tap, column_source
-):
+def _correlate(x, grad, partial, row_first, row_tap, row_source, column_first, column_tap, column_source):
     """partial[range, kh, kw] = sum over the range's positions and their links of x[n, row, column] * grad[n, p, q]."""
-    n_images, height, width, channels = grad.shape
-    flat = grad.reshape(-1)
+    n_images, height, width, _ = grad.shape
     ranges = partial.shape[0]
     for job in prange(ranges):
         part = np.int64(job)
         for line in range(part * n_images * height // ranges, (part + 1) * n_images * height // ranges):
             n, p = line // height, line % height
             for a in range(row_first[p], row_first[p + 1]):
-                row = (n * in_h + row_source[a]) * in_w
                 for q in range(width):
                     for b in range(column_first[q], column_first[q + 1]):
-                        tap = (row_tap[a] * k_w + column_tap[b]) * channels
-                        at = (row + column_source[b]) * channels
-                        _add_product(partial[part], tap, x, at, flat, (line * width + q) * channels, channels)
+                        sums = partial[part, row_tap[a], column_tap[b]]
+                        _add_product(sums, x[n, row_source[a], column_source[b]], grad[n, p, q])

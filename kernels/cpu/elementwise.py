@@ -33,6 +33,8 @@ def expand(a, shape):
 
 def sum_to(a, shape):
     """Sum over the axes that broadcasting from `shape` to a.shape has stretched; sum_to(a, ()) is the total."""
+    if shape == a.shape:
+        return a
     if len(shape) == 1 and a.ndim > 1 and shape == a.shape[-1:]:  # a bias: sum over pixels
         rows = np.ascontiguousarray(a).reshape(-1, a.shape[-1])
         partial = np.zeros((_PARTS, a.shape[-1]))

@@ -15,11 +15,11 @@ class Classifier(Module):
     """(N, H, W, 3) -> (N, num_classes) logits, as (N, 1, 1, num_classes).
 
     Args:
-        name: of a backbone; num_classes: 1000 for ImageNet; width: of the backbone, None for the paper's.
+        name: of a backbone; num_classes: 1000 for ImageNet; width: factor on the backbone's channels.
     """
 
-    def __init__(self, name, num_classes=1000, width=None):
-        self.backbone = backbone(name, **({} if width is None else {"width": width}))
+    def __init__(self, name, num_classes=1000, width=1.0):
+        self.backbone = backbone(name, width=width)
         self.head = Conv2d(self.backbone.channels, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
 
     def forward(self, x):

@@ -42,17 +42,16 @@ class DeepLabV3Plus(Module):
         separable: depthwise separable 3x3 in ASPP and decoder; None for the paper's choice: with Xception, not with ResNet.
         decoder: False leaves the decoder out: DeepLab v3's direct upsampling.
         multi_grid: rates within the backbone's last stage, see the backbone.
-        width: of the backbone, None for the paper's. head_width: of ASPP and decoder (256).
+        width: factor on the backbone's channels. head_width: channels of ASPP and decoder (256 in the paper).
         dropout: after ASPP's projection.
     """
 
     def __init__(
         self, backbone="resnet18", num_classes=21, output_stride=16, separable=None, decoder=True, multi_grid=None,
-        width=None, head_width=256, dropout=0.1,
+        width=1.0, head_width=256, dropout=0.1,
     ):  # fmt: skip
         separable = backbone.startswith("xception") if separable is None else separable
-        options = {} if width is None else {"width": width}
-        self.backbone = build_backbone(backbone, output_stride=output_stride, multi_grid=multi_grid, **options)
+        self.backbone = build_backbone(backbone, output_stride=output_stride, multi_grid=multi_grid, width=width)
         self.aspp = ASPP(self.backbone.channels, atrous_rates(output_stride), head_width, separable, dropout)
         self.decoder = None
         if decoder:

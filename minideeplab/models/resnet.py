@@ -60,13 +60,13 @@ class ResNet(Module):
         output_stride: 8, 16 or 32: input size over the size of the last feature map.
         multi_grid: factors on the rate of the last stage's units (DeepLab v3, section 3.1.1); None for (1, 2, 4) where that stage
             is atrous and has three bottleneck units, else ones.
-        width: channels of the first stage (64 in the paper; less for tests).
+        width: factor on all channels of the paper.
 
     `forward` returns (features, low-level features): (N, H / output_stride, ...) with `channels` channels, and the first
     stage's output at stride 4 with `low_level_channels`.
     """
 
-    def __init__(self, name, output_stride=32, multi_grid=None, width=64):
+    def __init__(self, name, output_stride=32, multi_grid=None, width=1.0):
         bottleneck, units = RESNETS[name]
         unit = Bottleneck if bottleneck else Basic
         if output_stride not in (8, 16, 32):
@@ -75,9 +75,10 @@ class ResNet(Module):
             multi_grid = (1, 2, 4) if bottleneck and output_stride < 32 else (1,) * units[-1]
         if len(multi_grid) != units[-1]:
             raise ValueError(f"{name}: multi_grid needs {units[-1]} factors, one a unit of the last stage, got {multi_grid}")
-        self.stem = ConvNorm(3, width, 7, stride=2)
+        first = max(1, round(64 * width))
+        self.stem = ConvNorm(3, first, 7, stride=2)
         self.stages = []
-        channels, reached, rate = width, 4, 1
+        channels, reached, rate = first, 4, 1
         for i, count in enumerate(units):
             stride = 1 if i == 0 else 2
             if reached * stride > output_stride:
@@ -86,13 +87,13 @@ class ResNet(Module):
             grid = multi_grid if i == 3 else (1,) * count
             layers = []
             for j in range(count):
-                layers.append(unit(channels, width * 2**i, stride if j == 0 else 1, rate * grid[j]))
-                channels = width * 2**i * unit.expansion
+                layers.append(unit(channels, first * 2**i, stride if j == 0 else 1, rate * grid[j]))
+                channels = first * 2**i * unit.expansion
             self.stages.append(Sequential(*layers))
-        self.channels, self.low_level_channels = channels, width * unit.expansion
+        self.channels, self.low_level_channels = channels, first * unit.expansion
 
     def forward(self, x):
-        x = ops.max_pool2d(self.stem(x), 3, stride=2, padding=1)  # (N, H/4, W/4, width)
+        x = ops.max_pool2d(self.stem(x), 3, stride=2, padding=1)  # (N, H/4, W/4, 64)
         low_level = x = self.stages[0](x)
         for stage in self.stages[1:]:
             x = stage(x)

@@ -56,13 +56,13 @@ class Xception(Module):
         name: of XCEPTIONS.
         output_stride: 8, 16 or 32.
         multi_grid: factors on the rates of the last block's three convolutions; None for ones, as in the paper.
-        width: thirty-seconds of the paper's channels (32 is the paper; less for tests).
+        width: factor on all channels of the paper.
 
     `forward` returns (features, low-level features): the latter are the second separable convolution of the block that goes
     from stride 4 to 8, 256 channels.
     """
 
-    def __init__(self, name, output_stride=32, multi_grid=None, width=32):
+    def __init__(self, name, output_stride=32, multi_grid=None, width=1.0):
         entry, middle = XCEPTIONS[name]
         if output_stride not in (8, 16, 32):
             raise ValueError(f"{name}: output_stride must be 8, 16 or 32, got {output_stride}")
@@ -71,7 +71,7 @@ class Xception(Module):
             raise ValueError(f"{name}: multi_grid needs 3 factors, one a convolution of the last block, got {multi_grid}")
 
         def scaled(*channels):
-            return tuple(max(1, c * width // 32) for c in channels)
+            return tuple(max(1, round(c * width)) for c in channels)
 
         c1, c2 = scaled(32, 64)
         self.stem = Sequential(ConvNorm(3, c1, 3, stride=2), ConvNorm(c1, c2, 3))

@@ -1,5 +1,6 @@
 """The training command: what it leaves behind, exact resumption, and how it ends when something is wrong."""
 
+import functools
 import json
 import os
 import re
@@ -12,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minideeplab import cli, train
+from minideeplab import cli, models, train
 from minideeplab.class_weights import median_frequency_weights
 from minideeplab.data import read_mask, write_mask, write_synthetic
+from minideeplab.errors import CheckpointError, DataError
 from minideeplab.run_folder import EPOCH_COLUMNS
 from minideeplab.weights import Checkpoint
 
@@ -31,6 +33,14 @@ FILES = {
     "samples",
     "log.txt",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_network():
+    """The command with a network that is quick to train and to write."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "build", functools.partial(models.build, width=8, head_width=16))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +121,20 @@ def test_a_paused_and_resumed_run_equals_an_uninterrupted_one(data, run, tmp_pat
     assert_same_run(run, out)
 
 
+@pytest.mark.parametrize("place", ["confusion_of", "figures.save_curves", "figures.save_sample"])
+def test_ctrl_c_while_validating_or_drawing_loses_nothing(data, run, tmp_path, place):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "parts"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"minideeplab.train.{place}", interrupted)
+        assert train.main(command(data, out)) == cli.INTERRUPTED
+    assert train.main(["--resume", "--out", str(out)]) == 0
+    assert_same_run(run, out)
+    assert {path.name for path in out.iterdir()} == FILES
+
+
 def test_resuming_a_finished_run_says_so(run, capsys):
     before = (run / "last.npz").read_bytes()
     assert train.main(["--resume", "--out", str(run)]) == 0
@@ -155,6 +179,7 @@ def test_the_default_folder_is_numbered(data, tmp_path, monkeypatch):
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {name, f"{name}-2"}
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_divergence_stops_the_run_and_spares_the_checkpoints(data, tmp_path, capsys):
     out = tmp_path / "hot"
     assert train.main(command(data, out, "--lr", "1e30")) == 5
@@ -164,10 +189,28 @@ def test_divergence_stops_the_run_and_spares_the_checkpoints(data, tmp_path, cap
     assert not (out / "best.npz").exists() and not (out / "last.npz").exists()
 
 
+def test_weights_that_are_not_finite_are_named_and_never_saved(data, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "poisoned"
+    assert train.main(command(data, out, "--stop-after", 1)) == 0
+    epochs = train.Training._epochs
+
+    def poisoned(training, bar):
+        next(iter(training.model.parameters())).data[...] = np.nan
+        return epochs(training, bar)
+
+    good = (out / "last.npz").read_bytes()
+    name = next(iter(Checkpoint.load(out / "last.npz").state))
+    monkeypatch.setattr(train.Training, "_epochs", poisoned)
+    assert train.main(["--resume", "--out", str(out)]) == 5
+    error = capsys.readouterr().err
+    assert f"the first weight that is not finite is '{name}'" in error and "last.npz is the last good one" in error
+    assert (out / "last.npz").read_bytes() == good
+    with pytest.raises(CheckpointError, match="not finite"):
+        Checkpoint.load(out / "diverged.npz")
+
+
 def test_a_file_that_goes_bad_costs_no_work(data, tmp_path, monkeypatch, capsys):
     def broken(*args):
-        from minideeplab.errors import DataError
-
         raise DataError("x.png: gone")
 
     out = tmp_path / "bad"
