@@ -1,54 +1,81 @@
 """The decorators every CPU kernel uses: one place for flags and for the disk cache.
 
-Flags (never `fastmath=True`: it would remove NaN checks):
-    jit        multiply and add may fuse into one FMA; sums keep their written order, so bits do not depend on vector width
-    jit_reduce sums may also be reordered into vector lanes; used where one thread reduces one row, never across threads
+Flags: a multiply and an add may fuse into one FMA; sums keep their written order, so bits do not depend on vector width. Never
+`fastmath=True`: it would remove NaN checks.
+
+Cache: compiled kernels are kept in a folder named after a hash of this package's sources, because Numba looks only at the file that
+defines a function and would miss a change in a helper from another file. MINIDEEPLAB_CACHE_DIR moves the folder (default:
+~/.cache/minideeplab), MINIDEEPLAB_CACHE=0 keeps nothing. A folder that cannot be written or read never stops the program.
 """
 
+import hashlib
 import os
-import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 
 import numba
 
 
-def _prepare_cache():
-    """Choose where compiled kernels are kept; an unwritable or broken folder never stops the program."""
-    wanted = os.environ.get("MINIDEEPLAB_CACHE_DIR")
-    if wanted and "NUMBA_CACHE_DIR" not in os.environ:
+def _cache_folder():
+    """The folder for this version of the sources."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    root = os.environ.get("MINIDEEPLAB_CACHE_DIR") or Path(os.path.expanduser("~")) / ".cache" / "minideeplab"
+    return str(Path(root) / f"kernels-{digest.hexdigest()[:16]}")
+
+
+_ENABLED = os.environ.get("MINIDEEPLAB_CACHE", "1") != "0"
+_FOLDER = _cache_folder() if _ENABLED else None
+
+
+@contextmanager
+def _numba_cache_in(folder):
+    """Numba asks for its cache folder when a function is decorated; other users of Numba in this process keep theirs."""
+    previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, folder
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = previous
+
+
+def _tolerate_faults(cache):
+    """A damaged or full cache means compiling again, not an error."""
+    load, save = cache.load_overload, cache.save_overload
+
+    def load_overload(*args):
         try:
-            os.makedirs(wanted, exist_ok=True)
-            with tempfile.TemporaryFile(dir=wanted):
-                numba.config.CACHE_DIR = wanted
-        except OSError:
-            return False
-    return os.environ.get("MINIDEEPLAB_CACHE", "1") != "0"
+            return load(*args)
+        except Exception:  # whatever a damaged pickle raises
+            return None
 
-
-_CACHE = _prepare_cache()
-_EXACT = {"contract"}
-_REORDER = {"contract", "nsz", "arcp", "afn", "reassoc"}
-
-
-def _decorate(function, fastmath, parallel):
-    options = dict(fastmath=fastmath, parallel=parallel, error_model="numpy", nogil=True)
-    if _CACHE:
+    def save_overload(*args):
         try:
-            return numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # no folder to cache in, neither beside the file nor in the user's home
+            save(*args)
+        except Exception:  # a damaged index fails here again; the kernel itself is compiled
+            return
+
+    cache.load_overload, cache.save_overload = load_overload, save_overload
+
+
+def _decorate(function, parallel):
+    options = dict(fastmath={"contract"}, parallel=parallel, error_model="numpy", nogil=True)
+    if _ENABLED and not numba.config.DISABLE_JIT:
+        try:
+            with _numba_cache_in(_FOLDER):
+                dispatcher = numba.njit(cache=True, **options)(function)
+            _tolerate_faults(dispatcher._cache)
+            return dispatcher
+        except RuntimeError:  # no folder that can be written: not this one, not beside the source, not in the home
             pass
     return numba.njit(**options)(function)
 
 
 def jit(function):
     """Serial kernel or helper."""
-    return _decorate(function, _EXACT, parallel=False)
-
-
-def jit_reduce(function):
-    """Serial helper whose sums may be reordered into lanes."""
-    return _decorate(function, _REORDER, parallel=False)
+    return _decorate(function, parallel=False)
 
 
 def jit_parallel(function):
-    """Kernel with a `prange` over outputs; each output element belongs to one iteration, so any number of threads gives the same bits."""
-    return _decorate(function, _EXACT, parallel=True)
+    """Kernel with a `prange` over outputs: each element belongs to one iteration, so threads do not change the bits."""
+    return _decorate(function, parallel=True)

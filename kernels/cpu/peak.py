@@ -1,0 +1,41 @@
+"""The two bounds of this machine, as kernels: fused multiply-adds without memory, and memory without arithmetic."""
+
+import numpy as np
+from numba import get_num_threads, prange
+
+from .elementwise import bounds
+from .jit import jit_parallel
+from .tile import ROWS, columns, tile
+
+_LENGTH = 128  # steps of k: both operands fit the first-level cache
+
+
+def run_tiles(loops):
+    """Run the float32 register tile `loops` times on each thread; returns the floating-point operations done."""
+    width = columns(np.float32)
+    threads = get_num_threads()
+    _run_tiles(loops, width, np.zeros((threads, ROWS * width), np.float32))
+    return 2 * ROWS * width * _LENGTH * loops * threads
+
+
+def copy(source, target):
+    """target <- source, all threads."""
+    _copy(source, target)
+
+
+@jit_parallel
+def _run_tiles(loops, width, results):
+    for thread in prange(results.shape[0]):
+        a, b = np.ones(ROWS * (_LENGTH + 16), np.float32), np.ones(_LENGTH * width, np.float32)
+        rows, c_rows = np.arange(ROWS) * (_LENGTH + 16), np.arange(ROWS) * width
+        zero, length = np.zeros(1, np.int64), np.full(1, _LENGTH)
+        for _ in range(loops):
+            tile(a, rows, zero, 1, b, zero, width, 1, length, results[np.int64(thread)], c_rows, width, True)
+
+
+@jit_parallel
+def _copy(source, target):
+    for part in prange(64):
+        first, last = bounds(part, 64, source.size)
+        for i in range(first, last):
+            target[i] = source[i]

@@ -1,0 +1,129 @@
+"""Geometries to draw, data for them, and how far two correct results may be apart."""
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+import kernels
+from kernels.geometry import Window
+
+both_backends = pytest.mark.parametrize("k", [kernels.load(b) for b in ("reference", "cpu")], ids=["reference", "cpu"])
+both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+
+# -------------------------------------------------------------------- data
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def normal(seed, *shapes, dtype=np.float64):
+    """Arrays of standard normal numbers, one for each shape; the array itself for a single shape."""
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed])))
+    arrays = [generator.standard_normal(shape, np.float64).astype(dtype) for shape in shapes]
+    return arrays if len(arrays) > 1 else arrays[0]
+
+
+layouts = st.sampled_from(("C", "F", "strided", "reversed"))
+
+
+def arrange(array, layout):
+    """The same numbers in another memory layout, as slices and transposes leave them."""
+    if layout == "strided":
+        return np.repeat(array, 2, axis=-1)[..., ::2]
+    if layout == "reversed":
+        return np.ascontiguousarray(array[::-1])[::-1]
+    return np.array(array, order=layout)
+
+
+# -------------------------------------------------------------------- geometries
+
+CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise")
+channels = st.integers(1, 70)
+
+
+def window_of(op, x_shape, w_shape, **options):
+    """The window of one of CONVOLUTIONS; options as in Window.conv."""
+    make = Window.depthwise if op == "depthwise_conv2d" else Window.conv
+    return make(x_shape, w_shape, **options)
+
+
+def weight_shape(op, k_h, k_w, c_in, c_out):
+    return (k_h, k_w, c_in) if op == "depthwise_conv2d" else (k_h, k_w, c_in, c_out)
+
+
+@st.composite
+def axes(draw, extra=8):
+    """(size, k, stride, rate, (before, after)) of one axis, valid because the input is drawn last, at least as large as needed."""
+    k, stride, rate = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 5))
+    effective = rate * (k - 1) + 1
+    pads = draw(st.tuples(st.integers(0, effective + 1), st.integers(0, effective + 1)))
+    return max(1, effective - sum(pads)) + draw(st.integers(0, extra)), k, stride, rate, pads
+
+
+@st.composite
+def windows(draw, op):
+    """Windows of one of CONVOLUTIONS: any padding, "same" and asymmetric included, 1 .. 70 channels, 1 .. 2 images."""
+    n, c_in, c_out = draw(st.integers(1, 2)), draw(channels), draw(channels)
+    if op == "pointwise":
+        h, w = draw(st.integers(1, 12)), draw(st.integers(1, 12))
+        return window_of(op, (n, h, w, c_in), (1, 1, c_in, c_out))
+    (h, k_h, stride_h, rate_h, rows), (w, k_w, stride_w, rate_w, columns) = draw(axes()), draw(axes())
+    padding = draw(st.sampled_from(("explicit", "same")))
+    if padding == "same":  # an even kernel is one short of the input's size, a small input needs no more than that
+        h, w, rows, columns = h + 1, w + 1, "same", "same"
+    return window_of(
+        op,
+        (n, h, w, c_in),
+        weight_shape(op, k_h, k_w, c_in, c_out),
+        stride=(stride_h, stride_w),
+        rate=(rate_h, rate_w),
+        padding="same" if padding == "same" else (rows, columns),
+    )
+
+
+@st.composite
+def pool_windows(draw):
+    """Windows of a pooling: padding smaller than the window, ceil mode or not."""
+
+    def axis():
+        k, stride = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+        before, after = draw(st.integers(0, k - 1)), draw(st.integers(0, k - 1))
+        return max(1, k - before - after) + draw(st.integers(0, 9)), k, stride, (before, after)
+
+    (h, k_h, stride_h, rows), (w, k_w, stride_w, columns) = axis(), axis()
+    shape = (draw(st.integers(1, 2)), h, w, draw(channels))
+    return Window.pool(shape, (k_h, k_w), (stride_h, stride_w), (rows, columns), ceil_mode=draw(st.booleans()))
+
+
+def image_shapes(largest=12):
+    """(N, H, W, C)."""
+    return st.tuples(st.integers(1, 2), st.integers(1, largest), st.integers(1, largest), channels)
+
+
+# -------------------------------------------------------------------- comparison
+
+
+def assert_close(actual, expected, magnitude, terms, floor=0.0):
+    """|actual - expected| <= terms eps magnitude (+ floor): the bound of rounding in a sum of `terms` products.
+
+    A sum of n products in any order is within n eps/2 sum |a b| of the exact one (Higham 2002, section 3.1), so two of
+    them are within n eps sum |a b|; eps is that of actual's dtype, and terms has a few more than n for what else rounds.
+
+    Args:
+        expected: computed in float64; magnitude: the same sum of absolute values.
+    """
+    actual = np.asarray(actual)
+    assert actual.shape == np.shape(expected)
+    bound = terms * np.finfo(actual.dtype).eps * np.asarray(magnitude, np.float64) + floor
+    error = np.abs(actual.astype(np.float64) - expected)
+    wrong = ~(error <= bound)  # NaN is wrong too
+    if wrong.any():
+        at = tuple(np.argwhere(np.broadcast_to(wrong, actual.shape))[0].tolist())
+        pytest.fail(
+            f"{wrong.sum()} of {wrong.size} elements are wrong, the first at {at}: {actual[at]!r}, expected"
+            f" {np.asarray(expected)[at]!r} within {np.broadcast_to(bound, actual.shape)[at]:.3g}"
+        )
+
+
+def inner(a, b):
+    """<a, b> in float64."""
+    return float(np.dot(a.ravel().astype(np.float64), b.ravel().astype(np.float64)))
