@@ -1,4 +1,4 @@
-"""What a kernel may be given: one float dtype, the right shape, labels in range. Each error names the op and the argument."""
+"""What a kernel may be given: one float dtype, the right shape, labels in range. Errors name op and argument."""
 
 import numpy as np
 
@@ -14,9 +14,7 @@ def check_floats(op, **arrays):
             raise TypeError(f"{op}: {name} must be float32 or float64, got {dtype}")
         dtypes[name] = dtype
     if len(set(dtypes.values())) > 1:
-        raise TypeError(
-            f"{op}: arrays must share one dtype, got " + ", ".join(f"{k} {v}" for k, v in dtypes.items())
-        )
+        raise TypeError(f"{op}: arrays must share one dtype, got " + ", ".join(f"{k} {v}" for k, v in dtypes.items()))
 
 
 def check_shape(op, name, array, shape):
@@ -24,12 +22,7 @@ def check_shape(op, name, array, shape):
     if len(array.shape) != len(shape) or any(
         want not in (None, got) for got, want in zip(array.shape, shape, strict=True)
     ):
-        wanted = (
-            "("
-            + ", ".join("any" if s is None else str(s) for s in shape)
-            + ("," if len(shape) == 1 else "")
-            + ")"
-        )
+        wanted = "(" + ", ".join("any" if s is None else str(s) for s in shape) + ("," if len(shape) == 1 else "") + ")"
         raise ValueError(f"{op}: {name} must have shape {wanted}, got {tuple(array.shape)}")
 
 
@@ -66,18 +59,14 @@ def check_image(op, name, array):
 def check_pad(x, top, bottom, left, right):
     check_image("pad", "x", x)
     if min(top, bottom, left, right) < 0:
-        raise ValueError(
-            f"pad: sizes must be >= 0, got top, bottom, left, right = {(top, bottom, left, right)}"
-        )
+        raise ValueError(f"pad: sizes must be >= 0, got top, bottom, left, right = {(top, bottom, left, right)}")
 
 
 def check_crop(x, top, left, height, width):
     check_image("crop", "x", x)
     _, h, w, _ = x.shape
     if min(top, left) < 0 or min(height, width) < 1 or top + height > h or left + width > w:
-        raise ValueError(
-            f"crop: rows {top}..{top + height}, columns {left}..{left + width} are not inside {h}x{w}"
-        )
+        raise ValueError(f"crop: rows {top}..{top + height}, columns {left}..{left + width} are not inside {h}x{w}")
 
 
 def check_concat(arrays):
@@ -91,9 +80,7 @@ def check_concat(arrays):
 
 def check_split(x, sizes):
     if sum(sizes) != x.shape[3]:
-        raise ValueError(
-            f"split: sizes {tuple(sizes)} do not sum to the {x.shape[3]} channels of {tuple(x.shape)}"
-        )
+        raise ValueError(f"split: sizes {tuple(sizes)} do not sum to the {x.shape[3]} channels of {tuple(x.shape)}")
 
 
 def check_channels(op, x, **channels):
@@ -111,6 +98,4 @@ def check_update(param, velocity, grad):
         check_shape("sgd_update", name, a, tuple(param.shape))
     for name, a in (("param", param), ("velocity", velocity)):
         if not a.flags.c_contiguous:
-            raise ValueError(
-                f"sgd_update: {name} of shape {tuple(a.shape)} must be contiguous to be updated in place"
-            )
+            raise ValueError(f"sgd_update: {name} of shape {tuple(a.shape)} must be contiguous to be updated in place")

@@ -17,7 +17,7 @@ from .checks import check_floats
 
 
 class Region(NamedTuple):
-    """A rectangle of output positions that all see the same taps: rows p0..p1, columns q0..q1, taps kh0..kh1, kw0..kw1."""
+    """Output positions that see the same taps: rows p0..p1, columns q0..q1, taps kh0..kh1, kw0..kw1 (ends excluded)."""
 
     p0: int
     p1: int
@@ -33,9 +33,11 @@ class Region(NamedTuple):
 class Window:
     """The geometry of one sliding-window operation on an NHWC array.
 
-    Output position p reads the input rows p * stride + k * rate - pad_top for the taps k = 0 .. k_h - 1 (columns alike):
+    Output position p reads the input rows p * stride + k * rate - pad_top for the taps k = 0 .. k_h - 1, columns
+    alike:
 
-        out_h = floor((in_h + pad_top + pad_bottom - effective_h) / stride_h) + 1,  effective_h = k_h + (k_h - 1)(rate_h - 1)
+        out_h = floor((in_h + pad_top + pad_bottom - effective_h) / stride_h) + 1
+        effective_h = k_h + (k_h - 1)(rate_h - 1)
 
     Build it with `Window.conv`, `Window.depthwise` or `Window.pool`; they check every argument. Hashable, so what is
     derived from it is computed once.
@@ -173,7 +175,7 @@ class Window:
     # ---------------------------------------------------------------- checks of arrays
 
     def check(self, **arrays):
-        """Raise unless each array has the shape this window gives its name (x, weight, grad) and all share one float dtype.
+        """Raise unless each array has the shape that belongs to its name (x, weight, grad) and all share a float dtype.
 
         Raises:
             TypeError: not an array of float32 or float64, or mixed dtypes.
@@ -204,8 +206,8 @@ def adaptive_bounds(in_size, out_size):
 def bilinear_taps(in_size, out_size, align_corners):
     """Where each output position of a bilinear resize reads: y[i] = (1 - f[i]) x[low[i]] + f[i] x[high[i]].
 
-    align_corners True maps corner centres onto corner centres, src = i (in - 1) / (out - 1) (the papers' TensorFlow code);
-    False maps areas, src = (i + 1/2) in / out - 1/2, clamped at the near border (torchvision).
+    align_corners True maps corner centres onto corner centres, src = i (in - 1) / (out - 1) (the papers' TensorFlow
+    code); False maps areas, src = (i + 1/2) in / out - 1/2, clamped at the near border (torchvision).
 
     Returns:
         (low, high, f): int64, int64, float64 arrays of length out_size; low <= high, both non-decreasing.
@@ -298,7 +300,5 @@ def tap_runs(count, step, offsets, size):
 @lru_cache(maxsize=1024)
 def _regions(win):
     rows = tap_runs(win.out_h, win.stride_h, [k * win.rate_h - win.pad_top for k in range(win.k_h)], win.in_h)
-    columns = tap_runs(
-        win.out_w, win.stride_w, [k * win.rate_w - win.pad_left for k in range(win.k_w)], win.in_w
-    )
+    columns = tap_runs(win.out_w, win.stride_w, [k * win.rate_w - win.pad_left for k in range(win.k_w)], win.in_w)
     return tuple(Region(p0, p1, q0, q1, a, b, c, d) for p0, p1, a, b in rows for q0, q1, c, d in columns)

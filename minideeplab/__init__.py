@@ -1,8 +1,8 @@
 """minideeplab: a small, fast, from-scratch engine for the DeepLab family.
 
-    from minideeplab import Tensor, models
-    model = models.build("deeplabv3plus", backbone="resnet18", num_classes=21, output_stride=16)
-    logits = model(Tensor(images))        # (N, H, W, 3) float32 -> (N, H, W, 21)
+from minideeplab import Tensor, models
+model = models.build("deeplabv3plus", backbone="resnet18", num_classes=21, output_stride=16)
+logits = model(Tensor(images))        # (N, H, W, 3) float32 -> (N, H, W, 21)
 """
 
 from . import models, nn, ops

@@ -1,11 +1,12 @@
 """Measures the kernels: `python -m minideeplab.bench --help`.
 
-Everything is a ratio: the two that are compared run in turn, in one process, and medians are quoted. The bound of a dense
-convolution is the peak of fused multiply-adds, measured with the register tile on data in the first-level cache; that of a
-depthwise one is the bandwidth of a large copy.
+Everything is a ratio: the two that are compared run in turn, in one process, and medians are quoted. The bound of a
+dense convolution is the peak of fused multiply-adds, measured with the register tile on data in the first-level
+cache; that of a depthwise one is the bandwidth of a large copy.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -63,7 +64,9 @@ class Layer:
     def torch(self, torch, channels_last):
         """The same three in PyTorch, in one of its two memory formats."""
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        x, grad = (torch.from_numpy(a).permute(0, 3, 1, 2).contiguous(memory_format=layout) for a in (self.x, self.grad))
+        x, grad = (
+            torch.from_numpy(a).permute(0, 3, 1, 2).contiguous(memory_format=layout) for a in (self.x, self.grad)
+        )
         w = torch.from_numpy(self.w if self.kind == "conv" else self.w[:, :, None, :]).permute(3, 2, 0, 1)
         w, groups = w.contiguous(memory_format=layout), 1 if self.kind == "conv" else self.channels
         pairs = [[v, v] for v in (self.stride, self.padding, self.rate)]
@@ -110,11 +113,17 @@ def copy_bandwidth(repeats=7):
 
 
 def bench_conv(torch, repeats):
-    """A row for each layer and direction: time, throughput, fraction of its bound, and the ratio to PyTorch's better layout."""
+    """A row for each layer and direction: time, fraction of its bound, and the ratio to PyTorch's better layout."""
     peak, bandwidth, rows = peak_gflops(), copy_bandwidth(), []
-    print(f"bounds: {peak:.0f} GFLOP/s of fused multiply-adds, {bandwidth:.1f} GB/s of copying; {kernels.num_threads()} threads")
-    print(f"{'layer':26s} {'direction':12s} {'ms':>8s} {'of bound':>9s}" + (f" {'torch ms':>9s} {'torch / ours':>13s}" if torch else ""))
-    for layer in map(lambda args: Layer(*args), LAYERS):
+    print(
+        f"bounds: {peak:.0f} GFLOP/s of fused multiply-adds, {bandwidth:.1f} GB/s of copying;"
+        f" {kernels.num_threads()} threads"
+    )
+    print(
+        f"{'layer':26s} {'direction':12s} {'ms':>8s} {'of bound':>9s}"
+        + (f" {'torch ms':>9s} {'torch / ours':>13s}" if torch else "")
+    )
+    for layer in itertools.starmap(Layer, LAYERS):
         ours = layer.ours()
         theirs = [layer.torch(torch, last) for last in (False, True)] if torch else []
         for direction in DIRECTIONS:
@@ -141,7 +150,9 @@ def main(argv=None):
     """Run the command; returns the exit code."""
     parser = cli.command_parser("bench", "Measure the kernels against the machine's bounds.", EXAMPLE)
     parser.add_argument("--suite", choices=["conv"], default="conv", help="what to measure")
-    parser.add_argument("--against", choices=["torch"], help="also run PyTorch, and print time ratios (> 1: we are faster)")
+    parser.add_argument(
+        "--against", choices=["torch"], help="also run PyTorch, and print time ratios (> 1: we are faster)"
+    )
     parser.add_argument("--repeats", type=cli.positive_int, default=9, help="rounds, of which the median counts")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
     cli.add_device_arguments(parser)

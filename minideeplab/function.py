@@ -1,7 +1,7 @@
 """One differentiable operation, and the walk back through many.
 
-A `Function` is made for each call. It knows its parents, not its output, so a graph has no reference cycles: what is no longer
-needed is freed at once, without the garbage collector.
+A `Function` is made for each call. It knows its parents, not its output, so a graph has no reference cycles: what is
+no longer needed is freed at once, without the garbage collector.
 """
 
 from contextlib import contextmanager

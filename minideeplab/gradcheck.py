@@ -4,8 +4,8 @@
     check_adjoint    <A x, y> = <x, A^T y>: linear ops, exact to round-off, no step size
     check_direction  one random direction through all parameters at once: whole models, two forward passes
 
-Central differences (f(x + h) - f(x - h)) / 2h err by O(h^2) and by round-off / h; h = 1e-6 leaves about nine digits in float64,
-four in float32. Keep inputs of ReLU and max pooling further than h from ties.
+Central differences (f(x + h) - f(x - h)) / 2h err by O(h^2) and by round-off / h; h = 1e-6 leaves about nine digits
+in float64, four in float32. Keep inputs of ReLU and max pooling further than h from ties.
 """
 
 import numpy as np
@@ -26,7 +26,9 @@ def _float64(name, arrays):
     for position, a in enumerate(arrays):
         if not isinstance(a, np.ndarray) or a.dtype != np.float64:
             kind = a.dtype if isinstance(a, np.ndarray) else type(a).__name__
-            raise TypeError(f"{name}: argument {position} must be a float64 array, got {kind}; differences need the digits")
+            raise TypeError(
+                f"{name}: argument {position} must be a float64 array, got {kind}; differences need the digits"
+            )
 
 
 def _gradients(function, arrays, weight):
@@ -123,8 +125,8 @@ def check_direction(loss, module, seed=0, step=1e-6, rtol=1e-5, atol=1e-8):
     If the two disagree, each parameter is tried alone and the worst is named.
 
     Args:
-        loss: function without arguments that runs the module and returns a scalar Tensor; the same value each time it is
-            called (reseed dropout inside, keep batch norm's running statistics out of it).
+        loss: function without arguments that runs the module and returns a scalar Tensor; the same value each time it
+            is called (reseed dropout inside, keep batch norm's running statistics out of it).
         module: a float64 Module.
 
     Raises:
@@ -160,7 +162,7 @@ def check_direction(loss, module, seed=0, step=1e-6, rtol=1e-5, atol=1e-8):
         by_name = {n: difference([n]) for n in parameters}
         worst = max(by_name, key=lambda n: abs(slopes[n] - by_name[n]) / (abs(by_name[n]) + atol / rtol))
         raise GradientError(
-            f"{_name(type(module))}: along one direction through all parameters the slope is {sum(slopes.values()):.9g} by"
-            f" backward but {total:.9g} by central differences; the worst parameter is {worst} {parameters[worst].shape}:"
-            f" {slopes[worst]:.9g} against {by_name[worst]:.9g}"
+            f"{_name(type(module))}: along a direction through all parameters the slope is {sum(slopes.values()):.9g}"
+            f" by backward but {total:.9g} by central differences; the worst parameter is {worst}"
+            f" {parameters[worst].shape}: {slopes[worst]:.9g} against {by_name[worst]:.9g}"
         )

@@ -79,9 +79,7 @@ def save_contact_sheet(path, ds, labels):
         panel.imshow(np.concatenate([image, ds.palette[mask]], axis=1), interpolation="none")
         panel.set_title(ds.ids[i], fontsize=7)
     names = [(label, ds.class_names[label]) for label in labels] + [(IGNORE_INDEX, "void")]
-    patches = [
-        Patch(facecolor=ds.palette[label] / 255, edgecolor="black", label=name) for label, name in names
-    ]
+    patches = [Patch(facecolor=ds.palette[label] / 255, edgecolor="black", label=name) for label, name in names]
     figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=7)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

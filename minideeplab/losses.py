@@ -6,7 +6,7 @@ from . import ops
 
 
 def cross_entropy(logits, labels, ignore_index=255, class_weights=None):
-    """Mean over the pixels that are not void of -log softmax(logits)[label], weighted by the class of the label if asked.
+    """Mean of -log softmax(logits)[label] over the pixels that are not void, weighted by class if asked.
 
         loss = sum_i w[label_i] * -log p_i[label_i] / sum_i w[label_i]
 
@@ -20,7 +20,8 @@ def cross_entropy(logits, labels, ignore_index=255, class_weights=None):
         Scalar tensor.
 
     Raises:
-        ValueError: a label out of range (with its position), or shapes that differ. TypeError: labels that are not integers.
+        ValueError: a label out of range (with its position), or shapes that differ. TypeError: labels that are not
+            integers.
 
     Source: DeepLab v1, section 4.1; void handling as in the VOC development kit.
     """

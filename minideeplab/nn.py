@@ -216,7 +216,7 @@ class BatchNorm2d(Module):
 
 
 class Dropout(Module):
-    """Zeroes a share `rate` of the activations in training. Every forward pass draws from the stream set by `reseed`."""
+    """Zeroes a share `rate` of the activations in training, drawn from the stream that `reseed` starts."""
 
     def __init__(self, rate):
         if not 0 <= rate < 1:
@@ -264,8 +264,9 @@ class ConvNorm(Module):
 class SeparableConv2d(Module):
     """Depthwise k x k, then pointwise, each with batch norm, and with ReLU after both if `relu`.
 
-    Cost: C K^2 + C N parameters and H W C (K^2 + N) multiply-adds for N outputs, against C K^2 N and H W C K^2 N of the full
-    convolution. Source: Xception (arXiv 1610.02357); order of the parts: DeepLab v3+, section 3.2 and its released code.
+    Cost: C K^2 + C N parameters and H W C (K^2 + N) multiply-adds for N outputs, against C K^2 N and H W C K^2 N of
+    the full convolution. Source: Xception (arXiv 1610.02357); order of the parts: DeepLab v3+, section 3.2 and its
+    released code.
     """
 
     def __init__(self, c_in, c_out, kernel=3, stride=1, rate=1, relu=True):

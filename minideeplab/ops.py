@@ -1,7 +1,7 @@
 """Every differentiable operation: forward and derivative side by side, in terms of backend functions only.
 
-Each class is one op; below it stands the function that users call. `self.k` is the backend of the inputs' device. Letters:
-N batch, H W height and width, C input channels, K output channels.
+Each class is one op; below it stands the function that users call. `self.k` is the backend of the inputs' device.
+Letters: N batch, H W height and width, C input channels, K output channels.
 """
 
 from kernels.geometry import Window
@@ -115,7 +115,9 @@ class DepthwiseConv2d(Function):
 
 
 def conv2d(x, w, stride=1, rate=1, padding="same"):
-    """Atrous 2-D convolution (cross-correlation): y[p, q, k] = sum x[p s + kh r - pad, q s + kw r - pad, c] w[kh, kw, c, k].
+    """Atrous 2-D convolution (cross-correlation).
+
+        y[n, p, q, k] = sum_{kh, kw, c} x[n, p s + kh r - top, q s + kw r - left, c] w[kh, kw, c, k]
 
     Args:
         x: (N, H, W, C); w: (KH, KW, C, K).
@@ -309,9 +311,9 @@ def batch_norm(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5
     """y = gamma (x - mean) / sqrt(var + eps) + beta over N, H, W; with `relu` max(y, 0) in the same pass.
 
     In training mean and var are those of the batch, and the running statistics are updated in place:
-    running <- (1 - momentum) running + momentum batch (variance unbiased). Otherwise the running statistics are used. A batch with
-    one value a channel (image-level pooling at batch 1) has no variance: it is normalised with the running statistics,
-    which it leaves alone.
+    running <- (1 - momentum) running + momentum batch (variance unbiased). Otherwise the running statistics are used.
+    A batch with one value a channel (image-level pooling at batch 1) has no variance: it is normalised with the
+    running statistics, which it leaves alone.
 
     Args:
         x: (N, H, W, C) tensor; gamma, beta: (C,) tensors; running_mean, running_var: (C,) arrays.

@@ -27,7 +27,9 @@ class Tensor:
             data = np.asarray(data, None if isinstance(data, np.generic) else np.float32)
         kernels.device_of(data)
         if data.dtype not in (np.float32, np.float64):
-            raise TypeError(f"Tensor: data must be float32 or float64, got {data.dtype}; convert with .astype(numpy.float32)")
+            raise TypeError(
+                f"Tensor: data must be float32 or float64, got {data.dtype}; convert with .astype(numpy.float32)"
+            )
         self.data, self.requires_grad, self.grad, self.node = data, requires_grad, None, None
 
     @property
@@ -64,13 +66,18 @@ class Tensor:
 
         Raises:
             ValueError: no `grad` although self is not a scalar, or one of another shape.
-            RuntimeError: nothing was recorded, or backward has already run through this graph. There is no double backward.
+            RuntimeError: nothing was recorded, or backward has already run through this graph. There is no double
+                backward.
         """
         if not self.requires_grad:
-            raise RuntimeError("backward: this tensor has no history; no input has requires_grad, or it was made in no_grad()")
+            raise RuntimeError(
+                "backward: this tensor has no history; no input has requires_grad, or it was made in no_grad()"
+            )
         if grad is None:
             if self.shape != ():
-                raise ValueError(f"backward: give `grad` for a tensor of shape {self.shape}; only a scalar has a default, 1")
+                raise ValueError(
+                    f"backward: give `grad` for a tensor of shape {self.shape}; only a scalar has a default, 1"
+                )
             grad = kernels.load(self.device).full((), 1, self.dtype)
         if tuple(grad.shape) != self.shape or grad.dtype != self.dtype:
             raise ValueError(f"backward: grad is {grad.shape} {grad.dtype}, the tensor is {self.shape} {self.dtype}")
@@ -116,5 +123,7 @@ class Tensor:
         return other
 
     def __repr__(self):
-        history = f", made by {type(self.node).__name__}" if self.node else ", requires_grad" if self.requires_grad else ""
+        history = (
+            f", made by {type(self.node).__name__}" if self.node else ", requires_grad" if self.requires_grad else ""
+        )
         return f"Tensor({self.shape}, {self.dtype}, {self.device}{history})"

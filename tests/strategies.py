@@ -68,8 +68,8 @@ def windows(draw, op):
         return window_of(op, (n, h, w, c_in), (1, 1, c_in, c_out))
     (h, k_h, stride_h, rate_h, rows), (w, k_w, stride_w, rate_w, columns) = draw(axes()), draw(axes())
     padding = draw(st.sampled_from(("explicit", "same")))
-    if padding == "same":  # an even kernel is one short of the input's size, a small input needs no more than that
-        h, w, rows, columns = h + 1, w + 1, "same", "same"
+    if padding == "same":  # with an odd rate an even kernel is padded one pixel short: one pixel more of input
+        h, w = h + 1, w + 1
     return window_of(
         op,
         (n, h, w, c_in),

@@ -1,4 +1,4 @@
-"""Numba kernels for the CPU: the functions of `kernels.reference`, fast, on any number of threads with the same bits."""
+"""Numba kernels for the CPU: the functions of `kernels.reference`, fast, the same bits on any number of threads."""
 
 from .arrays import copy, empty, from_numpy, full, is_finite, release_pool, to_numpy, zeros
 from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
@@ -20,5 +20,3 @@ from .pool import (
 from .resize import resize_bilinear, resize_bilinear_grad, resize_nearest, resize_nearest_grad
 from .softmax import cross_entropy, cross_entropy_grad, log_softmax, log_softmax_grad, softmax, softmax_grad
 from .update import sgd_update
-
-__all__ = [name for name in dir() if not name.startswith("_")]

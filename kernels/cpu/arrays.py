@@ -1,8 +1,8 @@
 """Creation and conversion of arrays, with a pool for large buffers.
 
-A training step makes the same arrays again and again. Fresh memory from the system costs a page fault every 4 KiB, several
-times what a kernel needs to fill it, so large buffers go back to a pool when their last view dies and are handed
-out again. On this backend an array is a NumPy array.
+A training step makes the same arrays again and again. Fresh memory from the system costs a page fault every 4 KiB,
+several times what a kernel needs to fill it, so large buffers go back to a pool when their last view dies and are
+handed out again. On this backend an array is a NumPy array.
 """
 
 import math

@@ -1,8 +1,9 @@
 """Dense convolution, forward and both gradients, on the register tile of `tile.py`.
 
-Forward and input gradient run one driver, `_run_plan`, over a plan (plan.py): groups of tiles x blocks of output channels,
-with the weights packed so that a tile reads them in order. The weight gradient sums over pixels instead of channels and has
-its own driver. Every output element is computed by one thread in one order: any number of threads gives the same bits.
+Forward and input gradient run one driver, `_run_plan`, over a plan (plan.py): groups of tiles x blocks of output
+channels, with the weights packed so that a tile reads them in order. The weight gradient sums over pixels instead of
+channels and has its own driver. Every output element is computed by one thread in one order: any number of threads
+gives the same bits.
 """
 
 import numpy as np
@@ -16,7 +17,9 @@ from .tile import ROWS, columns, tile
 
 _GROUP = 8  # tiles that share one block of weights while it is in cache
 _PANEL = 2048  # rows of packed weights in that block: 256 KiB, half a core's second-level cache
-_JOBS = 16  # parts of a weight gradient, where it has so many: independent of the number of threads, as its bits must be
+_JOBS = (
+    16  # parts of a weight gradient, where it has so many: independent of the number of threads, as its bits must be
+)
 _PIXELS = 256  # pixels at a time in the weight gradient: 32 KiB of packed gradient
 _SUMS = 1 << 19  # bytes of partial sums that a job of the weight gradient keeps in cache
 
@@ -52,22 +55,18 @@ def conv2d_grad_input(grad, w, win):
 
 
 def conv2d_grad_weight(x, grad, win):
-    """Adjoint of `conv2d` in w: w[kh, kw] collects x at the tap times grad over all positions. Returns (KH, KW, C, K)."""
+    """Adjoint of `conv2d` in w: each tap collects x at the tap times grad over all positions. (KH, KW, C, K)."""
     if win.is_pointwise:
         return _pointwise.pointwise_grad_weight(x, grad, win)
     win.check(x=x, grad=grad)
     x, grad = contiguous(x, grad)
     k_w, rate_w, left, c = win.k_w, win.rate_w, win.pad_left, win.c_in
-    if (
-        rate_w == 1 and c < ROWS
-    ):  # the stem: join the taps of a kernel row into one axis of KW * C rows, on padded x
+    if rate_w == 1 and c < ROWS:  # the stem: join the taps of a kernel row into one axis of KW * C rows, on padded x
         x = np.pad(x, ((0, 0), (0, 0), (left, win.pad_right), (0, 0)))
         k_w, left, c = 1, 0, win.k_w * c
     taps = [(kh * win.rate_h - win.pad_top, kw * rate_w - left) for kh in range(win.k_h) for kw in range(k_w)]
     h, w, c_x = x.shape[1:]
-    spans = np.array(
-        [_span(d, win.stride_h, h, win.out_h) + _span(e, win.stride_w, w, win.out_w) for d, e in taps]
-    )
+    spans = np.array([_span(d, win.stride_h, h, win.out_h) + _span(e, win.stride_w, w, win.out_w) for d, e in taps])
     if c != c_x:
         spans[:, 2:] = 0, win.out_w  # all columns: the padding is there
     offsets = np.array([(d * w + e) * c_x for d, e in taps])
@@ -87,7 +86,7 @@ def _span(offset, stride, size, out_size):
 
 
 def pack(w, n_rows, n_columns, steps):
-    """Blocks of columns(dtype) output channels, each with all taps: (blocks, taps * n_rows, columns), zeros past the last.
+    """Blocks of columns(dtype) output channels with all taps: (blocks, taps * n_rows, columns), zeros past the last.
 
     Args:
         w: (KH, KW, C, K); n_rows, n_columns: C and K, or K and C to pack the transpose; steps: of row and column in w.
@@ -104,14 +103,15 @@ def run_plan(a, packed, c, plan):
     tiles = -(-len(a) * plan.regions[:, 0] * plan.regions[:, 1] // ROWS)
     first_tile = np.concatenate([[0], np.cumsum(tiles)])
     shares = _equal_shares(tiles, first_tile, plan)
-    # positions a multiple of 2 KiB apart share a few cache sets, and a tile's rows would evict each other: copy them first
+    # positions a multiple of 2 KiB apart share a few cache sets, and a tile's rows would evict each other: copy them
+    # first
     gather = int(plan.strides[2]) * a.itemsize % 2048 == 0
     _run_plan(a.reshape(-1), packed, c.reshape(-1), *plan, len(a), c.shape[-1], first_tile, shares, gather)
     return c
 
 
 def _equal_shares(tiles, first_tile, plan):
-    """Bounds of the tiles that each thread computes, of equal cost: a tile costs the length of its region's segments."""
+    """Bounds of each thread's tiles, for equal cost: a tile costs the length of its region's segments."""
     length = np.concatenate([[0], np.cumsum(plan.n_k)])
     cost = length[plan.regions[:, 5]] - length[plan.regions[:, 4]] + 64
     done = np.concatenate([[0], np.cumsum(tiles * cost)])
@@ -160,7 +160,7 @@ def _run_plan(
     shares,
     gather,
 ):
-    """for each thread's tiles in groups: for each panel of segments, each block of columns, each tile: tile(a, b, c)."""
+    """for each thread's groups of tiles: for each panel of segments, block of columns, tile: tile(a, b, c)."""
     blocks, block_rows, width = packed.shape
     b = packed.reshape(-1)
     pitch = _PANEL + 16  # of a gathered row; not a power of two
@@ -169,9 +169,7 @@ def _run_plan(
         out_rows = np.empty(_GROUP * ROWS, np.int64)
         b_offsets = np.empty(b_segments.size, np.int64)
         edge_rows = np.arange(_GROUP * ROWS) * width
-        edge = np.empty(
-            _GROUP * ROWS * width, c.dtype
-        )  # tiles of the last, partial block before they are cut
+        edge = np.empty(_GROUP * ROWS * width, c.dtype)  # tiles of the last, partial block before they are cut
         gathered_rows = np.arange(_GROUP * ROWS) * pitch
         gathered = np.empty(_GROUP * ROWS * pitch if gather else 0, a.dtype)
         gathered_segments = np.empty(a_segments.size, np.int64)
@@ -231,7 +229,7 @@ def _run_plan(
 
 
 def sum_over_pixels(x, grad, grad_w, spans, offsets, strides):
-    """grad_w[t, c, k] = sum over positions (n, p, q) in the span of tap t of x[offsets[t] + position + c] grad[n, p, q, k].
+    """grad_w[t, c, k] = sum_{n, p, q in the span of tap t} x[position + offsets[t] + c] grad[n, p, q, k].
 
     Args:
         x: flat memory of the input; grad: (N, P, Q, K); grad_w: (T, C, K), filled.
@@ -240,9 +238,7 @@ def sum_over_pixels(x, grad, grad_w, spans, offsets, strides):
     taps, c, k = grad_w.shape
     width = columns(x.dtype)
     row_blocks, blocks = -(-c // ROWS), -(-k // width)
-    chunks = -(-grad.shape[0] * grad.shape[1] // max(1, _PIXELS // grad.shape[2])) * -(
-        -grad.shape[2] // _PIXELS
-    )
+    chunks = -(-grad.shape[0] * grad.shape[1] // max(1, _PIXELS // grad.shape[2])) * -(-grad.shape[2] // _PIXELS)
     if (
         grad_w.nbytes <= _SUMS
     ):  # all sums fit a core's cache: every job reads its own pixels, once, and makes partial sums
@@ -261,7 +257,7 @@ def sum_over_pixels(x, grad, grad_w, spans, offsets, strides):
 
 @jit_parallel
 def _sum_over_pixels(x, grad, partial, spans, offsets, strides, chunks, block_parts, row_parts, width):
-    """for each (range of pixels, part of k, part of c): for each chunk of pixels, block of k: pack grad; for c, tap: tile."""
+    """for each (range of pixels, part of k, part of c): for chunks, blocks of k: pack grad; for c, taps: tile."""
     ranges, taps, n_c, n_k = partial.shape
     n_images, down, across, _ = grad.shape
     blocks, row_blocks = (n_k + width - 1) // width, (n_c + ROWS - 1) // ROWS
@@ -301,17 +297,13 @@ def _sum_over_pixels(x, grad, partial, spans, offsets, strides, chunks, block_pa
                         for image_row in range(row0, row1):
                             n, p = image_row // down, image_row % down
                             if spans[t, 0] <= p < spans[t, 1] and lo < hi:
-                                a_segments[n_segments] = (
-                                    offsets[t] + n * strides[0] + p * strides[1] + lo * strides[2]
-                                )
+                                a_segments[n_segments] = offsets[t] + n * strides[0] + p * strides[1] + lo * strides[2]
                                 b_segments[n_segments] = ((image_row - row0) * chunk_w + lo - q0) * width
                                 length[n_segments] = hi - lo
                                 n_segments += 1
                         for i in range(ROWS):  # the last tile repeats its last channel
                             a_rows[i] = min(row + i, n_c - 1)
-                            c_rows[i] = (
-                                ((block - first_block) * taps + t) * n_rows + a_rows[i] - first_row
-                            ) * width
+                            c_rows[i] = (((block - first_block) * taps + t) * n_rows + a_rows[i] - first_row) * width
                         tile(
                             x, a_rows, a_segments, strides[2],
                             packed, b_segments, width,

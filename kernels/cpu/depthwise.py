@@ -1,8 +1,8 @@
 """Depthwise convolution: sums of channel rows, at any stride and rate.
 
-Forward and input gradient are one loop, `_gather`: an output row of C channels is the sum over its links (tap, source position)
-of source row times tap row. Only the links differ; they are computed once for each axis. The inner loop runs over
-contiguous channels, so it vectorises for every rate and stride without reordering any sum.
+Forward and input gradient are one loop, `_gather`: an output row of C channels is the sum over its links (tap, source
+position) of source row times tap row. Only the links differ; they are computed once for each axis. The inner loop
+runs over contiguous channels, so it vectorises for every rate and stride without reordering any sum.
 """
 
 from functools import lru_cache
@@ -18,7 +18,7 @@ _RANGES = 16  # parts of the weight gradient's sum over image rows: independent 
 
 
 class _Links(NamedTuple):
-    """Along one axis: position i has the links first[i] .. first[i + 1] - 1, each a tap and the source position it reads."""
+    """Along one axis: position i has the links first[i] .. first[i + 1] - 1, each a tap and the source it reads."""
 
     first: np.ndarray
     tap: np.ndarray
@@ -96,8 +96,8 @@ def depthwise_conv2d_grad_weight(x, grad, win):
     return total
 
 
-# Rows go to these helpers as slices, indexed by a loop variable: an offset added to an index could be negative as far as the
-# compiler knows, and its test for that would keep the loop scalar.
+# Rows go to these helpers as slices, indexed by a loop variable: an offset added to an index could be negative as far
+# as the compiler knows, and its test for that would keep the loop scalar.
 
 
 @jit

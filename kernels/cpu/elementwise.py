@@ -47,6 +47,7 @@ def sum_to(a, shape):
 
 def relu(x):
     """max(x, 0); NaN stays NaN."""
+    check_floats("relu", x=x)
     y = empty(x.shape, x.dtype)
     _relu(np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
     return y
@@ -56,9 +57,7 @@ def relu_grad(grad, y):
     """grad where the output y = relu(x) is positive, else 0."""
     check_floats("relu", grad=grad, y=y)
     grad_x = empty(y.shape, y.dtype)
-    _relu_grad(
-        np.ascontiguousarray(grad).reshape(-1), np.ascontiguousarray(y).reshape(-1), grad_x.reshape(-1)
-    )
+    _relu_grad(np.ascontiguousarray(grad).reshape(-1), np.ascontiguousarray(y).reshape(-1), grad_x.reshape(-1))
     return grad_x
 
 
@@ -68,6 +67,7 @@ def dropout(x, rate, seed):
     The random number of element i is the top 24 bits of splitmix64(seed + i * golden), so no mask is stored and nothing
     depends on threads. Source: Srivastava et al. 2014; Steele et al. 2014 (splitmix64).
     """
+    check_floats("dropout", x=x)
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: rate must be in [0, 1), got {rate}")
     y = empty(x.shape, x.dtype)

@@ -1,7 +1,8 @@
 """exp as arithmetic that vectorises: Numba's own exp is one library call for each element.
 
-exp(x) = 2^n exp(r), n = round(x / log 2), r = x - n log 2 in two parts (Cody and Waite 1980), exp(r) by its Taylor polynomial on
-|r| <= log(2) / 2, and 2^n written straight into the exponent bits. Error below 2 ulp (tests/kernels/test_exponential.py).
+exp(x) = 2^n exp(r), n = round(x / log 2), r = x - n log 2 in two parts (Cody and Waite 1980), exp(r) by its Taylor
+polynomial on |r| <= log(2) / 2, and 2^n written straight into the exponent bits. Error below 2 ulp
+(tests/kernels/test_exponential.py).
 """
 
 import numpy as np
@@ -64,6 +65,6 @@ def _exp64(x):
 
 @jit
 def exponentiate(x):
-    """x <- exp(x) in place for a 1-D array. Arguments below -87 (-708 in float64) give the smallest normal numbers, not 0."""
+    """x <- exp(x) in place for a 1-D array. Below -87 (-708 in float64) it gives the smallest normal numbers, not 0."""
     for i in range(x.size):
         x[i] = _exp(x[i])

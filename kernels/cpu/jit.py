@@ -1,11 +1,12 @@
 """The decorators every CPU kernel uses: one place for flags and for the disk cache.
 
-Flags: a multiply and an add may fuse into one FMA; sums keep their written order, so bits do not depend on vector width. Never
-`fastmath=True`: it would remove NaN checks.
+Flags: a multiply and an add may fuse into one FMA; sums keep their written order, so bits do not depend on vector
+width. Never `fastmath=True`: it would remove NaN checks.
 
-Cache: compiled kernels are kept in a folder named after a hash of this package's sources, because Numba looks only at the file that
-defines a function and would miss a change in a helper from another file. MINIDEEPLAB_CACHE_DIR moves the folder (default:
-~/.cache/minideeplab), MINIDEEPLAB_CACHE=0 keeps nothing. A folder that cannot be written or read never stops the program.
+Cache: compiled kernels are kept in a folder named after a hash of this package's sources, because Numba looks only at
+the file that defines a function and would miss a change in a helper from another file. MINIDEEPLAB_CACHE_DIR moves
+the folder (default: ~/.cache/minideeplab), MINIDEEPLAB_CACHE=0 keeps nothing. A folder that cannot be written or read
+never stops the program.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ _FOLDER = _cache_folder() if _ENABLED else None
 
 @contextmanager
 def _numba_cache_in(folder):
-    """Numba asks for its cache folder when a function is decorated; other users of Numba in this process keep theirs."""
+    """Numba asks for its cache folder when it decorates; other users of Numba in this process keep theirs."""
     previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, folder
     try:
         yield
@@ -59,7 +60,7 @@ def _tolerate_faults(cache):
 
 
 def _decorate(function, parallel):
-    options = dict(fastmath={"contract"}, parallel=parallel, error_model="numpy", nogil=True)
+    options = {"fastmath": {"contract"}, "parallel": parallel, "error_model": "numpy", "nogil": True}
     if _ENABLED and not numba.config.DISABLE_JIT:
         try:
             with _numba_cache_in(_FOLDER):

@@ -13,7 +13,9 @@ from .elementwise import bounds
 from .jit import jit_parallel
 
 _PARTS = 64
-_STEP = 64  # pixels that are summed in the array's dtype before they go to float64; they stay in cache for a second look
+_STEP = (
+    64  # pixels that are summed in the array's dtype before they go to float64; they stay in cache for a second look
+)
 
 
 def batch_norm_statistics(x):

@@ -1,9 +1,9 @@
 """From a Window to the list of register tiles to run: what the convolution drivers loop over.
 
-A dense convolution, forward or input gradient, is for every output position a sum over segments: runs in which both operands
-advance by constant steps (the channels of one tap; at rate 1 even all taps of a kernel row, which lie side by side in
-memory). Output positions that see the same taps form a region, a rectangle; inside a region no tap needs a test and
-taps in the padding cost nothing. The two directions differ only in their plan.
+A dense convolution, forward or input gradient, is for every output position a sum over segments: runs in which both
+operands advance by constant steps (the channels of one tap; at rate 1 even all taps of a kernel row, which lie side
+by side in memory). Output positions that see the same taps form a region, a rectangle; inside a region no tap needs a
+test and taps in the padding cost nothing. The two directions differ only in their plan.
 """
 
 from functools import lru_cache
@@ -51,17 +51,11 @@ def forward_plan(win):
         segments = []
         for kh in range(r.kh0, r.kh1):
             row = kh * win.rate_h * w
-            if (
-                win.rate_w == 1
-            ):  # the taps of a kernel row are neighbours in x and in the weights: one long segment
+            if win.rate_w == 1:  # the taps of a kernel row are neighbours in x and in the weights: one long segment
                 segments.append(((row + r.kw0) * c, (kh * win.k_w + r.kw0) * c, (r.kw1 - r.kw0) * c))
             else:
-                segments += [
-                    ((row + kw * win.rate_w) * c, (kh * win.k_w + kw) * c, c) for kw in range(r.kw0, r.kw1)
-                ]
-        build.add(
-            r.p1 - r.p0, r.q1 - r.q0, a_origin, (r.p0 * win.out_w + r.q0) * k, [s for s in segments if s[2]]
-        )
+                segments += [((row + kw * win.rate_w) * c, (kh * win.k_w + kw) * c, c) for kw in range(r.kw0, r.kw1)]
+        build.add(r.p1 - r.p0, r.q1 - r.q0, a_origin, (r.p0 * win.out_w + r.q0) * k, [s for s in segments if s[2]])
     a_strides = (h * w * c, win.stride_h * w * c, win.stride_w * c)
     return build.plan((*a_strides, win.out_h * win.out_w * k, win.out_w * k, k))
 
@@ -76,9 +70,7 @@ def grad_input_plan(win):
     for i in range(min(win.stride_h, h)):
         row_taps, row_runs = _phase(i, h, win.stride_h, win.rate_h, win.k_h, win.pad_top, win.out_h)
         for j in range(min(win.stride_w, w)):
-            column_taps, column_runs = _phase(
-                j, w, win.stride_w, win.rate_w, win.k_w, win.pad_left, win.out_w
-            )
+            column_taps, column_runs = _phase(j, w, win.stride_w, win.rate_w, win.k_w, win.pad_left, win.out_w)
             for u0, u1, a0, a1 in row_runs:
                 for v0, v1, b0, b1 in column_runs:
                     segments = [

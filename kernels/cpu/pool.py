@@ -1,14 +1,14 @@
 """Max and average pooling with windows, and adaptive pooling to a fixed number of bins.
 
 All four are one idea: along each axis output position p covers the input interval [start[p], end[p]). Windows and bins
-differ only in these intervals. A gradient is gathered, not scattered: each input row asks the output rows that cover it,
-so that one thread owns it.
+differ only in these intervals. A gradient is gathered, not scattered: each input row asks the output rows that cover
+it, so that one thread owns it.
 """
 
 import numpy as np
 from numba import prange
 
-from ..checks import check_floats, check_shape
+from ..checks import check_image, check_shape
 from ..geometry import adaptive_bounds
 from .arrays import contiguous, empty
 from .jit import jit_parallel
@@ -21,9 +21,7 @@ def _window_bounds(win):
         (win.out_w, win.stride_w, win.pad_left, win.k_w, win.in_w),
     )
     starts = [np.arange(out) * stride - before for out, stride, before, _, _ in axes]
-    return [
-        (np.maximum(s, 0), np.minimum(s + k, size)) for s, (*_, k, size) in zip(starts, axes, strict=True)
-    ]
+    return [(np.maximum(s, 0), np.minimum(s + k, size)) for s, (*_, k, size) in zip(starts, axes, strict=True)]
 
 
 def _max(x, rows, columns):
@@ -83,25 +81,25 @@ def average_pool2d_grad(grad, win):
 
 
 def adaptive_average_pool2d(x, out_h, out_w):
-    """Mean of each bin; bin i covers [floor(i H / out_h), ceil((i + 1) H / out_h)). out 1, 1 is global average pooling."""
-    check_floats("adaptive_average_pool2d", x=x)
+    """Mean of each bin; bin i covers [floor(i H / out_h), ceil((i + 1) H / out_h)). One bin: global pooling."""
+    check_image("adaptive_average_pool2d", "x", x)
     return _average(x, adaptive_bounds(x.shape[1], out_h), adaptive_bounds(x.shape[2], out_w))
 
 
 def adaptive_average_pool2d_grad(grad, in_h, in_w):
-    check_floats("adaptive_average_pool2d", grad=grad)
+    check_image("adaptive_average_pool2d", "grad", grad)
     n, out_h, out_w, c = grad.shape
     return _average_grad(grad, (n, in_h, in_w, c), adaptive_bounds(in_h, out_h), adaptive_bounds(in_w, out_w))
 
 
 def adaptive_max_pool2d(x, out_h, out_w):
     """Largest value of each bin. Returns y and argmax as `max_pool2d`."""
-    check_floats("adaptive_max_pool2d", x=x)
+    check_image("adaptive_max_pool2d", "x", x)
     return _max(x, adaptive_bounds(x.shape[1], out_h), adaptive_bounds(x.shape[2], out_w))
 
 
 def adaptive_max_pool2d_grad(grad, argmax, in_h, in_w):
-    check_floats("adaptive_max_pool2d", grad=grad)
+    check_image("adaptive_max_pool2d", "grad", grad)
     check_shape("adaptive_max_pool2d", "argmax", argmax, grad.shape)
     n, out_h, _, c = grad.shape
     return _max_grad(grad, argmax, (n, in_h, in_w, c), adaptive_bounds(in_h, out_h))
@@ -160,16 +158,14 @@ def _average_forward(x, top, bottom, left, right, y):
 
 @jit_parallel
 def _average_backward(grad, top, bottom, left, right, grad_x):
-    n_images, in_h, in_w, channels = grad_x.shape
+    n_images, in_h, _, channels = grad_x.shape
     for line in prange(n_images * in_h):
         n, h = np.int64(line) // in_h, np.int64(line) % in_h
         grad_x[n, h] = 0
         for p in range(grad.shape[1]):
             if top[p] <= h < bottom[p]:
                 for q in range(grad.shape[2]):
-                    inverse = grad.dtype.type(1) / grad.dtype.type(
-                        (bottom[p] - top[p]) * (right[q] - left[q])
-                    )
+                    inverse = grad.dtype.type(1) / grad.dtype.type((bottom[p] - top[p]) * (right[q] - left[q]))
                     for w in range(left[q], right[q]):
                         for c in range(channels):
                             grad_x[n, h, w, c] += grad[n, p, q, c] * inverse

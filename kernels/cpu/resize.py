@@ -1,7 +1,7 @@
 """Bilinear and nearest resize with their exact adjoints.
 
-The adjoint is gathered in two steps, first along the width (each row is one thread's), then along the height (each input
-row asks the output rows that read it), so that no two threads write one element.
+The adjoint is gathered in two steps, first along the width (each row is one thread's), then along the height (each
+input row asks the output rows that read it), so that no two threads write one element.
 """
 
 import numpy as np
@@ -51,9 +51,7 @@ def resize_bilinear_grad(grad, in_h, in_w, align_corners):
     """Exact adjoint: (N, out_h, out_w, C) -> (N, in_h, in_w, C)."""
     check_image("resize_bilinear", "grad", grad)
     _, h, w, _ = grad.shape
-    return _resize_grad(
-        grad, bilinear_taps(in_h, h, align_corners), bilinear_taps(in_w, w, align_corners), in_h, in_w
-    )
+    return _resize_grad(grad, bilinear_taps(in_h, h, align_corners), bilinear_taps(in_w, w, align_corners), in_h, in_w)
 
 
 def resize_nearest(x, out_h, out_w):
@@ -64,14 +62,12 @@ def resize_nearest(x, out_h, out_w):
 
 def resize_nearest_grad(grad, in_h, in_w):
     check_image("resize_nearest", "grad", grad)
-    return _resize_grad(
-        grad, _nearest_taps(in_h, grad.shape[1]), _nearest_taps(in_w, grad.shape[2]), in_h, in_w
-    )
+    return _resize_grad(grad, _nearest_taps(in_h, grad.shape[1]), _nearest_taps(in_w, grad.shape[2]), in_h, in_w)
 
 
 @jit_parallel
 def _interpolate(x, row_low, row_high, row_f, column_low, column_high, column_f, y):
-    """y = (1 - fh) ((1 - fw) x00 + fw x01) + fh ((1 - fw) x10 + fw x11): the two rows are mixed first, once for each line."""
+    """y = (1 - fh) ((1 - fw) x00 + fw x01) + fh ((1 - fw) x10 + fw x11), the two rows mixed first, once a line."""
     n_images, out_h, out_w, channels = y.shape
     one = x.dtype.type(1)
     for line in prange(n_images * out_h):
@@ -110,9 +106,7 @@ def _collect_rows(narrow, low, high, f, grad_x):
     for line in prange(n_images * in_h):
         n, h = np.int64(line) // in_h, np.int64(line) % in_h
         grad_x[n, h] = 0
-        first = np.searchsorted(
-            high, h, side="left"
-        )  # high and low never decrease: the readers of a row are a run
+        first = np.searchsorted(high, h, side="left")  # high and low never decrease: the readers of a row are a run
         last = np.searchsorted(low, h, side="right")
         for p in range(first, last):
             weight = narrow.dtype.type(0)

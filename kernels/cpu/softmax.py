@@ -72,9 +72,7 @@ def cross_entropy(logits, labels, class_weights, ignore_index):
     log_normaliser = empty(labels.shape, logits.dtype)
     losses, totals = np.zeros(_PARTS), np.zeros(_PARTS)
     rows = logits.reshape(-1, logits.shape[-1])
-    _cross_entropy(
-        rows, labels.reshape(-1), weights, ignore_index, log_normaliser.reshape(-1), losses, totals
-    )
+    _cross_entropy(rows, labels.reshape(-1), weights, ignore_index, log_normaliser.reshape(-1), losses, totals)
     total = float(totals.sum())
     return float(losses.sum()) / total if total else 0.0, total, log_normaliser
 

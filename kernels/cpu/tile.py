@@ -3,8 +3,8 @@
     c[c_rows[i] + j] (+)= sum_s sum_k a[a_rows[i] + a_segments[s] + k * a_step] * b[b_segments[s] + k * b_step + j]
 
 for i < ROWS, j < columns(dtype). A segment is a run of the reduction in which both operands advance by a constant step:
-a tap's channels in the forward pass, an image row's pixels in the weight gradient. All offsets count elements of the flat
-arrays. The ROWS x columns accumulators stay in vector registers from the first segment to the last: each step of k
+a tap's channels in the forward pass, an image row's pixels in the weight gradient. All offsets count elements of the
+flat arrays. The ROWS x columns accumulators stay in vector registers from the first segment to the last: each step of k
 loads one row of b, broadcasts ROWS values of a, and does ROWS * VECTORS fused multiply-adds.
 
 `tile` is that loop as LLVM vector code, because plain Numba does not keep a tile of accumulators in registers;
@@ -24,7 +24,7 @@ from .jit import jit
 
 
 def _host_tile():
-    """(bytes of a vector, vectors in a row of the tile, rows of the tile): accumulators + operands fit the registers."""
+    """(bytes of a vector, vectors in a row of the tile, rows): accumulators and operands fit the registers."""
     features = numba.config.CPU_FEATURES
     if features is None:
         features = llvm.get_host_cpu_features().flatten()
@@ -47,9 +47,7 @@ def columns(dtype):
 
 
 @jit
-def tile_plain(
-    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, n_columns, accumulate
-):
+def tile_plain(a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, n_columns, accumulate):
     """The tile's equation as loops; n_k[s] is the length of segment s. The inner loop over j runs in vectors."""
     sums = np.zeros((ROWS, n_columns), c.dtype)
     if accumulate:

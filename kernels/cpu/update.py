@@ -19,9 +19,7 @@ def sgd_update(param, velocity, grad, lr, momentum, weight_decay):
     """
     check_update(param, velocity, grad)
     t = param.dtype.type
-    _sgd_update(
-        param.reshape(-1), velocity.reshape(-1), grad.reshape(-1), t(lr), t(momentum), t(weight_decay)
-    )
+    _sgd_update(param.reshape(-1), velocity.reshape(-1), grad.reshape(-1), t(lr), t(momentum), t(weight_decay))
 
 
 @jit_parallel

@@ -20,5 +20,3 @@ from .pool import (
 from .resize import resize_bilinear, resize_bilinear_grad, resize_nearest, resize_nearest_grad
 from .softmax import cross_entropy, cross_entropy_grad, log_softmax, log_softmax_grad, softmax, softmax_grad
 from .update import sgd_update
-
-__all__ = [name for name in dir() if not name.startswith("_")]

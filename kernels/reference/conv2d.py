@@ -1,4 +1,4 @@
-"""Atrous convolution from its definition: in one dimension literally, in two as a sum of shifted pointwise convolutions."""
+"""Atrous convolution from its definition: literally in 1-D; in 2-D a sum of shifted pointwise convolutions."""
 
 import numpy as np
 

@@ -31,11 +31,13 @@ def sum_to(a, shape):
 
 def relu(x):
     """max(x, 0); NaN stays NaN."""
+    check_floats("relu", x=x)
     return np.maximum(x, x.dtype.type(0))
 
 
 def relu_grad(grad, y):
     """grad where the output y = relu(x) is positive, else 0."""
+    check_floats("relu", grad=grad, y=y)
     return np.where(y > 0, grad, grad.dtype.type(0))
 
 
@@ -45,6 +47,7 @@ def dropout(x, rate, seed):
     The random number of element i is the top 24 bits of splitmix64(seed + i * golden), so no mask is stored and nothing
     depends on threads. Source: Srivastava et al. 2014; Steele et al. 2014 (splitmix64).
     """
+    check_floats("dropout", x=x)
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: rate must be in [0, 1), got {rate}")
     i = np.arange(x.size, dtype=np.uint64)

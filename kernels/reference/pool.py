@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..checks import check_floats, check_shape
+from ..checks import check_image, check_shape
 from ..geometry import adaptive_bounds
 
 
@@ -80,8 +80,8 @@ def average_pool2d_grad(grad, win):
 
 
 def adaptive_average_pool2d(x, out_h, out_w):
-    """Mean of each bin; bin i covers [floor(i H / out_h), ceil((i + 1) H / out_h)). out 1, 1 is global average pooling."""
-    check_floats("adaptive_average_pool2d", x=x)
+    """Mean of each bin; bin i covers [floor(i H / out_h), ceil((i + 1) H / out_h)). One bin: global pooling."""
+    check_image("adaptive_average_pool2d", "x", x)
     y = np.empty((x.shape[0], out_h, out_w, x.shape[3]), x.dtype)
     for p, q, rows, columns in _bins(*x.shape[1:3], out_h, out_w):
         y[:, p, q] = x[:, rows, columns].mean(axis=(1, 2))
@@ -89,6 +89,7 @@ def adaptive_average_pool2d(x, out_h, out_w):
 
 
 def adaptive_average_pool2d_grad(grad, in_h, in_w):
+    check_image("adaptive_average_pool2d", "grad", grad)
     n, out_h, out_w, c = grad.shape
     grad_x = np.zeros((n, in_h, in_w, c), grad.dtype)
     for p, q, rows, columns in _bins(in_h, in_w, out_h, out_w):
@@ -99,10 +100,11 @@ def adaptive_average_pool2d_grad(grad, in_h, in_w):
 
 def adaptive_max_pool2d(x, out_h, out_w):
     """Largest value of each bin. Returns y and argmax as `max_pool2d`."""
-    check_floats("adaptive_max_pool2d", x=x)
+    check_image("adaptive_max_pool2d", "x", x)
     return _max(x, _bins(*x.shape[1:3], out_h, out_w), out_h, out_w)
 
 
 def adaptive_max_pool2d_grad(grad, argmax, in_h, in_w):
+    check_image("adaptive_max_pool2d", "grad", grad)
     check_shape("adaptive_max_pool2d", "argmax", argmax, grad.shape)
     return _max_grad(grad, argmax, (grad.shape[0], in_h, in_w, grad.shape[3]))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..checks import check_floats
+from ..checks import check_image
 from ..geometry import bilinear_taps
 
 
@@ -28,7 +28,7 @@ def _apply(x, rows, columns):
 
 def resize_bilinear(x, out_h, out_w, align_corners):
     """Bilinear resize of (N, H, W, C) to (N, out_h, out_w, C); corner conventions in `geometry.bilinear_taps`."""
-    check_floats("resize_bilinear", x=x)
+    check_image("resize_bilinear", "x", x)
     _, h, w, _ = x.shape
     rows, columns = (_bilinear_matrix(*size, align_corners, x.dtype) for size in ((h, out_h), (w, out_w)))
     return _apply(x, rows, columns)
@@ -36,21 +36,19 @@ def resize_bilinear(x, out_h, out_w, align_corners):
 
 def resize_bilinear_grad(grad, in_h, in_w, align_corners):
     """Exact adjoint: (N, out_h, out_w, C) -> (N, in_h, in_w, C)."""
-    check_floats("resize_bilinear", grad=grad)
+    check_image("resize_bilinear", "grad", grad)
     _, out_h, out_w, _ = grad.shape
-    rows, columns = (
-        _bilinear_matrix(*size, align_corners, grad.dtype) for size in ((in_h, out_h), (in_w, out_w))
-    )
+    rows, columns = (_bilinear_matrix(*size, align_corners, grad.dtype) for size in ((in_h, out_h), (in_w, out_w)))
     return _apply(grad, rows.T, columns.T)
 
 
 def resize_nearest(x, out_h, out_w):
     """Output position i takes input floor(i * in / out)."""
-    check_floats("resize_nearest", x=x)
+    check_image("resize_nearest", "x", x)
     return _apply(x, _nearest_matrix(x.shape[1], out_h, x.dtype), _nearest_matrix(x.shape[2], out_w, x.dtype))
 
 
 def resize_nearest_grad(grad, in_h, in_w):
-    check_floats("resize_nearest", grad=grad)
+    check_image("resize_nearest", "grad", grad)
     rows, columns = (_nearest_matrix(*s, grad.dtype) for s in ((in_h, grad.shape[1]), (in_w, grad.shape[2])))
     return _apply(grad, rows.T, columns.T)

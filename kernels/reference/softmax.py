@@ -64,11 +64,7 @@ def cross_entropy_grad(logits, labels, log_normaliser, total_weight, class_weigh
     valid = labels != ignore_index
     label = np.where(valid, labels, 0).astype(np.int64)
     weight = np.ones(logits.shape[-1], logits.dtype) if class_weights is None else class_weights
-    factor = np.where(valid, weight[label] * (scale / total_weight if total_weight else 0.0), 0.0).astype(
-        logits.dtype
-    )
+    factor = np.where(valid, weight[label] * (scale / total_weight if total_weight else 0.0), 0.0).astype(logits.dtype)
     grad = np.exp(logits - log_normaliser[..., None])
-    np.put_along_axis(
-        grad, label[..., None], np.take_along_axis(grad, label[..., None], axis=-1) - 1, axis=-1
-    )
+    np.put_along_axis(grad, label[..., None], np.take_along_axis(grad, label[..., None], axis=-1) - 1, axis=-1)
     return grad * factor[..., None]

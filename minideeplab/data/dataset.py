@@ -79,9 +79,7 @@ class SegmentationDataset:
                 problems.append(str(error))
         if not problems:
             return
-        lines = [
-            f"{self.root}: {len(problems)} of {len(self)} samples of split {self.split!r} cannot be used:"
-        ]
+        lines = [f"{self.root}: {len(problems)} of {len(self)} samples of split {self.split!r} cannot be used:"]
         lines += [f"  {problem}" for problem in problems[:LISTED_PROBLEMS]]
         if len(problems) > LISTED_PROBLEMS:
             lines.append(f"  ... and {len(problems) - LISTED_PROBLEMS} more")

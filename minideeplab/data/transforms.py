@@ -88,9 +88,7 @@ class TrainTransform:
             view = view.filter(ImageFilter.GaussianBlur(rng.uniform(0, self.blur)))
         pixels = np.array(view, np.float32)
         if self.jitter:
-            brightness, contrast, saturation = rng.uniform(1 - self.jitter, 1 + self.jitter, 3).astype(
-                np.float32
-            )
+            brightness, contrast, saturation = rng.uniform(1 - self.jitter, 1 + self.jitter, 3).astype(np.float32)
             pixels *= brightness
             grey = pixels @ LUMA
             pixels = grey[..., None] + saturation * (pixels - grey[..., None])

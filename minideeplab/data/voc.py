@@ -32,9 +32,7 @@ def find_root(data):
     """
     data = Path(data)
     if not data.exists():
-        raise DataError(
-            f"{data}: no such folder; give the folder that holds {IMAGES}, or the word 'synthetic'"
-        )
+        raise DataError(f"{data}: no such folder; give the folder that holds {IMAGES}, or the word 'synthetic'")
     if not data.is_dir():
         raise DataError(f"{data}: a file, not a folder; give the folder that holds {IMAGES}")
     candidates = (data, data / "VOC2012", data / "VOCdevkit" / "VOC2012")
@@ -68,9 +66,7 @@ def read_split(root, split):
     path = folder / f"{split}.txt"
     splits = sorted(file.stem for file in folder.glob("*.txt"))
     if split not in splits:
-        exist = (
-            f"the splits here are: {', '.join(splits)}" if splits else f"{folder} holds no .txt file at all"
-        )
+        exist = f"the splits here are: {', '.join(splits)}" if splits else f"{folder} holds no .txt file at all"
         raise DataError(f"{path}: no such split file; {exist}")
     ids, seen = [], {}
     for number, line in enumerate(_lines(path), start=1):
@@ -88,9 +84,7 @@ def read_split(root, split):
         seen[name] = number
         ids.append(name)
     if not ids:
-        raise DataError(
-            f"{path}: the split is empty; write one id per line, or take one of: {', '.join(splits)}"
-        )
+        raise DataError(f"{path}: the split is empty; write one id per line, or take one of: {', '.join(splits)}")
     return tuple(ids)
 
 

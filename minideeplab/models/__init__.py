@@ -1,4 +1,4 @@
-"""Models by name: `build("deeplabv3plus", backbone="xception65", num_classes=21, output_stride=16)`. One file for each paper."""
+"""Models by name, one file for each paper: `build("deeplabv3plus", backbone="xception65", output_stride=16)`."""
 
 import difflib
 
@@ -19,7 +19,8 @@ def build(name, seed=0, **options):
         options: of the model's constructor: for DeepLabV3Plus backbone, num_classes, output_stride and more.
 
     Returns:
-        The Module in training mode; `model.config` is a dict that JSON can hold, and build(**model.config) rebuilds the model.
+        The Module in training mode; `model.config` is a dict that JSON can hold, and build(**model.config) rebuilds
+        the model.
 
     Raises:
         ValueError: an unknown name (the near ones are listed), or options that do not fit.

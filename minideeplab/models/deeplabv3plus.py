@@ -11,10 +11,11 @@ from .classifier import backbone as build_backbone
 
 
 class Decoder(Module):
-    """Encoder features enlarged to the low-level features, joined with 48 channels of those, refined by two 3x3 (v3+, section 3.1).
+    """Enlarges the encoder's features, joins 48 channels of low-level features, refines by two 3x3 (v3+, section 3.1).
 
     Args:
-        c_in, c_low: channels of encoder and low-level features; width: of the 3x3 (256); low_level_width: of the 1x1 (48).
+        c_in, c_low: channels of encoder and low-level features; width: of the 3x3 (256); low_level_width: of the 1x1
+            (48).
     """
 
     def __init__(self, c_in, c_low, width=256, low_level_width=48, separable=False):
@@ -32,14 +33,16 @@ class Decoder(Module):
 class DeepLabV3Plus(Module):
     """(N, H, W, 3) -> (N, H, W, num_classes) logits, for any H, W >= 33.
 
-    Bilinear resizing with aligned corners is exact where H and W are k * output_stride + 1 (513 = 32 * 16 + 1). Other images
-    are padded with zeros, the mean colour, at the bottom and right up to the next such size, and the logits are cropped.
+    Bilinear resizing with aligned corners is exact where H and W are k * output_stride + 1 (513 = 32 * 16 + 1). Other
+    images are padded with zeros, the mean colour, at the bottom and right up to the next such size, and the logits are
+    cropped.
 
     Args:
         backbone: resnet18 ... resnet152, xception41/65/71.
         num_classes: channels of the logits (21 for VOC).
         output_stride: 8, 16 or 32, of the encoder.
-        separable: depthwise separable 3x3 in ASPP and decoder; None for the paper's choice: with Xception, not with ResNet.
+        separable: depthwise separable 3x3 in ASPP and decoder; None for the paper's choice: with Xception, not with
+            ResNet.
         decoder: False leaves the decoder out: DeepLab v3's direct upsampling.
         multi_grid: rates within the backbone's last stage, see the backbone.
         width: factor on the backbone's channels. head_width: channels of ASPP and decoder (256 in the paper).

@@ -1,8 +1,8 @@
 """ResNet-18/34/50/101/152 as dilated backbones.
 
-Source: He et al. 2015 (arXiv 1512.03385), table 1; strides on the 3x3 as in the later reference implementations; atrous stages as
-in DeepLab v3 (arXiv 1706.05587), section 3: once the wanted output stride is reached, a stage keeps its resolution and its
-convolutions take the stride that it gave up as their rate.
+Source: He et al. 2015 (arXiv 1512.03385), table 1; strides on the 3x3 as in the later reference implementations;
+atrous stages as in DeepLab v3 (arXiv 1706.05587), section 3: once the wanted output stride is reached, a stage keeps
+its resolution and its convolutions take the stride that it gave up as their rate.
 """
 
 from .. import ops
@@ -58,12 +58,12 @@ class ResNet(Module):
     Args:
         name: of RESNETS.
         output_stride: 8, 16 or 32: input size over the size of the last feature map.
-        multi_grid: factors on the rate of the last stage's units (DeepLab v3, section 3.1.1); None for (1, 2, 4) where that stage
-            is atrous and has three bottleneck units, else ones.
+        multi_grid: factors on the rate of the last stage's units (DeepLab v3, section 3.1.1); None for (1, 2, 4)
+            where that stage is atrous and has three bottleneck units, else ones.
         width: factor on all channels of the paper.
 
-    `forward` returns (features, low-level features): (N, H / output_stride, ...) with `channels` channels, and the first
-    stage's output at stride 4 with `low_level_channels`.
+    `forward` returns (features, low-level features): (N, H / output_stride, ...) with `channels` channels, and the
+    first stage's output at stride 4 with `low_level_channels`.
     """
 
     def __init__(self, name, output_stride=32, multi_grid=None, width=1.0):
@@ -74,7 +74,9 @@ class ResNet(Module):
         if multi_grid is None:
             multi_grid = (1, 2, 4) if bottleneck and output_stride < 32 else (1,) * units[-1]
         if len(multi_grid) != units[-1]:
-            raise ValueError(f"{name}: multi_grid needs {units[-1]} factors, one a unit of the last stage, got {multi_grid}")
+            raise ValueError(
+                f"{name}: multi_grid needs {units[-1]} factors, one a unit of the last stage, got {multi_grid}"
+            )
         first = max(1, round(64 * width))
         self.stem = ConvNorm(3, first, 7, stride=2)
         self.stages = []

@@ -1,8 +1,8 @@
 """The modified aligned Xception-41/65/71 of DeepLab v3+.
 
-Source: DeepLab v3+ (arXiv 1802.02611), section 3.2 and figure 4, and its released code: max pooling is replaced by strided
-separable convolution, and batch norm follows every depthwise 3x3. The paper also puts a ReLU there; the released code does so only
-in the last block, which is what is built here.
+Source: DeepLab v3+ (arXiv 1802.02611), section 3.2 and figure 4, and its released code: max pooling is replaced by
+strided separable convolution, and batch norm follows every depthwise 3x3. The paper also puts a ReLU there; the
+released code does so only in the last block, which is what is built here.
 """
 
 from .. import ops
@@ -58,8 +58,8 @@ class Xception(Module):
         multi_grid: factors on the rates of the last block's three convolutions; None for ones, as in the paper.
         width: factor on all channels of the paper.
 
-    `forward` returns (features, low-level features): the latter are the second separable convolution of the block that goes
-    from stride 4 to 8, 256 channels.
+    `forward` returns (features, low-level features): the latter are the second separable convolution of the block
+    that goes from stride 4 to 8, 256 channels.
     """
 
     def __init__(self, name, output_stride=32, multi_grid=None, width=1.0):
@@ -68,7 +68,9 @@ class Xception(Module):
             raise ValueError(f"{name}: output_stride must be 8, 16 or 32, got {output_stride}")
         multi_grid = (1, 1, 1) if multi_grid is None else tuple(multi_grid)
         if len(multi_grid) != 3:
-            raise ValueError(f"{name}: multi_grid needs 3 factors, one a convolution of the last block, got {multi_grid}")
+            raise ValueError(
+                f"{name}: multi_grid needs 3 factors, one a convolution of the last block, got {multi_grid}"
+            )
 
         def scaled(*channels):
             return tuple(max(1, round(c * width)) for c in channels)

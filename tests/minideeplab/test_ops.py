@@ -1,0 +1,295 @@
+"""Every op: its derivative against central differences, its adjoint, its dtype, and what it promises beyond the kernels."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from minideeplab import Tensor, ops
+from minideeplab.function import Function
+from minideeplab.gradcheck import check_adjoint, gradcheck
+
+LABELS = np.array([[[0, 2, 255], [1, 1, 0]], [[255, 2, 2], [0, 255, 1]]], np.uint8)
+
+
+def spaced(*shape, seed=0):
+    """A permutation of evenly spaced numbers, none of them zero: ReLU and max pooling are far from their kinks."""
+    size = int(np.prod(shape))
+    return (np.random.default_rng(seed).permutation(size) - size // 2 + 0.25).reshape(shape) * (4 / size)
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def convolution(op, x_shape, w_shape, **options):
+    return lambda x, w: op(x, w, **options), (normal(*x_shape), normal(*w_shape, seed=1))
+
+
+def unary(op, *shape, **options):
+    return lambda x: op(x, **options), (spaced(*shape),)
+
+
+def batch_norm(*shape, **options):
+    def function(x, gamma, beta):
+        # fresh running statistics: the op updates them in place, and a checked function must always do the same
+        mean, var = np.linspace(-0.5, 0.5, shape[-1]), np.linspace(0.5, 2, shape[-1])
+        return ops.batch_norm(x, gamma, beta, mean.astype(x.dtype), var.astype(x.dtype), **options)
+
+    return function, (normal(*shape), normal(shape[-1], seed=1) + 2, normal(shape[-1], seed=2))
+
+
+def cross_entropy(labels, weights=None, **options):
+    def function(logits):
+        return ops.cross_entropy(logits, labels, None if weights is None else np.array(weights, logits.dtype), **options)
+
+    return function, (normal(*labels.shape, 3),)
+
+
+CASES = {  # name: (op, (function, arrays))
+    "add": (ops.Add, (ops.add, (normal(2, 3, 4), normal(2, 3, 4, seed=1)))),
+    "add bias": (ops.Add, (ops.add, (normal(2, 3, 2, 4), normal(4, seed=1)))),
+    "add image": (ops.Add, (ops.add, (normal(2, 1, 1, 3), normal(2, 2, 4, 3, seed=1)))),
+    "add both ways": (ops.Add, (ops.add, (normal(3, 1), normal(1, 4, seed=1)))),
+    "add scalar": (ops.Add, (ops.add, (normal(), normal(2, 3, seed=1)))),
+    "multiply": (ops.Multiply, (ops.multiply, (normal(2, 3, 4), normal(2, 3, 4, seed=1)))),
+    "multiply gate": (ops.Multiply, (ops.multiply, (normal(2, 3, 2, 4), normal(2, 1, 1, 4, seed=1)))),
+    "multiply both ways": (ops.Multiply, (ops.multiply, (normal(3, 1), normal(1, 4, seed=1)))),
+    "multiply scalar": (ops.Multiply, (ops.multiply, (normal(2, 3), normal(seed=1)))),
+    "sum": (ops.Sum, unary(ops.sum, 2, 3, 4)),
+    "relu": (ops.Relu, unary(ops.relu, 2, 3, 4, 5)),
+    "dropout": (ops.Dropout, unary(ops.dropout, 2, 3, 4, 5, rate=0.4, seed=7)),
+    "conv 3x3": (ops.Conv2d, convolution(ops.conv2d, (2, 5, 4, 3), (3, 3, 3, 2))),
+    "conv 1x1": (ops.Conv2d, convolution(ops.conv2d, (2, 3, 4, 3), (1, 1, 3, 4))),
+    "conv stride": (ops.Conv2d, convolution(ops.conv2d, (1, 6, 5, 2), (3, 3, 2, 3), stride=2)),
+    "conv 1x1 stride": (ops.Conv2d, convolution(ops.conv2d, (1, 5, 6, 2), (1, 1, 2, 3), stride=2)),
+    "conv rate": (ops.Conv2d, convolution(ops.conv2d, (1, 6, 7, 2), (3, 3, 2, 2), rate=2)),
+    "conv rate beyond the image": (ops.Conv2d, convolution(ops.conv2d, (1, 4, 3, 2), (3, 3, 2, 2), rate=6)),
+    "conv pairs": (ops.Conv2d, convolution(ops.conv2d, (1, 7, 6, 2), (2, 3, 2, 2), stride=(2, 1), rate=(1, 2), padding=1)),
+    "conv valid": (ops.Conv2d, convolution(ops.conv2d, (1, 5, 5, 2), (3, 2, 2, 2), padding=0)),
+    "conv sides": (ops.Conv2d, convolution(ops.conv2d, (1, 4, 5, 2), (3, 3, 2, 2), stride=2, padding=((0, 2), (1, 0)))),
+    "depthwise 3x3": (ops.DepthwiseConv2d, convolution(ops.depthwise_conv2d, (2, 4, 5, 3), (3, 3, 3))),
+    "depthwise stride": (ops.DepthwiseConv2d, convolution(ops.depthwise_conv2d, (1, 6, 5, 3), (3, 3, 3), stride=2)),
+    "depthwise rate": (ops.DepthwiseConv2d, convolution(ops.depthwise_conv2d, (1, 6, 5, 3), (3, 3, 3), rate=2)),
+    "depthwise pairs": (
+        ops.DepthwiseConv2d,
+        convolution(ops.depthwise_conv2d, (1, 7, 6, 2), (3, 2, 2), stride=(1, 2), rate=(2, 1), padding=((0, 2), (1, 0))),
+    ),
+    "max pool": (ops.MaxPool2d, unary(ops.max_pool2d, 2, 4, 6, 2, size=2)),
+    "max pool stem": (ops.MaxPool2d, unary(ops.max_pool2d, 1, 7, 6, 2, size=3, stride=2, padding=1)),
+    "max pool ceil": (ops.MaxPool2d, unary(ops.max_pool2d, 1, 6, 5, 2, size=(3, 2), stride=2, ceil_mode=True)),
+    "average pool": (ops.AveragePool2d, unary(ops.average_pool2d, 2, 4, 6, 2, size=2)),
+    "average pool border": (ops.AveragePool2d, unary(ops.average_pool2d, 1, 5, 6, 2, size=3, stride=1, padding=1)),
+    "average pool ceil": (ops.AveragePool2d, unary(ops.average_pool2d, 1, 6, 5, 2, size=(3, 2), stride=2, ceil_mode=True)),
+    "adaptive average": (ops.AdaptiveAveragePool2d, unary(ops.adaptive_average_pool2d, 2, 5, 7, 2, out_h=2, out_w=3)),
+    "adaptive average enlarges": (
+        ops.AdaptiveAveragePool2d,
+        unary(ops.adaptive_average_pool2d, 1, 2, 3, 2, out_h=3, out_w=4),
+    ),
+    "global average": (ops.AdaptiveAveragePool2d, unary(ops.global_average_pool, 2, 3, 4, 2)),
+    "adaptive max": (ops.AdaptiveMaxPool2d, unary(ops.adaptive_max_pool2d, 2, 5, 7, 2, out_h=2, out_w=3)),
+    "bilinear up aligned": (ops.ResizeBilinear, unary(ops.resize_bilinear, 2, 3, 4, 2, out_h=5, out_w=7)),
+    "bilinear up": (ops.ResizeBilinear, unary(ops.resize_bilinear, 2, 3, 4, 2, out_h=5, out_w=7, align_corners=False)),
+    "bilinear down aligned": (ops.ResizeBilinear, unary(ops.resize_bilinear, 1, 7, 6, 2, out_h=3, out_w=4)),
+    "bilinear down": (ops.ResizeBilinear, unary(ops.resize_bilinear, 1, 7, 6, 2, out_h=3, out_w=4, align_corners=False)),
+    "bilinear from one pixel": (ops.ResizeBilinear, unary(ops.resize_bilinear, 2, 1, 1, 3, out_h=3, out_w=4)),
+    "bilinear to one pixel": (ops.ResizeBilinear, unary(ops.resize_bilinear, 1, 3, 4, 2, out_h=1, out_w=1)),
+    "nearest up": (ops.ResizeNearest, unary(ops.resize_nearest, 2, 3, 4, 2, out_h=5, out_w=7)),
+    "nearest down": (ops.ResizeNearest, unary(ops.resize_nearest, 1, 7, 6, 2, out_h=3, out_w=4)),
+    "pad": (ops.Pad, unary(ops.pad, 2, 3, 4, 2, top=1, bottom=2, left=0, right=3)),
+    "crop": (ops.Crop, unary(ops.crop, 2, 5, 6, 2, top=1, left=2, height=3, width=2)),
+    "concat": (
+        ops.Concat,
+        (lambda *t: ops.concat(t), (normal(2, 2, 3, 1), normal(2, 2, 3, 4, seed=1), normal(2, 2, 3, 2, seed=2))),
+    ),
+    "batch norm": (ops.BatchNorm, batch_norm(2, 3, 4, 3)),
+    "batch norm relu": (ops.BatchNorm, batch_norm(2, 3, 4, 3, relu=True)),
+    "batch norm large eps": (ops.BatchNorm, batch_norm(2, 2, 3, 2, eps=0.5)),
+    "batch norm inference": (ops.BatchNorm, batch_norm(2, 3, 4, 3, training=False)),
+    "batch norm inference relu": (ops.BatchNorm, batch_norm(2, 3, 4, 3, training=False, relu=True)),
+    "batch norm one value": (ops.BatchNorm, batch_norm(1, 1, 1, 5, relu=True)),
+    "softmax": (ops.Softmax, unary(ops.softmax, 2, 2, 3, 5)),
+    "log softmax": (ops.LogSoftmax, unary(ops.log_softmax, 2, 2, 3, 5)),
+    "cross entropy": (ops.CrossEntropy, cross_entropy(LABELS % 255)),
+    "cross entropy void": (ops.CrossEntropy, cross_entropy(LABELS)),
+    "cross entropy other void": (ops.CrossEntropy, cross_entropy(LABELS.astype(np.int64) % 255, ignore_index=0)),
+    "cross entropy weights": (ops.CrossEntropy, cross_entropy(LABELS, weights=[0.5, 2.0, 3.0])),
+    "cross entropy weight zero": (ops.CrossEntropy, cross_entropy(LABELS, weights=[0.0, 2.0, 1.0])),
+}
+SEVERAL_INPUTS = {name: case for name, case in CASES.items() if len(case[1][1]) > 1}
+
+
+def parametrised(cases):
+    return pytest.mark.parametrize(("op", "case"), cases.values(), ids=[name.replace(" ", "-") for name in cases])
+
+
+def test_every_op_has_a_case():
+    in_file = {c for _, c in inspect.getmembers(ops, inspect.isclass) if issubclass(c, Function) and c is not Function}
+    assert in_file == {op for op, _ in CASES.values()}
+
+
+@parametrised(CASES)
+def test_backward_is_the_derivative(op, case):
+    function, arrays = case
+    assert type(function(*(Tensor(a, requires_grad=True) for a in arrays)).node) is op
+    gradcheck(function, *arrays)
+
+
+def gradients(function, arrays, needs):
+    """Gradients where `needs` says so, towards a fixed random direction of the output."""
+    tensors = [Tensor(a, requires_grad=n) for a, n in zip(arrays, needs, strict=True)]
+    result = function(*tensors)
+    result.backward(np.asarray(normal(*result.shape, seed=9), result.dtype))
+    return result.numpy(), [t.grad for t in tensors]
+
+
+@parametrised(CASES)
+def test_float32_stays_float32_and_agrees_with_float64(op, case):
+    function, arrays = case
+    needs = [True] * len(arrays)
+    exact, exact_grads = gradients(function, arrays, needs)
+    result, grads = gradients(function, [a.astype(np.float32) for a in arrays], needs)
+    for got, expected in zip([result, *grads], [exact, *exact_grads], strict=True):
+        assert (got.dtype, got.shape) == (np.float32, expected.shape)
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * max(1, np.abs(expected).max()))
+
+
+@parametrised(SEVERAL_INPUTS)
+def test_each_input_alone_gets_the_same_gradient(op, case):
+    function, arrays = case
+    _, together = gradients(function, arrays, [True] * len(arrays))
+    for i, expected in enumerate(together):
+        _, alone = gradients(function, arrays, [j == i for j in range(len(arrays))])
+        np.testing.assert_array_equal(alone[i], expected)
+        assert all(g is None for j, g in enumerate(alone) if j != i)
+
+
+LINEAR = {  # larger than a Jacobian could be: sizes that fill the kernels' register tiles and leave a remainder
+    "conv": convolution(ops.conv2d, (2, 13, 19, 17), (3, 3, 17, 37)),
+    "conv rate": convolution(ops.conv2d, (2, 13, 19, 9), (3, 3, 9, 33), rate=6),
+    "conv stride": convolution(ops.conv2d, (2, 14, 19, 5), (7, 7, 5, 18), stride=2),
+    "conv 1x1": convolution(ops.conv2d, (2, 13, 9, 35), (1, 1, 35, 49)),
+    "depthwise": convolution(ops.depthwise_conv2d, (2, 13, 19, 37), (3, 3, 37), rate=3),
+    "depthwise stride": convolution(ops.depthwise_conv2d, (2, 14, 19, 18), (3, 3, 18), stride=2),
+    "multiply": (ops.multiply, (normal(2, 5, 6, 7), normal(2, 1, 1, 7, seed=1))),
+    "add to itself": (lambda x: ops.add(x, x), (normal(3, 5, 7, 9),)),
+    "sum": (ops.sum, (normal(3, 5, 7, 9),)),
+    "dropout": (lambda x: ops.dropout(x, 0.3, 5), (normal(3, 5, 7, 9),)),
+    "average pool": (lambda x: ops.average_pool2d(x, 3, 2, 1, True), (normal(2, 14, 19, 17),)),
+    "adaptive average": (lambda x: ops.adaptive_average_pool2d(x, 3, 6), (normal(2, 14, 19, 17),)),
+    "bilinear aligned": (lambda x: ops.resize_bilinear(x, 33, 29), (normal(2, 9, 11, 17),)),
+    "bilinear": (lambda x: ops.resize_bilinear(x, 33, 7, False), (normal(2, 9, 11, 17),)),
+    "nearest": (lambda x: ops.resize_nearest(x, 33, 7), (normal(2, 9, 11, 17),)),
+    "pad": (lambda x: ops.pad(x, 3, 0, 2, 5), (normal(2, 9, 11, 17),)),
+    "crop": (lambda x: ops.crop(x, 1, 3, 7, 5), (normal(2, 9, 11, 17),)),
+    "concat": (lambda x: ops.concat([x, x, x]), (normal(2, 9, 11, 17),)),
+}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_linear_ops_have_their_adjoint(name):
+    function, arrays = LINEAR[name]
+    for argument in range(len(arrays)):
+        check_adjoint(function, *arrays, argument=argument)
+
+
+# ---------------------------------------------------------------- values
+
+
+@pytest.mark.parametrize("rate", [1, 2, 3])
+def test_atrous_convolution_is_a_sum_of_shifted_pointwise_convolutions(rate):
+    x, w = normal(2, 9, 8, 3), normal(3, 3, 3, 4, seed=1)
+    around = np.pad(x, ((0, 0), (rate, rate), (rate, rate), (0, 0)))
+    expected = sum(
+        around[:, i * rate : i * rate + 9, j * rate : j * rate + 8] @ w[i, j] for i in range(3) for j in range(3)
+    )
+    np.testing.assert_allclose(ops.conv2d(Tensor(x), Tensor(w), rate=rate).numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_padding_never_wins_a_maximum_nor_counts_in_a_mean():
+    x = Tensor(-1 - np.abs(normal(1, 4, 4, 2)))
+    assert ops.max_pool2d(x, 3, stride=1, padding=1).numpy().max() < 0
+    ones = Tensor(np.ones((1, 4, 4, 2)))
+    np.testing.assert_array_equal(ops.average_pool2d(ones, 3, stride=1, padding=1).numpy(), 1)
+
+
+def test_pad_writes_its_value_and_crop_takes_it_away():
+    x = normal(1, 2, 3, 2)
+    padded = ops.pad(Tensor(x), 1, 2, 3, 4, value=7.5)
+    np.testing.assert_array_equal(padded.numpy(), np.pad(x, ((0, 0), (1, 2), (3, 4), (0, 0)), constant_values=7.5))
+    np.testing.assert_array_equal(ops.crop(padded, 1, 3, 2, 3).numpy(), x)
+
+
+def test_dropout_keeps_the_mean_and_repeats_for_a_seed():
+    x = Tensor(np.ones((1, 100, 100, 10)))
+    y = ops.dropout(x, 0.25, 3).numpy()
+    assert set(np.unique(y)) == {0, 1 / 0.75}
+    assert abs((y == 0).mean() - 0.25) < 0.01  # seven standard deviations
+    np.testing.assert_array_equal(ops.dropout(x, 0.25, 3).numpy(), y)
+    assert (ops.dropout(x, 0.25, 4).numpy() != y).any()
+
+
+def test_batch_norm_by_the_definition():
+    x, gamma, beta = normal(2, 3, 4, 2), np.array([2.0, -1]), np.array([0.5, 3])
+    running_mean, running_var = np.array([1.0, -1]), np.array([2.0, 3])
+    y = ops.batch_norm(Tensor(x), Tensor(gamma), Tensor(beta), running_mean, running_var, momentum=0.25, eps=0.1)
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    np.testing.assert_allclose(y.numpy(), gamma * (x - mean) / np.sqrt(var + 0.1) + beta, rtol=1e-12)
+    np.testing.assert_allclose(running_mean, 0.75 * np.array([1.0, -1]) + 0.25 * mean, rtol=1e-12)
+    np.testing.assert_allclose(running_var, 0.75 * np.array([2.0, 3]) + 0.25 * var * 24 / 23, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("shape", "training"), [((2, 3, 4, 2), False), ((1, 1, 1, 2), True)])
+def test_batch_norm_with_running_statistics_leaves_them_alone(shape, training):
+    x, one, zero = normal(*shape), Tensor(np.ones(2)), Tensor(np.zeros(2))
+    mean, var = np.array([1.0, -1]), np.array([2.0, 3])
+    y = ops.batch_norm(Tensor(x), one, zero, mean, var, eps=0.0, training=training)
+    np.testing.assert_allclose(y.numpy(), (x - [1, -1]) / np.sqrt([2, 3]), rtol=1e-12)
+    assert (mean.tolist(), var.tolist()) == ([1, -1], [2, 3])
+
+
+def test_softmax_and_its_logarithm_survive_large_logits():
+    x = Tensor(np.array([[[[1e4, 1e4, -1e4]]]]))
+    np.testing.assert_allclose(ops.softmax(x).numpy()[0, 0, 0], [0.5, 0.5, 0], atol=1e-15)
+    np.testing.assert_allclose(ops.log_softmax(x).numpy()[0, 0, 0], [-np.log(2), -np.log(2), -2e4 - np.log(2)])
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, w: ops.conv2d(x, Tensor(w.data.astype(np.float32))), "x float64, weight float32"),
+        (lambda x, w: ops.add(x, Tensor(x.data.astype(np.float32))), "a float64, b float32"),
+        (lambda x, w: ops.multiply(Tensor(x.data.astype(np.float32)), x), "a float32, b float64"),
+        (lambda x, w: ops.concat([x, Tensor(x.data.astype(np.float32))]), "float64.*float32"),
+        (lambda x, w: ops.conv2d(x, w.data), "Conv2d: input 1 must be a Tensor, got ndarray"),
+        (lambda x, w: ops.relu([1.0, 2.0]), "Relu: input 0 must be a Tensor, got list"),
+        (lambda x, w: ops.cross_entropy(x, np.zeros((1, 5, 5))), "labels must be an integer array, got float64"),
+    ],
+)
+def test_wrong_types(call, message):
+    with pytest.raises(TypeError, match=message):
+        call(Tensor(normal(1, 5, 5, 3)), Tensor(normal(3, 3, 3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: ops.conv2d(x, Tensor(np.ones((3, 3, 4, 2)))), r"weight expects 4 input channels but x has 3"),
+        (lambda x: ops.conv2d(x, Tensor(np.ones((7, 7, 3, 2))), padding=0), "smaller than the kernel's extent 7"),
+        (lambda x: ops.depthwise_conv2d(x, Tensor(np.ones((3, 3, 4)))), "weight has 4 channels but x has 3"),
+        (lambda x: ops.max_pool2d(x, 2, padding=2), "padding 2 must be smaller than the window 2"),
+        (lambda x: ops.dropout(x, 1.0, 0), r"rate must be in \[0, 1\), got 1.0"),
+        (lambda x: ops.crop(x, 3, 0, 3, 2), "crop"),
+        (lambda x: ops.concat([x, ops.crop(x, 0, 0, 2, 5)]), "concat"),
+        (
+            lambda x: ops.cross_entropy(x, np.full((1, 5, 5), 3)),
+            r"label 3 at \(n, row, column\) = \(0, 0, 0\) is out of range: valid are 0..2 and 255",
+        ),
+    ],
+)
+def test_wrong_values(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(Tensor(normal(1, 5, 5, 3)))
