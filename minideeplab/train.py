@@ -13,7 +13,7 @@ import numpy as np
 
 from minideeplab import Tensor, cli, figures, models
 from minideeplab.class_weights import median_frequency_weights
-from minideeplab.data import Loader, TrainTransform, open_dataset
+from minideeplab.data import Loader, TrainTransform, image_size, open_dataset
 from minideeplab.errors import CheckpointError, DataError, DivergedError, UsageError
 from minideeplab.inference import confusion_of, predict_labels
 from minideeplab.losses import cross_entropy
@@ -302,6 +302,11 @@ def _describe(training: Training, threads: int) -> None:
     )
     if (shared := len(set(train_set.ids) & set(val_set.ids))) > 0:
         log(f"warning: {shared} images are in both splits, the validation numbers will be too good")
+    if untrained := _rates_beyond_crops(training.model, args.crop_size, val_set):
+        log(
+            f"warning: crops of {args.crop_size} are too small for the atrous rates {untrained}: their outer taps see "
+            f"only padding in training but pixels in the validation images. Choose larger crops or smaller --atrous-rates"
+        )
     parameters = sum(parameter.data.size for parameter in training.model.parameters())
     log(f"model  {args.model}, {args.backbone}, output stride {args.output_stride}: {parameters:,} parameters")
     log(
@@ -312,6 +317,13 @@ def _describe(training: Training, threads: int) -> None:
         log(f"resume after step {training.state.step}; {training._best()}")
 
 
+def _rates_beyond_crops(model, crop_size: int, val_set) -> list[int]:
+    """Rates of the ASPP that reach beyond the feature map of a crop, but not beyond that of the largest validation image."""
+    largest = max(max(image_size(val_set.image_path(i))) for i in range(len(val_set)))
+    crop_map, image_map = (math.ceil(side / model.output_stride) for side in (crop_size, largest))
+    return [rate for rate in model.rates if crop_map <= rate < image_map]
+
+
 def _build(args: argparse.Namespace, train_set):
     """The network and the loader of its batches."""
     try:
@@ -320,6 +332,7 @@ def _build(args: argparse.Namespace, train_set):
             backbone=args.backbone,
             num_classes=train_set.num_classes,
             output_stride=args.output_stride,
+            atrous_rates=args.atrous_rates,
             separable=args.separable,
             width=args.width,
             head_width=args.head_width,

@@ -72,6 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--width", type=cli.positive_float, default=1.0, help="factor on the backbone's channels")
     add("--head-width", type=cli.positive_int, default=256, help="channels of ASPP and decoder")
+    add(
+        "--atrous-rates",
+        type=cli.positive_int,
+        nargs="+",
+        default=[6, 12, 18],
+        metavar="R",
+        help="of ASPP at output stride 16",
+    )
     add("--crop-size", type=cli.positive_int, default=129, help="side of the training crops, pixels")
     add("--batch-size", type=cli.positive_int, default=4, help="crops per step")
     length = parser.add_mutually_exclusive_group()

@@ -9,9 +9,16 @@ from ..nn import ConvNorm, Dropout, Module, SeparableConv2d
 RATES_AT_16 = (6, 12, 18)
 
 
-def atrous_rates(output_stride):
-    """(6, 12, 18) at output stride 16, doubled at 8, halved at 32: the same field of view in image pixels."""
-    return tuple(rate * 16 // output_stride for rate in RATES_AT_16)
+def rates_at(output_stride, rates_at_16=RATES_AT_16):
+    """Rates for an output stride: (6, 12, 18) at 16, doubled at 8, halved at 32: the same field of view in image pixels.
+
+    Raises:
+        ValueError: rates that are not whole at this stride.
+    """
+    rates = tuple(rate * 16 // output_stride for rate in rates_at_16)
+    if not rates or min(rates) < 1 or any(rate * 16 % output_stride for rate in rates_at_16):
+        raise ValueError(f"atrous_rates {tuple(rates_at_16)} at output stride 16 are not whole at {output_stride}")
+    return rates
 
 
 class ASPP(Module):

@@ -6,7 +6,7 @@ Source: Chen et al. 2018, "Encoder-Decoder with Atrous Separable Convolution for
 
 from .. import ops
 from ..nn import Conv2d, ConvNorm, Module, SeparableConv2d, truncated_normal
-from .aspp import ASPP, atrous_rates
+from .aspp import ASPP, RATES_AT_16, rates_at
 from .classifier import backbone as build_backbone
 
 
@@ -41,6 +41,8 @@ class DeepLabV3Plus(Module):
         backbone: resnet18 ... resnet152, xception41/65/71.
         num_classes: channels of the logits (21 for VOC).
         output_stride: 8, 16 or 32, of the encoder.
+        atrous_rates: of ASPP at output stride 16; the model derives those of other strides. A rate must be smaller than the
+            feature map of the training crops, ceil(crop / output_stride), or its outer taps see nothing but padding.
         separable: depthwise separable 3x3 in ASPP and decoder; None for the paper's choice: with Xception, not with
             ResNet.
         decoder: False leaves the decoder out: DeepLab v3's direct upsampling.
@@ -50,12 +52,13 @@ class DeepLabV3Plus(Module):
     """
 
     def __init__(
-        self, backbone="resnet18", num_classes=21, output_stride=16, separable=None, decoder=True, multi_grid=None,
-        width=1.0, head_width=256, dropout=0.1,
+        self, backbone="resnet18", num_classes=21, output_stride=16, atrous_rates=RATES_AT_16, separable=None,
+        decoder=True, multi_grid=None, width=1.0, head_width=256, dropout=0.1,
     ):  # fmt: skip
         separable = backbone.startswith("xception") if separable is None else separable
         self.backbone = build_backbone(backbone, output_stride=output_stride, multi_grid=multi_grid, width=width)
-        self.aspp = ASPP(self.backbone.channels, atrous_rates(output_stride), head_width, separable, dropout)
+        self.rates = rates_at(output_stride, atrous_rates)
+        self.aspp = ASPP(self.backbone.channels, self.rates, head_width, separable, dropout)
         self.decoder = None
         if decoder:
             low_level_width = max(1, 48 * head_width // 256)

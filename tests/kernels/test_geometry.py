@@ -186,7 +186,7 @@ WRONG = {
     "stride of floats": (lambda: Window.conv(X, W, stride=2.0), TypeError, "stride must be an int or a pair"),
     "stride of truth": (lambda: Window.conv(X, W, stride=True), TypeError, "stride must be an int or a pair"),
     "three rates": (lambda: Window.conv(X, W, rate=(1, 2, 3)), TypeError, r"rate must be .* got \(1, 2, 3\)"),
-    "padding below 0": (lambda: Window.conv(X, W, padding=-1), ValueError, "padding must be >= 0, got -1"),
+    "padding below 0": (lambda: Window.conv(X, W, padding=((0, 0), (0, -1))), ValueError, r"padding must be >= 0, got .*-1"),
     "padding's name": (lambda: Window.conv(X, W, padding="valid"), TypeError, 'padding must be "same", an int or'),
     "flat padding": (lambda: Window.conv(X, W, padding=(1, 1)), TypeError, r"padding must be .* got \(1, 1\)"),
     "too small": (lambda: Window.conv(X, W, rate=5), ValueError, r"height 9 .* smaller than the kernel's extent 11"),
@@ -207,3 +207,9 @@ def test_every_error_names_the_op_the_value_and_the_rule(case):
     call, error, message = WRONG[case]
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.xfail(strict=True, reason="a padding of 1.5 is cut to 1 without a word")
+def test_a_fraction_of_a_pixel_is_no_padding():
+    with pytest.raises(TypeError, match="padding must be"):
+        Window.conv(X, W, padding=((1.5, 0), (0, 0)))

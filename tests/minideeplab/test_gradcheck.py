@@ -1,11 +1,23 @@
 """The checks of derivatives find planted mistakes and say where they are."""
 
+import re
+
 import numpy as np
 import pytest
 
+import kernels
 from minideeplab import Tensor, nn, ops
 from minideeplab.function import Function
 from minideeplab.gradcheck import GradientError, check_adjoint, check_direction, gradcheck
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Arrays this small cost less than waking a second thread; bits do not depend on threads."""
+    before = kernels.num_threads()
+    kernels.set_num_threads(1)
+    yield
+    kernels.set_num_threads(before)
 
 
 class WrongAt(Function):
@@ -51,18 +63,15 @@ def arrays(*shape):
 
 def test_gradcheck_names_op_argument_and_element():
     a, b = arrays(2, 3)
-    message = (
-        rf"wrong_product: d output\[1, 2\] / d b\[1, 2\] is {1.001 * a[1, 2]:.4f}\d* by backward"
-        rf" but {a[1, 2]:.4f}\d* by central differences"
-    )
-    with pytest.raises(GradientError, match=message):
+    message = f"wrong_product: d output[1, 2] / d b[1, 2] is {1.001 * a[1, 2]:.9g} by backward but {a[1, 2]:.6g}"
+    with pytest.raises(GradientError, match=re.escape(message)):
         gradcheck(wrong_product, a, b, names=["a", "b"])
     with pytest.raises(GradientError, match=r"d argument 1\[1, 2\]"):
         gradcheck(wrong_product, a, b)
 
 
 def test_gradcheck_finds_a_gradient_that_is_not_a_number():
-    with pytest.raises(GradientError, match=r"NotANumber|<lambda>.* is nan by backward"):
+    with pytest.raises(GradientError, match=r"d output\[0\] / d argument 0\[0\] is nan by backward"):
         gradcheck(lambda x: NotANumber.apply(x), arrays(2)[0])
 
 
@@ -89,7 +98,9 @@ def test_a_step_of_one_is_exact_for_a_linear_function():
 
 
 @pytest.mark.parametrize("check", [gradcheck, check_adjoint])
-@pytest.mark.parametrize(("bad", "kind"), [(np.ones(2, np.float32), "float32"), ([1.0], "list"), (np.arange(2), "int64")])
+@pytest.mark.parametrize(
+    ("bad", "kind"), [(np.ones(2, np.float32), "float32"), ([1.0], "list"), (np.arange(2), "int64")]
+)
 def test_inputs_must_be_float64(check, bad, kind):
     with pytest.raises(TypeError, match=f"argument 1 must be a float64 array, got {kind}"):
         check(ops.multiply, np.ones(2), bad)
@@ -138,7 +149,9 @@ def test_check_direction_accepts_a_right_model_and_leaves_it_alone():
 
 def test_check_direction_names_the_parameter():
     net = Net(broken=True).initialise(0).astype(np.float64)
-    with pytest.raises(GradientError, match=r"Net: .* the worst parameter is first\.(conv\.weight|norm\.(gamma|beta)) \("):
+    with pytest.raises(
+        GradientError, match=r"Net: .* the worst parameter is first\.(conv\.weight|norm\.(gamma|beta)) \("
+    ):
         check_direction(loss_of(net), net)
 
 

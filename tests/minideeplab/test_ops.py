@@ -1,13 +1,24 @@
-"""Every op: its derivative against central differences, its adjoint, its dtype, and what it promises beyond the kernels."""
+"""Every op: its derivative by central differences, its adjoint, its dtype, and what it promises beyond the kernels."""
 
 import inspect
 
 import numpy as np
 import pytest
 
+import kernels
 from minideeplab import Tensor, ops
 from minideeplab.function import Function
 from minideeplab.gradcheck import check_adjoint, gradcheck
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Arrays this small cost less than waking a second thread; bits do not depend on threads."""
+    before = kernels.num_threads()
+    kernels.set_num_threads(1)
+    yield
+    kernels.set_num_threads(before)
+
 
 LABELS = np.array([[[0, 2, 255], [1, 1, 0]], [[255, 2, 2], [0, 255, 1]]], np.uint8)
 
@@ -41,7 +52,9 @@ def batch_norm(*shape, **options):
 
 def cross_entropy(labels, weights=None, **options):
     def function(logits):
-        return ops.cross_entropy(logits, labels, None if weights is None else np.array(weights, logits.dtype), **options)
+        return ops.cross_entropy(
+            logits, labels, None if weights is None else np.array(weights, logits.dtype), **options
+        )
 
     return function, (normal(*labels.shape, 3),)
 
@@ -65,7 +78,10 @@ CASES = {  # name: (op, (function, arrays))
     "conv 1x1 stride": (ops.Conv2d, convolution(ops.conv2d, (1, 5, 6, 2), (1, 1, 2, 3), stride=2)),
     "conv rate": (ops.Conv2d, convolution(ops.conv2d, (1, 6, 7, 2), (3, 3, 2, 2), rate=2)),
     "conv rate beyond the image": (ops.Conv2d, convolution(ops.conv2d, (1, 4, 3, 2), (3, 3, 2, 2), rate=6)),
-    "conv pairs": (ops.Conv2d, convolution(ops.conv2d, (1, 7, 6, 2), (2, 3, 2, 2), stride=(2, 1), rate=(1, 2), padding=1)),
+    "conv pairs": (
+        ops.Conv2d,
+        convolution(ops.conv2d, (1, 7, 6, 2), (2, 3, 2, 2), stride=(2, 1), rate=(1, 2), padding=1),
+    ),
     "conv valid": (ops.Conv2d, convolution(ops.conv2d, (1, 5, 5, 2), (3, 2, 2, 2), padding=0)),
     "conv sides": (ops.Conv2d, convolution(ops.conv2d, (1, 4, 5, 2), (3, 3, 2, 2), stride=2, padding=((0, 2), (1, 0)))),
     "depthwise 3x3": (ops.DepthwiseConv2d, convolution(ops.depthwise_conv2d, (2, 4, 5, 3), (3, 3, 3))),
@@ -73,14 +89,19 @@ CASES = {  # name: (op, (function, arrays))
     "depthwise rate": (ops.DepthwiseConv2d, convolution(ops.depthwise_conv2d, (1, 6, 5, 3), (3, 3, 3), rate=2)),
     "depthwise pairs": (
         ops.DepthwiseConv2d,
-        convolution(ops.depthwise_conv2d, (1, 7, 6, 2), (3, 2, 2), stride=(1, 2), rate=(2, 1), padding=((0, 2), (1, 0))),
+        convolution(
+            ops.depthwise_conv2d, (1, 7, 6, 2), (3, 2, 2), stride=(1, 2), rate=(2, 1), padding=((0, 2), (1, 0))
+        ),
     ),
     "max pool": (ops.MaxPool2d, unary(ops.max_pool2d, 2, 4, 6, 2, size=2)),
     "max pool stem": (ops.MaxPool2d, unary(ops.max_pool2d, 1, 7, 6, 2, size=3, stride=2, padding=1)),
     "max pool ceil": (ops.MaxPool2d, unary(ops.max_pool2d, 1, 6, 5, 2, size=(3, 2), stride=2, ceil_mode=True)),
     "average pool": (ops.AveragePool2d, unary(ops.average_pool2d, 2, 4, 6, 2, size=2)),
     "average pool border": (ops.AveragePool2d, unary(ops.average_pool2d, 1, 5, 6, 2, size=3, stride=1, padding=1)),
-    "average pool ceil": (ops.AveragePool2d, unary(ops.average_pool2d, 1, 6, 5, 2, size=(3, 2), stride=2, ceil_mode=True)),
+    "average pool ceil": (
+        ops.AveragePool2d,
+        unary(ops.average_pool2d, 1, 6, 5, 2, size=(3, 2), stride=2, ceil_mode=True),
+    ),
     "adaptive average": (ops.AdaptiveAveragePool2d, unary(ops.adaptive_average_pool2d, 2, 5, 7, 2, out_h=2, out_w=3)),
     "adaptive average enlarges": (
         ops.AdaptiveAveragePool2d,
@@ -91,7 +112,10 @@ CASES = {  # name: (op, (function, arrays))
     "bilinear up aligned": (ops.ResizeBilinear, unary(ops.resize_bilinear, 2, 3, 4, 2, out_h=5, out_w=7)),
     "bilinear up": (ops.ResizeBilinear, unary(ops.resize_bilinear, 2, 3, 4, 2, out_h=5, out_w=7, align_corners=False)),
     "bilinear down aligned": (ops.ResizeBilinear, unary(ops.resize_bilinear, 1, 7, 6, 2, out_h=3, out_w=4)),
-    "bilinear down": (ops.ResizeBilinear, unary(ops.resize_bilinear, 1, 7, 6, 2, out_h=3, out_w=4, align_corners=False)),
+    "bilinear down": (
+        ops.ResizeBilinear,
+        unary(ops.resize_bilinear, 1, 7, 6, 2, out_h=3, out_w=4, align_corners=False),
+    ),
     "bilinear from one pixel": (ops.ResizeBilinear, unary(ops.resize_bilinear, 2, 1, 1, 3, out_h=3, out_w=4)),
     "bilinear to one pixel": (ops.ResizeBilinear, unary(ops.resize_bilinear, 1, 3, 4, 2, out_h=1, out_w=1)),
     "nearest up": (ops.ResizeNearest, unary(ops.resize_nearest, 2, 3, 4, 2, out_h=5, out_w=7)),

@@ -92,7 +92,7 @@ def test_state_that_does_not_fit_names_the_parameters():
     state["norm.gamma"] = np.zeros(4)
     state["extra"] = np.zeros(1)
     del state["norm.beta"]
-    with pytest.raises(ValueError, match="does not fit the model at extra, norm.beta, norm.gamma"):
+    with pytest.raises(ValueError, match=r"does not fit the model at extra, norm\.beta, norm\.gamma"):
         optimiser.load_state_dict(state)
 
 

@@ -1,0 +1,86 @@
+"""One call of every kernel, large enough that threads share it and that buffers of large arrays are pooled."""
+
+import functools
+
+import numpy as np
+from strategies import normal
+
+from kernels.geometry import Window
+
+SHAPE = (2, 66, 61, 36)  # 1.1 MiB in float32; no size is a multiple of a vector, a tile or the number of threads
+
+
+def calls(k, dtype=np.float32):
+    """name -> function of no arguments that runs the kernel `name` of backend k and returns its results.
+
+    The inputs are fixed; the results are a tuple of arrays and floats. Every name of kernels.CONTRACT but those of
+    "arrays" is there.
+    """
+    n, h, w, c = SHAPE
+    x, other, grad = normal(1, SHAPE, SHAPE, SHAPE, dtype=dtype)
+    mean, gamma, beta = normal(2, c, c, c, dtype=dtype)
+    var, labels = mean**2 + 1, (abs(x[..., 0]) * 10).astype(np.uint8) % c
+    labels[:, 3:9] = 255
+    softmax, log_sum = k.softmax(x), k.cross_entropy(x, labels, var, 255)[2]
+    halved = x[:, ::2, ::2]
+    dense = Window.conv(SHAPE, (3, 3, c, 40), stride=(1, 2), rate=(2, 3), padding=((3, 1), (0, 5)))
+    deep = Window.depthwise(SHAPE, (3, 3, c), stride=(2, 1), rate=2, padding="same")
+    point = Window.conv(SHAPE, (1, 1, c, 40))
+    pool = Window.pool(SHAPE, 3, 2, padding=1, ceil_mode=True)
+    argmax, bins = k.max_pool2d(x, pool)[1], k.adaptive_max_pool2d(x, 6, 5)[1]
+    pooled, binned = normal(3, pool.y_shape, bins.shape, dtype=dtype)
+    table = {}
+    for op, win in (("conv2d", dense), ("depthwise_conv2d", deep), ("pointwise", point)):
+        weight, g = normal(4, win.w_shape, win.y_shape, dtype=dtype)
+        table[op] = functools.partial(getattr(k, op), x, weight, win)
+        table[f"{op}_grad_input"] = functools.partial(getattr(k, f"{op}_grad_input"), g, weight, win)
+        table[f"{op}_grad_weight"] = functools.partial(getattr(k, f"{op}_grad_weight"), x, g, win)
+
+    def in_place(function, n_changed, *arguments):
+        """What `function` makes of copies of its first arguments."""
+        changed = [a.copy() for a in arguments[:n_changed]]
+        function(*changed, *arguments[n_changed:])
+        return changed
+
+    table |= {
+        "add": lambda: k.add(x, other),
+        "multiply": lambda: k.multiply(x, mean),
+        "expand": lambda: k.expand(mean, SHAPE),
+        "sum_to": lambda: (k.sum_to(x, (c,)), k.sum_to(x, ()), k.sum_to(x, (n, 1, 1, c))),
+        "relu": lambda: k.relu(x),
+        "relu_grad": lambda: k.relu_grad(grad, x),
+        "dropout": lambda: k.dropout(x, 0.3, 7),
+        "max_pool2d": lambda: k.max_pool2d(x, pool),
+        "max_pool2d_grad": lambda: k.max_pool2d_grad(pooled, argmax, pool),
+        "average_pool2d": lambda: k.average_pool2d(x, pool),
+        "average_pool2d_grad": lambda: k.average_pool2d_grad(pooled, pool),
+        "adaptive_average_pool2d": lambda: (k.adaptive_average_pool2d(x, 6, 5), k.adaptive_average_pool2d(x, 1, 1)),
+        "adaptive_average_pool2d_grad": lambda: k.adaptive_average_pool2d_grad(binned, h, w),
+        "adaptive_max_pool2d": lambda: k.adaptive_max_pool2d(x, 6, 5),
+        "adaptive_max_pool2d_grad": lambda: k.adaptive_max_pool2d_grad(binned, bins, h, w),
+        "resize_bilinear": lambda: (k.resize_bilinear(x, 40, 99, True), k.resize_bilinear(x, 131, 30, False)),
+        "resize_bilinear_grad": lambda: (k.resize_bilinear_grad(x, 33, 81, True), k.resize_bilinear_grad(x, 99, 9, False)),
+        "resize_nearest": lambda: k.resize_nearest(x, 131, 90),
+        "resize_nearest_grad": lambda: k.resize_nearest_grad(x, 81, 50),
+        "pad": lambda: k.pad(x, 1, 2, 3, 4, 0.5),
+        "crop": lambda: k.crop(x, 1, 2, 60, 50),
+        "concat": lambda: k.concat([x, x[..., :5]]),
+        "split": lambda: k.split(x, (7, 29)),
+        "batch_norm_statistics": lambda: k.batch_norm_statistics(x),
+        "batch_norm": lambda: k.batch_norm(x, mean, var, gamma, beta, 1e-5, True),
+        "batch_norm_grad": lambda: k.batch_norm_grad(grad, x, other, mean, var, gamma, 1e-5, True, True),
+        "update_running": lambda: in_place(k.update_running, 2, mean, var, gamma, var, 0.1, n * h * w),
+        "softmax": lambda: k.softmax(halved),
+        "softmax_grad": lambda: k.softmax_grad(grad, softmax),
+        "log_softmax": lambda: k.log_softmax(x),
+        "log_softmax_grad": lambda: k.log_softmax_grad(grad, other),
+        "cross_entropy": lambda: k.cross_entropy(x, labels, var, 255),
+        "cross_entropy_grad": lambda: k.cross_entropy_grad(x, labels, log_sum, 1000.0, var, 255, 1.0),
+        "sgd_update": lambda: in_place(k.sgd_update, 2, x, other, grad, 0.1, 0.9, 1e-4),
+    }  # fmt: skip
+
+    def as_tuple(call):
+        result = call()
+        return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+    return {name: functools.partial(as_tuple, call) for name, call in table.items()}

@@ -1,0 +1,137 @@
+"""The pool of large buffers, and the small functions that make arrays."""
+
+import gc
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import both_backends, both_dtypes
+
+from kernels.cpu import arrays
+
+MEBI = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def empty_pool():
+    arrays.release_pool()
+    yield
+    arrays.release_pool()
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+def test_a_buffer_comes_back_when_its_array_dies():
+    first = arrays.empty((MEBI,), np.float32)
+    where = address(first)
+    del first
+    assert address(arrays.empty((512, 2048), np.float32)) == where
+
+
+def test_it_comes_back_without_the_garbage_collector():
+    gc.disable()
+    try:
+        places = {address(arrays.empty((MEBI,))) for _ in range(5)}
+    finally:
+        gc.enable()
+    assert len(places) == 1
+
+
+@pytest.mark.parametrize(
+    "view_of",
+    [
+        lambda a: a[7:9],
+        lambda a: a.reshape(2, -1).T,
+        lambda a: a.view(np.int32),
+        lambda a: memoryview(a),
+        lambda a: np.broadcast_to(a[:1], (3, 5)),
+    ],
+    ids=["slice", "transpose", "other dtype", "memoryview", "broadcast"],
+)
+def test_never_while_a_view_lives(view_of):
+    array = arrays.full((MEBI,), 1.0)
+    where, view = address(array), view_of(array)
+    held = bytes(np.asarray(view).tobytes())
+    del array
+    other = arrays.full((MEBI,), 2.0)
+    assert address(other) != where
+    assert np.asarray(view).tobytes() == held
+    del view
+    assert address(arrays.empty((MEBI,))) == where
+
+
+def test_arrays_alive_never_share_memory():
+    many = [arrays.full((MEBI // 4 + i,), i) for i in range(10)]
+    for i, array in enumerate(many):
+        assert (array == i).all()
+
+
+def test_dtypes_and_nearly_equal_sizes_share_buffers():
+    first = arrays.empty((MEBI,), np.float32)
+    where = address(first)
+    del first
+    second = arrays.empty((MEBI // 2 - 100,), np.float64)
+    assert address(second) == where and second.shape == (MEBI // 2 - 100,)
+
+
+@given(size=st.integers(1, 1 << 40))
+def test_a_size_class_wastes_less_than_an_eighth(size):
+    assert size <= arrays._size_class(size) < size * 1.125 + 1
+    assert arrays._size_class(arrays._size_class(size)) == arrays._size_class(size)
+
+
+def test_release_gives_the_memory_back():
+    tracemalloc.start()
+    try:
+        array = arrays.empty((16 * MEBI,), np.uint8)
+        del array
+        held = tracemalloc.get_traced_memory()[0]
+        arrays.release_pool()
+        assert held >= 16 * MEBI and tracemalloc.get_traced_memory()[0] < MEBI
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_array_outlives_a_release_and_its_buffer_comes_back_later():
+    array = arrays.full((MEBI,), 3.0)
+    where = address(array)
+    arrays.release_pool()
+    assert (array == 3).all()
+    del array
+    assert address(arrays.empty((MEBI,))) == where
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4), (0, 5), (300, 1000)])
+@both_backends
+@both_dtypes
+def test_shape_dtype_and_contents(k, dtype, shape):
+    assert k.empty(shape, dtype).shape == shape and k.empty(shape, dtype).dtype == dtype
+    for array, value in ((k.zeros(shape, dtype), 0), (k.full(shape, 2.5, dtype), 2.5)):
+        assert array.dtype == dtype and array.flags.c_contiguous and array.flags.writeable
+        np.testing.assert_array_equal(array, np.full(shape, value))
+
+
+@both_backends
+def test_a_copy_is_contiguous_and_apart(k):
+    x = np.arange(600_000.0).reshape(600, 1000)
+    copied = k.copy(x.T)
+    assert copied.flags.c_contiguous and not np.shares_memory(copied, x)
+    np.testing.assert_array_equal(copied, x.T)
+
+
+@both_backends
+def test_conversion_is_the_identity(k):
+    x = np.ones(3, np.float32)
+    assert k.from_numpy(x) is x and k.to_numpy(x) is x
+
+
+@both_backends
+@pytest.mark.parametrize("value, finite", [(1.0, True), (np.nan, False), (np.inf, False), (-np.inf, False)])
+def test_is_finite(k, value, finite):
+    x = np.zeros((3, 5), np.float32)
+    x[1, 2] = value
+    assert k.is_finite(x) is finite

@@ -1,0 +1,90 @@
+"""Every kernel gives the same bits on 1, 2 and 4 threads, and from memory filled with rubbish."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kernel_calls import SHAPE, calls
+from strategies import assert_close
+
+import kernels
+from kernels.cpu import arrays
+
+TESTS = Path(__file__).parent.parent
+NAMES = sorted(name for file, names in kernels.CONTRACT.items() if file != "arrays" for name in names)
+
+
+def digests():
+    """name -> hash of the bits of all results."""
+    results = {name: call() for name, call in calls(kernels.load("cpu")).items()}
+    return {name: hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in r)).hexdigest() for name, r in results.items()}
+
+
+PROGRAM = """
+import json, kernels, test_threads
+results = {}
+for threads in (1, 2, 4):
+    kernels.set_num_threads(threads)
+    results[threads] = test_threads.digests()
+print(json.dumps(results))
+"""
+
+
+@pytest.fixture(scope="module")
+def by_threads():
+    """Digests for 1, 2 and 4 threads, from a process of four threads whose fresh memory is full of 3.4e38 (in glibc)."""
+    path = os.pathsep.join(map(str, (TESTS.parent, TESTS, TESTS / "kernels")))
+    environment = os.environ | {"NUMBA_NUM_THREADS": "4", "MALLOC_PERTURB_": "128", "PYTHONPATH": path}
+    command = [sys.executable, "-c", PROGRAM]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def here():
+    return digests()
+
+
+def test_every_kernel_is_called(here):
+    assert sorted(here) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_bits_on_any_number_of_threads(name, by_threads):
+    assert by_threads["1"][name] == by_threads["2"][name] == by_threads["4"][name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_bits_in_a_process_with_clean_memory(name, by_threads, here):
+    assert by_threads["1"][name] == here[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_result_depends_on_what_its_memory_held(name, monkeypatch):
+    """Every buffer of the pool is filled with NaN (-1 as an integer) before the kernel takes it."""
+    monkeypatch.setattr(arrays, "_POOLED_FROM", 0)  # small arrays come from the pool, too
+    call = calls(kernels.load("cpu"))[name]
+    clean = call()
+    copies = [np.array(a) for a in clean]
+    del clean  # its buffers go to the pool
+    for buffers in arrays._free.values():
+        for buffer in buffers:
+            buffer.fill(0xFF)
+    for expected, actual in zip(copies, call(), strict=True):
+        assert not np.isnan(actual).any()
+        np.testing.assert_array_equal(actual, expected)
+    arrays.release_pool()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_backends_agree_on_the_same_calls(name):
+    """On sizes at which the CPU kernels share work; in float64, where the rounding of a sum over all pixels is small."""
+    actual, expected = (calls(kernels.load(backend), np.float64)[name]() for backend in ("cpu", "reference"))
+    for a, e in zip(actual, expected, strict=True):
+        assert_close(a, e, magnitude=1 + np.abs(e).max(), terms=np.prod(SHAPE[:3]))
