@@ -305,7 +305,8 @@ def _describe(training: Training, threads: int) -> None:
     if untrained := _rates_beyond_crops(training.model, args.crop_size, val_set):
         log(
             f"warning: crops of {args.crop_size} are too small for the atrous rates {untrained}: their outer taps see "
-            f"only padding in training but pixels in the validation images. Choose larger crops or smaller --atrous-rates"
+            f"only padding in training but pixels in the validation images. Choose larger crops or smaller "
+            f"--atrous-rates"
         )
     parameters = sum(parameter.data.size for parameter in training.model.parameters())
     log(f"model  {args.model}, {args.backbone}, output stride {args.output_stride}: {parameters:,} parameters")
@@ -318,7 +319,7 @@ def _describe(training: Training, threads: int) -> None:
 
 
 def _rates_beyond_crops(model, crop_size: int, val_set) -> list[int]:
-    """Rates of the ASPP that reach beyond the feature map of a crop, but not beyond that of the largest validation image."""
+    """Rates of the ASPP that reach beyond the feature map of a crop, but not of the largest validation image."""
     largest = max(max(image_size(val_set.image_path(i))) for i in range(len(val_set)))
     crop_map, image_map = (math.ceil(side / model.output_stride) for side in (crop_size, largest))
     return [rate for rate in model.rates if crop_map <= rate < image_map]

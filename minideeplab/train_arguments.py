@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--split", default="train", help="split to train on")
     add("--val-split", default="val", help="split to validate on")
-    add("--model", default="deeplabv3plus", help="network")
+    add("--model", choices=["deeplabv3plus"], default="deeplabv3plus", help="network")
     add("--backbone", default="resnet18", help="its feature extractor")
     add(
         "--output-stride",

@@ -41,8 +41,8 @@ class DeepLabV3Plus(Module):
         backbone: resnet18 ... resnet152, xception41/65/71.
         num_classes: channels of the logits (21 for VOC).
         output_stride: 8, 16 or 32, of the encoder.
-        atrous_rates: of ASPP at output stride 16; the model derives those of other strides. A rate must be smaller than the
-            feature map of the training crops, ceil(crop / output_stride), or its outer taps see nothing but padding.
+        atrous_rates: of ASPP at output stride 16; the model derives those of other strides. A rate must be smaller than
+            the feature map of the training crops, ceil(crop / output_stride), or its outer taps see only padding.
         separable: depthwise separable 3x3 in ASPP and decoder; None for the paper's choice: with Xception, not with
             ResNet.
         decoder: False leaves the decoder out: DeepLab v3's direct upsampling.
