@@ -9,7 +9,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    common = dict(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+    common = {"deadline": None, "derandomize": True, "suppress_health_check": [HealthCheck.too_slow]}
     settings.register_profile("default", max_examples=40, **common)
     settings.register_profile("long", max_examples=400, **common)
     settings.load_profile("long" if config.getoption("--long") else "default")

@@ -59,7 +59,7 @@ def calls(k, dtype=np.float32):
         "adaptive_max_pool2d": lambda: k.adaptive_max_pool2d(x, 6, 5),
         "adaptive_max_pool2d_grad": lambda: k.adaptive_max_pool2d_grad(binned, bins, h, w),
         "resize_bilinear": lambda: (k.resize_bilinear(x, 40, 99, True), k.resize_bilinear(x, 131, 30, False)),
-        "resize_bilinear_grad": lambda: (k.resize_bilinear_grad(x, 33, 81, True), k.resize_bilinear_grad(x, 99, 9, False)),
+        "resize_bilinear_grad": lambda: (k.resize_bilinear_grad(x, 9, 8, True), k.resize_bilinear_grad(x, 9, 9, False)),
         "resize_nearest": lambda: k.resize_nearest(x, 131, 90),
         "resize_nearest_grad": lambda: k.resize_nearest_grad(x, 81, 50),
         "pad": lambda: k.pad(x, 1, 2, 3, 4, 0.5),

@@ -52,7 +52,7 @@ def weight_shape(op, k_h, k_w, c_in, c_out):
 
 @st.composite
 def axes(draw, extra=8):
-    """(size, k, stride, rate, (before, after)) of one axis, valid because the input is drawn last, at least as large as needed."""
+    """(size, k, stride, rate, (before, after)) of one axis, valid as the input is drawn last, large enough."""
     k, stride, rate = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 5))
     effective = rate * (k - 1) + 1
     pads = draw(st.tuples(st.integers(0, effective + 1), st.integers(0, effective + 1)))
@@ -106,7 +106,7 @@ def assert_close(actual, expected, magnitude, terms, floor=0.0):
     """|actual - expected| <= terms eps magnitude (+ floor): the bound of rounding in a sum of `terms` products.
 
     A sum of n products in any order is within n eps/2 sum |a b| of the exact one (Higham 2002, section 3.1), so two of
-    them are within n eps sum |a b|; eps is that of actual's dtype, and terms has a few more than n for what else rounds.
+    them are within n eps sum |a b|; eps is that of actual's dtype, terms has a few more than n for what else rounds.
 
     Args:
         expected: computed in float64; magnitude: the same sum of absolute values.
@@ -127,3 +127,16 @@ def assert_close(actual, expected, magnitude, terms, floor=0.0):
 def inner(a, b):
     """<a, b> in float64."""
     return float(np.dot(a.ravel().astype(np.float64), b.ravel().astype(np.float64)))
+
+
+def central_differences(function, x, step=1e-6):
+    """d function / d x for a float64 array x and a function to a number, one element after the other."""
+    slope = np.empty_like(x)
+    for at in np.ndindex(x.shape):
+        ends = []
+        for sign in (1, -1):
+            moved = x.copy()
+            moved[at] += sign * step
+            ends.append(function(moved))
+        slope[at] = (ends[0] - ends[1]) / (2 * step)
+    return slope

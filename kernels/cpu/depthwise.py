@@ -12,7 +12,8 @@ import numpy as np
 from numba import prange
 
 from .arrays import contiguous, empty
-from .jit import jit, jit_parallel
+from .jit import jit_parallel
+from .rows import add_product, add_three_products
 
 _RANGES = 16  # parts of the weight gradient's sum over image rows: independent of the number of threads
 
@@ -96,24 +97,6 @@ def depthwise_conv2d_grad_weight(x, grad, win):
     return total
 
 
-# Rows go to these helpers as slices, indexed by a loop variable: an offset added to an index could be negative as far
-# as the compiler knows, and its test for that would keep the loop scalar.
-
-
-@jit
-def _add_product(out, a, b):
-    """out += a b, rows of channels."""
-    for c in range(out.size):
-        out[c] += a[c] * b[c]
-
-
-@jit
-def _add_three_products(out, a0, a1, a2, b0, b1, b2):
-    """out += a0 b0 + a1 b1 + a2 b2 in one pass."""
-    for c in range(out.size):
-        out[c] += a0[c] * b0[c] + a1[c] * b1[c] + a2[c] * b2[c]
-
-
 @jit_parallel
 def _gather(source, w, out, row_first, row_tap, row_source, column_first, column_tap, column_source):
     """out[n, i, j] = sum over links of i, links of j: source[n, row, column] * w[kh, kw]."""
@@ -129,10 +112,10 @@ def _gather(source, w, out, row_first, row_tap, row_source, column_first, column
                 while b + 3 <= end:
                     x0, x1, x2 = x[column_source[b]], x[column_source[b + 1]], x[column_source[b + 2]]
                     w0, w1, w2 = taps[column_tap[b]], taps[column_tap[b + 1]], taps[column_tap[b + 2]]
-                    _add_three_products(row, x0, x1, x2, w0, w1, w2)
+                    add_three_products(row, x0, x1, x2, w0, w1, w2)
                     b += 3
                 while b < end:
-                    _add_product(row, x[column_source[b]], taps[column_tap[b]])
+                    add_product(row, x[column_source[b]], taps[column_tap[b]])
                     b += 1
 
 
@@ -149,4 +132,4 @@ def _correlate(x, grad, partial, row_first, row_tap, row_source, column_first, c
                 for q in range(width):
                     for b in range(column_first[q], column_first[q + 1]):
                         sums = partial[part, row_tap[a], column_tap[b]]
-                        _add_product(sums, x[n, row_source[a], column_source[b]], grad[n, p, q])
+                        add_product(sums, x[n, row_source[a], column_source[b]], grad[n, p, q])

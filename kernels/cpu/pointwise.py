@@ -4,25 +4,26 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import conv2d as _conv2d
 from .arrays import contiguous, empty
 from .plan import forward_plan, grad_input_plan
+from .sum_over_channels import pack, run_plan
+from .sum_over_pixels import sum_over_pixels
 
 
 def pointwise(x, w, win):
     """y[n, p, q] = x[n, p, q] @ w[0, 0]. Args and returns as `conv2d`; win.is_pointwise must hold."""
     win.check(x=x, weight=w)
     x, w = contiguous(x, w)
-    packed = _conv2d.pack(w, win.c_in, win.c_out, (win.c_out, 1))
-    return _conv2d.run_plan(x.reshape(1, -1), packed, empty(win.y_shape, x.dtype), forward_plan(_one_row(win)))
+    packed = pack(w, win.c_in, win.c_out, (win.c_out, 1))
+    return run_plan(x.reshape(1, -1), packed, empty(win.y_shape, x.dtype), forward_plan(_one_row(win)))
 
 
 def pointwise_grad_input(grad, w, win):
     """grad[n, p, q] @ w[0, 0]^T."""
     win.check(grad=grad, weight=w)
     grad, w = contiguous(grad, w)
-    packed = _conv2d.pack(w, win.c_out, win.c_in, (1, win.c_out))
-    return _conv2d.run_plan(grad.reshape(1, -1), packed, empty(win.x_shape, grad.dtype), grad_input_plan(_one_row(win)))
+    packed = pack(w, win.c_out, win.c_in, (1, win.c_out))
+    return run_plan(grad.reshape(1, -1), packed, empty(win.x_shape, grad.dtype), grad_input_plan(_one_row(win)))
 
 
 def pointwise_grad_weight(x, grad, win):
@@ -32,7 +33,7 @@ def pointwise_grad_weight(x, grad, win):
     row = _one_row(win)
     grad_w = empty((1, win.c_in, win.c_out), x.dtype)
     spans, strides = np.array([[0, 1, 0, row.out_w]]), (0, 0, win.c_in)
-    _conv2d.sum_over_pixels(x, grad.reshape(1, 1, row.out_w, win.c_out), grad_w, spans, np.array([0]), strides)
+    sum_over_pixels(x, grad.reshape(1, 1, row.out_w, win.c_out), grad_w, spans, np.array([0]), strides)
     return grad_w.reshape(win.w_shape)
 
 

@@ -18,7 +18,7 @@ def exp(values, dtype):
 
 
 def grid(dtype, count):
-    """Evenly over the whole range, densely around 0, and on both sides of the odd multiples of log(2) / 2, where |r| is largest."""
+    """Evenly over the range, densely around 0, and beside the odd multiples of log(2) / 2, where |r| is largest."""
     low, high = LIMITS[dtype]
     turns = (np.arange(np.ceil(low / np.log(2)), high / np.log(2) - 1) + 0.5) * np.log(2)
     near_zero = np.geomspace(1e-12, 1, count // 8)

@@ -177,7 +177,7 @@ def test_sizes_below_one_are_refused(function, rule, sizes):
 X, W = (1, 9, 9, 3), (3, 3, 3, 4)
 WRONG = {
     "channels": (lambda: Window.conv(X, (3, 3, 2, 4)), ValueError, r"expects 2 input channels but x has 3 \(x \(1, 9"),
-    "axes of x": (lambda: Window.conv((9, 9, 3), W), ValueError, r"x must have the 4 axes \(N, H, W, C\), got .*9, 9, 3"),
+    "axes of x": (lambda: Window.conv((9, 9, 3), W), ValueError, r"x must have the 4 axes \(N, H, W, C\), .*9, 9, 3"),
     "axes of w": (lambda: Window.conv(X, (3, 3, 3)), ValueError, r"weight must have the 4 axes \(KH, KW, C, K\)"),
     "empty axis": (lambda: Window.conv((0, 9, 9, 3), W), ValueError, r"x has an empty axis: \(0, 9, 9, 3\)"),
     "empty kernel": (lambda: Window.conv(X, (3, 0, 3, 4)), ValueError, "weight has an empty axis"),
@@ -186,7 +186,7 @@ WRONG = {
     "stride of floats": (lambda: Window.conv(X, W, stride=2.0), TypeError, "stride must be an int or a pair"),
     "stride of truth": (lambda: Window.conv(X, W, stride=True), TypeError, "stride must be an int or a pair"),
     "three rates": (lambda: Window.conv(X, W, rate=(1, 2, 3)), TypeError, r"rate must be .* got \(1, 2, 3\)"),
-    "padding below 0": (lambda: Window.conv(X, W, padding=((0, 0), (0, -1))), ValueError, r"padding must be >= 0, got .*-1"),
+    "padding below 0": (lambda: Window.conv(X, W, padding=((0, 0), (0, -1))), ValueError, r"padding must be >= 0.*-1"),
     "padding's name": (lambda: Window.conv(X, W, padding="valid"), TypeError, 'padding must be "same", an int or'),
     "flat padding": (lambda: Window.conv(X, W, padding=(1, 1)), TypeError, r"padding must be .* got \(1, 1\)"),
     "too small": (lambda: Window.conv(X, W, rate=5), ValueError, r"height 9 .* smaller than the kernel's extent 11"),
@@ -194,7 +194,7 @@ WRONG = {
     "depthwise channels": (lambda: Window.depthwise(X, (3, 3, 4)), ValueError, "weight has 4 channels but x has 3"),
     "depthwise axes": (lambda: Window.depthwise(X, W), ValueError, r"weight must have the 3 axes \(KH, KW, C\)"),
     "pool size": (lambda: Window.pool(X, 0), ValueError, "pool: size must be >= 1, got 0"),
-    "pool padding": (lambda: Window.pool(X, 2, padding=2), ValueError, "vertical padding 2 must be smaller than the window 2"),
+    "pool padding": (lambda: Window.pool(X, 2, padding=2), ValueError, "vertical padding 2 must be .* the window 2"),
     "pool padding across": (
         lambda: Window.pool(X, (3, 2), padding=((0, 0), (0, 2))), ValueError, "horizontal padding 2 must be smaller"
     ),

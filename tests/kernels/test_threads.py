@@ -22,7 +22,9 @@ NAMES = sorted(name for file, names in kernels.CONTRACT.items() if file != "arra
 def digests():
     """name -> hash of the bits of all results."""
     results = {name: call() for name, call in calls(kernels.load("cpu")).items()}
-    return {name: hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in r)).hexdigest() for name, r in results.items()}
+    return {
+        name: hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in r)).hexdigest() for name, r in results.items()
+    }
 
 
 PROGRAM = """
@@ -37,7 +39,7 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="module")
 def by_threads():
-    """Digests for 1, 2 and 4 threads, from a process of four threads whose fresh memory is full of 3.4e38 (in glibc)."""
+    """Digests for 1, 2 and 4 threads, from a process of four whose fresh memory (of glibc) is full of 3.4e38."""
     path = os.pathsep.join(map(str, (TESTS.parent, TESTS, TESTS / "kernels")))
     environment = os.environ | {"NUMBA_NUM_THREADS": "4", "MALLOC_PERTURB_": "128", "PYTHONPATH": path}
     command = [sys.executable, "-c", PROGRAM]
@@ -84,7 +86,8 @@ def test_no_result_depends_on_what_its_memory_held(name, monkeypatch):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_both_backends_agree_on_the_same_calls(name):
-    """On sizes at which the CPU kernels share work; in float64, where the rounding of a sum over all pixels is small."""
+    """On sizes at which threads share work; in float64, where the rounding of a sum over all pixels is small."""
     actual, expected = (calls(kernels.load(backend), np.float64)[name]() for backend in ("cpu", "reference"))
     for a, e in zip(actual, expected, strict=True):
+        a, e = np.asarray(a, np.float64), np.asarray(e, np.float64)  # argmax, too
         assert_close(a, e, magnitude=1 + np.abs(e).max(), terms=np.prod(SHAPE[:3]))

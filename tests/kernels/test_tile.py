@@ -1,4 +1,4 @@
-"""The register tile: vector code, plain code and the definition agree, and the machine code is what it is meant to be."""
+"""The register tile: vector code, plain code and the definition agree, and the machine code is as meant."""
 
 import platform
 import re
@@ -91,7 +91,7 @@ def test_the_loop_is_packed_fused_multiply_adds_on_whole_registers(dtype):
     register, kind = {64: "zmm", 32: "ymm"}[VECTOR_BYTES], "ps" if dtype == np.float32 else "pd"
     fused = re.findall(rf"vfmadd\d+{kind}\s.*%{register}\d+", code)
     assert len(fused) >= ROWS * VECTORS
-    assert not re.search(rf"vfmadd\d+s[sd]\s", code)
+    assert not re.search(r"vfmadd\d+s[sd]\s", code)
 
 
 @both_dtypes

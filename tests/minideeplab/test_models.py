@@ -283,8 +283,8 @@ def first_convs_keep_the_rate_before(resnet):
 def test_the_atrous_network_is_the_dense_version_of_the_strided_one(name, size):
     """Same weights: every k-th pixel of the atrous features is a pixel of the strided features, borders included.
 
-    Symmetric zero padding makes position p of the strided network position 2p of the dense one, whatever the size, and a
-    tap that leaves the coarse image leaves the fine one too.
+    Symmetric zero padding makes position p of the strided network position 2p of the dense one, whatever the size, and
+    a tap that leaves the coarse image leaves the fine one too.
     """
     multi_grid = (1,) * (3 if name != "resnet18" else 2)
     x = images(1, *size, np.float64)
@@ -322,7 +322,7 @@ def test_multi_grid_multiplies_the_rates_of_the_last_stage():
 
 @pytest.mark.parametrize("name", ["xception41", "xception65", "xception71"])
 def test_low_level_features_are_of_the_block_that_leaves_stride_4(name):
-    """Its second separable convolution is the last layer at stride 4; the released code takes block 3 of Xception-71."""
+    """Its second separable convolution ends stride 4 (block 3 of Xception-71 in the released code)."""
     model = backbone(name, output_stride=32)
     strides = [block.convs[2].depthwise.stride for block in model.entry]
     stride_before = np.cumprod([2, *strides[:-1]])

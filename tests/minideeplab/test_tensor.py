@@ -320,6 +320,15 @@ def test_arrays_die_as_soon_as_backward_has_used_them(without_collector):
     np.testing.assert_array_equal(x.grad, [1, 1])
 
 
+def test_a_result_that_is_kept_does_not_keep_what_its_backward_needed(without_collector):
+    y = leaf(1.0, 2.0) * 1.0
+    watched = weakref.ref(y.data)
+    y = y * y
+    assert watched() is not None
+    y.sum().backward()
+    assert watched() is None
+
+
 def test_what_no_backward_needs_dies_in_forward(without_collector):
     x = leaf(1.0, 2.0)
     y = x + x

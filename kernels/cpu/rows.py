@@ -1,0 +1,28 @@
+"""Loops over rows of channels, the innermost loops of most kernels.
+
+Rows come as slices and are indexed by the loop variable alone. An index computed as offset + c could be negative as far
+as the compiler knows, and Numba's test for that would keep the loop scalar.
+"""
+
+from .jit import jit
+
+
+@jit
+def copy_row(source, target):
+    """target <- source."""
+    for c in range(source.size):
+        target[c] = source[c]
+
+
+@jit
+def add_product(out, a, b):
+    """out += a b."""
+    for c in range(out.size):
+        out[c] += a[c] * b[c]
+
+
+@jit
+def add_three_products(out, a0, a1, a2, b0, b1, b2):
+    """out += a0 b0 + a1 b1 + a2 b2 in one pass over out."""
+    for c in range(out.size):
+        out[c] += a0[c] * b0[c] + a1[c] * b1[c] + a2[c] * b2[c]

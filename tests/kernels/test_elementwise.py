@@ -1,0 +1,255 @@
+"""Arithmetic with broadcasting, ReLU, dropout; layout changes; the optimiser's step."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import mutually_broadcastable_shapes
+from strategies import arrange, assert_close, both_backends, both_dtypes, image_shapes, inner, layouts, normal, seeds
+
+import kernels
+
+pairs = mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=5)
+cpu, reference = kernels.load("cpu"), kernels.load("reference")
+
+# -------------------------------------------------------------------- broadcasting
+
+
+@both_backends
+@both_dtypes
+@pytest.mark.parametrize("name", ["add", "multiply"])
+@given(shapes=pairs, seed=seeds, layout=layouts)
+def test_add_and_multiply_are_numpys(k, dtype, name, shapes, seed, layout):
+    a, b = (np.asarray(a, dtype) for a in normal(seed, *shapes.input_shapes))
+    if min(a.ndim, b.ndim) > 0:
+        a, b = arrange(a, layout), arrange(b, layout)
+    result = getattr(k, name)(a, b)
+    assert result.dtype == dtype and result.shape == shapes.result_shape
+    np.testing.assert_array_equal(result, getattr(np, name)(a, b))
+
+
+@both_backends
+@both_dtypes
+@given(shapes=pairs, seed=seeds)
+def test_sum_to_is_the_adjoint_of_expand(k, dtype, shapes, seed):
+    """<expand(a), g> = <a, sum_to(g)>."""
+    shape, result_shape = shapes.input_shapes[0], shapes.result_shape
+    a, g = (np.asarray(v, dtype) for v in normal(seed, shape, result_shape))
+    expanded, summed = k.expand(a, result_shape), k.sum_to(g, shape)
+    assert expanded.shape == result_shape and expanded.flags.writeable and expanded.dtype == dtype
+    assert summed.shape == shape and summed.dtype == dtype
+    np.testing.assert_array_equal(expanded, np.broadcast_to(a, result_shape))
+    magnitude = inner(np.abs(expanded), np.abs(g))
+    assert_close(dtype(inner(expanded, g) - inner(a, summed)), 0.0, magnitude, terms=4 + g.size)
+
+
+@both_backends
+@given(shape=image_shapes(), seed=seeds, layout=layouts)
+def test_a_float32_sum_is_made_in_float64(k, shape, seed, layout):
+    """The result is the float64 sum, rounded once: a bias gradient over millions of pixels stays right."""
+    a = normal(seed, shape, dtype=np.float32)
+    for to in ((), (shape[3],), (1, 1, 1, shape[3]), (shape[0], 1, 1, shape[3])):
+        wide = reference.sum_to(a.astype(np.float64), to)
+        magnitude = reference.sum_to(abs(a).astype(np.float64), to)
+        result = k.sum_to(arrange(a, layout), to)
+        assert_close(result, wide, abs(wide), terms=1, floor=a.size * 2.3e-16 * magnitude)
+
+
+@both_backends
+@pytest.mark.parametrize("name", ["add", "multiply"])
+def test_arithmetic_refuses_what_numpy_would_promote(k, name):
+    x = np.ones(3, np.float32)
+    with pytest.raises(TypeError, match=f"{name}: arrays must share one dtype, got a float32, b float64"):
+        getattr(k, name)(x, x.astype(np.float64))
+    with pytest.raises(TypeError, match=f"{name}: b must be an array, got list"):
+        getattr(k, name)(x, [1.0, 2.0, 3.0])
+    with pytest.raises(TypeError, match=f"{name}: a must be float32 or float64, got int64"):
+        getattr(k, name)(np.ones(3, int), x)
+
+
+# -------------------------------------------------------------------- ReLU
+
+
+@both_backends
+@both_dtypes
+@given(shape=image_shapes(), seed=seeds, layout=layouts)
+def test_relu_and_its_gradient(k, dtype, shape, seed, layout):
+    x, grad = normal(seed, shape, shape, dtype=dtype)
+    y = k.relu(arrange(x, layout))
+    np.testing.assert_array_equal(y, np.maximum(x, 0))
+    np.testing.assert_array_equal(k.relu_grad(arrange(grad, layout), arrange(y, layout)), np.where(x > 0, grad, 0))
+
+
+@both_backends
+@both_dtypes
+def test_relu_keeps_nan_and_infinity_and_has_no_slope_at_zero(k, dtype):
+    x = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0], dtype)
+    np.testing.assert_array_equal(k.relu(x), [np.nan, np.inf, 0, 0, 0, 1])
+    np.testing.assert_array_equal(k.relu_grad(np.ones_like(x), k.relu(x)), [0, 1, 0, 0, 0, 1])
+
+
+@both_backends
+def test_relu_refuses_integers(k):
+    with pytest.raises(TypeError, match="relu: x must be float32 or float64, got int64"):
+        k.relu(np.ones(3, int))
+
+
+# -------------------------------------------------------------------- dropout
+
+rates = st.sampled_from((0.0, 0.1, 0.5, 0.9))
+
+
+@both_dtypes
+@given(shape=image_shapes(), rate=rates, seed=st.integers(-5, 2**64), layout=layouts)
+def test_dropout_drops_the_same_elements_on_both_backends(dtype, shape, rate, seed, layout):
+    x = normal(1, shape, dtype=dtype)
+    np.testing.assert_array_equal(cpu.dropout(arrange(x, layout), rate, seed), reference.dropout(x, rate, seed))
+
+
+@both_backends
+@both_dtypes
+@given(shape=image_shapes(), rate=rates, seed=seeds)
+def test_dropout_is_linear_and_its_own_adjoint(k, dtype, shape, rate, seed):
+    """It multiplies by a mask of 0 and 1 / (1 - rate) that depends on seed and position only."""
+    x, grad = normal(seed, shape, shape, dtype=dtype)
+    mask = k.dropout(np.ones(shape, dtype), rate, seed)
+    assert set(np.unique(mask)) <= {dtype(0), dtype(1 / (1 - rate))}
+    np.testing.assert_array_equal(k.dropout(x, rate, seed), x * mask)
+    np.testing.assert_array_equal(k.dropout(grad, rate, seed), grad * mask)
+
+
+@both_backends
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_keeps_its_share_and_the_mean(k, rate):
+    """The number of kept elements is binomial: within 5 standard deviations."""
+    x = np.ones((4, 100, 100, 5), np.float32)
+    y = k.dropout(x, rate, seed=3)
+    kept, deviation = (y != 0).mean(), np.sqrt(rate * (1 - rate) / x.size)
+    assert abs(kept - (1 - rate)) < 5 * deviation
+    assert abs(y.mean(dtype=np.float64) - 1) < 5 * deviation / (1 - rate) + 1e-6
+    per_channel = (y != 0).mean(axis=(0, 1, 2))  # no channel, row or column is favoured
+    assert abs(per_channel - (1 - rate)).max() < 5 * deviation * np.sqrt(5)
+
+
+@both_backends
+def test_dropout_differs_with_the_seed_and_repeats_for_the_same(k):
+    x = np.ones((1, 50, 50, 4), np.float32)
+    masks = [k.dropout(x, 0.5, seed) for seed in (0, 1, 2, 2**63)]
+    for i, a in enumerate(masks):
+        np.testing.assert_array_equal(a, k.dropout(x, 0.5, (0, 1, 2, 2**63)[i]))
+        for b in masks[:i]:
+            agreement = (a == b).mean()  # independent masks agree in half of the places
+            assert abs(agreement - 0.5) < 5 * 0.5 / np.sqrt(x.size)
+
+
+@both_backends
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, float("nan")])
+def test_dropout_rate_is_a_share(k, rate):
+    with pytest.raises(ValueError, match=r"dropout: rate must be in \[0, 1\), got"):
+        k.dropout(np.ones(3, np.float32), rate, 0)
+
+
+# -------------------------------------------------------------------- layout
+
+margins = st.integers(0, 4)
+
+
+@both_backends
+@both_dtypes
+@given(shape=image_shapes(), sides=st.tuples(margins, margins, margins, margins), seed=seeds, layout=layouts)
+def test_crop_is_the_inverse_and_the_adjoint_of_pad(k, dtype, shape, sides, seed, layout):
+    top, bottom, left, right = sides
+    n, h, w, c = shape
+    x, g = normal(seed, shape, (n, top + h + bottom, left + w + right, c), dtype=dtype)
+    padded, cropped = k.pad(arrange(x, layout), *sides, value=7.0), k.crop(arrange(g, layout), top, left, h, w)
+    np.testing.assert_array_equal(padded, np.pad(x, ((0, 0), sides[:2], sides[2:], (0, 0)), constant_values=7))
+    np.testing.assert_array_equal(k.crop(padded, top, left, h, w), x)
+    assert padded.dtype == cropped.dtype == dtype and not np.shares_memory(cropped, g)
+    difference = inner(k.pad(x, *sides), g) - inner(x, cropped)
+    assert abs(difference) <= 1e-13 * (1 + inner(abs(x), abs(cropped)))
+
+
+@both_backends
+@both_dtypes
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4), shape=image_shapes(), seed=seeds, layout=layouts)
+def test_split_is_the_inverse_of_concat(k, dtype, sizes, shape, seed, layout):
+    parts = [normal(seed + i, (*shape[:3], size), dtype=dtype) for i, size in enumerate(sizes)]
+    joined = k.concat([arrange(part, layout) for part in parts])
+    np.testing.assert_array_equal(joined, np.concatenate(parts, axis=3))
+    for part, again in zip(parts, k.split(arrange(joined, layout), sizes), strict=True):
+        assert again.flags.c_contiguous and again.dtype == dtype and not np.shares_memory(again, joined)
+        np.testing.assert_array_equal(again, part)
+
+
+X = np.ones((1, 4, 5, 3), np.float32)
+REFUSED = {
+    "pad below 0": (lambda k: k.pad(X, 0, -1, 0, 0), ValueError, r"pad: sizes must be >= 0, got .* \(0, -1, 0, 0\)"),
+    "pad of three axes": (lambda k: k.pad(X[0], 1, 1, 1, 1), ValueError, r"pad: x must have the four .* \(4, 5, 3\)"),
+    "crop beyond": (lambda k: k.crop(X, 1, 0, 4, 5), ValueError, r"crop: rows 1\.\.5, columns 0\.\.5 are not in.* 4x5"),
+    "crop before": (lambda k: k.crop(X, 0, -1, 2, 2), ValueError, r"crop: rows 0\.\.2, columns -1\.\.1"),
+    "empty crop": (lambda k: k.crop(X, 0, 0, 0, 2), ValueError, r"crop: rows 0\.\.0"),
+    "concat of nothing": (lambda k: k.concat([]), ValueError, "concat: needs at least one array"),
+    "concat of sizes": (
+        lambda k: k.concat([X, X[:, 1:]]), ValueError, r"concat: inputs must agree in N, H, W, got .*4, 5, 3.*3, 5, 3"
+    ),
+    "concat of dtypes": (lambda k: k.concat([X, X.astype(float)]), TypeError, "concat: .* 0 float32, input 1 float64"),
+    "split": (lambda k: k.split(X, (1, 1)), ValueError, r"split: sizes \(1, 1\) do not sum to the 3 channels of"),
+    "split of integers": (lambda k: k.split(X.astype(int), (3,)), TypeError, "split: x must be float32 or float64"),
+}  # fmt: skip
+
+
+@both_backends
+@pytest.mark.parametrize("case", REFUSED)
+def test_errors_name_the_op_and_the_sizes(k, case):
+    call, error, message = REFUSED[case]
+    with pytest.raises(error, match=message):
+        call(k)
+
+
+# -------------------------------------------------------------------- the optimiser's step
+
+
+@both_backends
+@both_dtypes
+@given(
+    shape=st.lists(st.integers(1, 9), max_size=4).map(tuple),
+    seed=seeds,
+    lr=st.floats(0, 1),
+    momentum=st.floats(0, 1),
+    decay=st.floats(0, 0.1),
+)
+def test_sgd_update_is_its_formula_in_place(k, dtype, shape, seed, lr, momentum, decay):
+    param, velocity, grad = (np.asarray(a, dtype) for a in normal(seed, shape, shape, shape))
+    p, v, g = (a.astype(np.float64) for a in (param, velocity, grad))
+    k.sgd_update(param, velocity, grad, lr, momentum, decay)
+    magnitude = momentum * abs(v) + abs(g) + decay * abs(p)
+    expected = momentum * v + g + decay * p
+    assert_close(velocity, expected, magnitude, terms=6)
+    assert_close(param, p - lr * expected, abs(p) + lr * magnitude, terms=8)
+    np.testing.assert_array_equal(grad, g.astype(dtype))
+
+
+@both_backends
+def test_sgd_update_reads_a_gradient_of_any_layout(k):
+    param, velocity, grad = normal(1, (6, 8), (6, 8), (8, 6))
+    expected = param - 0.1 * (0.9 * velocity + grad.T)
+    k.sgd_update(param, velocity, grad.T, 0.1, 0.9, 0.0)
+    np.testing.assert_allclose(param, expected, rtol=1e-14)
+
+
+@both_backends
+@pytest.mark.parametrize("name", ["param", "velocity"])
+def test_sgd_update_refuses_what_it_cannot_change_in_place(k, name):
+    arrays = {n: np.ones((4, 6), np.float32) for n in ("param", "velocity", "grad")}
+    arrays[name] = np.ones((6, 4), np.float32).T
+    with pytest.raises(ValueError, match=rf"sgd_update: {name} of shape \(4, 6\) must be contiguous"):
+        k.sgd_update(**arrays, lr=0.1, momentum=0.9, weight_decay=0.0)
+
+
+@both_backends
+def test_sgd_update_checks_its_arrays(k):
+    a = np.ones((4, 6), np.float32)
+    with pytest.raises(ValueError, match=r"sgd_update: velocity must have shape \(4, 6\), got \(6,\)"):
+        k.sgd_update(a, a[0].copy(), a, 0.1, 0.9, 0.0)
+    with pytest.raises(TypeError, match=r"sgd_update: arrays must share one dtype, .* grad float64"):
+        k.sgd_update(a, a.copy(), a.astype(np.float64), 0.1, 0.9, 0.0)

@@ -1,0 +1,201 @@
+"""Batch normalisation against its formula in float64, its gradients against differences."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from strategies import (
+    arrange,
+    assert_close,
+    both_backends,
+    both_dtypes,
+    central_differences,
+    image_shapes,
+    layouts,
+    normal,
+    seeds,
+)
+
+import kernels
+
+EPS = 1e-5
+cpu, reference = kernels.load("cpu"), kernels.load("reference")
+with_relu = pytest.mark.parametrize("relu", [False, True], ids=["linear", "relu"])
+both_modes = pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+
+
+def formula(x, mean, var, gamma, beta, relu):
+    y = gamma * (x - mean) / np.sqrt(var + EPS) + beta
+    return np.maximum(y, 0) if relu else y
+
+
+def parameters(seed, c, dtype):
+    """mean, var, gamma, beta of c channels."""
+    mean, var, gamma, beta = normal(seed, *[(c,)] * 4, dtype=dtype)
+    return mean, var**2 + dtype(0.1), gamma, beta
+
+
+# -------------------------------------------------------------------- statistics
+
+
+@both_backends
+@both_dtypes
+@given(shape=image_shapes(20), seed=seeds, layout=layouts)
+def test_statistics_are_mean_and_biased_variance(k, dtype, shape, seed, layout):
+    x = normal(seed, shape, dtype=dtype)
+    wide, count = x.astype(np.float64), np.prod(shape[:3])
+    mean, var = k.batch_norm_statistics(arrange(x, layout))
+    assert mean.dtype == var.dtype == dtype
+    assert_close(mean, wide.mean(axis=(0, 1, 2)), abs(wide).mean(axis=(0, 1, 2)), terms=count + 4)
+    assert_close(var, wide.var(axis=(0, 1, 2)), (wide**2).mean(axis=(0, 1, 2)), terms=count + 4)
+
+
+@both_backends
+@pytest.mark.parametrize("shape", [(2, 65, 65, 5), (1, 7, 9, 3), (1, 1, 1, 4)])
+def test_statistics_of_a_large_mean_are_accurate_in_float32(k, shape):
+    """Mean 1e4, deviation 1: E[x^2] - mean^2 in float32 would leave nothing of the variance."""
+    x = (normal(5, shape) + 1e4).astype(np.float32)
+    wide = x.astype(np.float64)
+    mean, var = k.batch_norm_statistics(x)
+    assert_close(mean, wide.mean(axis=(0, 1, 2)), 1e4, terms=8)
+    # a mean that is off by d moves the variance by d^2; d is a few float32 steps at 1e4
+    assert_close(var, wide.var(axis=(0, 1, 2)), 1.0, terms=64, floor=(8 * np.spacing(np.float32(1e4))) ** 2)
+
+
+@both_backends
+@both_dtypes
+def test_a_constant_has_no_variance(k, dtype):
+    mean, var = k.batch_norm_statistics(np.full((2, 20, 20, 3), 0.1, dtype))
+    assert_close(mean, np.full(3, np.float64(dtype(0.1))), 0.1, terms=64)
+    assert (var >= 0).all() and (var <= (64 * np.finfo(dtype).eps * 0.1) ** 2).all()
+
+
+# -------------------------------------------------------------------- forward
+
+
+@both_backends
+@both_dtypes
+@with_relu
+@given(shape=image_shapes(), seed=seeds, layout=layouts)
+def test_forward_is_the_formula(k, dtype, relu, shape, seed, layout):
+    x, (mean, var, gamma, beta) = normal(seed, shape, dtype=dtype), parameters(seed + 1, shape[3], dtype)
+    y = k.batch_norm(arrange(x, layout), mean, var, gamma, beta, EPS, relu)
+    wide = [a.astype(np.float64) for a in (x, mean, var, gamma, beta)]
+    magnitude = (abs(wide[0]) + abs(wide[1])) * abs(wide[3]) / np.sqrt(wide[2] + EPS) + abs(wide[4])
+    assert y.dtype == dtype
+    assert_close(y, formula(*wide, relu), magnitude, terms=8)
+
+
+@both_backends
+@both_dtypes
+@given(shape=image_shapes().filter(lambda s: s[1] * s[2] > 1), seed=seeds)
+def test_its_own_statistics_give_mean_0_and_variance_1(k, dtype, shape, seed):
+    x, c = normal(seed, shape, dtype=dtype), shape[3]
+    y = k.batch_norm(x, *k.batch_norm_statistics(x), np.ones(c, dtype), np.zeros(c, dtype), 0.0, False)
+    mean, var = k.batch_norm_statistics(y)
+    spread = abs(x).max(axis=(0, 1, 2)) / x.std(axis=(0, 1, 2))  # what the division by the deviation amplifies
+    count = np.prod(shape[:3])
+    assert_close(mean, np.zeros(c), 1 + spread, terms=4 * count + 8)
+    assert_close(var, np.ones(c), (1 + spread) ** 2, terms=4 * count + 8)
+
+
+# -------------------------------------------------------------------- gradients
+
+
+def exact_gradients(grad, x, mean, var, gamma, beta, relu, training):
+    """Gradients of sum(grad * y) in x, gamma and beta by differences; in training mean and var follow x."""
+
+    def loss(x, gamma, beta):
+        m, v = (x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))) if training else (mean, var)
+        return float((grad * formula(x, m, v, gamma, beta, relu)).sum())
+
+    return (
+        central_differences(lambda moved: loss(moved, gamma, beta), x),
+        central_differences(lambda moved: loss(x, moved, beta), gamma),
+        central_differences(lambda moved: loss(x, gamma, moved), beta),
+    )
+
+
+@both_backends
+@with_relu
+@both_modes
+@pytest.mark.parametrize("seed", range(3))
+def test_gradients_are_those_of_the_formula(k, relu, training, seed):
+    """Differences with a step of 1e-6 are exact to about 1e-8."""
+    x, grad = normal(seed, (2, 3, 3, 4), (2, 3, 3, 4))
+    mean, var, gamma, beta = parameters(seed + 10, 4, np.float64)
+    if training:
+        mean, var = k.batch_norm_statistics(x)
+    y = k.batch_norm(x, mean, var, gamma, beta, EPS, relu)
+    assert not relu or abs(formula(x, mean, var, gamma, beta, False)).min() > 1e-4  # no kink within a step
+    gradients = k.batch_norm_grad(grad, x, y, mean, var, gamma, EPS, relu, training)
+    expected = exact_gradients(grad, x, mean, var, gamma, beta, relu, training)
+    for actual, exact in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(actual, exact, rtol=0, atol=1e-7 * max(1, abs(exact).max()))
+
+
+@both_dtypes
+@with_relu
+@both_modes
+@given(shape=image_shapes().filter(lambda s: s[1] * s[2] > 1), seed=seeds, layout=layouts)
+def test_cpu_gradients_equal_the_reference(dtype, relu, training, shape, seed, layout):
+    """The bound is that of sums over N H W of g and g x^, which grad_x holds times about gamma / deviation."""
+    x, grad = normal(seed, shape, shape, dtype=dtype)
+    mean, var, gamma, beta = parameters(seed + 1, shape[3], dtype)
+    if training:
+        mean, var = reference.batch_norm_statistics(x)
+    y = reference.batch_norm(x, mean, var, gamma, beta, EPS, relu)
+    arrays = (grad, x, y, mean, var, gamma)
+    expected = reference.batch_norm_grad(*(a.astype(np.float64) for a in arrays), EPS, relu, training)
+    moved = [arrange(a, layout) for a in arrays[:3]]
+    actual = cpu.batch_norm_grad(*moved, *arrays[3:], EPS, relu, training)
+    g, inverse = abs(grad).astype(np.float64), 1 / np.sqrt(var.astype(np.float64) + EPS)
+    x_hat = (abs(x) + abs(mean)).astype(np.float64) * inverse
+    sums = (g * x_hat).sum(axis=(0, 1, 2)), g.sum(axis=(0, 1, 2))
+    count = np.prod(shape[:3])
+    input_magnitude = abs(gamma) * inverse * (g + (sums[1] + x_hat * sums[0]) / count)
+    for a, e, m in zip(actual, expected, (input_magnitude, *sums), strict=True):
+        assert a.dtype == dtype
+        assert_close(a, e, m, terms=count + 16)
+
+
+@both_backends
+def test_gradient_of_the_mean_and_of_the_scale_vanish_in_training(k):
+    """y does not change when x is shifted or scaled: grad_x is orthogonal to 1 and, without eps, to x."""
+    x, grad = normal(3, (2, 9, 9, 5), (2, 9, 9, 5))
+    mean, var = k.batch_norm_statistics(x)
+    ones = np.ones(5)
+    grad_x, _, _ = k.batch_norm_grad(grad, x, x, mean, var, ones, 0.0, False, True)
+    assert abs(grad_x.sum(axis=(0, 1, 2))).max() < 1e-12
+    assert abs((grad_x * x).sum(axis=(0, 1, 2))).max() < 1e-11
+
+
+# -------------------------------------------------------------------- running statistics and errors
+
+
+@both_backends
+@both_dtypes
+def test_running_statistics_move_towards_the_batch_with_the_unbiased_variance(k, dtype):
+    running_mean, running_var, mean, var = (np.array(v, dtype) for v in ([1, 2], [3, 4], [5, 6], [7, 8]))
+    k.update_running(running_mean, running_var, mean, var, 0.25, 9)
+    assert_close(running_mean, np.array([0.75 * 1 + 0.25 * 5, 0.75 * 2 + 0.25 * 6]), 10, terms=4)
+    assert_close(running_var, np.array([0.75 * 3 + 0.25 * 7 * 9 / 8, 0.75 * 4 + 0.25 * 8 * 9 / 8]), 10, terms=4)
+
+
+X, C = np.ones((1, 2, 2, 3), np.float32), np.ones(3, np.float32)
+REFUSED = {
+    "axes": (lambda k: k.batch_norm(X[0], C, C, C, C, EPS, False), ValueError, "x must have the four axes"),
+    "channels": (lambda k: k.batch_norm(X, C[:2], C, C, C, EPS, False), ValueError, r"mean must have shape \(3,\)"),
+    "dtypes": (lambda k: k.batch_norm(X, C, C, C.astype(float), C, EPS, True), TypeError, "one .* gamma float64"),
+    "statistics": (lambda k: k.batch_norm_statistics(X.astype(int)), TypeError, "x must be float32 or .* got int64"),
+    "grad": (
+        lambda k: k.batch_norm_grad(X[:, :1], X, X, C, C, C, EPS, True, True), ValueError, "grad must have shape"
+    ),
+}  # fmt: skip
+
+
+@both_backends
+@pytest.mark.parametrize("case", REFUSED)
+def test_errors_name_the_argument(k, case):
+    call, error, message = REFUSED[case]
+    with pytest.raises(error, match=f"batch_norm: .*{message}"):
+        call(k)
