@@ -71,9 +71,9 @@ def gradcheck(function, *arrays, names=None, step=1e-6, rtol=1e-6, atol=1e-7):
         weight.reshape(-1)[i] = 1
         for jacobian, g in zip(backward, _gradients(function, arrays, weight), strict=True):
             jacobian[i] = g.reshape(-1)
-    for name, a, jacobian in zip(names, arrays, backward, strict=True):
-        work = [b.copy() if b is a else b for b in arrays]
-        position = next(i for i, b in enumerate(arrays) if b is a)
+    for position, (name, a, jacobian) in enumerate(zip(names, arrays, backward, strict=True)):
+        work = list(arrays)
+        work[position] = a.copy()
         flat = work[position].reshape(-1)
         for j in range(a.size):
             centre = flat[j]

@@ -18,6 +18,8 @@ class Tensor:
         node: the Function that made it; None for a leaf.
     """
 
+    __array_ufunc__ = None  # array * tensor is an error, not an array of tensors
+
     __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
 
     def __init__(self, data, requires_grad=False):
@@ -79,6 +81,7 @@ class Tensor:
                     f"backward: give `grad` for a tensor of shape {self.shape}; only a scalar has a default, 1"
                 )
             grad = kernels.load(self.device).full((), 1, self.dtype)
+        kernels.device_of(grad)
         if tuple(grad.shape) != self.shape or grad.dtype != self.dtype:
             raise ValueError(f"backward: grad is {grad.shape} {grad.dtype}, the tensor is {self.shape} {self.dtype}")
         if self.node is None:
@@ -116,7 +119,7 @@ class Tensor:
 
     def _like(self, other):
         """A number as a scalar tensor of this dtype and device; a tensor as it is."""
-        if isinstance(other, (int, float)):
+        if isinstance(other, (int, float, np.number)):
             return Tensor(kernels.load(self.device).full((), other, self.dtype))
         if not isinstance(other, Tensor):
             raise TypeError(f"arithmetic with a Tensor needs a Tensor or a number, got {type(other).__name__}")

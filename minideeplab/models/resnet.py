@@ -62,6 +62,9 @@ class ResNet(Module):
             where that stage is atrous and has three bottleneck units, else ones.
         width: factor on all channels of the paper.
 
+    Where a stage is atrous all its units have the stage's rate times their factor, as in the paper: (2, 4, 8) at output
+    stride 16 with (1, 2, 4). (torchvision's models keep the previous rate in the first unit of such a stage.)
+
     `forward` returns (features, low-level features): (N, H / output_stride, ...) with `channels` channels, and the
     first stage's output at stride 4 with `low_level_channels`.
     """

@@ -12,7 +12,7 @@ from ..nn import ConvNorm, Module, SeparableConv2d, Sequential
 _ENTRY_41_65 = (((128,) * 3, 2), ((256,) * 3, 2), ((728,) * 3, 2))
 _ENTRY_71 = (((128,) * 3, 2), ((256,) * 3, 1), ((256,) * 3, 2), ((728,) * 3, 1), ((728,) * 3, 2))
 XCEPTIONS = {"xception41": (_ENTRY_41_65, 8), "xception65": (_ENTRY_41_65, 16), "xception71": (_ENTRY_71, 16)}
-_LOW_LEVEL_BLOCK = {"xception41": 1, "xception65": 1, "xception71": 1}
+_LOW_LEVEL_BLOCK = {"xception41": 1, "xception65": 1, "xception71": 2}  # the entry block from stride 4 to 8
 
 
 class Block(Module):

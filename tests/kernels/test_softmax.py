@@ -17,6 +17,7 @@ from strategies import (
     seeds,
 )
 
+import kernels
 from kernels.checks import check_labels
 
 scales = st.sampled_from((0.1, 1.0, 30.0, 1e4))
@@ -165,6 +166,19 @@ def test_void_pixels_do_not_matter(k, dtype, data):
     logits, labels, weights = data.draw(batches(dtype))
     other = np.where((labels == VOID)[..., None], dtype(np.nan), logits)
     assert k.cross_entropy(other, labels, weights, VOID)[:2] == k.cross_entropy(logits, labels, weights, VOID)[:2]
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [pytest.param("reference", marks=pytest.mark.xfail(strict=True, reason="0 times NaN is NaN")), "cpu"],
+)
+def test_void_pixels_have_no_gradient_even_where_the_logits_are_nan(backend):
+    k, (logits, _) = kernels.load(backend), normal(1, (1, 2, 2, 3), (1,))
+    labels = np.array([[[0, VOID], [1, 2]]], np.uint8)
+    logits[0, 0, 1] = np.nan
+    _, total, log_normaliser = k.cross_entropy(logits, labels, None, VOID)
+    grad = k.cross_entropy_grad(logits, labels, log_normaliser, total, None, VOID, 1.0)
+    np.testing.assert_array_equal(grad[0, 0, 1], np.zeros(3))
 
 
 @both_backends

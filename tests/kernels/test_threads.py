@@ -19,16 +19,27 @@ TESTS = Path(__file__).parent.parent
 NAMES = sorted(name for file, names in kernels.CONTRACT.items() if file != "arrays" for name in names)
 
 
-def digests():
+def digests(dtype=np.float32):
     """name -> hash of the bits of all results."""
-    results = {name: call() for name, call in calls(kernels.load("cpu")).items()}
-    return {
-        name: hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in r)).hexdigest() for name, r in results.items()
-    }
+
+    def digest(results):
+        return hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in results)).hexdigest()
+
+    return {name: digest(call()) for name, call in calls(kernels.load("cpu"), dtype).items()}
 
 
-PROGRAM = """
-import json, kernels, test_threads
+def run(program, **environment):
+    """What a fresh Python process prints as JSON."""
+    path = os.pathsep.join(map(str, (TESTS.parent, TESTS, TESTS / "kernels")))
+    command = [sys.executable, "-c", f"import json, kernels, numpy, test_threads\n{program}"]
+    result = subprocess.run(
+        command, env=os.environ | environment | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+BY_THREADS = """
 results = {}
 for threads in (1, 2, 4):
     kernels.set_num_threads(threads)
@@ -38,23 +49,25 @@ print(json.dumps(results))
 
 
 @pytest.fixture(scope="module")
-def by_threads():
-    """Digests for 1, 2 and 4 threads, from a process of four whose fresh memory (of glibc) is full of 3.4e38."""
-    path = os.pathsep.join(map(str, (TESTS.parent, TESTS, TESTS / "kernels")))
-    environment = os.environ | {"NUMBA_NUM_THREADS": "4", "MALLOC_PERTURB_": "128", "PYTHONPATH": path}
-    command = [sys.executable, "-c", PROGRAM]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+def called():
+    """Names of the kernels that were called, here: from now on every process finds them in the cache."""
+    return list(digests())
 
 
 @pytest.fixture(scope="module")
-def here():
-    return digests()
+def by_threads(called):
+    """Digests for 1, 2 and 4 threads."""
+    return run(BY_THREADS, NUMBA_NUM_THREADS="4")
 
 
-def test_every_kernel_is_called(here):
-    assert sorted(here) == NAMES
+@pytest.fixture(scope="module")
+def in_dirty_memory(called):
+    """Digests of a process whose fresh memory (of glibc) is full of 3.4e38."""
+    return run("print(json.dumps(test_threads.digests()))", MALLOC_PERTURB_="128")
+
+
+def test_every_kernel_is_called(called):
+    assert sorted(called) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,8 +76,17 @@ def test_the_same_bits_on_any_number_of_threads(name, by_threads):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_bits_in_a_process_with_clean_memory(name, by_threads, here):
-    assert by_threads["1"][name] == here[name]
+def test_the_same_bits_whatever_fresh_memory_holds(name, by_threads, in_dirty_memory):
+    assert in_dirty_memory[name] == by_threads["1"][name]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_same_bits_compiled_now_and_loaded_from_the_cache(dtype, tmp_path):
+    """LLVM optimises a kernel once more on its way to the cache, and may then fuse other multiplies and adds."""
+    program = f"print(json.dumps(test_threads.digests(numpy.{dtype})))"
+    first, second = (run(program, MINIDEEPLAB_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert [name for name in NAMES if first[name] != second[name]] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,19 +5,9 @@ import re
 import numpy as np
 import pytest
 
-import kernels
 from minideeplab import Tensor, nn, ops
 from minideeplab.function import Function
 from minideeplab.gradcheck import GradientError, check_adjoint, check_direction, gradcheck
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Arrays this small cost less than waking a second thread; bits do not depend on threads."""
-    before = kernels.num_threads()
-    kernels.set_num_threads(1)
-    yield
-    kernels.set_num_threads(before)
 
 
 class WrongAt(Function):

@@ -126,9 +126,7 @@ def test_missing_file(tmp_path):
         read_image(tmp_path / "none.png")
 
 
-@pytest.mark.parametrize(
-    ("side", "message"), [(100, "more than the limit of 9,999"), (200, "decompression bomb")]
-)
+@pytest.mark.parametrize(("side", "message"), [(100, "more than the limit of 9,999"), (200, "decompression bomb")])
 def test_image_that_declares_too_many_pixels(tmp_path, monkeypatch, side, message):
     monkeypatch.setattr(images_module, "MAX_PIXELS", 9_999)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 15_000)  # Pillow raises at twice this
@@ -207,9 +205,7 @@ def test_rgb_mask_with_a_palette_where_void_shares_a_colour(tmp_path):
 def test_unknown_colour_names_pixel_and_colour(tmp_path):
     colours = voc_colour_map()[np.zeros((3, 4), np.uint8)]
     colours[2, 1] = 64, 1, 2
-    with pytest.raises(
-        DataError, match=r"x\.png: colour \(64, 1, 2\) at pixel \(row 2, column 1\).*anti-aliased"
-    ):
+    with pytest.raises(DataError, match=r"x\.png: colour \(64, 1, 2\) at pixel \(row 2, column 1\).*anti-aliased"):
         read_mask(save(tmp_path, colours), 21)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import kernels
 from minideeplab import Tensor, models, no_grad
 from minideeplab.gradcheck import check_direction
 from minideeplab.losses import cross_entropy
@@ -21,15 +20,6 @@ from minideeplab.models.deeplabv3plus import DeepLabV3Plus
 from minideeplab.nn import Conv2d, DepthwiseConv2d
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Arrays this small cost less than waking a second thread; bits do not depend on threads."""
-    before = kernels.num_threads()
-    kernels.set_num_threads(1)
-    yield
-    kernels.set_num_threads(before)
 
 
 def images(n, h, w, dtype=np.float32, seed=0):

@@ -5,20 +5,9 @@ import inspect
 import numpy as np
 import pytest
 
-import kernels
 from minideeplab import Tensor, ops
 from minideeplab.function import Function
 from minideeplab.gradcheck import check_adjoint, gradcheck
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Arrays this small cost less than waking a second thread; bits do not depend on threads."""
-    before = kernels.num_threads()
-    kernels.set_num_threads(1)
-    yield
-    kernels.set_num_threads(before)
-
 
 LABELS = np.array([[[0, 2, 255], [1, 1, 0]], [[255, 2, 2], [0, 255, 1]]], np.uint8)
 

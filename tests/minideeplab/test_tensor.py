@@ -9,20 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import kernels
 from kernels.cpu.arrays import release_pool
 from minideeplab import Tensor, no_grad, ops
 from minideeplab.function import Function
 from minideeplab.gradcheck import gradcheck
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Arrays this small cost less than waking a second thread; bits do not depend on threads."""
-    before = kernels.num_threads()
-    kernels.set_num_threads(1)
-    yield
-    kernels.set_num_threads(before)
 
 
 def leaf(*values, dtype=np.float64):

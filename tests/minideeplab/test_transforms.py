@@ -109,8 +109,7 @@ def test_scales_fill_their_range():
     image, _ = coordinates(200, 200)
     rows = np.repeat(np.arange(200, dtype=np.uint8)[:, None], 200, axis=1)
     steps = [
-        np.ptp(TrainTransform(51, mirror=False)(image, rows, rng(seed))[1][:, 25].astype(int))
-        for seed in range(300)
+        np.ptp(TrainTransform(51, mirror=False)(image, rows, rng(seed))[1][:, 25].astype(int)) for seed in range(300)
     ]
     scales = 50 / np.array(steps)
     assert 0.48 < scales.min() < 0.55 and 1.85 < scales.max() < 2.2

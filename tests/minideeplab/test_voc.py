@@ -89,9 +89,7 @@ def test_missing_folders(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="file: a file, not a folder"):
         open_dataset(tmp_path / "file")
-    with pytest.raises(
-        DataError, match=r"no folder JPEGImages .*found: file.*ImageSets/Segmentation/train\.txt"
-    ):
+    with pytest.raises(DataError, match=r"no folder JPEGImages .*found: file.*ImageSets/Segmentation/train\.txt"):
         open_dataset(tmp_path)
     (tmp_path / "JPEGImages").mkdir()
     with pytest.raises(DataError, match="SegmentationClass: no such folder; the layout needs"):
