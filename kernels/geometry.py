@@ -33,8 +33,7 @@ class Region(NamedTuple):
 class Window:
     """The geometry of one sliding-window operation on an NHWC array.
 
-    Output position p reads the input rows p * stride + k * rate - pad_top for the taps k = 0 .. k_h - 1, columns
-    alike:
+    Output position p reads the input rows p * stride + k * rate - pad_top for the taps k = 0 .. k_h - 1 (columns likewise):
 
         out_h = floor((in_h + pad_top + pad_bottom - effective_h) / stride_h) + 1
         effective_h = k_h + (k_h - 1)(rate_h - 1)
@@ -140,11 +139,8 @@ class Window:
 
     @property
     def w_shape(self):
-        return (
-            (self.k_h, self.k_w, self.c_in)
-            if self.op == "depthwise_conv2d"
-            else (self.k_h, self.k_w, self.c_in, self.c_out)
-        )
+        kernel = (self.k_h, self.k_w, self.c_in)
+        return kernel if self.op == "depthwise_conv2d" else (*kernel, self.c_out)
 
     @property
     def effective_kernel(self):
@@ -237,7 +233,7 @@ def _shape(op, name, shape, axes):
 
 def _pair(op, name, value):
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair) != 2 or not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in pair):
+    if len(pair) != 2 or not all(map(_is_int, pair)):
         raise TypeError(f"{op}: {name} must be an int or a pair of ints, got {value!r}")
     if min(pair) < 1:
         raise ValueError(f"{op}: {name} must be >= 1, got {value!r}")
@@ -245,20 +241,22 @@ def _pair(op, name, value):
 
 
 def _padding(op, padding, kernel, rate):
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         return tuple((r * (k - 1) // 2,) * 2 for k, r in zip(kernel, rate, strict=True))
-    if isinstance(padding, (int, np.integer)) and not isinstance(padding, bool):
-        padding = ((padding, padding), (padding, padding))
+    pairs = ((padding, padding), (padding, padding)) if _is_int(padding) else padding
     try:
-        (top, bottom), (left, right) = padding
-        sides = tuple(int(p) for p in (top, bottom, left, right))
+        (top, bottom), (left, right) = pairs
     except (TypeError, ValueError):
-        raise TypeError(
-            f'{op}: padding must be "same", an int or ((top, bottom), (left, right)), got {padding!r}'
-        ) from None
-    if min(sides) < 0:
+        top = None
+    if top is None or not all(map(_is_int, (top, bottom, left, right))):
+        raise TypeError(f'{op}: padding must be "same", an int or ((top, bottom), (left, right)), got {padding!r}')
+    if min(top, bottom, left, right) < 0:
         raise ValueError(f"{op}: padding must be >= 0, got {padding!r}")
-    return sides[:2], sides[2:]
+    return (int(top), int(bottom)), (int(left), int(right))
+
+
+def _is_int(value):
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _out_size(op, axis, size, k, stride, rate, before, after, ceil_mode):

@@ -165,7 +165,7 @@ def _average_backward(grad, top, bottom, left, right, grad_x):
         for p in range(grad.shape[1]):
             if top[p] <= h < bottom[p]:
                 for q in range(grad.shape[2]):
-                    inverse = grad.dtype.type(1) / grad.dtype.type((bottom[p] - top[p]) * (right[q] - left[q]))
+                    area = grad.dtype.type((bottom[p] - top[p]) * (right[q] - left[q]))
                     for w in range(left[q], right[q]):
                         for c in range(channels):
-                            grad_x[n, h, w, c] += grad[n, p, q, c] * inverse
+                            grad_x[n, h, w, c] += grad[n, p, q, c] / area  # no product that could fuse

@@ -79,6 +79,7 @@ def cross_entropy(logits, labels, class_weights, ignore_index):
 
 def cross_entropy_grad(logits, labels, log_normaliser, total_weight, class_weights, ignore_index, scale):
     """scale * d loss / d logits = scale w[label] (softmax - onehot(label)) / total_weight; 0 at void pixels."""
+    check_labels(logits, labels, class_weights, ignore_index)
     logits, labels = contiguous(logits, labels)
     weights = np.ones(logits.shape[-1], logits.dtype) if class_weights is None else class_weights
     weights = (weights * (scale / total_weight if total_weight else 0.0)).astype(logits.dtype)

@@ -66,7 +66,7 @@ def average_pool2d(x, win):
     win.check(x=x)
     y = np.empty(win.y_shape, x.dtype)
     for p, q, rows, columns in _windows(win):
-        y[:, p, q] = x[:, rows, columns].mean(axis=(1, 2))
+        y[:, p, q] = x[:, rows, columns].mean(axis=(1, 2), dtype=np.float64)
     return y
 
 
@@ -84,7 +84,7 @@ def adaptive_average_pool2d(x, out_h, out_w):
     check_image("adaptive_average_pool2d", "x", x)
     y = np.empty((x.shape[0], out_h, out_w, x.shape[3]), x.dtype)
     for p, q, rows, columns in _bins(*x.shape[1:3], out_h, out_w):
-        y[:, p, q] = x[:, rows, columns].mean(axis=(1, 2))
+        y[:, p, q] = x[:, rows, columns].mean(axis=(1, 2), dtype=np.float64)
     return y
 
 

@@ -61,10 +61,11 @@ def cross_entropy(logits, labels, class_weights, ignore_index):
 
 def cross_entropy_grad(logits, labels, log_normaliser, total_weight, class_weights, ignore_index, scale):
     """scale * d loss / d logits = scale w[label] (softmax - onehot(label)) / total_weight; 0 at void pixels."""
+    check_labels(logits, labels, class_weights, ignore_index)
     valid = labels != ignore_index
     label = np.where(valid, labels, 0).astype(np.int64)
     weight = np.ones(logits.shape[-1], logits.dtype) if class_weights is None else class_weights
     factor = np.where(valid, weight[label] * (scale / total_weight if total_weight else 0.0), 0.0).astype(logits.dtype)
     grad = np.exp(logits - log_normaliser[..., None])
     np.put_along_axis(grad, label[..., None], np.take_along_axis(grad, label[..., None], axis=-1) - 1, axis=-1)
-    return grad * factor[..., None]
+    return np.where(valid[..., None], grad * factor[..., None], logits.dtype.type(0))

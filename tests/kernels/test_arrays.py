@@ -64,9 +64,13 @@ def test_never_while_a_view_lives(view_of):
     assert address(arrays.empty((MEBI,))) == where
 
 
-def test_arrays_alive_never_share_memory():
-    many = [arrays.full((MEBI // 4 + i,), i) for i in range(10)]
-    for i, array in enumerate(many):
+@pytest.mark.parametrize("pooled", [0, 1, 3, 10])
+def test_arrays_alive_never_share_memory(pooled):
+    """Whether their buffers are fresh or from the pool."""
+    before = [arrays.empty((MEBI // 4 + i,)) for i in range(pooled)]
+    del before
+    alive = [arrays.full((MEBI // 4 + i,), i) for i in range(10)]
+    for i, array in enumerate(alive):
         assert (array == i).all()
 
 

@@ -209,7 +209,6 @@ def test_every_error_names_the_op_the_value_and_the_rule(case):
         call()
 
 
-@pytest.mark.xfail(strict=True, reason="a padding of 1.5 is cut to 1 without a word")
 def test_a_fraction_of_a_pixel_is_no_padding():
     with pytest.raises(TypeError, match="padding must be"):
         Window.conv(X, W, padding=((1.5, 0), (0, 0)))
