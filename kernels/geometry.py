@@ -33,7 +33,7 @@ class Region(NamedTuple):
 class Window:
     """The geometry of one sliding-window operation on an NHWC array.
 
-    Output position p reads the input rows p * stride + k * rate - pad_top for the taps k = 0 .. k_h - 1 (columns likewise):
+    Output position p reads the input rows p * stride + k * rate - pad_top for k = 0 .. k_h - 1 (columns likewise):
 
         out_h = floor((in_h + pad_top + pad_bottom - effective_h) / stride_h) + 1
         effective_h = k_h + (k_h - 1)(rate_h - 1)

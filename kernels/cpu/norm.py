@@ -89,7 +89,11 @@ def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
 
 
 def update_running(running_mean, running_var, mean, var, momentum, count):
-    """running <- (1 - momentum) running + momentum batch, in place, the variance unbiased: var count / (count - 1), count > 1."""
+    """running <- (1 - momentum) running + momentum batch, in place; the variance unbiased: var count / (count - 1).
+
+    Args:
+        count: values of each channel in the batch, > 1.
+    """
     t = mean.dtype.type
     running_mean += t(momentum) * (mean - running_mean)
     running_var += t(momentum) * (var * t(count / (count - 1)) - running_var)
