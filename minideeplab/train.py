@@ -27,6 +27,7 @@ from minideeplab.weights import Checkpoint, fit_state, initialise
 
 ONE_CLASS_SHARE, ONE_CLASS_EPOCHS = 0.995, 3
 SAMPLE_PICTURES = 4
+CLASS_WEIGHT_POWERS = {"median": 1.0, "root": 0.5}  # the root lifts rare classes without drowning the frequent ones
 
 
 class Training:
@@ -37,7 +38,9 @@ class Training:
         self.train_set = loader.dataset
         self.model, self.state, self.folder = model, state, folder
         self.optimiser = SGD(model, args.lr, momentum=args.momentum, weight_decay=args.weight_decay)
-        self.class_weights = median_frequency_weights(self.train_set) if args.class_weights == "median" else None
+        self.class_weights = None
+        if args.class_weights != "none":
+            self.class_weights = median_frequency_weights(self.train_set) ** CLASS_WEIGHT_POWERS[args.class_weights]
         self.total_steps = args.steps or args.epochs * len(loader)
         self.total_epochs = math.ceil(self.total_steps / len(loader))
         self.speed = Speed()

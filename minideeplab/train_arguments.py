@@ -97,9 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--weight-decay", type=cli.non_negative_float, default=1e-4, help="not on biases and batch norms")
     add(
         "--class-weights",
-        choices=["none", "median"],
+        choices=["none", "median", "root"],
         default="none",
-        help="median-frequency balancing of the loss",
+        help="balance the loss by median frequency, or by its square root",
     )
     add(
         "--scale-range",
