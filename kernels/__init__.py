@@ -1,10 +1,9 @@
 """Arrays in, arrays out: the numerical kernels of minideeplab, usable on their own.
 
-Three backends have the same functions with the same signatures:
+Each backend is a module with the same functions and the same signatures, imported when it is first asked for:
 
     reference   NumPy, straight from the definitions: the oracle that tests compare with
     cpu         Numba, fast
-    cuda        numba.cuda (a later stage)
 
     import kernels
     from kernels.geometry import Window
@@ -84,6 +83,13 @@ def set_num_threads(count):
     if not 1 <= count <= most:
         raise ValueError(f"threads must be between 1 and {most} on this machine, got {count}")
     numba.set_num_threads(count)
+
+
+def is_compiled():
+    """Whether CPU kernels lie compiled on disk; if not, their first use takes half a minute longer."""
+    from .cpu import jit
+
+    return jit.FOUND_COMPILED
 
 
 def num_threads():

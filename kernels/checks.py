@@ -28,7 +28,7 @@ def check_shape(op, name, array, shape):
 
 def check_labels(logits, labels, class_weights, ignore_index):
     """Raise unless labels (N, H, W) are integers that are classes of the logits or `ignore_index`."""
-    check_floats("cross_entropy", logits=logits)
+    check_image("cross_entropy", "logits", logits)
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
         raise TypeError(
             f"cross_entropy: labels must be an integer array, got {getattr(labels, 'dtype', type(labels).__name__)}"
@@ -57,12 +57,14 @@ def check_image(op, name, array):
 
 
 def check_pad(x, top, bottom, left, right):
+    """Raise unless x is (N, H, W, C) and no border is negative."""
     check_image("pad", "x", x)
     if min(top, bottom, left, right) < 0:
         raise ValueError(f"pad: sizes must be >= 0, got top, bottom, left, right = {(top, bottom, left, right)}")
 
 
 def check_crop(x, top, left, height, width):
+    """Raise unless the part lies inside x."""
     check_image("crop", "x", x)
     _, h, w, _ = x.shape
     if min(top, left) < 0 or min(height, width) < 1 or top + height > h or left + width > w:
@@ -70,15 +72,20 @@ def check_crop(x, top, left, height, width):
 
 
 def check_concat(arrays):
+    """Raise unless all are (N, H, W, C_i) of one dtype that agree in N, H, W."""
     if not arrays:
         raise ValueError("concat: needs at least one array")
     check_floats("concat", **{f"input {i}": a for i, a in enumerate(arrays)})
+    for i, a in enumerate(arrays):
+        check_image("concat", f"input {i}", a)
     shapes = [tuple(a.shape) for a in arrays]
     if len({s[:3] for s in shapes}) != 1:
         raise ValueError(f"concat: inputs must agree in N, H, W, got shapes {', '.join(map(str, shapes))}")
 
 
 def check_split(x, sizes):
+    """Raise unless x is (N, H, W, C) and the sizes sum to C."""
+    check_image("split", "x", x)
     if sum(sizes) != x.shape[3]:
         raise ValueError(f"split: sizes {tuple(sizes)} do not sum to the {x.shape[3]} channels of {tuple(x.shape)}")
 
@@ -99,3 +106,36 @@ def check_update(param, velocity, grad):
     for name, a in (("param", param), ("velocity", velocity)):
         if not a.flags.c_contiguous:
             raise ValueError(f"sgd_update: {name} of shape {tuple(a.shape)} must be contiguous to be updated in place")
+
+
+def check_alike(op, **arrays):
+    """Raise unless all are arrays of one float dtype and one shape."""
+    check_floats(op, **arrays)
+    if len({tuple(a.shape) for a in arrays.values()}) > 1:
+        raise ValueError(
+            f"{op}: shapes must agree, got " + ", ".join(f"{k} {tuple(a.shape)}" for k, a in arrays.items())
+        )
+
+
+def check_dropout(x, rate):
+    """Raise unless x is a float array and rate a share of its elements, less than all."""
+    check_floats("dropout", x=x)
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout: rate must be in [0, 1), got {rate}")
+
+
+def check_argmax(op, argmax, grad):
+    """Raise unless argmax is the int32 array that belongs to grad."""
+    check_image(op, "grad", grad)
+    if getattr(argmax, "dtype", None) != np.int32:
+        raise TypeError(f"{op}: argmax must be int32, as max pooling returns it, got {getattr(argmax, 'dtype', None)}")
+    check_shape(op, "argmax", argmax, tuple(grad.shape))
+
+
+def check_running(running_mean, running_var, mean, var, count):
+    """Raise unless the four are (C,) of one dtype and the batch had a variance."""
+    check_alike("update_running", running_mean=running_mean, running_var=running_var, mean=mean, var=var)
+    if count < 2:
+        raise ValueError(
+            f"update_running: {count} values a channel have no variance; leave the running statistics alone"
+        )

@@ -1,7 +1,7 @@
 """Every size of a convolution, pooling or resize, and every shape error, in one place.
 
 A `Window` is what slides over an image: kernel, stride, rate, padding, and the sizes that follow. Kernels trust it,
-`minideeplab.cost` multiplies its fields, so a formula and the execution cannot disagree.
+and cost formulas multiply its fields, so that a formula and the execution cannot disagree.
 
 Letters: N batch, H W height and width, C input channels, K output channels, r rate, s stride.
 """
@@ -29,6 +29,9 @@ class Region(NamedTuple):
     kw1: int
 
 
+_MAKERS = {"conv2d": "conv", "depthwise_conv2d": "depthwise", "pool": "pool"}
+
+
 @dataclass(frozen=True)
 class Window:
     """The geometry of one sliding-window operation on an NHWC array.
@@ -38,8 +41,8 @@ class Window:
         out_h = floor((in_h + pad_top + pad_bottom - effective_h) / stride_h) + 1
         effective_h = k_h + (k_h - 1)(rate_h - 1)
 
-    Build it with `Window.conv`, `Window.depthwise` or `Window.pool`; they check every argument. Hashable, so what is
-    derived from it is computed once.
+    (a pooling in ceil mode rounds up). Build it with `Window.conv`, `Window.depthwise` or `Window.pool`; they check
+    every argument. Hashable, so what is derived from it is computed once.
     """
 
     op: str
@@ -99,7 +102,7 @@ class Window:
 
     @staticmethod
     def pool(x_shape, size, stride=None, padding=0, ceil_mode=False):
-        """Geometry of a pooling: window `size` (int or pair), stride (default: the size), zero rate.
+        """Geometry of a pooling: window `size` (int or pair), stride (default: the size), rate 1.
 
         `ceil_mode` rounds the output size up and lets the last window hang over the far border (Caffe's rule); a window
         that would start beyond the input and its near padding is dropped.
@@ -108,10 +111,8 @@ class Window:
         k_h, k_w = _pair("pool", "size", size)
         stride = (k_h, k_w) if stride is None else stride
         win = Window._slide("pool", n, h, w, c, c, k_h, k_w, stride, 1, padding, ceil_mode=ceil_mode)
-        for side, pad, k in (
-            ("vertical", max(win.pad_top, win.pad_bottom), k_h),
-            ("horizontal", max(win.pad_left, win.pad_right), k_w),
-        ):
+        vertical, horizontal = max(win.pad_top, win.pad_bottom), max(win.pad_left, win.pad_right)
+        for side, pad, k in (("vertical", vertical, k_h), ("horizontal", horizontal, k_w)):
             if pad >= k:
                 raise ValueError(
                     f"pool: {side} padding {pad} must be smaller than the window {k}, or a window sees no pixel"
@@ -149,8 +150,8 @@ class Window:
 
     @property
     def macs(self):
-        """Multiply-adds as the papers count them: every tap, padding included, one a multiply-add."""
-        per_position = self.k_h * self.k_w * (1 if self.op == "depthwise_conv2d" else self.c_out)
+        """Multiply-adds as the papers count them: every tap, padding included, each once; of a pooling its adds."""
+        per_position = self.k_h * self.k_w * (self.c_out if self.op == "conv2d" else 1)
         return self.n * self.out_h * self.out_w * self.c_in * per_position
 
     @property
@@ -158,7 +159,7 @@ class Window:
         """1x1, stride 1, no padding: a matrix product over the pixels."""
         ones = (self.k_h, self.k_w, self.stride_h, self.stride_w)
         pads = (self.pad_top, self.pad_bottom, self.pad_left, self.pad_right)
-        return ones == (1, 1, 1, 1) and pads == (0, 0, 0, 0)
+        return self.op == "conv2d" and ones == (1, 1, 1, 1) and pads == (0, 0, 0, 0)
 
     def regions(self):
         """Rectangles of output positions with one set of taps inside the input each; positions with no tap included.
@@ -170,20 +171,30 @@ class Window:
 
     # ---------------------------------------------------------------- checks of arrays
 
-    def check(self, **arrays):
-        """Raise unless each array has the shape that belongs to its name (x, weight, grad) and all share a float dtype.
+    def check(self, op, **arrays):
+        """Raise unless the window was made for `op` and each array has the shape that belongs to its name.
+
+        Args:
+            op: "conv2d", "depthwise_conv2d", "pool", or "pointwise" for a conv2d window that is 1x1.
+            arrays: x, weight or grad.
 
         Raises:
             TypeError: not an array of float32 or float64, or mixed dtypes.
-            ValueError: another shape.
+            ValueError: another op, another shape.
         """
-        expected = {"x": self.x_shape, "weight": self.w_shape, "grad": self.y_shape, "argmax": self.y_shape}
-        check_floats(self.op, **{name: a for name, a in arrays.items() if name != "argmax"})
-        for name, a in arrays.items():
-            if tuple(a.shape) != expected[name]:
+        if op == "pointwise":
+            if not self.is_pointwise:
                 raise ValueError(
-                    f"{self.op}: {name} has shape {tuple(a.shape)}, but the window was made for {expected[name]}"
+                    "pointwise: the window must be 1x1 with stride 1 and no padding; use conv2d for others"
                 )
+            op = "conv2d"
+        if op != self.op:
+            raise ValueError(f"{op}: the window was made for {self.op}; make one with Window.{_MAKERS[op]}")
+        check_floats(op, **arrays)
+        for name, a in arrays.items():
+            wanted = {"x": self.x_shape, "weight": self.w_shape, "grad": self.y_shape}[name]
+            if tuple(a.shape) != wanted:
+                raise ValueError(f"{op}: {name} has shape {tuple(a.shape)}, but the window was made for {wanted}")
 
 
 def adaptive_bounds(in_size, out_size):
@@ -208,8 +219,7 @@ def bilinear_taps(in_size, out_size, align_corners):
     Returns:
         (low, high, f): int64, int64, float64 arrays of length out_size; low <= high, both non-decreasing.
     """
-    if in_size < 1 or out_size < 1:
-        raise ValueError(f"resize: sizes must be >= 1, got input {in_size} and output {out_size}")
+    check_resize(in_size, out_size)
     i = np.arange(out_size, dtype=np.float64)
     if align_corners:
         source = i * (in_size - 1) / (out_size - 1) if out_size > 1 else i
@@ -217,6 +227,12 @@ def bilinear_taps(in_size, out_size, align_corners):
         source = np.maximum((i + 0.5) * in_size / out_size - 0.5, 0.0)
     low = np.minimum(source.astype(np.int64), in_size - 1)
     return low, np.minimum(low + 1, in_size - 1), np.where(low + 1 < in_size, source - low, 0.0)
+
+
+def check_resize(in_size, out_size):
+    """Raise ValueError unless both sizes are >= 1."""
+    if in_size < 1 or out_size < 1:
+        raise ValueError(f"resize: sizes must be >= 1, got input {in_size} and output {out_size}")
 
 
 # -------------------------------------------------------------------- helpers
@@ -284,9 +300,8 @@ def tap_runs(count, step, offsets, size):
     Returns:
         [(u0, u1, t0, t1)]: positions u0 <= u < u1 see the taps t0 <= t < t1 (t0 == t1 where none is inside).
     """
-    spans = [
-        (-(d // step), (size - 1 - d) // step + 1) for d in offsets
-    ]  # tap t is inside for spans[t][0] <= u < spans[t][1]
+    # tap t is inside for spans[t][0] <= u < spans[t][1]
+    spans = [(-(d // step), (size - 1 - d) // step + 1) for d in offsets]
     cuts = sorted({0, count} | {u for span in spans for u in span if 0 < u < count})
     runs = []
     for u0, u1 in pairwise(cuts):

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import functools
+import shlex
 import signal
 import sys
 import threading
@@ -45,6 +46,17 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """--device and --threads."""
     parser.add_argument("--device", choices=["cpu"], default="cpu", help="where to compute")
     parser.add_argument("--threads", type=positive_int, help="number of CPU threads (all cores if not given)")
+
+
+def command_line(command: str, *arguments: object) -> str:
+    """A command of minideeplab as text that the user's shell runs, with the Python that runs now."""
+    return shlex.join([sys.executable, "-m", f"minideeplab.{command}", *map(str, arguments)])
+
+
+def announce_compilation() -> None:
+    """Says why the first image takes so long, where nothing lies compiled yet."""
+    if not kernels.is_compiled():
+        print("compiling kernels (first run only) ...", file=sys.stderr)
 
 
 def use_threads(threads: int | None) -> int:

@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{checkpoint.model['name']} of {args.checkpoint} on {len(dataset)} images of {dataset.name}, "
         f"split '{dataset.split}', at full size, {threads} threads"
     )
+    cli.announce_compilation()
     with Progress(len(dataset), "evaluate") as bar:
         confusion = confusion_of(model, dataset, bar.update)
     print(confusion.table(dataset.class_names))

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
+from minideeplab.data import IGNORE_INDEX
 from minideeplab.metrics import ConfusionMatrix
 
 LIGHT_BLUE, DARK_BLUE = "#8fa6c8", "#1f4e8c"
@@ -25,7 +26,7 @@ def save_curves(path: Path, steps: list[dict], epochs: list[dict]) -> None:
     """
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    loss_axes, rate_axes, score_axes = figure.subplots(1, 3)
+    loss_axes, lr_axes, score_axes = figure.subplots(1, 3)
 
     number = np.array([row["step"] for row in steps])
     loss = np.array([row["loss"] for row in steps], float)
@@ -37,8 +38,8 @@ def save_curves(path: Path, steps: list[dict], epochs: list[dict]) -> None:
     loss_axes.set(title="training loss", xlabel="step", ylabel="cross-entropy (nats)")
     loss_axes.legend(frameon=False)
 
-    rate_axes.plot(number, [row["lr"] for row in steps], color=DARK_BLUE)
-    rate_axes.set(title="learning rate", xlabel="step", ylim=(0, None))
+    lr_axes.plot(number, [row["lr"] for row in steps], color=DARK_BLUE)
+    lr_axes.set(title="learning rate", xlabel="step", ylim=(0, None))
 
     validated = [row for row in epochs if row["val_miou"] is not None]
     number = [row["epoch"] for row in validated]
@@ -48,7 +49,7 @@ def save_curves(path: Path, steps: list[dict], epochs: list[dict]) -> None:
     score_axes.set(title="validation", xlabel="epoch", ylim=(0, 1))
     score_axes.legend(frameon=False, loc="best")
 
-    for axes in (loss_axes, rate_axes, score_axes):
+    for axes in (loss_axes, lr_axes, score_axes):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -95,21 +96,19 @@ def save_sample(
     prediction: np.ndarray,
     class_names: tuple[str, ...],
     palette: np.ndarray,
-    ignore_index: int = 255,
 ) -> None:
     """One row of image | truth | prediction | error, with the classes named below.
 
     Args:
         path: file to write.
         image: (H, W, 3) uint8 RGB.
-        truth: (H, W) uint8 labels, void included.
+        truth: (H, W) uint8 labels; 255 is void, light grey in the error picture; right is green, wrong is red.
         prediction: (H, W) uint8 labels.
         class_names: C names.
         palette: (256, 3) uint8.
-        ignore_index: the void label; void is light grey in the error picture, right is green, wrong is red.
     """
     error = np.where((truth == prediction)[..., None], np.uint8(RIGHT), np.uint8(WRONG))
-    error[truth == ignore_index] = VOID
+    error[truth == IGNORE_INDEX] = VOID
     panels = [image, palette[truth], palette[prediction], error]
     titles = ["image", "truth", "prediction", "error"]
     width, height = _readable_size(image.shape[1], image.shape[0], least=200)
@@ -122,7 +121,7 @@ def save_sample(
         left = i * (width + gap)
         draw.text((left + 2, line // 2), title, INK, font, anchor="lm")
         strip.paste(_scaled(panel, (width, height), smooth=i == 0), (left, line))
-    present = np.union1d(truth[truth != ignore_index], prediction)
+    present = np.union1d(truth[truth != IGNORE_INDEX], prediction)
     entries = [(class_names[label], tuple(palette[label].tolist())) for label in present]
     entries += [("right", RIGHT), ("wrong", WRONG), ("void", VOID)]
     _with_legend(strip, entries, font).save(path)

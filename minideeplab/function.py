@@ -72,14 +72,19 @@ def backpropagate(root, grad):
         function = order.pop()
         if function.parents == ():
             raise RuntimeError("backward has already run through this graph and freed it; compute the loss again")
-        grads = function.backward(pending.pop(function))
+        grad = pending.pop(function)
+        grads = function.backward(grad)
         for parent, g in zip(function.parents, grads, strict=True):
             if parent is None:
                 continue
             if isinstance(parent, Function):
                 pending[parent] = function.k.add(pending[parent], g) if parent in pending else g
+            elif parent.grad is None:
+                parent.grad = (
+                    function.k.copy(g) if g is grad else g
+                )  # an op may pass its gradient on: a leaf owns its own
             else:
-                parent.grad = g if parent.grad is None else function.k.add(parent.grad, g)
+                parent.grad = function.k.add(parent.grad, g)
         function.saved, function.parents = (), ()
 
 

@@ -71,6 +71,7 @@ def gradcheck(function, *arrays, names=None, step=1e-6, rtol=1e-6, atol=1e-7):
         weight.reshape(-1)[i] = 1
         for jacobian, g in zip(backward, _gradients(function, arrays, weight), strict=True):
             jacobian[i] = g.reshape(-1)
+    worst = (0.0, "")
     for position, (name, a, jacobian) in enumerate(zip(names, arrays, backward, strict=True)):
         work = list(arrays)
         work[position] = a.copy()
@@ -84,13 +85,19 @@ def gradcheck(function, *arrays, names=None, step=1e-6, rtol=1e-6, atol=1e-7):
             flat[j] = centre
             difference = ((up - down) / (2 * step)).reshape(-1)
             excess = np.abs(jacobian[:, j] - difference) - (atol + rtol * np.abs(difference))
-            if not (excess <= 0).all():
-                i = int(np.nanargmax(np.where(np.isnan(excess), np.inf, excess)))
+            excess = np.where(np.isnan(excess), np.inf, excess)
+            i = int(excess.argmax())
+            if excess[i] > worst[0]:
                 out, at = np.unravel_index(i, output.shape), np.unravel_index(j, a.shape)
-                raise GradientError(
-                    f"{op}: d output{_index(out)} / d {name}{_index(at)} is {jacobian[i, j]:.9g} by backward"
-                    f" but {difference[i]:.9g} by central differences (step {step:g})"
+                worst = (
+                    excess[i],
+                    (
+                        f"{op}: d output{_index(out)} / d {name}{_index(at)} is {jacobian[i, j]:.9g} by backward"
+                        f" but {difference[i]:.9g} by central differences (step {step:g})"
+                    ),
                 )
+    if worst[0] > 0:
+        raise GradientError(worst[1])
 
 
 def _index(position):

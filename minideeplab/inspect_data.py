@@ -17,6 +17,7 @@ PAIRS_PER_ROW = 3
 
 @cli.main_guard
 def main(argv=None):
+    """Run the command; returns the exit code."""
     args = _parser().parse_args(argv)
     ds = open_dataset(args.data, args.dataset, args.split, args.limit)
     print(f"{ds.name}: {len(ds)} samples in {args.split!r}, {ds.num_classes} classes, {ds.root}")

@@ -27,4 +27,4 @@ def cross_entropy(logits, labels, ignore_index=255, class_weights=None):
     """
     if class_weights is not None:
         class_weights = np.asarray(class_weights, logits.dtype)
-    return ops.cross_entropy(logits, labels, class_weights, ignore_index)
+    return ops.cross_entropy(logits, labels, ignore_index, class_weights)

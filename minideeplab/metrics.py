@@ -51,12 +51,6 @@ class ConfusionMatrix:
             worst = lowest if lowest < 0 else highest
             raise ValueError(f"ConfusionMatrix: {name} holds the label {worst}, valid are 0..{self.num_classes - 1}")
 
-    def merge(self, other: "ConfusionMatrix") -> None:
-        """Adds the counts of another matrix of the same classes."""
-        if other.num_classes != self.num_classes:
-            raise ValueError(f"ConfusionMatrix: {other.num_classes} classes merged into {self.num_classes}")
-        self.counts += other.counts
-
     def iou(self) -> np.ndarray:
         """Intersection over union of each class: IoU_c = n_cc / (sum_p n_cp + sum_t n_tc - n_cc).
 

@@ -75,18 +75,24 @@ class Module:
     def named_modules(self, prefix=""):
         """(name, module) of this module and all below, parents first, in order of definition."""
         yield prefix, self
+        for name, child in self._attributes(prefix):
+            if isinstance(child, Module):
+                yield from child.named_modules(name)
+
+    def _attributes(self, prefix):
+        """(name, value) of the attributes, those of lists one by one."""
+        start = f"{prefix}." if prefix else ""
         for name, value in vars(self).items():
-            children = enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]
-            for position, child in children:
-                if isinstance(child, Module):
-                    path = [p for p in (prefix, name, position) if p not in ("", None)]
-                    yield from child.named_modules(".".join(map(str, path)))
+            if isinstance(value, (list, tuple)):
+                yield from ((f"{start}{name}.{i}", child) for i, child in enumerate(value))
+            else:
+                yield start + name, value
 
     def _named(self, kind):
         for prefix, module in self.named_modules():
-            for name, value in vars(module).items():
+            for name, value in module._attributes(prefix):
                 if isinstance(value, kind):
-                    yield (f"{prefix}.{name}" if prefix else name), value
+                    yield name, value
 
     def named_parameters(self):
         """(name, Parameter) pairs in order of definition."""

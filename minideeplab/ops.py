@@ -237,8 +237,9 @@ class ResizeNearest(Function):
 
 class Pad(Function):
     def forward(self, x, *, top, bottom, left, right, value):
+        y = self.k.pad(x, top, bottom, left, right, value)
         self.box = top, left, x.shape[1], x.shape[2]
-        return self.k.pad(x, top, bottom, left, right, value)
+        return y
 
     def backward(self, grad):
         return (self.k.crop(grad, *self.box),)
@@ -246,8 +247,9 @@ class Pad(Function):
 
 class Crop(Function):
     def forward(self, x, *, top, left, height, width):
+        y = self.k.crop(x, top, left, height, width)
         self.border = top, x.shape[1] - top - height, left, x.shape[2] - left - width
-        return self.k.crop(x, top, left, height, width)
+        return y
 
     def backward(self, grad):
         return (self.k.pad(grad, *self.border),)
@@ -255,8 +257,9 @@ class Crop(Function):
 
 class Concat(Function):
     def forward(self, *arrays):
+        y = self.k.concat(arrays)
         self.sizes = [a.shape[3] for a in arrays]
-        return self.k.concat(arrays)
+        return y
 
     def backward(self, grad):
         return self.k.split(grad, self.sizes)
@@ -296,10 +299,11 @@ class BatchNorm(Function):
         self.training = training and count > 1  # one value has no variance: normalise with the running statistics
         if self.training:
             mean, var = self.k.batch_norm_statistics(x)
-            self.k.update_running(running_mean, running_var, mean, var, momentum, count)
         else:
-            mean, var = running_mean, running_var
+            mean, var = self.k.copy(running_mean), self.k.copy(running_var)  # backward needs them as they are now
         y = self.k.batch_norm(x, mean, var, gamma, beta, eps, relu)
+        if self.training:
+            self.k.update_running(running_mean, running_var, mean, var, momentum, count)
         self.saved, self.options = (x, y if relu else x, mean, var, gamma), (eps, relu, self.training)
         return y
 
@@ -369,7 +373,7 @@ def log_softmax(x):
     return LogSoftmax.apply(x)
 
 
-def cross_entropy(logits, labels, class_weights=None, ignore_index=255):
+def cross_entropy(logits, labels, ignore_index=255, class_weights=None):
     """Weighted mean over non-void pixels of -log softmax(logits)[label]; 0 with zero gradient if all pixels are void.
 
     Args:

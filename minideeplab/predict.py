@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     masks.mkdir(parents=True, exist_ok=True)
     overlays.mkdir(parents=True, exist_ok=True)
     done = 0
+    cli.announce_compilation()
     with Progress(len(images), "predict") as bar:
         for path, name in zip(images, _output_names(images), strict=True):
             try:

@@ -15,13 +15,14 @@ class Progress:
     Args:
         total: number of updates to come, `done` included.
         title: shown in front.
-        done: number of updates made in an earlier session; they do not count for the speed.
+        done: number of updates made in an earlier start; they do not count for the speed.
         leave: whether the bar stays on the terminal when it is full.
     """
 
     def __init__(self, total: int, title: str, done: int = 0, leave: bool = True):
-        self.total, self.title, self.done, self.first = total, title, done, done
-        self.start = self.shown = time.perf_counter()
+        self.total, self.title, self.done = total, title, done
+        self.shown = time.perf_counter()
+        self.first = None  # (count, time) after the first update, which may have compiled kernels
         self.bar = None
         if sys.stderr.isatty():
             self.bar = tqdm(total=total, desc=title, initial=done, leave=leave, dynamic_ncols=True)
@@ -30,18 +31,17 @@ class Progress:
         """Counts one more; `values` is text such as 'loss 1.234  lr 0.008'."""
         self.done += 1
         self.title = title or self.title
+        self.first = self.first or (self.done, time.perf_counter())
         if self.bar is not None:
             self.bar.set_description(self.title, refresh=False)
             self.bar.set_postfix_str(values, refresh=False)
             self.bar.update()
         elif (now := time.perf_counter()) - self.shown >= PLAIN_INTERVAL:
             self.shown = now
-            left = (now - self.start) / (self.done - self.first) * (self.total - self.done)
-            print(
-                f"{self.title}  {self.done}/{self.total}  {values}  left {duration(left)}",
-                file=sys.stderr,
-                flush=True,
-            )
+            count, start = self.first
+            rate = (self.done - count) / (now - start) if self.done > count else 0.0
+            left = f"  left {duration((self.total - self.done) / rate)}" if rate else ""
+            print(f"{self.title}  {self.done}/{self.total}  {values}{left}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> "Progress":
         return self

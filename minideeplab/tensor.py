@@ -81,11 +81,13 @@ class Tensor:
                     f"backward: give `grad` for a tensor of shape {self.shape}; only a scalar has a default, 1"
                 )
             grad = kernels.load(self.device).full((), 1, self.dtype)
-        kernels.device_of(grad)
-        if tuple(grad.shape) != self.shape or grad.dtype != self.dtype:
-            raise ValueError(f"backward: grad is {grad.shape} {grad.dtype}, the tensor is {self.shape} {self.dtype}")
+        k = kernels.load(kernels.device_of(self.data, grad))
+        if grad.dtype != self.dtype:
+            raise TypeError(f"backward: grad is {grad.dtype}, the tensor is {self.dtype}")
+        if tuple(grad.shape) != self.shape:
+            raise ValueError(f"backward: grad has shape {tuple(grad.shape)}, the tensor {self.shape}")
         if self.node is None:
-            self.grad = grad if self.grad is None else kernels.load(self.device).add(self.grad, grad)
+            self.grad = k.copy(grad) if self.grad is None else k.add(self.grad, grad)
         else:
             backpropagate(self.node, grad)
 

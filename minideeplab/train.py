@@ -4,13 +4,13 @@ import argparse
 import dataclasses
 import itertools
 import math
-import shlex
 import sys
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
+import kernels
 from minideeplab import Tensor, cli, figures, models
 from minideeplab.class_weights import median_frequency_weights
 from minideeplab.data import Loader, TrainTransform, image_size, open_dataset
@@ -27,7 +27,7 @@ from minideeplab.weights import Checkpoint, fit_state, initialise
 
 ONE_CLASS_SHARE, ONE_CLASS_EPOCHS = 0.995, 3
 SAMPLE_PICTURES = 4
-CLASS_WEIGHT_POWERS = {"median": 1.0, "root": 0.5}  # the root lifts rare classes without drowning the frequent ones
+CLASS_WEIGHT_POWERS = {"median": 1.0, "root": 0.5}  # the root lifts rare classes and leaves the frequent ones a say
 
 
 class Training:
@@ -54,7 +54,8 @@ class Training:
         """
         self.began, self.first_step = time.perf_counter(), self.state.step
         self.earlier_seconds = self.state.seconds
-        self.folder.log("compiling kernels (first run only) ...")
+        if not kernels.is_compiled():
+            self.folder.log("compiling kernels (first run only) ...")
         try:
             with Progress(self.total_steps, "train", done=self.state.step) as bar:
                 finished = self._epochs(bar)
@@ -82,12 +83,12 @@ class Training:
             batches = self.loader.epoch(epoch, start=state.batch)
             for images, labels in itertools.islice(batches, self.total_steps - state.step):
                 with cli.deferred_interrupt():
-                    loss, rate = self._step(images, labels)
-                if state.step == self.first_step + 1:
-                    self._report_first_step(loss)
+                    loss, lr = self._step(images, labels)
                 self.speed.add(len(images))
+                if state.step == self.first_step + 1:
+                    self._report_first_step(loss)  # and start the clock again: compilation is no measure of speed
                 mean = state.epoch_loss / state.batch
-                values = f"loss {mean:.4f}  lr {rate:.2e}  {self.speed.per_second():.1f} images/s"
+                values = f"loss {mean:.4f}  lr {lr:.2e}  {self.speed.per_second():.1f} images/s"
                 bar.update(f"epoch {epoch + 1}/{self.total_epochs}", values)
                 if self._stop_asked():
                     return False
@@ -95,9 +96,9 @@ class Training:
         return True
 
     def _step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-        """Forward, loss, backward, update: images (N, H, W, 3), labels (N, H, W) -> loss and rate."""
+        """Forward, loss, backward, update: images (N, H, W, 3), labels (N, H, W) -> loss and learning rate."""
         args, state = self.args, self.state
-        rate = poly(args.lr, state.step, self.total_steps, power=args.power, end_lr=args.end_lr)
+        lr = poly(args.lr, state.step, self.total_steps, power=args.power, end_lr=args.end_lr)
         self.model.reseed(_step_seed(args.seed, state.step))
 
         logits = self.model(Tensor(images))  # (N, H, W, C)
@@ -107,7 +108,7 @@ class Training:
             self._diverged(f"the loss of step {state.step + 1} is {value}", loss)
         self.optimiser.zero_grad()
         loss.backward()
-        self.optimiser.step(rate)
+        self.optimiser.step(lr)
 
         state.step += 1
         state.batch += 1
@@ -118,11 +119,11 @@ class Training:
                 "step": state.step,
                 "epoch": state.epoch + 1,
                 "loss": value,
-                "lr": rate,
+                "lr": lr,
                 "seconds": round(state.seconds, 3),
             }
         )
-        return value, rate
+        return value, lr
 
     def _finish_epoch(self) -> None:
         """Validates when it is due, and writes the checkpoints and reports of the epoch."""
@@ -206,7 +207,7 @@ class Training:
         """Saves between two steps, and says how to go on."""
         self._require_finite()
         self._checkpoint().save(self.folder.last)
-        command = shlex.join(["python", "-m", "minideeplab.train", "--resume", "--out", str(self.folder.path)])
+        command = cli.command_line("train", "--resume", "--out", self.folder.path)
         self.folder.log(f"stopped after step {self.state.step} of {self.total_steps}; to continue:\n  {command}")
 
     def _stop_asked(self) -> bool:
@@ -217,7 +218,7 @@ class Training:
         return bool(enough_steps or out_of_time)
 
     def _report_first_step(self, loss: float) -> None:
-        self.folder.log(f"first step done after {time.perf_counter() - self.began:.1f} s, compilation included")
+        self.folder.log(f"first step done after {time.perf_counter() - self.began:.1f} s")
         if self.state.step == 1:
             classes = self.train_set.num_classes
             self.folder.log(f"initial loss {loss:.4f}; a uniform guess gives ln {classes} = {math.log(classes):.4f}")
@@ -351,17 +352,10 @@ def _build(args: argparse.Namespace, train_set):
 
 
 def _next_commands(args: argparse.Namespace, folder: RunFolder) -> str:
-    evaluate = [
-        "python",
-        "-m",
-        "minideeplab.evaluate",
-        "--checkpoint",
-        str(folder.best),
-        "--data",
-        str(args.data),
-    ]
-    predict = ["python", "-m", "minideeplab.predict", "--checkpoint", str(folder.best)]
-    return f"next:\n  {shlex.join(evaluate)}\n  {shlex.join(predict)} IMAGE"
+    data = ["--data", args.data, "--dataset", args.dataset, "--split", args.val_split]
+    evaluate = cli.command_line("evaluate", "--checkpoint", folder.best, *data)
+    predict = cli.command_line("predict", "--checkpoint", folder.best)
+    return f"next:\n  {evaluate}\n  {predict} IMAGE"
 
 
 def _step_seed(seed: int, step: int) -> int:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from minideeplab import cli
+from minideeplab import cli, models
 from minideeplab.errors import CheckpointError, UsageError
 from minideeplab.run_folder import RunFolder
 from minideeplab.weights import Checkpoint
@@ -14,8 +14,8 @@ EXAMPLE = """\
   python -m minideeplab.train --data VOCdevkit/VOC2012 --backbone resnet50 --crop-size 257 --out runs/voc
   python -m minideeplab.train --resume --out runs/voc"""
 
-# Arguments of one session: free to differ when a run is resumed. All others stay as the run began.
-SESSION_ARGUMENTS = {"resume", "out", "data", "device", "threads", "stop_after", "minutes"}
+# Arguments of one start: free to differ when a run is resumed. All others stay as the run began.
+START_ARGUMENTS = {"resume", "out", "data", "device", "threads", "stop_after", "minutes"}
 
 
 def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Checkpoint | None]:
@@ -41,14 +41,14 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Che
     unset = object()
     given = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(vars(args), unset)))
     given = {name for name, value in vars(given).items() if value is not unset}
-    for name in sorted(given - SESSION_ARGUMENTS):
+    for name in sorted(given - START_ARGUMENTS):
         if getattr(args, name) != checkpoint.args.get(name):
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(args, name)}: this run began with "
                 f"{checkpoint.args.get(name)}; leave it out, or start a new run with --init-from {path}"
             )
-    session = {name: getattr(args, name) for name in SESSION_ARGUMENTS if name != "data" or name in given}
-    return argparse.Namespace(**{**vars(args), **checkpoint.args, **session}), checkpoint
+    fresh = {name: getattr(args, name) for name in START_ARGUMENTS if name != "data" or name in given}
+    return argparse.Namespace(**{**vars(args), **checkpoint.args, **fresh}), checkpoint
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--split", default="train", help="split to train on")
     add("--val-split", default="val", help="split to validate on")
     add("--model", choices=["deeplabv3plus"], default="deeplabv3plus", help="network")
-    add("--backbone", default="resnet18", help="its feature extractor")
+    add("--backbone", choices=list(models.BACKBONES), default="resnet18", help="its feature extractor")
     add(
         "--output-stride",
         type=cli.positive_int,

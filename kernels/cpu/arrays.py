@@ -18,12 +18,21 @@ class _Lease:
     """Owner of one pooled buffer: NumPy keeps it alive as the base of every view, and its end returns the buffer."""
 
     def __init__(self, size):
-        buffers = _free[size]
-        self.buffer = buffers.pop() if buffers else np.empty(size, np.uint8)
+        self.buffer = _free[size].pop() if _free[size] else _allocate(size)
         self.__array_interface__ = self.buffer.__array_interface__
 
     def __del__(self):
-        _free[self.buffer.nbytes].append(self.buffer)
+        if hasattr(self, "buffer"):  # not if the allocation failed
+            _free[self.buffer.nbytes].append(self.buffer)
+
+
+def _allocate(size):
+    """Fresh memory; what lies idle in the pool is given up before the system's refusal is believed."""
+    try:
+        return np.empty(size, np.uint8)
+    except MemoryError:
+        release_pool()
+        return np.empty(size, np.uint8)
 
 
 def _size_class(size):
@@ -57,10 +66,12 @@ def to_numpy(array):
 
 
 def zeros(shape, dtype=np.float32):
+    """Array of zeros."""
     return full(shape, 0, dtype)
 
 
 def full(shape, value, dtype=np.float32):
+    """Array filled with one value."""
     array = empty(shape, dtype)
     array.fill(value)
     return array

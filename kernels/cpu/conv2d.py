@@ -29,7 +29,7 @@ def conv2d(x, w, win):
     """
     if win.is_pointwise:
         return _pointwise.pointwise(x, w, win)
-    win.check(x=x, weight=w)
+    win.check("conv2d", x=x, weight=w)
     x, w = contiguous(x, w)
     packed = pack(w, win.c_in, win.c_out, (win.c_out, 1))
     return run_plan(x, packed, empty(win.y_shape, x.dtype), forward_plan(win))
@@ -39,7 +39,7 @@ def conv2d_grad_input(grad, w, win):
     """Adjoint of `conv2d` in x: (N, out_h, out_w, K) -> (N, H, W, C)."""
     if win.is_pointwise:
         return _pointwise.pointwise_grad_input(grad, w, win)
-    win.check(grad=grad, weight=w)
+    win.check("conv2d", grad=grad, weight=w)
     grad, w = contiguous(grad, w)
     packed = pack(w, win.c_out, win.c_in, (1, win.c_out))
     return run_plan(grad, packed, empty(win.x_shape, grad.dtype), grad_input_plan(win))
@@ -49,7 +49,7 @@ def conv2d_grad_weight(x, grad, win):
     """Adjoint of `conv2d` in w: each tap collects x at the tap times grad over all positions. (KH, KW, C, K)."""
     if win.is_pointwise:
         return _pointwise.pointwise_grad_weight(x, grad, win)
-    win.check(x=x, grad=grad)
+    win.check("conv2d", x=x, grad=grad)
     x, grad = contiguous(x, grad)
     k_w, rate_w, left, c = win.k_w, win.rate_w, win.pad_left, win.c_in
     if rate_w == 1 and c < ROWS:  # the stem: join the taps of a kernel row into one axis of KW * C rows, on padded x

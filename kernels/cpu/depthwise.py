@@ -44,12 +44,8 @@ def _forward_links(size, out_size, k, stride, rate, before):
 def _backward_links(size, out_size, k, stride, rate, before):
     """Input position i was read through tap t by the output position (i + before - t r) / s, where that is whole."""
     numerators = [[(t, i + before - t * rate) for t in range(k)] for i in range(size)]
-    return _links(
-        [
-            [(t, d // stride) for t, d in pairs if d % stride == 0 and 0 <= d // stride < out_size]
-            for pairs in numerators
-        ]
-    )
+    whole = [[(t, d // stride) for t, d in pairs if d % stride == 0] for pairs in numerators]
+    return _links([[(t, p) for t, p in pairs if 0 <= p < out_size] for pairs in whole])
 
 
 def _axes(win):
@@ -66,7 +62,7 @@ def depthwise_conv2d(x, w, win):
     Returns:
         (N, out_h, out_w, C).
     """
-    win.check(x=x, weight=w)
+    win.check("depthwise_conv2d", x=x, weight=w)
     x, w = contiguous(x, w)
     y = empty(win.y_shape, x.dtype)
     rows, columns = (_forward_links(*axis) for axis in _axes(win))
@@ -76,7 +72,7 @@ def depthwise_conv2d(x, w, win):
 
 def depthwise_conv2d_grad_input(grad, w, win):
     """Adjoint in x: (N, out_h, out_w, C) -> (N, H, W, C)."""
-    win.check(grad=grad, weight=w)
+    win.check("depthwise_conv2d", grad=grad, weight=w)
     grad, w = contiguous(grad, w)
     grad_x = empty(win.x_shape, grad.dtype)
     rows, columns = (_backward_links(*axis) for axis in _axes(win))
@@ -86,7 +82,7 @@ def depthwise_conv2d_grad_input(grad, w, win):
 
 def depthwise_conv2d_grad_weight(x, grad, win):
     """Adjoint in w: (KH, KW, C), each tap the sum over positions of x at the tap times grad."""
-    win.check(x=x, grad=grad)
+    win.check("depthwise_conv2d", x=x, grad=grad)
     x, grad = contiguous(x, grad)
     rows, columns = (_forward_links(*axis) for axis in _axes(win))
     partial = np.zeros((_RANGES, *win.w_shape), x.dtype)

@@ -1,20 +1,19 @@
-"""Elementwise arithmetic: parallel loops where arrays are large and alike, NumPy's broadcasting elsewhere."""
+"""Elementwise arithmetic: parallel loops for what networks do most, NumPy's broadcasting for the rest."""
 
 import numpy as np
 from numba import prange
 
-from ..checks import check_floats
+from ..checks import check_alike, check_dropout, check_floats
 from .arrays import empty
-from .jit import jit, jit_parallel
-
-_PARTS = 64  # of an array; a sum adds its parts in order, so its bits do not depend on threads
+from .jit import jit_parallel
+from .parts import PARTS, bounds
 
 
 def add(a, b):
     """a + b, broadcast."""
     check_floats("add", a=a, b=b)
     if a.shape != b.shape or not (a.flags.c_contiguous and b.flags.c_contiguous):
-        return a + b
+        return np.asarray(a + b)
     total = empty(a.shape, a.dtype)
     _add(a.reshape(-1), b.reshape(-1), total.reshape(-1))
     return total
@@ -23,7 +22,7 @@ def add(a, b):
 def multiply(a, b):
     """a * b, broadcast."""
     check_floats("multiply", a=a, b=b)
-    return a * b
+    return np.asarray(a * b)
 
 
 def expand(a, shape):
@@ -37,7 +36,7 @@ def sum_to(a, shape):
         return a
     if len(shape) == 1 and a.ndim > 1 and shape == a.shape[-1:]:  # a bias: sum over pixels
         rows = np.ascontiguousarray(a).reshape(-1, a.shape[-1])
-        partial = np.zeros((_PARTS, a.shape[-1]))
+        partial = np.zeros((PARTS, a.shape[-1]))
         _sum_rows(rows, partial)
         return partial.sum(axis=0).astype(a.dtype)
     lead = a.ndim - len(shape)
@@ -55,7 +54,7 @@ def relu(x):
 
 def relu_grad(grad, y):
     """grad where the output y = relu(x) is positive, else 0."""
-    check_floats("relu", grad=grad, y=y)
+    check_alike("relu", grad=grad, y=y)
     grad_x = empty(y.shape, y.dtype)
     _relu_grad(np.ascontiguousarray(grad).reshape(-1), np.ascontiguousarray(y).reshape(-1), grad_x.reshape(-1))
     return grad_x
@@ -67,34 +66,25 @@ def dropout(x, rate, seed):
     The random number of element i is the top 24 bits of splitmix64(seed + i * golden), so no mask is stored and nothing
     depends on threads. Source: Srivastava et al. 2014; Steele et al. 2014 (splitmix64).
     """
-    check_floats("dropout", x=x)
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout: rate must be in [0, 1), got {rate}")
+    check_dropout(x, rate)
     y = empty(x.shape, x.dtype)
     threshold, factor = np.uint64(rate * 2**24), x.dtype.type(1 / (1 - rate))
     _dropout(np.ascontiguousarray(x).reshape(-1), y.reshape(-1), threshold, factor, np.uint64(seed % 2**64))
     return y
 
 
-@jit
-def bounds(part, parts, size):
-    """First and last element of one part of `size`."""
-    part = np.int64(part)
-    return part * size // parts, (part + 1) * size // parts
-
-
 @jit_parallel
 def _add(a, b, total):
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, a.size)
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, a.size)
         for i in range(first, last):
             total[i] = a[i] + b[i]
 
 
 @jit_parallel
 def _sum_rows(rows, partial):
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, rows.shape[0])
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, rows.shape[0])
         for i in range(first, last):
             for c in range(rows.shape[1]):
                 partial[np.int64(part), c] += rows[i, c]
@@ -103,8 +93,8 @@ def _sum_rows(rows, partial):
 @jit_parallel
 def _relu(x, y):
     zero = x.dtype.type(0)
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, x.size)
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, x.size)
         for i in range(first, last):
             y[i] = zero if x[i] < zero else x[i]
 
@@ -112,8 +102,8 @@ def _relu(x, y):
 @jit_parallel
 def _relu_grad(grad, y, grad_x):
     zero = y.dtype.type(0)
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, y.size)
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, y.size)
         for i in range(first, last):
             grad_x[i] = grad[i] if y[i] > zero else zero
 
@@ -121,8 +111,8 @@ def _relu_grad(grad, y, grad_x):
 @jit_parallel
 def _dropout(x, y, threshold, factor, seed):
     zero = x.dtype.type(0)
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, x.size)
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, x.size)
         for i in range(first, last):
             z = seed + np.uint64(i + 1) * np.uint64(0x9E3779B97F4A7C15)
             z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -6,22 +6,11 @@ polynomial on |r| <= log(2) / 2, and 2^n written straight into the exponent bits
 """
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
 from .jit import jit
-
-
-@intrinsic
-def _float_of_bits(typingctx, bits):
-    """The float with these bits: int32 -> float32, int64 -> float64."""
-    target = types.float32 if bits == types.int32 else types.float64
-
-    def codegen(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.FloatType() if target == types.float32 else ir.DoubleType())
-
-    return target(bits), codegen
+from .llvm import float_of_bits
 
 
 def _exp(x):
@@ -50,7 +39,7 @@ def _exp32(x):
     y = y * r + f(0.5)
     y = y * r + f(1)
     y = y * r + f(1)
-    return y * _float_of_bits(np.int32((np.int32(n) + np.int32(127)) << np.int32(23)))
+    return y * float_of_bits(np.int32((np.int32(n) + np.int32(127)) << np.int32(23)))
 
 
 def _exp64(x):
@@ -60,7 +49,7 @@ def _exp64(x):
     y = 1 / 6227020800
     for i in (479001600, 39916800, 3628800, 362880, 40320, 5040, 720, 120, 24, 6, 2, 1, 1):
         y = y * r + 1 / i
-    return y * _float_of_bits(np.int64((np.int64(n) + 1023) << 52))
+    return y * float_of_bits(np.int64((np.int64(n) + 1023) << 52))
 
 
 @jit

@@ -11,6 +11,7 @@ never stops the program.
 
 import hashlib
 import os
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,16 +19,24 @@ import numba
 
 
 def _cache_folder():
-    """The folder for this version of the sources."""
+    """The folder for this version of the sources; None where it cannot be written, or is not wanted."""
+    if os.environ.get("MINIDEEPLAB_CACHE", "1") == "0" or numba.config.DISABLE_JIT:
+        return None
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())
     root = os.environ.get("MINIDEEPLAB_CACHE_DIR") or Path(os.path.expanduser("~")) / ".cache" / "minideeplab"
-    return str(Path(root) / f"kernels-{digest.hexdigest()[:16]}")
+    folder = Path(root) / f"kernels-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return str(folder)
+    except OSError:
+        return None
 
 
-_ENABLED = os.environ.get("MINIDEEPLAB_CACHE", "1") != "0"
-_FOLDER = _cache_folder() if _ENABLED else None
+_FOLDER = _cache_folder()
+FOUND_COMPILED = bool(_FOLDER) and any(Path(_FOLDER).rglob("*.nbi"))
 
 
 @contextmanager
@@ -61,15 +70,12 @@ def _tolerate_faults(cache):
 
 def _decorate(function, parallel):
     options = {"fastmath": {"contract"}, "parallel": parallel, "error_model": "numpy", "nogil": True}
-    if _ENABLED and not numba.config.DISABLE_JIT:
-        try:
-            with _numba_cache_in(_FOLDER):
-                dispatcher = numba.njit(cache=True, **options)(function)
-            _tolerate_faults(dispatcher._cache)
-            return dispatcher
-        except RuntimeError:  # no folder that can be written: not this one, not beside the source, not in the home
-            pass
-    return numba.njit(**options)(function)
+    if not _FOLDER:
+        return numba.njit(**options)(function)
+    with _numba_cache_in(_FOLDER):
+        dispatcher = numba.njit(cache=True, **options)(function)
+    _tolerate_faults(dispatcher._cache)
+    return dispatcher
 
 
 def jit(function):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..checks import check_concat, check_crop, check_floats, check_pad, check_split
+from ..checks import check_concat, check_crop, check_pad, check_split
 from .arrays import empty, full
 
 
@@ -33,7 +33,6 @@ def concat(arrays):
 
 def split(x, sizes):
     """Cut (N, H, W, C) into contiguous arrays of `sizes` channels each, which must sum to C."""
-    check_floats("split", x=x)
     check_split(x, sizes)
     parts, start = [], 0
     for size in sizes:

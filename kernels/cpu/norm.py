@@ -7,15 +7,12 @@ threads. The variance comes from deviations, never from a difference of large sq
 import numpy as np
 from numba import prange
 
-from ..checks import check_channels, check_floats, check_shape
+from ..checks import check_alike, check_channels, check_image, check_running
 from .arrays import contiguous, empty
-from .elementwise import bounds
 from .jit import jit_parallel
+from .parts import PARTS, bounds
 
-_PARTS = 64
-_STEP = (
-    64  # pixels that are summed in the array's dtype before they go to float64; they stay in cache for a second look
-)
+_STEP = 64  # pixels that are summed in the array's dtype, and looked at twice while in cache, before they go to float64
 
 
 def batch_norm_statistics(x):
@@ -26,11 +23,11 @@ def batch_norm_statistics(x):
 
     Source: Chan, Golub and LeVeque 1979 (merging of partial means and squared deviations).
     """
-    check_floats("batch_norm", x=x)
+    check_image("batch_norm", "x", x)
     rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
-    mean, squares = np.zeros((_PARTS, x.shape[-1])), np.zeros((_PARTS, x.shape[-1]))
+    mean, squares = np.zeros((PARTS, x.shape[-1])), np.zeros((PARTS, x.shape[-1]))
     _deviations(rows, mean, squares)
-    counts = np.diff(np.arange(_PARTS + 1) * len(rows) // _PARTS)
+    counts = np.diff(np.arange(PARTS + 1) * len(rows) // PARTS)
     total_mean, total_squares, seen = mean[0], squares[0], counts[0]
     for count, m, s in zip(counts[1:], mean[1:], squares[1:], strict=True):
         if count:
@@ -69,12 +66,11 @@ def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
         y: the output, read only with relu (its sign is the ReLU's mask); training: mean and var came from x.
     """
     check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma)
-    check_floats("batch_norm", x=x, grad=grad)
-    check_shape("batch_norm", "grad", grad, x.shape)
+    check_alike("batch_norm", x=x, grad=grad, y=y)
     c = x.shape[-1]
     grad, x, y = contiguous(grad, x, y)
     grad_rows, x_rows, y_rows = grad.reshape(-1, c), x.reshape(-1, c), y.reshape(-1, c)
-    sums, products = np.zeros((_PARTS, c)), np.zeros((_PARTS, c))
+    sums, products = np.zeros((PARTS, c)), np.zeros((PARTS, c))
     _grad_sums(grad_rows, x_rows, y_rows, mean, relu, sums, products)
     inverse = 1 / np.sqrt(var + x.dtype.type(eps))
     grad_beta, grad_gamma = sums.sum(axis=0), products.sum(axis=0) * inverse
@@ -94,6 +90,7 @@ def update_running(running_mean, running_var, mean, var, momentum, count):
     Args:
         count: values of each channel in the batch, > 1.
     """
+    check_running(running_mean, running_var, mean, var, count)
     t = mean.dtype.type
     running_mean += t(momentum) * (mean - running_mean)
     running_var += t(momentum) * (var * t(count / (count - 1)) - running_var)
@@ -103,8 +100,8 @@ def update_running(running_mean, running_var, mean, var, momentum, count):
 def _deviations(rows, mean, squares):
     """Mean and sum of squared deviations of each part of the rows, by merging steps of a few rows."""
     channels = rows.shape[1]
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, rows.shape[0])
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, rows.shape[0])
         m, s = mean[np.int64(part)], squares[np.int64(part)]
         step_sum, step_squares = np.empty(channels, rows.dtype), np.empty(channels, rows.dtype)
         for start in range(first, last, _STEP):
@@ -131,8 +128,8 @@ def _deviations(rows, mean, squares):
 @jit_parallel
 def _normalise(x, mean, factor, beta, relu, y):
     zero = x.dtype.type(0)
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, x.shape[0])
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, x.shape[0])
         for i in range(first, last):
             for c in range(x.shape[1]):
                 v = (x[i, c] - mean[c]) * factor[c] + beta[c]
@@ -143,8 +140,8 @@ def _normalise(x, mean, factor, beta, relu, y):
 def _grad_sums(grad, x, y, mean, relu, sums, products):
     """Sum of g and of g (x - mean) for each part, g being grad where ReLU let it pass."""
     zero, channels = x.dtype.type(0), x.shape[1]
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, x.shape[0])
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, x.shape[0])
         step_sum, step_product = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
         for start in range(first, last, _STEP):
             step_sum[:] = 0
@@ -162,8 +159,8 @@ def _grad_sums(grad, x, y, mean, relu, sums, products):
 @jit_parallel
 def _grad_input(grad, x, y, mean, factor, offset, slope, relu, grad_x):
     zero = x.dtype.type(0)
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, x.shape[0])
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, x.shape[0])
         for i in range(first, last):
             for c in range(x.shape[1]):
                 g = zero if relu and not y[i, c] > zero else grad[i, c]

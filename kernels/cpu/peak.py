@@ -3,8 +3,8 @@
 import numpy as np
 from numba import get_num_threads, prange
 
-from .elementwise import bounds
 from .jit import jit_parallel
+from .parts import PARTS, bounds
 from .tile import ROWS, columns, tile
 
 _LENGTH = 128  # steps of k: both operands fit the first-level cache
@@ -35,7 +35,7 @@ def _run_tiles(loops, width, results):
 
 @jit_parallel
 def _copy(source, target):
-    for part in prange(64):
-        first, last = bounds(part, 64, source.size)
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, source.size)
         for i in range(first, last):
             target[i] = source[i]

@@ -17,9 +17,7 @@ from ..geometry import tap_runs
 class Plan(NamedTuple):
     """Regions and segments of one direction of a convolution; all offsets in elements."""
 
-    regions: (
-        np.ndarray
-    )  # (R, 6) int64: positions down, across, origin in a, origin in c, first segment, end of segments
+    regions: np.ndarray  # (R, 6) int64: positions down, across, origin in a, in c, first segment, end of segments
     a_segments: np.ndarray  # (S,) int64: offset in a from the position's origin
     b_segments: np.ndarray  # (S,) int64: offset in one column block of the packed weights, in rows
     n_k: np.ndarray  # (S,) int64: length

@@ -12,7 +12,7 @@ from .sum_over_pixels import sum_over_pixels
 
 def pointwise(x, w, win):
     """y[n, p, q] = x[n, p, q] @ w[0, 0]. Args and returns as `conv2d`; win.is_pointwise must hold."""
-    win.check(x=x, weight=w)
+    win.check("pointwise", x=x, weight=w)
     x, w = contiguous(x, w)
     packed = pack(w, win.c_in, win.c_out, (win.c_out, 1))
     return run_plan(x.reshape(1, -1), packed, empty(win.y_shape, x.dtype), forward_plan(_one_row(win)))
@@ -20,7 +20,7 @@ def pointwise(x, w, win):
 
 def pointwise_grad_input(grad, w, win):
     """grad[n, p, q] @ w[0, 0]^T."""
-    win.check(grad=grad, weight=w)
+    win.check("pointwise", grad=grad, weight=w)
     grad, w = contiguous(grad, w)
     packed = pack(w, win.c_out, win.c_in, (1, win.c_out))
     return run_plan(grad.reshape(1, -1), packed, empty(win.x_shape, grad.dtype), grad_input_plan(_one_row(win)))
@@ -28,7 +28,7 @@ def pointwise_grad_input(grad, w, win):
 
 def pointwise_grad_weight(x, grad, win):
     """sum over pixels of x[n, p, q]^T grad[n, p, q]: (1, 1, C, K)."""
-    win.check(x=x, grad=grad)
+    win.check("pointwise", x=x, grad=grad)
     x, grad = contiguous(x, grad)
     row = _one_row(win)
     grad_w = empty((1, win.c_in, win.c_out), x.dtype)

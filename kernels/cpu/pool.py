@@ -8,7 +8,7 @@ it, so that one thread owns it.
 import numpy as np
 from numba import prange
 
-from ..checks import check_image, check_shape
+from ..checks import check_argmax, check_image
 from ..geometry import adaptive_bounds
 from .arrays import contiguous, empty
 from .jit import jit_parallel
@@ -59,24 +59,26 @@ def max_pool2d(x, win):
     Returns:
         y (N, out_h, out_w, C) and argmax int32 of that shape: row * W + column of the value taken, the first of equals.
     """
-    win.check(x=x)
+    win.check("pool", x=x)
     return _max(x, *_window_bounds(win))
 
 
 def max_pool2d_grad(grad, argmax, win):
     """Each gradient goes to the pixel that won. Returns (N, H, W, C)."""
-    win.check(grad=grad, argmax=argmax)
+    win.check("pool", grad=grad)
+    check_argmax("max_pool2d", argmax, grad)
     return _max_grad(grad, argmax, win.x_shape, _window_bounds(win)[0])
 
 
 def average_pool2d(x, win):
     """Mean over the part of each window inside the input (padding is not counted)."""
-    win.check(x=x)
+    win.check("pool", x=x)
     return _average(x, *_window_bounds(win))
 
 
 def average_pool2d_grad(grad, win):
-    win.check(grad=grad)
+    """Each gradient is shared equally by the pixels of its window. Returns (N, H, W, C)."""
+    win.check("pool", grad=grad)
     return _average_grad(grad, win.x_shape, *_window_bounds(win))
 
 
@@ -87,6 +89,7 @@ def adaptive_average_pool2d(x, out_h, out_w):
 
 
 def adaptive_average_pool2d_grad(grad, in_h, in_w):
+    """Each gradient is shared equally by the pixels of its bin. Returns (N, in_h, in_w, C)."""
     check_image("adaptive_average_pool2d", "grad", grad)
     n, out_h, out_w, c = grad.shape
     return _average_grad(grad, (n, in_h, in_w, c), adaptive_bounds(in_h, out_h), adaptive_bounds(in_w, out_w))
@@ -99,8 +102,8 @@ def adaptive_max_pool2d(x, out_h, out_w):
 
 
 def adaptive_max_pool2d_grad(grad, argmax, in_h, in_w):
-    check_image("adaptive_max_pool2d", "grad", grad)
-    check_shape("adaptive_max_pool2d", "argmax", argmax, grad.shape)
+    """Each gradient goes to the pixel that won its bin. Returns (N, in_h, in_w, C)."""
+    check_argmax("adaptive_max_pool2d", argmax, grad)
     n, out_h, _, c = grad.shape
     return _max_grad(grad, argmax, (n, in_h, in_w, c), adaptive_bounds(in_h, out_h))
 

@@ -8,13 +8,14 @@ import numpy as np
 from numba import prange
 
 from ..checks import check_image
-from ..geometry import bilinear_taps
+from ..geometry import bilinear_taps, check_resize
 from .arrays import contiguous, empty
 from .jit import jit_parallel
 
 
 def _nearest_taps(in_size, out_size):
     """Nearest resize as a bilinear one with no fraction: position i takes floor(i * in / out)."""
+    check_resize(in_size, out_size)
     low = np.arange(out_size) * in_size // out_size
     return low, low, np.zeros(out_size)
 
@@ -61,6 +62,7 @@ def resize_nearest(x, out_h, out_w):
 
 
 def resize_nearest_grad(grad, in_h, in_w):
+    """Exact adjoint: each input pixel collects the gradients of the outputs that took it."""
     check_image("resize_nearest", "grad", grad)
     return _resize_grad(grad, _nearest_taps(in_h, grad.shape[1]), _nearest_taps(in_w, grad.shape[2]), in_h, in_w)
 

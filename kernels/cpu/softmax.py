@@ -8,13 +8,12 @@ import math
 import numpy as np
 from numba import prange
 
-from ..checks import check_floats, check_labels
+from ..checks import check_alike, check_floats, check_labels, check_shape
 from .arrays import contiguous, empty
-from .elementwise import bounds
 from .exponential import exponentiate
 from .jit import jit, jit_parallel
+from .parts import PARTS, bounds
 
-_PARTS = 64
 _RUN = 64  # pixels at a time
 
 
@@ -26,7 +25,7 @@ def softmax(x):
 
 def softmax_grad(grad, y):
     """y (grad - sum_k grad[k] y[k]), y being the softmax."""
-    check_floats("softmax", grad=grad, y=y)
+    check_alike("softmax", grad=grad, y=y)
     return _over_rows(_softmax_grad, grad, y)
 
 
@@ -38,7 +37,7 @@ def log_softmax(x):
 
 def log_softmax_grad(grad, y):
     """grad - exp(y) sum_k grad[k], y being the log-softmax."""
-    check_floats("log_softmax", grad=grad, y=y)
+    check_alike("log_softmax", grad=grad, y=y)
     return _over_rows(_log_softmax_grad, grad, y)
 
 
@@ -70,7 +69,7 @@ def cross_entropy(logits, labels, class_weights, ignore_index):
     logits, labels = contiguous(logits, labels)
     weights = np.ones(logits.shape[-1], logits.dtype) if class_weights is None else class_weights
     log_normaliser = empty(labels.shape, logits.dtype)
-    losses, totals = np.zeros(_PARTS), np.zeros(_PARTS)
+    losses, totals = np.zeros(PARTS), np.zeros(PARTS)
     rows = logits.reshape(-1, logits.shape[-1])
     _cross_entropy(rows, labels.reshape(-1), weights, ignore_index, log_normaliser.reshape(-1), losses, totals)
     total = float(totals.sum())
@@ -80,6 +79,7 @@ def cross_entropy(logits, labels, class_weights, ignore_index):
 def cross_entropy_grad(logits, labels, log_normaliser, total_weight, class_weights, ignore_index, scale):
     """scale * d loss / d logits = scale w[label] (softmax - onehot(label)) / total_weight; 0 at void pixels."""
     check_labels(logits, labels, class_weights, ignore_index)
+    check_shape("cross_entropy", "log_normaliser", log_normaliser, labels.shape)
     logits, labels = contiguous(logits, labels)
     weights = np.ones(logits.shape[-1], logits.dtype) if class_weights is None else class_weights
     weights = (weights * (scale / total_weight if total_weight else 0.0)).astype(logits.dtype)
@@ -103,8 +103,8 @@ def _shifted_exponentials(rows, first, count, top, e):
 
 @jit_parallel
 def _softmax(x, y):
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, x.shape[0])
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, x.shape[0])
         top, e = np.empty(_RUN, x.dtype), np.empty((_RUN, x.shape[1]), x.dtype)
         for start in range(first, last, _RUN):
             count = min(_RUN, last - start)
@@ -117,8 +117,8 @@ def _softmax(x, y):
 
 @jit_parallel
 def _softmax_grad(grad, y, grad_x):
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, y.shape[0])
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, y.shape[0])
         for i in range(first, last):
             dot = y.dtype.type(0)
             for k in range(y.shape[1]):
@@ -129,8 +129,8 @@ def _softmax_grad(grad, y, grad_x):
 
 @jit_parallel
 def _log_softmax(x, y):
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, x.shape[0])
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, x.shape[0])
         top, e = np.empty(_RUN, x.dtype), np.empty((_RUN, x.shape[1]), x.dtype)
         for start in range(first, last, _RUN):
             count = min(_RUN, last - start)
@@ -143,8 +143,8 @@ def _log_softmax(x, y):
 
 @jit_parallel
 def _log_softmax_grad(grad, y, grad_x):
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, y.shape[0])
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, y.shape[0])
         for i in range(first, last):
             e = y[i].copy()
             exponentiate(e)
@@ -155,8 +155,8 @@ def _log_softmax_grad(grad, y, grad_x):
 
 @jit_parallel
 def _cross_entropy(logits, labels, weights, ignore_index, log_normaliser, losses, totals):
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, logits.shape[0])
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, logits.shape[0])
         top, e = np.empty(_RUN, logits.dtype), np.empty((_RUN, logits.shape[1]), logits.dtype)
         loss, total = 0.0, 0.0  # float64: a batch has millions of pixels
         for start in range(first, last, _RUN):
@@ -173,8 +173,8 @@ def _cross_entropy(logits, labels, weights, ignore_index, log_normaliser, losses
 
 @jit_parallel
 def _cross_entropy_grad(logits, grad, labels, log_normaliser, weights, ignore_index):
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, logits.shape[0])
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, logits.shape[0])
         for start in range(first, last, _RUN):
             stop = min(start + _RUN, last)
             for row in range(start, stop):

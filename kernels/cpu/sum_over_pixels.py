@@ -10,6 +10,7 @@ from numba import prange
 
 from .arrays import empty
 from .jit import jit_parallel
+from .parts import PARTS, bounds
 from .rows import copy_row
 from .tile import ROWS, columns, tile
 
@@ -29,9 +30,7 @@ def sum_over_pixels(x, grad, grad_w, spans, offsets, strides):
     width = columns(x.dtype)
     row_blocks, blocks = -(-c // ROWS), -(-k // width)
     chunks = -(-grad.shape[0] * grad.shape[1] // max(1, _PIXELS // grad.shape[2])) * -(-grad.shape[2] // _PIXELS)
-    if (
-        grad_w.nbytes <= _SUMS
-    ):  # all sums fit a core's cache: every job reads its own pixels, once, and makes partial sums
+    if grad_w.nbytes <= _SUMS:  # every job reads pixels of its own, once, and makes partial sums
         ranges, block_parts, row_parts = min(_JOBS, chunks), 1, 1
     else:  # every job reads all pixels and owns some sums
         ranges, block_parts = 1, min(blocks, _JOBS)
@@ -56,21 +55,17 @@ def _sum_over_pixels(x, grad, partial, spans, offsets, strides, chunks, block_pa
     for job in prange(ranges * block_parts * row_parts):
         part, row_part = np.int64(job) // row_parts, np.int64(job) % row_parts
         pixels, block_part = part // block_parts, part % block_parts
-        first_block, last_block = block_part * blocks // block_parts, (block_part + 1) * blocks // block_parts
-        first_row, last_row = (
-            row_part * row_blocks // row_parts * ROWS,
-            (row_part + 1) * row_blocks // row_parts * ROWS,
-        )
+        first_block, last_block = bounds(block_part, block_parts, blocks)
+        first_tile, last_tile = bounds(row_part, row_parts, row_blocks)
+        first_row, last_row = first_tile * ROWS, last_tile * ROWS
         n_rows = last_row - first_row
         sums = np.zeros((last_block - first_block) * taps * n_rows * width, grad.dtype)
         packed = np.zeros(chunk_h * chunk_w * width, grad.dtype)
         a_rows, c_rows = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64)
-        a_segments, b_segments, length = (
-            np.empty(chunk_h, np.int64),
-            np.empty(chunk_h, np.int64),
-            np.empty(chunk_h, np.int64),
-        )
-        for chunk in range(pixels * chunks // ranges, (pixels + 1) * chunks // ranges):
+        a_segments, b_segments = np.empty(chunk_h, np.int64), np.empty(chunk_h, np.int64)
+        length = np.empty(chunk_h, np.int64)
+        first_chunk, last_chunk = bounds(pixels, ranges, chunks)
+        for chunk in range(first_chunk, last_chunk):
             row0, q0 = chunk // chunks_across * chunk_h, chunk % chunks_across * chunk_w
             row1, q1 = min(row0 + chunk_h, n_images * down), min(q0 + chunk_w, across)
             for block in range(first_block, last_block):
@@ -111,9 +106,8 @@ def _sum_over_pixels(x, grad, partial, spans, offsets, strides, chunks, block_pa
 def _add_in_order(partial, total):
     """total[i] = partial[0, i] + partial[1, i] + ..., the same order for any number of threads."""
     ranges, size = partial.shape
-    parts = 64
-    for job in prange(parts):
-        first, last = np.int64(job) * size // parts, (np.int64(job) + 1) * size // parts
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, size)
         for i in range(first, last):
             total[i] = partial[0, i]
         for r in range(1, ranges):

@@ -3,10 +3,8 @@
 from numba import prange
 
 from ..checks import check_update
-from .elementwise import bounds
 from .jit import jit_parallel
-
-_PARTS = 16
+from .parts import PARTS, bounds
 
 
 def sgd_update(param, velocity, grad, lr, momentum, weight_decay):
@@ -24,8 +22,8 @@ def sgd_update(param, velocity, grad, lr, momentum, weight_decay):
 
 @jit_parallel
 def _sgd_update(param, velocity, grad, lr, momentum, weight_decay):
-    for part in prange(_PARTS):
-        first, last = bounds(part, _PARTS, param.size)
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, param.size)
         for i in range(first, last):
             velocity[i] = momentum * velocity[i] + grad[i] + weight_decay * param[i]
             param[i] -= lr * velocity[i]

@@ -19,10 +19,12 @@ def empty(shape, dtype=np.float32):
 
 
 def zeros(shape, dtype=np.float32):
+    """Array of zeros."""
     return np.zeros(shape, dtype)
 
 
 def full(shape, value, dtype=np.float32):
+    """Array filled with one value."""
     return np.full(shape, value, dtype)
 
 

@@ -47,7 +47,7 @@ def conv2d(x, w, win):
     Returns:
         (N, out_h, out_w, K).
     """
-    win.check(x=x, weight=w)
+    win.check("conv2d", x=x, weight=w)
     padded = _padded(x, win)
     y = np.zeros(win.y_shape, x.dtype)
     for kh, kw in _taps(win):
@@ -57,7 +57,7 @@ def conv2d(x, w, win):
 
 def conv2d_grad_input(grad, w, win):
     """Adjoint in x: each tap hands grad @ w[kh, kw]^T back to the pixels it read. Returns (N, H, W, C)."""
-    win.check(grad=grad, weight=w)
+    win.check("conv2d", grad=grad, weight=w)
     padded = _padded(np.zeros(win.x_shape, grad.dtype), win)
     for kh, kw in _taps(win):
         padded[_tap(kh, kw, win)] += grad @ w[kh, kw].T  # (N, P, Q, K) @ (K, C)
@@ -66,7 +66,7 @@ def conv2d_grad_input(grad, w, win):
 
 def conv2d_grad_weight(x, grad, win):
     """Adjoint in w: w[kh, kw] collects x at the tap times grad over all positions. Returns (KH, KW, C, K)."""
-    win.check(x=x, grad=grad)
+    win.check("conv2d", x=x, grad=grad)
     padded = _padded(x, win)
     grad_w = np.zeros(win.w_shape, x.dtype)
     for kh, kw in _taps(win):

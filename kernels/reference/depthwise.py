@@ -14,7 +14,7 @@ def depthwise_conv2d(x, w, win):
     Returns:
         (N, out_h, out_w, C).
     """
-    win.check(x=x, weight=w)
+    win.check("depthwise_conv2d", x=x, weight=w)
     padded = _padded(x, win)
     y = np.zeros(win.y_shape, x.dtype)
     for kh, kw in _taps(win):
@@ -23,7 +23,8 @@ def depthwise_conv2d(x, w, win):
 
 
 def depthwise_conv2d_grad_input(grad, w, win):
-    win.check(grad=grad, weight=w)
+    """Adjoint in x: each tap hands grad * w[kh, kw] back to the pixels it read. Returns (N, H, W, C)."""
+    win.check("depthwise_conv2d", grad=grad, weight=w)
     padded = _padded(np.zeros(win.x_shape, grad.dtype), win)
     for kh, kw in _taps(win):
         padded[_tap(kh, kw, win)] += grad * w[kh, kw]
@@ -31,7 +32,8 @@ def depthwise_conv2d_grad_input(grad, w, win):
 
 
 def depthwise_conv2d_grad_weight(x, grad, win):
-    win.check(x=x, grad=grad)
+    """Adjoint in w: each tap collects x at the tap times grad over all positions. Returns (KH, KW, C)."""
+    win.check("depthwise_conv2d", x=x, grad=grad)
     padded = _padded(x, win)
     grad_w = np.zeros(win.w_shape, x.dtype)
     for kh, kw in _taps(win):

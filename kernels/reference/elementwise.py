@@ -2,19 +2,19 @@
 
 import numpy as np
 
-from ..checks import check_floats
+from ..checks import check_alike, check_dropout, check_floats
 
 
 def add(a, b):
     """a + b, broadcast."""
     check_floats("add", a=a, b=b)
-    return a + b
+    return np.asarray(a + b)
 
 
 def multiply(a, b):
     """a * b, broadcast."""
     check_floats("multiply", a=a, b=b)
-    return a * b
+    return np.asarray(a * b)
 
 
 def expand(a, shape):
@@ -37,7 +37,7 @@ def relu(x):
 
 def relu_grad(grad, y):
     """grad where the output y = relu(x) is positive, else 0."""
-    check_floats("relu", grad=grad, y=y)
+    check_alike("relu", grad=grad, y=y)
     return np.where(y > 0, grad, grad.dtype.type(0))
 
 
@@ -47,9 +47,7 @@ def dropout(x, rate, seed):
     The random number of element i is the top 24 bits of splitmix64(seed + i * golden), so no mask is stored and nothing
     depends on threads. Source: Srivastava et al. 2014; Steele et al. 2014 (splitmix64).
     """
-    check_floats("dropout", x=x)
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout: rate must be in [0, 1), got {rate}")
+    check_dropout(x, rate)
     i = np.arange(x.size, dtype=np.uint64)
     with np.errstate(over="ignore"):
         z = np.uint64(seed % 2**64) + (i + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)

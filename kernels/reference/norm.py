@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..checks import check_channels, check_floats, check_shape
+from ..checks import check_alike, check_channels, check_image, check_running
 
 
 def batch_norm_statistics(x):
@@ -11,7 +11,7 @@ def batch_norm_statistics(x):
     Returns:
         mean, var: (C,) in the dtype of x, summed in float64.
     """
-    check_floats("batch_norm", x=x)
+    check_image("batch_norm", "x", x)
     mean = x.mean(axis=(0, 1, 2), dtype=np.float64)
     var = ((x - mean) ** 2).mean(axis=(0, 1, 2), dtype=np.float64)
     return mean.astype(x.dtype), var.astype(x.dtype)
@@ -43,8 +43,7 @@ def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
         y: the output, read only with relu (its sign is the ReLU's mask); training: mean and var came from x.
     """
     check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma)
-    check_floats("batch_norm", x=x, grad=grad)
-    check_shape("batch_norm", "grad", grad, x.shape)
+    check_alike("batch_norm", x=x, grad=grad, y=y)
     if relu:
         grad = np.where(y > 0, grad, grad.dtype.type(0))
     inverse = 1 / np.sqrt(var + x.dtype.type(eps))
@@ -64,6 +63,7 @@ def update_running(running_mean, running_var, mean, var, momentum, count):
     Args:
         count: values of each channel in the batch, > 1.
     """
+    check_running(running_mean, running_var, mean, var, count)
     t = mean.dtype.type
     running_mean += t(momentum) * (mean - running_mean)
     running_var += t(momentum) * (var * t(count / (count - 1)) - running_var)

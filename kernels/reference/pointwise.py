@@ -5,15 +5,17 @@ import numpy as np
 
 def pointwise(x, w, win):
     """y[n, p, q] = x[n, p, q] @ w[0, 0]. Args and returns as `conv2d` with a window for which win.is_pointwise."""
-    win.check(x=x, weight=w)
+    win.check("pointwise", x=x, weight=w)
     return x @ w[0, 0]
 
 
 def pointwise_grad_input(grad, w, win):
-    win.check(grad=grad, weight=w)
+    """grad[n, p, q] @ w[0, 0]^T."""
+    win.check("pointwise", grad=grad, weight=w)
     return grad @ w[0, 0].T
 
 
 def pointwise_grad_weight(x, grad, win):
-    win.check(x=x, grad=grad)
+    """sum over pixels of x[n, p, q]^T grad[n, p, q]: (1, 1, C, K)."""
+    win.check("pointwise", x=x, grad=grad)
     return np.tensordot(x, grad, axes=([0, 1, 2], [0, 1, 2]))[None, None]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..checks import check_image, check_shape
+from ..checks import check_argmax, check_image
 from ..geometry import adaptive_bounds
 
 
@@ -51,19 +51,20 @@ def max_pool2d(x, win):
     Returns:
         y (N, out_h, out_w, C) and argmax int32 of that shape: row * W + column of the value taken, the first of equals.
     """
-    win.check(x=x)
+    win.check("pool", x=x)
     return _max(x, _windows(win), win.out_h, win.out_w)
 
 
 def max_pool2d_grad(grad, argmax, win):
     """Each gradient goes to the pixel that won. Returns (N, H, W, C)."""
-    win.check(grad=grad, argmax=argmax)
+    win.check("pool", grad=grad)
+    check_argmax("max_pool2d", argmax, grad)
     return _max_grad(grad, argmax, win.x_shape)
 
 
 def average_pool2d(x, win):
     """Mean over the part of each window inside the input (padding is not counted)."""
-    win.check(x=x)
+    win.check("pool", x=x)
     y = np.empty(win.y_shape, x.dtype)
     for p, q, rows, columns in _windows(win):
         y[:, p, q] = x[:, rows, columns].mean(axis=(1, 2), dtype=np.float64)
@@ -71,7 +72,8 @@ def average_pool2d(x, win):
 
 
 def average_pool2d_grad(grad, win):
-    win.check(grad=grad)
+    """Each gradient is shared equally by the pixels of its window. Returns (N, H, W, C)."""
+    win.check("pool", grad=grad)
     grad_x = np.zeros(win.x_shape, grad.dtype)
     for p, q, rows, columns in _windows(win):
         area = (rows.stop - rows.start) * (columns.stop - columns.start)
@@ -89,6 +91,7 @@ def adaptive_average_pool2d(x, out_h, out_w):
 
 
 def adaptive_average_pool2d_grad(grad, in_h, in_w):
+    """Each gradient is shared equally by the pixels of its bin. Returns (N, in_h, in_w, C)."""
     check_image("adaptive_average_pool2d", "grad", grad)
     n, out_h, out_w, c = grad.shape
     grad_x = np.zeros((n, in_h, in_w, c), grad.dtype)
@@ -105,6 +108,6 @@ def adaptive_max_pool2d(x, out_h, out_w):
 
 
 def adaptive_max_pool2d_grad(grad, argmax, in_h, in_w):
-    check_image("adaptive_max_pool2d", "grad", grad)
-    check_shape("adaptive_max_pool2d", "argmax", argmax, grad.shape)
+    """Each gradient goes to the pixel that won its bin. Returns (N, in_h, in_w, C)."""
+    check_argmax("adaptive_max_pool2d", argmax, grad)
     return _max_grad(grad, argmax, (grad.shape[0], in_h, in_w, grad.shape[3]))

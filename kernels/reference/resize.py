@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..checks import check_image
-from ..geometry import bilinear_taps
+from ..geometry import bilinear_taps, check_resize
 
 
 def _bilinear_matrix(in_size, out_size, align_corners, dtype):
@@ -17,6 +17,7 @@ def _bilinear_matrix(in_size, out_size, align_corners, dtype):
 
 
 def _nearest_matrix(in_size, out_size, dtype):
+    check_resize(in_size, out_size)
     source = np.arange(out_size) * in_size // out_size
     return np.eye(in_size, dtype=dtype)[source]
 
@@ -49,6 +50,7 @@ def resize_nearest(x, out_h, out_w):
 
 
 def resize_nearest_grad(grad, in_h, in_w):
+    """Exact adjoint: each input pixel collects the gradients of the outputs that took it."""
     check_image("resize_nearest", "grad", grad)
     rows, columns = (_nearest_matrix(*s, grad.dtype) for s in ((in_h, grad.shape[1]), (in_w, grad.shape[2])))
     return _apply(grad, rows.T, columns.T)

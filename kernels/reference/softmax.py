@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..checks import check_floats, check_labels
+from ..checks import check_alike, check_floats, check_labels, check_shape
 
 
 def softmax(x):
@@ -14,7 +14,7 @@ def softmax(x):
 
 def softmax_grad(grad, y):
     """y (grad - sum_k grad[k] y[k]), y being the softmax."""
-    check_floats("softmax", grad=grad, y=y)
+    check_alike("softmax", grad=grad, y=y)
     return y * (grad - (grad * y).sum(axis=-1, keepdims=True))
 
 
@@ -27,7 +27,7 @@ def log_softmax(x):
 
 def log_softmax_grad(grad, y):
     """grad - exp(y) sum_k grad[k], y being the log-softmax."""
-    check_floats("log_softmax", grad=grad, y=y)
+    check_alike("log_softmax", grad=grad, y=y)
     return grad - np.exp(y) * grad.sum(axis=-1, keepdims=True)
 
 
@@ -62,6 +62,7 @@ def cross_entropy(logits, labels, class_weights, ignore_index):
 def cross_entropy_grad(logits, labels, log_normaliser, total_weight, class_weights, ignore_index, scale):
     """scale * d loss / d logits = scale w[label] (softmax - onehot(label)) / total_weight; 0 at void pixels."""
     check_labels(logits, labels, class_weights, ignore_index)
+    check_shape("cross_entropy", "log_normaliser", log_normaliser, labels.shape)
     valid = labels != ignore_index
     label = np.where(valid, labels, 0).astype(np.int64)
     weight = np.ones(logits.shape[-1], logits.dtype) if class_weights is None else class_weights

@@ -10,12 +10,7 @@ from minideeplab.errors import DataError
 
 IMAGES, MASKS, SPLITS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentation"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
-MASK_SUFFIXES = (
-    ".png",
-    ".PNG",
-    ".jpg",
-    ".jpeg",
-)  # JPEG: found, so that read_mask can say why it is refused
+MASK_SUFFIXES = (".png", ".PNG", ".jpg", ".jpeg")  # JPEG: found, so that read_mask can say why it is refused
 
 
 def find_root(data):

@@ -1,13 +1,8 @@
 """Models by name, one file for each paper: `build("deeplabv3plus", backbone="xception65", output_stride=16)`."""
 
-import difflib
-
-from .classifier import Classifier
+from .classifier import BACKBONES, Classifier, check_name
 from .deeplabv3plus import DeepLabV3Plus
-from .resnet import RESNETS
-from .xception import XCEPTIONS
 
-BACKBONES = {**RESNETS, **XCEPTIONS}
 NAMES = ("deeplabv3plus", *BACKBONES)
 
 
@@ -25,13 +20,7 @@ def build(name, seed=0, **options):
     Raises:
         ValueError: an unknown name (the near ones are listed), or options that do not fit.
     """
-    if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, n=3, cutoff=0.4)
-        raise ValueError(f"unknown model {name!r}; did you mean {' or '.join(near)}?" if near else _unknown(name))
+    check_name("model", name, NAMES)
     model = DeepLabV3Plus(**options) if name == "deeplabv3plus" else Classifier(name, **options)
     model.config = {"name": name, "seed": seed, **options}
     return model.initialise(seed)
-
-
-def _unknown(name):
-    return f"unknown model {name!r}; there are {', '.join(NAMES)}"

@@ -30,7 +30,7 @@ def small_checkpoint(**changes):
 
 
 def network(num_classes=3, seed=0):
-    return models.build("deeplabv3plus", num_classes=num_classes, width=8, head_width=16, seed=seed)
+    return models.build("deeplabv3plus", num_classes=num_classes, width=0.125, head_width=16, seed=seed)
 
 
 def checkpoint_of(model, **changes):

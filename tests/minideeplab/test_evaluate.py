@@ -19,7 +19,7 @@ def data(tmp_path_factory):
 
 
 def write_checkpoint(path, class_names=SHAPE_CLASSES):
-    model = models.build("deeplabv3plus", num_classes=len(class_names), width=8, head_width=16)
+    model = models.build("deeplabv3plus", num_classes=len(class_names), width=0.125, head_width=16)
     Checkpoint(model.config, model.state_dict(), list(class_names), voc_colour_map()).save(path)
     return str(path)
 

@@ -47,13 +47,10 @@ def test_random_labels_against_the_set_definition():
         assert iou == (true & predicted).sum() / (true | predicted).sum()
 
 
-def test_merge_and_repeated_updates_agree_with_one_update():
-    whole = matrix_of(TRUTH, PREDICTION)
+def test_two_updates_agree_with_one():
     parts = matrix_of(TRUTH[:1], PREDICTION[:1])
-    parts.merge(matrix_of(TRUTH[1:], PREDICTION[1:]))
-    np.testing.assert_array_equal(parts.counts, whole.counts)
-    with pytest.raises(ValueError, match="3 classes merged into 4"):
-        parts.merge(ConfusionMatrix(3))
+    parts.update(TRUTH[1:], PREDICTION[1:])
+    np.testing.assert_array_equal(parts.counts, matrix_of(TRUTH, PREDICTION).counts)
 
 
 def test_void_only_has_no_score_and_no_warning(recwarn):

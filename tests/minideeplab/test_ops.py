@@ -42,7 +42,7 @@ def batch_norm(*shape, **options):
 def cross_entropy(labels, weights=None, **options):
     def function(logits):
         return ops.cross_entropy(
-            logits, labels, None if weights is None else np.array(weights, logits.dtype), **options
+            logits, labels, class_weights=None if weights is None else np.array(weights, logits.dtype), **options
         )
 
     return function, (normal(*labels.shape, 3),)

@@ -14,7 +14,7 @@ from minideeplab.weights import Checkpoint
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "best.npz"
-    model = models.build("deeplabv3plus", num_classes=len(SHAPE_CLASSES), width=8, head_width=16)
+    model = models.build("deeplabv3plus", num_classes=len(SHAPE_CLASSES), width=0.125, head_width=16)
     Checkpoint(model.config, model.state_dict(), list(SHAPE_CLASSES), voc_colour_map()).save(path)
     return str(path)
 

@@ -1,6 +1,5 @@
 """The training command: what it leaves behind, exact resumption, and how it ends when something is wrong."""
 
-import functools
 import json
 import os
 import re
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minideeplab import cli, models, train
+from minideeplab import cli, train
 from minideeplab.class_weights import median_frequency_weights
 from minideeplab.data import read_mask, write_mask, write_synthetic
 from minideeplab.errors import CheckpointError, DataError
@@ -35,14 +34,6 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_network():
-    """The command with a network that is quick to train and to write."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "build", functools.partial(models.build, width=8, head_width=16))
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     root = tmp_path_factory.mktemp("shapes")
@@ -51,8 +42,8 @@ def data(tmp_path_factory):
 
 
 def command(data, out, *more):
-    """Arguments of a run of two epochs of two steps."""
-    sizes = ["--crop-size", "65", "--batch-size", "2", "--epochs", "2"]
+    """Arguments of a run of two epochs of two steps with a network that is quick to train and to write."""
+    sizes = ["--crop-size", "65", "--batch-size", "2", "--epochs", "2", "--width", "0.125", "--head-width", "16"]
     return ["--data", str(data), *sizes, "--out", str(out), *map(str, more)]
 
 
@@ -140,7 +131,7 @@ def test_resuming_a_finished_run_says_so(run, capsys):
     assert train.main(["--resume", "--out", str(run)]) == 0
     out = capsys.readouterr().out
     assert "training of 2 epochs is finished, nothing to resume" in out
-    assert "python -m minideeplab.evaluate --checkpoint" in out
+    assert "-m minideeplab.evaluate --checkpoint" in out
     assert (run / "last.npz").read_bytes() == before
 
 
@@ -230,10 +221,17 @@ def test_bad_data_stop_before_a_folder_is_made(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("arguments", [["--model", "deeplabv9"], ["--backbone", "resnet19"], ["--epochs", "0"]])
+def test_arguments_that_do_not_parse_end_with_usage(data, tmp_path, capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        train.main(command(data, tmp_path / "out", *arguments))
+    assert stop.value.code == 2
+    assert arguments[1] in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "deeplabv9"], "deeplabv9"),
         (["--scale-range", "2", "1"], "scale_range"),
         (["--threads", "100000"], "--threads 100000"),
     ],
@@ -306,7 +304,7 @@ def test_ctrl_c_saves_and_names_the_command_that_continues(data, tmp_path):
     finally:
         process.kill()
     assert process.returncode == cli.INTERRUPTED, stderr
-    assert f"python -m minideeplab.train --resume --out {out}" in stdout
+    assert f"-m minideeplab.train --resume --out {out}" in stdout
     assert "Traceback" not in stderr
     steps = Checkpoint.load(out / "last.npz").progress["step"]
     assert steps >= 1 and len((out / "metrics.jsonl").read_text().splitlines()) == steps

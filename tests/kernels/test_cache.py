@@ -1,0 +1,51 @@
+"""Compiled kernels are kept on disk, and nothing about that disk stops the program."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import numpy as np, kernels
+assert kernels.load("cpu").relu(np.array([-1.0, 2.0], np.float32)).tolist() == [0, 2]
+"""
+
+
+def run(folder, **environment):
+    """The program in a process of its own, with its kernels kept in `folder`."""
+    settings = {**os.environ, "MINIDEEPLAB_CACHE_DIR": str(folder), **environment}
+    return subprocess.run([sys.executable, "-c", PROGRAM], env=settings, capture_output=True, text=True)
+
+
+def files(folder):
+    return sorted(f for f in folder.rglob("*") if f.is_file())
+
+
+def test_a_second_process_finds_what_the_first_compiled(tmp_path):
+    assert run(tmp_path).returncode == 0
+    first = [(f, f.stat().st_mtime_ns) for f in files(tmp_path)]
+    assert first
+    assert run(tmp_path).returncode == 0
+    assert [(f, f.stat().st_mtime_ns) for f in files(tmp_path)] == first
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a pickle", os.urandom(2000)])
+def test_damaged_files_mean_compiling_again(tmp_path, damage):
+    run(tmp_path)
+    for file in files(tmp_path):
+        file.write_bytes(damage)
+    result = run(tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_folder_that_cannot_be_made_means_no_cache(tmp_path):
+    obstacle = tmp_path / "file"
+    obstacle.write_text("")
+    result = run(obstacle / "cache")
+    assert result.returncode == 0, result.stderr
+
+
+def test_no_cache_on_request(tmp_path):
+    assert run(tmp_path, MINIDEEPLAB_CACHE="0").returncode == 0
+    assert files(tmp_path) == []
