@@ -191,7 +191,7 @@ REFUSED = {
     "integers": (lambda k: k.average_pool2d(X.astype(int), WIN), TypeError, "pool: x must be float32 or .* got int64"),
     "a list": (lambda k: k.adaptive_average_pool2d(X.tolist(), 1, 1), TypeError, "x must be an array, got list"),
     "grad": (lambda k: k.average_pool2d_grad(X, WIN), ValueError, r"pool: grad has shape .* made for \(1, 3, 3, 2\)"),
-    "argmax": (lambda k: k.max_pool2d_grad(HALF, X.astype(np.int32), WIN), ValueError, r"max_pool2d: argmax must have shape"),
+    "argmax": (lambda k: k.max_pool2d_grad(HALF, X.astype(np.int32), WIN), ValueError, "argmax must have shape"),
     "bins": (lambda k: k.adaptive_max_pool2d(X, 0, 3), ValueError, "sizes must be >= 1, got input 6 and output 0"),
     "adaptive argmax": (
         lambda k: k.adaptive_max_pool2d_grad(HALF, X.astype(np.int32), 6, 6), ValueError, "argmax must have shape"
