@@ -1,7 +1,8 @@
-"""A generated data set in the VOC layout: six shapes, which colour and texture do not give away.
+"""A generated data set in the VOC layout: six shapes, each with a texture of its own, in colours that tell nothing.
 
-Ground and objects take their surfaces from one distribution, so that only the outline of a region tells its
-class. The set needs no download, and a small network learns it in minutes: for first steps, tests, tutorials.
+Ground and objects take their colours from one distribution; what tells a class is its outline and the pattern on it,
+which is turned, scaled and shifted at random. The set needs no download, and a small network learns it in minutes: for
+first steps, tests, tutorials.
 """
 
 import os
@@ -18,13 +19,13 @@ from minideeplab.data.images import write_mask
 from minideeplab.data.palettes import IGNORE_INDEX
 
 SHAPE_CLASSES = ("background", "disc", "square", "triangle", "ring", "cross", "star")
-VERSION = 1  # of the pictures: part of the cache folder's name, to be raised with any change to what is drawn
+VERSION = 2  # of the pictures: part of the cache folder's name, to be raised with any change to what is drawn
 TRAIN, VAL = 400, 80
 JPEG_QUALITY = 92
 
 VOID_HALF_WIDTH = 1.25  # pixels on each side of an outline
 RADII = (12.0, 35.0)  # of the circle around a shape, pixels
-CONTRAST = 70.0  # least RGB distance between colours of two surfaces in a picture, of 441
+CONTRAST = 60.0  # least RGB distance between colours of two surfaces in a picture, of 441
 NOISE = 5.0  # grey levels
 
 
@@ -81,7 +82,7 @@ def draw_sample(seed, index):
     height, width = rng.integers(120, 161, 2).tolist()
     colours = []  # of every surface so far
     y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
-    image = _surface(rng, y, x, colours)
+    image = _surface(rng, 0, y, x, colours)
     mask = np.zeros((height, width), np.uint8)
     for label, centre, radius in _layout(rng, height, width):
         window = tuple(
@@ -90,7 +91,7 @@ def draw_sample(seed, index):
         )
         distance = _distance(rng, label, y[window] - centre[0], x[window] - centre[1], radius)
         cover = np.clip(0.5 - distance, 0, 1)[..., None]  # share of the pixel inside the outline
-        image[window] += cover * (_surface(rng, y[window], x[window], colours) - image[window])
+        image[window] += cover * (_surface(rng, label, y[window], x[window], colours) - image[window])
         labels = mask[window]
         labels[distance < 0] = label
         labels[np.abs(distance) <= VOID_HALF_WIDTH] = IGNORE_INDEX
@@ -155,34 +156,36 @@ def _polygon_distance(corners, y, x):
     return np.where(inside, -1, 1) * np.sqrt(nearest)
 
 
-def _surface(rng, y, x, colours):
+def _surface(rng, label, y, x, colours):
     """(H, W, 3) float32 colours of one surface, whose two colours keep a distance from those used so far."""
     for _ in range(200):
         first = rng.uniform(20, 235, 3)
-        second = (first + rng.uniform(-80, 80, 3)).clip(20, 235)
-        blends = first + np.linspace(0, 1, 5)[:, None] * (second - first)
-        if not colours or np.linalg.norm(np.array(colours)[:, None] - blends, axis=-1).min() > CONTRAST:
+        second = (first + rng.choice((-1, 1), 3) * rng.uniform(40, 90, 3)).clip(20, 235)
+        if not colours or np.linalg.norm(np.array(colours)[:, None] - (first, second), axis=-1).min() > CONTRAST:
             break
-    colours.extend(blends)
-    blend = _texture(rng, y, x)[..., None]
+    colours.extend((first, second))
+    blend = _texture(rng, SHAPE_CLASSES[label], y, x)[..., None]
     return (first + blend * (second - first)).astype(np.float32)
 
 
-def _texture(rng, y, x):
-    """(H, W) weights in 0..1: stripes, checks, a gradient or cloudy noise."""
-    kind = rng.integers(4)
-    angle, period, phase = rng.uniform(0, np.pi), rng.uniform(5, 16), rng.uniform(0, 2 * np.pi, 2)
-    u = np.cos(angle) * x + np.sin(angle) * y
-    v = np.cos(angle) * y - np.sin(angle) * x
-    if kind == 0:
-        return np.clip(0.5 + 1.5 * np.sin(2 * np.pi * u / period + phase[0]), 0, 1)
-    if kind == 1:
-        waves = np.sin(2 * np.pi * u / period + phase[0]) * np.sin(2 * np.pi * v / period + phase[1])
-        return np.clip(0.5 + 2.5 * waves, 0, 1)
-    if kind == 2:
-        return (u - u.min()) / np.ptp(u)
+def _texture(rng, name, y, x):
+    """(H, W) weights in 0..1: the class's own pattern, at a random angle, period and phase."""
+    angle, period, phase = rng.uniform(0, np.pi), rng.uniform(6, 11), rng.uniform(0, 2 * np.pi, 2)
+    u = np.sin(2 * np.pi / period * (np.cos(angle) * x + np.sin(angle) * y) + phase[0])
+    v = np.sin(2 * np.pi / period * (np.cos(angle) * y - np.sin(angle) * x) + phase[1])
+    if name == "disc":  # stripes
+        return np.clip(0.5 + 1.5 * u, 0, 1)
+    if name == "square":  # checks
+        return np.clip(0.5 + 2.5 * u * v, 0, 1)
+    if name == "triangle":  # rings around a point
+        return np.clip(0.5 + 1.5 * np.sin(2 * np.pi / period * np.hypot(y - y.mean(), x - x.mean()) + phase[0]), 0, 1)
+    if name == "cross":  # dots
+        return np.clip(3 * (u + v - 1), 0, 1)
+    if name == "star":  # a grid of lines
+        return np.clip(3 * (np.maximum(u, v) - 0.6), 0, 1)
+    grain = 2.0 if name == "ring" else rng.uniform(20, 40)  # grains; the ground has soft clouds
     height, width = y.shape
-    grid = rng.random((2 + int(height / period), 2 + int(width / period)), np.float32)
+    grid = rng.random((2 + int(height / grain), 2 + int(width / grain)), np.float32)
     return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC)).clip(0, 1)
 
 

@@ -1,4 +1,4 @@
-"""No call reads or writes out of bounds: windows of another op and arrays that disagree are refused, by all backends."""
+"""No call reads or writes out of bounds: windows of another op and arrays that disagree are refused by all backends."""
 
 import numpy as np
 import pytest
