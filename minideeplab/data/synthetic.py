@@ -1,8 +1,8 @@
-"""A generated data set in the VOC layout: six shapes, each with a texture of its own, in colours that tell nothing.
+"""A generated data set in the VOC layout: six shapes, each with a texture and a tint of its own, on any ground.
 
-Ground and objects take their colours from one distribution; what tells a class is its outline and the pattern on it,
-which is turned, scaled and shifted at random. The set needs no download, and a small network learns it in minutes: for
-first steps, tests, tutorials.
+The ground has soft clouds of any two colours, those of the tints included, and some objects have any colour too:
+colour alone mistakes ground for objects. What tells a class for sure is its outline and the pattern on it, turned,
+scaled and shifted at random. The set needs no download, and a small network learns it in minutes.
 """
 
 import os
@@ -19,13 +19,15 @@ from minideeplab.data.images import write_mask
 from minideeplab.data.palettes import IGNORE_INDEX
 
 SHAPE_CLASSES = ("background", "disc", "square", "triangle", "ring", "cross", "star")
-VERSION = 2  # of the pictures: part of the cache folder's name, to be raised with any change to what is drawn
+VERSION = 3  # of the pictures: part of the cache folder's name, to be raised with any change to what is drawn
 TRAIN, VAL = 400, 80
 JPEG_QUALITY = 92
 
 VOID_HALF_WIDTH = 1.25  # pixels on each side of an outline
-RADII = (12.0, 35.0)  # of the circle around a shape, pixels
-CONTRAST = 60.0  # least RGB distance between colours of two surfaces in a picture, of 441
+RADII = (18.0, 42.0)  # of the circle around a shape, pixels
+CONTRAST = 50.0  # least RGB distance between colours of two surfaces in a picture, of 441
+TINTED = 0.95  # share of the objects in their class's tint
+TINTS = np.array(((200, 60, 60), (60, 180, 70), (70, 80, 210), (210, 190, 60), (170, 70, 190), (60, 190, 200)))
 NOISE = 5.0  # grey levels
 
 
@@ -159,7 +161,8 @@ def _polygon_distance(corners, y, x):
 def _surface(rng, label, y, x, colours):
     """(H, W, 3) float32 colours of one surface, whose two colours keep a distance from those used so far."""
     for _ in range(200):
-        first = rng.uniform(20, 235, 3)
+        tinted = label > 0 and rng.random() < TINTED
+        first = (TINTS[label - 1] + rng.normal(0, 20, 3)).clip(20, 235) if tinted else rng.uniform(20, 235, 3)
         second = (first + rng.choice((-1, 1), 3) * rng.uniform(40, 90, 3)).clip(20, 235)
         if not colours or np.linalg.norm(np.array(colours)[:, None] - (first, second), axis=-1).min() > CONTRAST:
             break
