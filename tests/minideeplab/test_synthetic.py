@@ -84,7 +84,7 @@ def test_colour_alone_does_not_solve_it(small_set):
     hits = np.diag(confusion)
     iou = hits / (confusion.sum(axis=0) + confusion.sum(axis=1) - hits)
     assert iou.mean() < 0.25
-    assert iou[0] > 0.5  # the classifier works: it does find the ground, which is most of a picture
+    assert iou[0] > 0.3  # the classifier works: it does find the ground, which is most of a picture
 
 
 def test_root_is_written_once_and_whole(tmp_path, monkeypatch):
