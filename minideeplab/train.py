@@ -15,7 +15,7 @@ from minideeplab import Tensor, cli, figures, models
 from minideeplab.class_weights import median_frequency_weights
 from minideeplab.data import Loader, TrainTransform, image_size, open_dataset
 from minideeplab.errors import CheckpointError, DataError, DivergedError, UsageError
-from minideeplab.inference import confusion_of, predict_labels
+from minideeplab.inference import SMALLEST_SIDE, confusion_of, predict_labels
 from minideeplab.losses import cross_entropy
 from minideeplab.metrics import ConfusionMatrix, percent
 from minideeplab.optim import SGD, poly
@@ -331,6 +331,8 @@ def _rates_beyond_crops(model, crop_size: int, val_set) -> list[int]:
 
 def _build(args: argparse.Namespace, train_set):
     """The network and the loader of its batches."""
+    if args.crop_size < SMALLEST_SIDE:
+        raise UsageError(f"--crop-size {args.crop_size}: the network needs at least {SMALLEST_SIDE} pixels")
     try:
         model = models.build(
             args.model,

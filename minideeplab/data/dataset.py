@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from minideeplab.data import voc
-from minideeplab.data.images import image_size, mask_palette, read_image, read_mask
+from minideeplab.data.images import mask_palette, read_image, read_mask
 from minideeplab.data.palettes import CAMVID_CLASSES, IGNORE_INDEX, VOC_CLASSES, voc_colour_map
 from minideeplab.data.synthetic import synthetic_root
 from minideeplab.errors import DataError
@@ -66,7 +66,7 @@ class SegmentationDataset:
         return image, mask
 
     def check(self):
-        """Read each image's header and decode each mask, so that bad files are known before training.
+        """Decode each image and each mask, so that bad files are known before training.
 
         Raises:
             DataError: one message that lists the bad files: the first 20, then a count.
@@ -74,7 +74,7 @@ class SegmentationDataset:
         problems = []
         for i in range(len(self)):
             try:
-                self._check_sizes(i, image_size(self.image_path(i)), self.mask(i).shape)
+                self.sample(i)
             except DataError as error:
                 problems.append(str(error))
         if not problems:

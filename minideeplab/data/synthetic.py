@@ -19,13 +19,13 @@ from minideeplab.data.images import write_mask
 from minideeplab.data.palettes import IGNORE_INDEX
 
 SHAPE_CLASSES = ("background", "disc", "square", "triangle", "ring", "cross", "star")
-VERSION = 4  # of the pictures: part of the cache folder's name, to be raised with any change to what is drawn
+VERSION = 3  # of the pictures: part of the cache folder's name, to be raised with any change to what is drawn
 TRAIN, VAL = 400, 80
 JPEG_QUALITY = 92
 
 VOID_HALF_WIDTH = 1.25  # pixels on each side of an outline
-RADII = (22.0, 46.0)  # of the circle around a shape, pixels
-CONTRAST = 80.0  # least RGB distance between colours of two surfaces in a picture, of 441
+RADII = (18.0, 42.0)  # of the circle around a shape, pixels
+CONTRAST = 50.0  # least RGB distance between colours of two surfaces in a picture, of 441
 TINTED = 0.95  # share of the objects in their class's tint
 TINTS = np.array(((200, 60, 60), (60, 180, 70), (70, 80, 210), (210, 190, 60), (170, 70, 190), (60, 190, 200)))
 NOISE = 5.0  # grey levels
@@ -137,12 +137,12 @@ def _distance(rng, label, y, x, radius):
 def _corners(name):
     """(V, 2) corners of a polygon in the unit circle, in order around it."""
     if name == "cross":
-        arm = np.array([[0.38, 0.93], [0.38, 0.38], [0.93, 0.38]])
+        arm = np.array([[0.32, 0.95], [0.32, 0.32], [0.95, 0.32]])
         quarter = np.array([[0, -1], [1, 0]])
         return np.concatenate([arm @ np.linalg.matrix_power(quarter, k) for k in range(4)])
     count = {"square": 4, "triangle": 3, "star": 10}[name]
     angle = 2 * np.pi * np.arange(count) / count
-    reach = np.where(np.arange(count) % 2 == 0, 1.0, 0.5) if name == "star" else np.ones(count)
+    reach = np.where(np.arange(count) % 2 == 0, 1.0, 0.42) if name == "star" else np.ones(count)
     return reach[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 

@@ -79,7 +79,8 @@ def read_split(root, split):
         seen[name] = number
         ids.append(name)
     if not ids:
-        raise DataError(f"{path}: the split is empty; write one id per line, or take one of: {', '.join(splits)}")
+        others = ", ".join(name for name in splits if name != path.stem) or "none"
+        raise DataError(f"{path}: the split is empty; write one id per line, or take another: {others}")
     return tuple(ids)
 
 
