@@ -191,7 +191,9 @@ def test_dropping_a_long_chain_does_not_recurse():
     y = leaf(1.0)
     for _ in range(50_000):
         y = y * 1.0
+    last = weakref.ref(y.node)
     del y
+    assert last() is None
 
 
 def test_gradients_of_two_backwards_are_summed():
