@@ -3,11 +3,14 @@
 import argparse
 import contextlib
 import functools
+import math
+import os
 import shlex
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import kernels
 from minideeplab.errors import MiniDeepLabError, UsageError
@@ -22,9 +25,16 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
         return action.help if action.default is None else super()._get_help_string(action)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Ends with one line that says what is wrong, not with the whole usage before it."""
+
+    def error(self, message: str):
+        self.exit(UsageError.exit_code, f"error: {message}; {self.prog} --help lists the options\n")
+
+
 def command_parser(command: str, description: str, example: str) -> argparse.ArgumentParser:
     """A parser for `python -m minideeplab.COMMAND`, with a worked example below the list of options."""
-    return argparse.ArgumentParser(
+    return _Parser(
         prog=f"python -m minideeplab.{command}",
         description=description,
         epilog=f"example:\n{example}",
@@ -73,39 +83,56 @@ def use_threads(threads: int | None) -> int:
     return kernels.num_threads()
 
 
-def positive_int(text: str) -> int:
-    """Argument type: a whole number from 1 on."""
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text}, expected at least 1")
-    return value
+def _number(convert: Callable[[str], float], accepts: Callable[[float], bool], expected: str):
+    """An argument type: `convert(text)`, if it is a number that is accepted."""
+
+    def parse(text: str):
+        try:
+            value = convert(text)
+        except ValueError:
+            value = None
+        if value is None or not accepts(value):
+            raise argparse.ArgumentTypeError(f"{text}: expected {expected}")
+        return value
+
+    return parse
 
 
-def non_negative_int(text: str) -> int:
-    """Argument type: a whole number from 0 on."""
-    if (value := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{text}, expected 0 or more")
-    return value
+positive_int = _number(int, lambda value: value >= 1, "a whole number, 1 or more")
+non_negative_int = _number(int, lambda value: value >= 0, "a whole number, 0 or more")
+positive_float = _number(float, lambda value: 0 < value < math.inf, "a number above 0")
+non_negative_float = _number(float, lambda value: 0 <= value < math.inf, "a number, 0 or more")
+fraction = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+fraction_below_one = _number(float, lambda value: 0 <= value < 1, "a number, 0 or more and below 1")
 
 
-def positive_float(text: str) -> float:
-    """Argument type: a finite number above 0."""
-    if not 0 < (value := float(text)) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}, expected a number above 0")
-    return value
+def create_folder(option: str, path: str | Path) -> Path:
+    """Makes a folder for results, before any work is done.
+
+    Raises:
+        UsageError: it cannot be made or written.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{option} {path}: no folder can be made there ({error.strerror}); give another") from error
+    if not os.access(path, os.W_OK):
+        raise UsageError(f"{option} {path}: this folder is not writable; give another")
+    return path
 
 
-def non_negative_float(text: str) -> float:
-    """Argument type: a finite number, 0 or more."""
-    if not 0 <= (value := float(text)) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}, expected 0 or more")
-    return value
+def output_file(option: str, path: str | Path, suffix: str) -> Path:
+    """The path of a file to be written, whose folder exists from now on.
 
-
-def fraction(text: str) -> float:
-    """Argument type: a number from 0 to 1."""
-    if not 0 <= (value := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text}, expected a number from 0 to 1")
-    return value
+    Raises:
+        UsageError: another suffix, or a place where no file can be.
+    """
+    path = Path(path)
+    if path.suffix.lower() != suffix or path.is_dir():
+        raise UsageError(f"{option} {path}: expected the name of a {suffix} file")
+    create_folder(option, path.parent)
+    return path
 
 
 def main_guard(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:

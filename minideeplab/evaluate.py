@@ -5,7 +5,6 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -26,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     args = _parser().parse_args(argv)
     threads = cli.use_threads(args.threads)
+    report = cli.output_file("--json", args.json, ".json") if args.json else None
     checkpoint = Checkpoint.load(args.checkpoint)
     dataset = open_dataset(args.data, args.dataset, args.split, args.limit)
     _check_classes(args.checkpoint, checkpoint.class_names, dataset)
@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         confusion = confusion_of(model, dataset, bar.update)
     print(confusion.table(dataset.class_names))
     print(confusion.summary())
-    if args.json:
-        Path(args.json).write_text(json.dumps(_scores(args, dataset, confusion), indent=2) + "\n", encoding="utf-8")
+    if report:
+        report.write_text(json.dumps(_scores(args, dataset, confusion), indent=2) + "\n", encoding="utf-8")
     return 0
 
 

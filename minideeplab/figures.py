@@ -50,7 +50,7 @@ def save_curves(path: Path, steps: list[dict], epochs: list[dict]) -> None:
     score_axes.legend(frameon=False, loc="best")
 
     for axes in (loss_axes, lr_axes, score_axes):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)

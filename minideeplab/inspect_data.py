@@ -1,7 +1,6 @@
 """`python -m minideeplab.inspect_data`: look at a data set before training on it."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,6 +18,7 @@ PAIRS_PER_ROW = 3
 def main(argv=None):
     """Run the command; returns the exit code."""
     args = _parser().parse_args(argv)
+    sheet = cli.output_file("--out", args.out, ".png") if args.out else None
     ds = open_dataset(args.data, args.dataset, args.split, args.limit)
     print(f"{ds.name}: {len(ds)} samples in {args.split!r}, {ds.num_classes} classes, {ds.root}")
     ds.check()
@@ -27,9 +27,9 @@ def main(argv=None):
     print(f"height {low[0]}..{high[0]} (median {middle[0]}) pixels")
     print(f"width {low[1]}..{high[1]} (median {middle[1]}) pixels")
     print("\n".join(class_table(ds.class_names, pixels, samples)))
-    if args.out:
-        save_contact_sheet(args.out, ds, labels=np.flatnonzero(samples[: ds.num_classes]).tolist())
-        print(f"wrote {args.out}")
+    if sheet:
+        save_contact_sheet(sheet, ds, labels=np.flatnonzero(samples[: ds.num_classes]).tolist())
+        print(f"wrote {sheet}")
     return 0
 
 
@@ -82,7 +82,6 @@ def save_contact_sheet(path, ds, labels):
     names = [(label, ds.class_names[label]) for label in labels] + [(IGNORE_INDEX, "void")]
     patches = [Patch(facecolor=ds.palette[label] / 255, edgecolor="black", label=name) for label, name in names]
     figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=7)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
@@ -94,7 +93,7 @@ def _parser():
     )
     cli.add_data_arguments(parser, default=None)
     parser.add_argument("--split", default="train", help="name of the split file")
-    parser.add_argument("--out", type=Path, help="write a contact sheet of images and masks to this PNG file")
+    parser.add_argument("--out", metavar="FILE", help="write a contact sheet of images and masks to this PNG file")
     return parser
 
 

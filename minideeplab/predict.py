@@ -22,13 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code, that of DataError if any image failed."""
     args = _parser().parse_args(argv)
     cli.use_threads(args.threads)
+    # Folders of their own: a mask never overwrites an input, and masks/ can be handed in as it is.
+    masks, overlays = (cli.create_folder("--out", Path(args.out) / part) for part in ("masks", "overlays"))
     checkpoint = Checkpoint.load(args.checkpoint)
     model = checkpoint.build_model(args.checkpoint)
     images, failures = _find_images(args.images)
-    # Folders of their own: a mask never overwrites an input, and masks/ can be handed in as it is.
-    masks, overlays = Path(args.out) / "masks", Path(args.out) / "overlays"
-    masks.mkdir(parents=True, exist_ok=True)
-    overlays.mkdir(parents=True, exist_ok=True)
     done = 0
     cli.announce_compilation()
     with Progress(len(images), "predict") as bar:

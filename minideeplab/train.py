@@ -27,6 +27,7 @@ from minideeplab.weights import Checkpoint, fit_state, initialise
 
 ONE_CLASS_SHARE, ONE_CLASS_EPOCHS = 0.995, 3
 SAMPLE_PICTURES = 4
+SAVE_INTERVAL = 30.0  # seconds between checkpoints of epochs without validation, which may be as short as a step
 CLASS_WEIGHT_POWERS = {"median": 1.0, "root": 0.5}  # the root lifts rare classes and leaves the frequent ones a say
 
 
@@ -53,11 +54,12 @@ class Training:
             DataError: a file went bad since the check at the start.
         """
         self.began, self.first_step = time.perf_counter(), self.state.step
-        self.earlier_seconds = self.state.seconds
+        self.earlier_seconds, self.saved = self.state.seconds, self.began
         if not kernels.is_compiled():
             self.folder.log("compiling kernels (first run only) ...")
         try:
-            with Progress(self.total_steps, "train", done=self.state.step) as bar:
+            # Overflow is not worth a warning from NumPy: the loss tells, and its message says what to do.
+            with Progress(self.total_steps, "train", done=self.state.step) as bar, np.errstate(all="ignore"):
                 finished = self._epochs(bar)
         except KeyboardInterrupt:
             self._pause()
@@ -126,7 +128,7 @@ class Training:
         return value, lr
 
     def _finish_epoch(self) -> None:
-        """Validates when it is due, and writes the checkpoints and reports of the epoch."""
+        """Validates when it is due, and then, or when the last time is long ago, writes checkpoints and reports."""
         state = self.state
         speed = self.speed.per_second()
         self._require_finite()
@@ -153,19 +155,24 @@ class Training:
             "seconds": round(state.seconds, 1),
         }
 
+        save = due or time.perf_counter() - self.saved >= SAVE_INTERVAL
         # Reports come before the checkpoints: if they are interrupted, a resumed run validates and reports again.
-        figures.save_curves(self.folder.path / "curves.png", self.folder.step_rows(), [*state.history, row])
+        if save:
+            figures.save_curves(self.folder.path / "curves.png", self.folder.step_rows(), [*state.history, row])
         if improved:
             self._picture_best(confusion)
         with cli.deferred_interrupt():
             state.best = best
             state.history.append(row)
             state.epoch, state.batch, state.epoch_loss = number, 0, 0.0
+            if not save:
+                return
             checkpoint = self._checkpoint()
             if improved:
                 checkpoint.save(self.folder.best)
             checkpoint.save(self.folder.last)
             self.folder.write_epochs(state.history)
+            self.saved = time.perf_counter()
         line = f"epoch {number}/{self.total_epochs}  loss {row['train_loss']:.4f}"
         self.folder.log(f"{line}  {confusion.summary()}  {self._best()}" if confusion else line)
         if confusion:
@@ -207,6 +214,7 @@ class Training:
         """Saves between two steps, and says how to go on."""
         self._require_finite()
         self._checkpoint().save(self.folder.last)
+        self.folder.write_epochs(self.state.history)
         command = cli.command_line("train", "--resume", "--out", self.folder.path)
         self.folder.log(f"stopped after step {self.state.step} of {self.total_steps}; to continue:\n  {command}")
 
@@ -218,7 +226,8 @@ class Training:
         return bool(enough_steps or out_of_time)
 
     def _report_first_step(self, loss: float) -> None:
-        self.folder.log(f"first step done after {time.perf_counter() - self.began:.1f} s")
+        which = "first step after resuming" if self.first_step else "first step"
+        self.folder.log(f"{which} done after {time.perf_counter() - self.began:.1f} s")
         if self.state.step == 1:
             classes = self.train_set.num_classes
             self.folder.log(f"initial loss {loss:.4f}; a uniform guess gives ln {classes} = {math.log(classes):.4f}")
@@ -243,7 +252,7 @@ class Training:
         kept = f"{self.folder.last} is the last good one" if self.folder.last.exists() else "none was saved before"
         raise DivergedError(
             f"training diverged: {what}. The weights are in {self.folder.diverged}; of the "
-            f"checkpoints, {kept}. Train again with a tenth of the learning rate: --lr {self.args.lr / 10:g}"
+            f"checkpoints, {kept}. Train again with a lower rate, such as --lr {min(0.01, self.args.lr / 10):g}"
         )
 
     def _warn_if_one_class(self, confusion: ConfusionMatrix) -> None:

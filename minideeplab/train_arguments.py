@@ -27,6 +27,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Che
     """
     parser = _parser()
     args = parser.parse_args(argv)
+    if args.scale_range[0] > args.scale_range[1]:
+        raise UsageError("--scale-range {} {}: LOW must not be above HIGH".format(*args.scale_range))
     if args.data != "synthetic":
         args.data = str(Path(args.data).resolve())
     if not args.resume:
@@ -93,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         default=0.9,
         help="of the poly schedule (1 - step / steps) ** power",
     )
-    add("--momentum", type=cli.fraction, default=0.9, help="of the gradient descent")
+    add("--momentum", type=cli.fraction_below_one, default=0.9, help="of the gradient descent")
     add("--weight-decay", type=cli.non_negative_float, default=1e-4, help="not on biases and batch norms")
     add(
         "--class-weights",
@@ -113,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--blur", type=cli.non_negative_float, default=0.0, help="highest sigma of a random blur, pixels")
     add(
         "--jitter",
-        type=cli.non_negative_float,
+        type=cli.fraction_below_one,
         default=0.0,
         help="strength of random brightness, contrast, saturation",
     )

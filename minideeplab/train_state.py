@@ -51,7 +51,7 @@ class TrainState:
             ) from error
         if state.fingerprint != fingerprint:
             raise DataError(
-                f"{path}: the images, masks, classes or splits are not those that this run began with; "
+                f"{path}: the classes or the lists of the splits are not those that this run began with; "
                 f"restore them, or start a new run with --init-from {path}"
             )
         return state

@@ -19,8 +19,8 @@ from minideeplab.data.images import write_mask
 from minideeplab.data.palettes import IGNORE_INDEX
 
 SHAPE_CLASSES = ("background", "disc", "square", "triangle", "ring", "cross", "star")
-VERSION = 3  # of the pictures: part of the cache folder's name, to be raised with any change to what is drawn
-TRAIN, VAL = 400, 80
+VERSION = 4  # of the pictures: part of the cache folder's name, to be raised with any change to what is drawn
+TRAIN, VAL = 2000, 100
 JPEG_QUALITY = 92
 
 VOID_HALF_WIDTH = 1.25  # pixels on each side of an outline

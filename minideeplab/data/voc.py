@@ -104,9 +104,10 @@ def find_file(folder, name, suffixes):
         path = Path(folder) / f"{name}{suffix}"
         if path.is_file():
             return path
+    hint = "; ids are written without suffix" if Path(name).suffix in suffixes else ""
     raise DataError(
         f"{Path(folder) / name}{suffixes[0]}: no such file (nor with another suffix); "
-        f"add the file, or remove {name!r} from the split file"
+        f"add the file, or remove {name!r} from the split file{hint}"
     )
 
 

@@ -197,6 +197,8 @@ def initialise(model, path: str | Path) -> str:
 
 def _read_archive(path: Path) -> dict[str, np.ndarray]:
     """All arrays of the file, after checks on the sizes that it declares."""
+    if path.is_dir():
+        raise CheckpointError(f"{path}: a folder; give a file in it, such as {path / 'best.npz'}")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a training run writes RUN/last.npz and RUN/best.npz")
     try:

@@ -42,6 +42,16 @@ def test_table_and_json_agree(data, checkpoint, tmp_path, capsys):
     assert f"mIoU {100 * content['mean_iou']:.2f} ({content['classes_present']} of 7 classes present)" in out
 
 
+def test_places_for_results_are_known_to_be_good_before_the_work(data, checkpoint, tmp_path, capsys):
+    """The folder is made, or the command ends at once: no score is computed for nothing."""
+    arguments = ["--checkpoint", checkpoint, "--data", str(data), "--json"]
+    assert evaluate.main([*arguments, str(tmp_path / "new" / "scores.json")]) == 0
+    assert (tmp_path / "new" / "scores.json").exists()
+    for wrong in (tmp_path, checkpoint, tmp_path / "new" / "scores.json" / "scores.json"):
+        assert evaluate.main([*arguments, str(wrong)]) == 2
+        assert "error: --json " in capsys.readouterr().err
+
+
 def test_limit_and_split(data, checkpoint, capsys):
     assert evaluate.main(["--checkpoint", checkpoint, "--data", str(data), "--limit", "1"]) == 0
     assert "on 1 images of" in capsys.readouterr().out

@@ -58,10 +58,18 @@ def test_bad_files_are_all_reported_and_the_good_ones_done(checkpoint, tmp_path,
     assert run(checkpoint, tmp_path / "out", *inputs) == 3
     captured = capsys.readouterr()
     assert "1 images segmented" in captured.out
-    assert captured.err.startswith("error: 3 inputs could not be segmented:")
+    assert "error: 3 inputs could not be segmented:\n" in captured.err  # a first run announces the compilation before
     for name in ("text.jpg: not a", "missing.png: no such file", "empty: no image in this folder"):
         assert name in captured.err
     assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["good.png"]
+
+
+def test_a_folder_that_cannot_be_made_and_a_checkpoint_that_is_a_folder(checkpoint, tmp_path, capsys):
+    path = write_image(tmp_path / "photo.png")
+    assert run(checkpoint, path / "out", path) == 2
+    assert f"--out {path / 'out' / 'masks'}: no folder can be made there" in capsys.readouterr().err
+    assert run(str(tmp_path), tmp_path / "out", path) == 4
+    assert f"{tmp_path}: a folder; give a file in it, such as {tmp_path / 'best.npz'}" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint(tmp_path, capsys):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from minideeplab import cli, train
 from minideeplab.class_weights import median_frequency_weights
@@ -142,7 +143,7 @@ def test_a_resumed_run_keeps_its_arguments(run, capsys):
 
 
 def test_resume_refuses_other_data(run, tmp_path, capsys):
-    write_synthetic(tmp_path, train=4, val=2, seed=1)
+    write_synthetic(tmp_path, train=5, val=2)
     assert train.main(["--resume", "--out", str(run), "--data", str(tmp_path)]) == 3
     assert "are not those that this run began with" in capsys.readouterr().err
 
@@ -175,7 +176,7 @@ def test_divergence_stops_the_run_and_spares_the_checkpoints(data, tmp_path, cap
     out = tmp_path / "hot"
     assert train.main(command(data, out, "--lr", "1e30")) == 5
     error = capsys.readouterr().err
-    assert "training diverged" in error and "--lr 1e+29" in error
+    assert "training diverged" in error and "--lr 0.01" in error
     assert (out / "diverged.npz").exists()
     assert not (out / "best.npz").exists() and not (out / "last.npz").exists()
 
@@ -212,6 +213,31 @@ def test_a_file_that_goes_bad_costs_no_work(data, tmp_path, monkeypatch, capsys)
     assert (progress["step"], progress["epoch"], progress["batch"]) == (2, 0, 2)
 
 
+def test_a_repaired_file_does_not_keep_a_run_from_going_on(tmp_path):
+    data, out = tmp_path / "data", tmp_path / "run"
+    write_synthetic(data, train=4, val=2)
+    assert train.main(command(data, out, "--stop-after", 1)) == 0
+    image = data / "JPEGImages" / "shapes_00003.jpg"
+    Image.open(image).convert("L").save(image, quality=50)
+    assert train.main(["--resume", "--out", str(out)]) == 0
+
+
+def test_epochs_without_validation_are_saved_now_and_then(data, tmp_path, monkeypatch):
+    """An epoch may be one step long: what is not on disk yet is saved by the next pause."""
+    saves = []
+    save = Checkpoint.save
+    monkeypatch.setattr(Checkpoint, "save", lambda self, path: (saves.append(path.name), save(self, path)))
+    out = tmp_path / "out"
+    steps = ("--epochs", 5, "--eval-every", 5)
+    assert train.main(command(data, out, *steps, "--stop-after", 5)) == 0  # 2 steps each: in the third epoch
+    assert saves == ["last.npz"]
+    assert [row["epoch"] for row in Checkpoint.load(out / "last.npz").progress["history"]] == [1, 2]
+    assert len((out / "metrics.csv").read_text().splitlines()) == 3
+    assert train.main(["--resume", "--out", str(out)]) == 0
+    assert saves == ["last.npz", "best.npz", "last.npz"]
+    assert len((out / "metrics.csv").read_text().splitlines()) == 6
+
+
 def test_bad_data_stop_before_a_folder_is_made(tmp_path, capsys):
     write_synthetic(tmp_path / "data", train=4, val=2)
     mask = next((tmp_path / "data" / "SegmentationClass").glob("*.png"))
@@ -221,18 +247,29 @@ def test_bad_data_stop_before_a_folder_is_made(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("arguments", [["--model", "deeplabv9"], ["--backbone", "resnet19"], ["--epochs", "0"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--model", "deeplabv9"],
+        ["--backbone", "resnet19"],
+        ["--epochs", "0"],
+        ["--lr", "fast"],
+        ["--momentum", "1"],
+        ["--jitter", "1"],
+    ],
+)
 def test_arguments_that_do_not_parse_end_with_usage(data, tmp_path, capsys, arguments):
     with pytest.raises(SystemExit) as stop:
         train.main(command(data, tmp_path / "out", *arguments))
     assert stop.value.code == 2
-    assert arguments[1] in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: argument {arguments[0]}: ") and arguments[1] in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--scale-range", "2", "1"], "scale_range"),
+        (["--scale-range", "2", "1"], "--scale-range 2.0 1.0: LOW must not be above HIGH"),
         (["--threads", "100000"], "--threads 100000"),
     ],
 )

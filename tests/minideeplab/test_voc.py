@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from minideeplab import inspect_data
-from minideeplab.data import CAMVID_CLASSES, VOC_CLASSES, open_dataset, voc_colour_map, write_mask
+from minideeplab.data import CAMVID_CLASSES, VOC_CLASSES, open_dataset, voc_colour_map, write_mask, write_synthetic
 from minideeplab.errors import DataError
 
 REAL = Path(__file__).parents[2] / "../shared/data"
@@ -206,6 +206,13 @@ def test_inspect_data_counts_the_classes_and_draws_a_sheet(tmp_path, capsys):
     assert ["1", "land", "50.00", "1"] in rows
     assert any(row[:4] == ["255", "void", "33.33", "1"] for row in rows)
     assert min(Image.open(tmp_path / "out/sheet.png").size) > 100
+
+
+@pytest.mark.parametrize("name", ["sheet.txt", "", "class_names.txt/sheet.png"])
+def test_inspect_data_refuses_a_sheet_that_cannot_be_written(tmp_path, capsys, name):
+    write_synthetic(tmp_path, train=1, val=1)
+    assert inspect_data.main(["--data", str(tmp_path), "--out", str(tmp_path / name)]) == 2
+    assert "--out" in capsys.readouterr().err
 
 
 def test_inspect_data_ends_with_the_exit_code_for_data(tmp_path, capsys):
