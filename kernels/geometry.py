@@ -145,7 +145,7 @@ class Window:
 
     @property
     def effective_kernel(self):
-        """Extent of the kernel with its holes, k + (k - 1)(r - 1), in pixels (v1 paper, section 3.1)."""
+        """Extent of the kernel with its holes, k + (k - 1)(r - 1), in pixels (DeepLab v2, section 3.1)."""
         return (self.rate_h * (self.k_h - 1) + 1, self.rate_w * (self.k_w - 1) + 1)
 
     @property
@@ -176,23 +176,22 @@ class Window:
 
         Args:
             op: "conv2d", "depthwise_conv2d", "pool", or "pointwise" for a conv2d window that is 1x1.
-            arrays: x, weight or grad.
+            arrays: x, weight, grad, scale or shift; None stands for an array that is not given.
 
         Raises:
             TypeError: not an array of float32 or float64, or mixed dtypes.
             ValueError: another op, another shape.
         """
-        if op == "pointwise":
-            if not self.is_pointwise:
-                raise ValueError(
-                    "pointwise: the window must be 1x1 with stride 1 and no padding; use conv2d for others"
-                )
-            op = "conv2d"
-        if op != self.op:
+        if op == "pointwise" and not self.is_pointwise:
+            raise ValueError("pointwise: the window must be 1x1 with stride 1 and no padding; use conv2d for others")
+        if self.op != ("conv2d" if op == "pointwise" else op):
             raise ValueError(f"{op}: the window was made for {self.op}; make one with Window.{_MAKERS[op]}")
+        arrays = {name: a for name, a in arrays.items() if a is not None}
         check_floats(op, **arrays)
+        channels = (self.c_out,)
+        shapes = {"x": self.x_shape, "weight": self.w_shape, "grad": self.y_shape, "scale": channels, "shift": channels}
         for name, a in arrays.items():
-            wanted = {"x": self.x_shape, "weight": self.w_shape, "grad": self.y_shape}[name]
+            wanted = shapes[name]
             if tuple(a.shape) != wanted:
                 raise ValueError(f"{op}: {name} has shape {tuple(a.shape)}, but the window was made for {wanted}")
 

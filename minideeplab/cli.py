@@ -48,7 +48,12 @@ def add_data_arguments(parser: argparse.ArgumentParser, default: str | None) -> 
     parser.add_argument(
         "--data", default=default, required=default is None, help="folder of the data set, or 'synthetic'"
     )
-    parser.add_argument("--dataset", choices=["auto", "voc", "camvid"], default="auto", help="its layout")
+    parser.add_argument(
+        "--dataset",
+        choices=["auto", "voc", "camvid"],
+        default="auto",
+        help="its classes: those of class_names.txt, if there is one, or of VOC or CamVid",
+    )
     parser.add_argument("--limit", type=positive_int, help="use only the first LIMIT images of each split")
 
 
@@ -147,6 +152,10 @@ def main_guard(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequenc
             return error.exit_code
         except OSError as error:
             print(f"error: {error}", file=sys.stderr)
+            return MiniDeepLabError.exit_code
+        except MemoryError as error:
+            why = f"not enough memory ({error}); take smaller images, crops or batches, or a narrower network"
+            print(f"error: {why}", file=sys.stderr)
             return MiniDeepLabError.exit_code
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

@@ -57,7 +57,7 @@ def save_curves(path: Path, steps: list[dict], epochs: list[dict]) -> None:
 
 
 def save_confusion(path: Path, confusion: ConfusionMatrix, class_names: tuple[str, ...]) -> None:
-    """confusion.png: each row is a true class and adds up to 100 %; rows of absent classes are hatched."""
+    """confusion.png: each row is a true class and adds up to 100 %; an absent class has no row, but a note."""
     total = confusion.counts.sum(axis=1, keepdims=True)
     share = np.full(confusion.counts.shape, np.nan)
     np.divide(100 * confusion.counts, total, out=share, where=total > 0)
@@ -109,7 +109,9 @@ def save_sample(
     """
     error = np.where((truth == prediction)[..., None], np.uint8(RIGHT), np.uint8(WRONG))
     error[truth == IGNORE_INDEX] = VOID
-    panels = [image, palette[truth], palette[prediction], error]
+    colours = palette.copy()
+    colours[IGNORE_INDEX] = VOID
+    panels = [image, colours[truth], colours[prediction], error]
     titles = ["image", "truth", "prediction", "error"]
     width, height = _readable_size(image.shape[1], image.shape[0], least=200)
     font = _font(height, width)
@@ -123,7 +125,7 @@ def save_sample(
         strip.paste(_scaled(panel, (width, height), smooth=i == 0), (left, line))
     present = np.union1d(truth[truth != IGNORE_INDEX], prediction)
     entries = [(class_names[label], tuple(palette[label].tolist())) for label in present]
-    entries += [("right", RIGHT), ("wrong", WRONG), ("void", VOID)]
+    entries += [("void", VOID), ("right", RIGHT), ("wrong", WRONG)]
     _with_legend(strip, entries, font).save(path)
 
 

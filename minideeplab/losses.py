@@ -23,7 +23,7 @@ def cross_entropy(logits, labels, ignore_index=255, class_weights=None):
         ValueError: a label out of range (with its position), or shapes that differ. TypeError: labels that are not
             integers.
 
-    Source: DeepLab v1, section 4.1; void handling as in the VOC development kit.
+    Source: DeepLab v1, sections 3.1 and 4.1; void handling as in the VOC development kit.
     """
     if class_weights is not None:
         class_weights = np.asarray(class_weights, logits.dtype)

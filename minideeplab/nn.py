@@ -7,6 +7,7 @@ import numpy as np
 import kernels
 
 from . import ops
+from .function import is_recording
 from .tensor import Tensor
 
 # ---------------------------------------------------------------- parameters and their first values
@@ -64,7 +65,7 @@ class Buffer(Tensor):
 class Module:
     """Base of all layers and models: finds the parameters, buffers and modules among its attributes.
 
-    Names join attribute names with dots, list positions included: "backbone.stages.0.1.conv2.weight".
+    Names join attribute names with dots, list positions included: "backbone.stages.0.layers.1.conv2.conv.weight".
     """
 
     training = True
@@ -256,6 +257,15 @@ class AveragePool2d(Module):
         return ops.average_pool2d(x, *self.options)
 
 
+def normalised(conv, norm, x):
+    """norm(conv(x)); in one pass over memory where the statistics are known and nothing is recorded."""
+    if norm.training or is_recording():
+        return norm(conv(x))
+    running = norm.running_mean.data, norm.running_var.data
+    options = norm.eps, norm.relu, conv.stride, conv.rate, conv.padding
+    return ops.normalised_conv2d(x, conv.weight, norm.gamma, norm.beta, *running, *options)
+
+
 class ConvNorm(Module):
     """Convolution, batch norm and, if `relu`, ReLU: the unit that all backbones repeat."""
 
@@ -264,7 +274,7 @@ class ConvNorm(Module):
         self.norm = BatchNorm2d(c_out, relu=relu)
 
     def forward(self, x):
-        return self.norm(self.conv(x))
+        return normalised(self.conv, self.norm, x)
 
 
 class SeparableConv2d(Module):
@@ -282,5 +292,5 @@ class SeparableConv2d(Module):
         self.pointwise_norm = BatchNorm2d(c_out, relu=relu)
 
     def forward(self, x):
-        x = self.depthwise_norm(self.depthwise(x))
-        return self.pointwise_norm(self.pointwise(x))
+        x = normalised(self.depthwise, self.depthwise_norm, x)
+        return normalised(self.pointwise, self.pointwise_norm, x)

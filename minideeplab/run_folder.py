@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from minideeplab.cli import create_folder
 from minideeplab.errors import UsageError
 from minideeplab.metrics import ConfusionMatrix
 
@@ -28,6 +29,7 @@ EPOCH_COLUMNS = (
     "images_per_second",
     "seconds",
 )
+STARTED = {"args.json", "log.txt", "metrics.csv", "metrics.jsonl", "samples"}  # what a run writes before it has learnt
 
 
 class RunFolder:
@@ -59,16 +61,27 @@ class RunFolder:
                 path = Path("runs") / f"{default_name}-{number}"
         else:
             path = Path(out)
-            if path.exists() and not path.is_dir():
-                raise UsageError(f"--out {path}: a file of this name exists; give another --out")
-            if path.exists() and any(path.iterdir()):
-                raise UsageError(
-                    f"--out {path}: the folder is not empty; add --resume to continue the run in it, "
-                    f"or give another --out"
-                )
+            cls.require_free(path)
         folder = cls(path)
-        folder.samples.mkdir(parents=True, exist_ok=True)
+        create_folder("--out", folder.samples)
         return folder
+
+    @staticmethod
+    def require_free(path: Path) -> None:
+        """A run that was stopped before it saved anything does not count.
+
+        Raises:
+            UsageError: `path` holds a run, or anything else.
+        """
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"--out {path}: a file of this name exists; give another --out")
+        found = {entry.name for entry in path.iterdir()} if path.exists() else set()
+        if "last.npz" in found:
+            raise UsageError(
+                f"--out {path}: there is a run in this folder; add --resume to continue it, or give another --out"
+            )
+        if found - STARTED:
+            raise UsageError(f"--out {path}: the folder is not empty ({sorted(found)[0]}); give another --out")
 
     def log(self, text: str = "") -> None:
         """Prints a line, clear of the progress bar, and keeps it in log.txt."""

@@ -7,13 +7,14 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 import kernels
 from minideeplab import Tensor, cli, figures, models
 from minideeplab.class_weights import median_frequency_weights
-from minideeplab.data import Loader, TrainTransform, image_size, open_dataset
+from minideeplab.data import Loader, TrainTransform, open_dataset
 from minideeplab.errors import CheckpointError, DataError, DivergedError, UsageError
 from minideeplab.inference import SMALLEST_SIDE, confusion_of, predict_labels
 from minideeplab.losses import cross_entropy
@@ -64,7 +65,7 @@ class Training:
         except KeyboardInterrupt:
             self._pause()
             return cli.INTERRUPTED
-        except DataError:
+        except (DataError, MemoryError):
             self._pause()  # bad input never costs the work that is done
             raise
         finally:
@@ -277,9 +278,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     threads = cli.use_threads(args.threads)
     train_set = open_dataset(args.data, args.dataset, args.split, args.limit)
     val_set = open_dataset(args.data, args.dataset, args.val_split, args.limit)
-    for dataset in (train_set, val_set):
-        dataset.check()
     model, loader = _build(args, train_set)
+    note = initialise(model, args.init_from) if args.init_from and not checkpoint else ""
+    if args.out and not checkpoint:
+        RunFolder.require_free(Path(args.out))
+    for dataset in (train_set, val_set):  # last, for it reads every file
+        with Progress(len(dataset), f"checking '{dataset.split}'", leave=False) as bar:
+            dataset.check(bar.update)
     state = TrainState(fingerprint=fingerprint(train_set, val_set))
     if checkpoint:
         folder = RunFolder(args.out)
@@ -287,7 +292,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         fit_state(folder.last, model, checkpoint.state)
         folder.rewind(state.step, state.history)
     else:
-        note = initialise(model, args.init_from) if args.init_from else ""
         folder = RunFolder.create(args.out, f"{args.model}-{args.backbone}-{train_set.name}")
         folder.write_args(vars(args), threads, train_set, state.fingerprint, model)
         folder.rewind(0, [])
@@ -315,11 +319,10 @@ def _describe(training: Training, threads: int) -> None:
     )
     if (shared := len(set(train_set.ids) & set(val_set.ids))) > 0:
         log(f"warning: {shared} images are in both splits, the validation numbers will be too good")
-    if untrained := _rates_beyond_crops(training.model, args.crop_size, val_set):
+    if untrained := _rates_beyond_crops(training.model, args.crop_size):
         log(
             f"warning: crops of {args.crop_size} are too small for the atrous rates {untrained}: their outer taps see "
-            f"only padding in training but pixels in the validation images. Choose larger crops or smaller "
-            f"--atrous-rates"
+            f"only padding and learn nothing. Choose larger crops or smaller --atrous-rates"
         )
     parameters = sum(parameter.data.size for parameter in training.model.parameters())
     log(f"model  {args.model}, {args.backbone}, output stride {args.output_stride}: {parameters:,} parameters")
@@ -331,11 +334,9 @@ def _describe(training: Training, threads: int) -> None:
         log(f"resume after step {training.state.step}; {training._best()}")
 
 
-def _rates_beyond_crops(model, crop_size: int, val_set) -> list[int]:
-    """Rates of the ASPP that reach beyond the feature map of a crop, but not of the largest validation image."""
-    largest = max(max(image_size(val_set.image_path(i))) for i in range(len(val_set)))
-    crop_map, image_map = (math.ceil(side / model.output_stride) for side in (crop_size, largest))
-    return [rate for rate in model.rates if crop_map <= rate < image_map]
+def _rates_beyond_crops(model, crop_size: int) -> list[int]:
+    """Rates of the ASPP that reach beyond the feature map of a crop."""
+    return [rate for rate in model.rates if rate >= math.ceil(crop_size / model.output_stride)]
 
 
 def _build(args: argparse.Namespace, train_set):
@@ -364,6 +365,7 @@ def _build(args: argparse.Namespace, train_set):
 
 def _next_commands(args: argparse.Namespace, folder: RunFolder) -> str:
     data = ["--data", args.data, "--dataset", args.dataset, "--split", args.val_split]
+    data += ["--limit", args.limit] if args.limit else []
     evaluate = cli.command_line("evaluate", "--checkpoint", folder.best, *data)
     predict = cli.command_line("predict", "--checkpoint", folder.best)
     return f"next:\n  {evaluate}\n  {predict} IMAGE"

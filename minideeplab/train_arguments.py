@@ -6,6 +6,7 @@ from pathlib import Path
 
 from minideeplab import cli, models
 from minideeplab.errors import CheckpointError, UsageError
+from minideeplab.models.aspp import rates_for_crops
 from minideeplab.run_folder import RunFolder
 from minideeplab.weights import Checkpoint
 
@@ -13,6 +14,8 @@ EXAMPLE = """\
   python -m minideeplab.train --data synthetic --epochs 5
   python -m minideeplab.train --data VOCdevkit/VOC2012 --backbone resnet50 --crop-size 257 --out runs/voc
   python -m minideeplab.train --resume --out runs/voc"""
+
+EPOCHS = 30
 
 # Arguments of one start: free to differ when a run is resumed. All others stay as the run began.
 START_ARGUMENTS = {"resume", "out", "data", "device", "threads", "stop_after", "minutes"}
@@ -29,6 +32,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Che
     args = parser.parse_args(argv)
     if args.scale_range[0] > args.scale_range[1]:
         raise UsageError("--scale-range {} {}: LOW must not be above HIGH".format(*args.scale_range))
+    args.epochs = args.epochs or (None if args.steps else EPOCHS)
+    args.atrous_rates = args.atrous_rates or rates_for_crops(args.crop_size, args.output_stride)
     if args.data != "synthetic":
         args.data = str(Path(args.data).resolve())
     if not args.resume:
@@ -36,6 +41,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Che
     if args.out is None:
         raise UsageError("--resume needs the folder of the run: --out RUN")
     path = RunFolder(args.out).last
+    if not path.exists() and path.with_name("args.json").exists():
+        raise CheckpointError(f"{path}: this run was stopped before it saved anything; start it again without --resume")
     checkpoint = Checkpoint.load(path)
     if not checkpoint.args:
         raise CheckpointError(f"{path}: it holds no training arguments; start a new run with --init-from {path}")
@@ -45,9 +52,11 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Che
     given = {name for name, value in vars(given).items() if value is not unset}
     for name in sorted(given - START_ARGUMENTS):
         if getattr(args, name) != checkpoint.args.get(name):
+            option, began_with = f"--{name.replace('_', '-')}", checkpoint.args.get(name)
+            began = f"without {option}" if began_with is None else f"with {began_with}"
             raise UsageError(
-                f"--{name.replace('_', '-')} {getattr(args, name)}: this run began with "
-                f"{checkpoint.args.get(name)}; leave it out, or start a new run with --init-from {path}"
+                f"{option} {getattr(args, name)}: this run began {began}; leave it out, or start a new run "
+                f"with --init-from {path}"
             )
     fresh = {name: getattr(args, name) for name in START_ARGUMENTS if name != "data" or name in given}
     return argparse.Namespace(**{**vars(args), **checkpoint.args, **fresh}), checkpoint
@@ -63,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--backbone", choices=list(models.BACKBONES), default="resnet18", help="its feature extractor")
     add(
         "--output-stride",
-        type=cli.positive_int,
+        type=int,
+        choices=[8, 16, 32],
         default=16,
         help="input size over the size of the last features",
     )
@@ -78,14 +88,15 @@ def _parser() -> argparse.ArgumentParser:
         "--atrous-rates",
         type=cli.positive_int,
         nargs="+",
-        default=[6, 12, 18],
         metavar="R",
-        help="of ASPP at output stride 16",
+        help="of ASPP, as if at output stride 16 (6 12 18 for crops from 513 on, smaller crops in proportion)",
     )
     add("--crop-size", type=cli.positive_int, default=129, help="side of the training crops, pixels")
     add("--batch-size", type=cli.positive_int, default=4, help="crops per step")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=cli.positive_int, default=30, help="passes over the training images")
+    length.add_argument(
+        "--epochs", type=cli.positive_int, help=f"passes over the training images ({EPOCHS} if not given)"
+    )
     length.add_argument("--steps", type=cli.positive_int, help="optimiser steps, instead of --epochs")
     add("--lr", type=cli.positive_float, default=0.01, help="learning rate of the first step")
     add("--end-lr", type=cli.non_negative_float, default=0.0, help="learning rate that the schedule ends at")

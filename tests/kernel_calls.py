@@ -68,6 +68,7 @@ def calls(k, dtype=np.float32):
         "split": lambda: k.split(x, (7, 29)),
         "batch_norm_statistics": lambda: k.batch_norm_statistics(x),
         "batch_norm": lambda: k.batch_norm(x, mean, var, gamma, beta, 1e-5, True),
+        "batch_norm_factors": lambda: k.batch_norm_factors(mean, var, gamma, beta, 1e-5),
         "batch_norm_grad": lambda: k.batch_norm_grad(grad, x, other, mean, var, gamma, 1e-5, True, True),
         "update_running": lambda: in_place(k.update_running, 2, mean, var, gamma, var, 0.1, n * h * w),
         "softmax": lambda: k.softmax(halved),

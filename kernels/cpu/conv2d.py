@@ -6,20 +6,30 @@ number of threads gives the same bits.
 """
 
 import numpy as np
+from numba import prange
 
+from ..geometry import Window
 from . import pointwise as _pointwise
 from .arrays import contiguous, empty
+from .jit import jit_parallel
 from .plan import forward_plan, grad_input_plan
+from .rows import add_row
 from .sum_over_channels import pack, run_plan
 from .sum_over_pixels import sum_over_pixels
-from .tile import ROWS
+from .tile import ROWS, columns
+
+FEW = 4  # channels that fill less than one FEW-th of a tile's columns are few
 
 
-def conv2d(x, w, win):
+def conv2d(x, w, win, scale=None, shift=None, relu=False):
     """y[n, p, q, k] = sum_{kh, kw, c} x[n, p s + kh r - top, q s + kw r - left, c] w[kh, kw, c, k], zero outside x.
+
+    With `scale` and `shift` the result is scale[k] y + shift[k], and with `relu` as well what is positive of that:
+    a batch normalisation whose statistics are known, in the same pass over memory.
 
     Args:
         x: (N, H, W, C); w: (KH, KW, C, K), same dtype; win: Window.conv(x.shape, w.shape, ...).
+        scale, shift: (K,), both or none.
 
     Returns:
         (N, out_h, out_w, K).
@@ -28,11 +38,11 @@ def conv2d(x, w, win):
         win.macs multiply-adds less those in the padding; the rate does not matter.
     """
     if win.is_pointwise:
-        return _pointwise.pointwise(x, w, win)
-    win.check("conv2d", x=x, weight=w)
+        return _pointwise.pointwise(x, w, win, scale, shift, relu)
+    win.check("conv2d", x=x, weight=w, scale=scale, shift=shift)
     x, w = contiguous(x, w)
     packed = pack(w, win.c_in, win.c_out, (win.c_out, 1))
-    return run_plan(x, packed, empty(win.y_shape, x.dtype), forward_plan(win))
+    return run_plan(x, packed, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, relu)
 
 
 def conv2d_grad_input(grad, w, win):
@@ -41,8 +51,50 @@ def conv2d_grad_input(grad, w, win):
         return _pointwise.pointwise_grad_input(grad, w, win)
     win.check("conv2d", grad=grad, weight=w)
     grad, w = contiguous(grad, w)
+    if win.c_in * FEW <= columns(grad.dtype):
+        return _grad_of_few_channels(grad, w, win)
     packed = pack(w, win.c_out, win.c_in, (1, win.c_out))
     return run_plan(grad, packed, empty(win.x_shape, grad.dtype), grad_input_plan(win))
+
+
+def _grad_of_few_channels(grad, w, win):
+    """The input gradient of a stem: C = 3 columns would leave nearly all of a tile empty.
+
+    First what each position hands to all taps at once, (positions, K) @ (K, KH KW C), which fills the tiles; then each
+    input row adds up what was handed to it.
+    """
+    width = win.k_h * win.k_w * win.c_in
+    handed = empty((1, 1, win.n * win.out_h * win.out_w, width), grad.dtype)
+    packed = pack(w.reshape(1, 1, width, win.c_out), win.c_out, width, (1, win.c_out))
+    plan = grad_input_plan(Window.conv(handed.shape, (1, 1, width, win.c_out)))
+    run_plan(grad.reshape(1, -1), packed, handed, plan)
+    grad_x = empty(win.x_shape, grad.dtype)
+    rows = (win.k_h, win.stride_h, win.rate_h, win.pad_top)
+    columns_ = (win.k_w, win.stride_w, win.rate_w, win.pad_left)
+    _collect(handed.reshape(win.n, win.out_h, win.out_w, win.k_h, -1), grad_x, rows, columns_)
+    return grad_x
+
+
+@jit_parallel
+def _collect(handed, grad_x, rows, columns_):
+    """grad_x[n, h, w] = sum of handed[n, p, q, kh, kw] over p s + kh r - top = h, q s + kw r - left = w."""
+    n_images, height, width, channels = grad_x.shape
+    (k_h, stride_h, rate_h, top), (k_w, stride_w, rate_w, left) = rows, columns_
+    at_once = k_w if rate_w == 1 else 1  # at rate 1 the taps of a kernel row go to neighbours
+    for line in prange(n_images * height):
+        n, h = np.int64(line) // height, np.int64(line) % height
+        out = grad_x[n, h].reshape(-1)
+        out[:] = 0
+        for kh in range(k_h):
+            p = (h + top - kh * rate_h) // stride_h
+            if p * stride_h + kh * rate_h - top == h and 0 <= p < handed.shape[1]:
+                for q in range(handed.shape[2]):
+                    for kw in range(0, k_w, at_once):
+                        w = q * stride_w + kw * rate_w - left
+                        first, last = max(0, -w), min(at_once, width - w)
+                        if first < last:
+                            taps = handed[n, p, q, kh, (kw + first) * channels : (kw + last) * channels]
+                            add_row(out[(w + first) * channels : (w + last) * channels], taps)
 
 
 def conv2d_grad_weight(x, grad, win):

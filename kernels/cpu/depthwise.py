@@ -1,131 +1,150 @@
-"""Depthwise convolution: sums of channel rows, at any stride and rate.
+"""Depthwise convolution, forward and both gradients, on the register tile by channel of `tile.py`.
 
-Forward and input gradient are one loop, `_gather`: an output row of C channels is the sum over its links (tap, source
-position) of source row times tap row. Only the links differ; they are computed once for each axis. The inner loop
-runs over contiguous channels, so it vectorises for every rate and stride without reordering any sum.
+Forward and input gradient run the plan of a dense convolution (plan.py) with one difference: channels are not summed,
+so a tap is a segment of length 1. The weight gradient walks the same plan with positions and taps exchanged: the rows
+of its tiles are taps, its segments rows of positions. A tile has channel_columns(dtype) channels; the last one of a
+position starts earlier, so that it ends with the position, and computes some channels twice.
 """
-
-from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 
 from .arrays import contiguous, empty
 from .jit import jit_parallel
-from .rows import add_product, add_three_products
+from .parts import PARTS, bounds
+from .plan import forward_plan, grad_input_plan, start_rows
+from .rows import scale_and_shift
+from .tile import CHANNEL_ROWS, channel_columns, channel_tile, channel_tile_plain
 
-_RANGES = 16  # parts of the weight gradient's sum over image rows: independent of the number of threads
-
-
-class _Links(NamedTuple):
-    """Along one axis: position i has the links first[i] .. first[i + 1] - 1, each a tap and the source it reads."""
-
-    first: np.ndarray
-    tap: np.ndarray
-    source: np.ndarray
+_RANGES = 16  # parts of the weight gradient's sum over rows of positions: independent of the number of threads
+_LINES = 4  # rows of positions in one tile of the weight gradient
 
 
-def _links(pairs_of):
-    """_Links from one list of (tap, source) pairs for each position."""
-    first = np.cumsum([0] + [len(pairs) for pairs in pairs_of])
-    tap, source = np.array([pair for pairs in pairs_of for pair in pairs], np.int64).reshape(-1, 2).T
-    return _Links(first, tap.copy(), source.copy())
-
-
-@lru_cache(maxsize=1024)
-def _forward_links(size, out_size, k, stride, rate, before):
-    """Output position p reads p s + t r - before through tap t."""
-    reads = [[(t, p * stride + t * rate - before) for t in range(k)] for p in range(out_size)]
-    return _links([[(t, i) for t, i in pairs if 0 <= i < size] for pairs in reads])
-
-
-@lru_cache(maxsize=1024)
-def _backward_links(size, out_size, k, stride, rate, before):
-    """Input position i was read through tap t by the output position (i + before - t r) / s, where that is whole."""
-    numerators = [[(t, i + before - t * rate) for t in range(k)] for i in range(size)]
-    whole = [[(t, d // stride) for t, d in pairs if d % stride == 0] for pairs in numerators]
-    return _links([[(t, p) for t, p in pairs if 0 <= p < out_size] for pairs in whole])
-
-
-def _axes(win):
-    rows = (win.in_h, win.out_h, win.k_h, win.stride_h, win.rate_h, win.pad_top)
-    return rows, (win.in_w, win.out_w, win.k_w, win.stride_w, win.rate_w, win.pad_left)
-
-
-def depthwise_conv2d(x, w, win):
+def depthwise_conv2d(x, w, win, scale=None, shift=None, relu=False):
     """y[n, p, q, c] = sum_{kh, kw} x[n, p s + kh r - top, q s + kw r - left, c] w[kh, kw, c].
 
     Args:
         x: (N, H, W, C); w: (KH, KW, C); win: Window.depthwise(x.shape, w.shape, ...).
+        scale, shift: (C,), both or none; relu: as in `conv2d`.
 
     Returns:
         (N, out_h, out_w, C).
     """
-    win.check("depthwise_conv2d", x=x, weight=w)
+    win.check("depthwise_conv2d", x=x, weight=w, scale=scale, shift=shift)
     x, w = contiguous(x, w)
-    y = empty(win.y_shape, x.dtype)
-    rows, columns = (_forward_links(*axis) for axis in _axes(win))
-    _gather(x, w, y, *rows, *columns)
-    return y
+    return _sum_over_taps(x, w, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, relu)
 
 
 def depthwise_conv2d_grad_input(grad, w, win):
     """Adjoint in x: (N, out_h, out_w, C) -> (N, H, W, C)."""
     win.check("depthwise_conv2d", grad=grad, weight=w)
     grad, w = contiguous(grad, w)
-    grad_x = empty(win.x_shape, grad.dtype)
-    rows, columns = (_backward_links(*axis) for axis in _axes(win))
-    _gather(grad, w, grad_x, *rows, *columns)
-    return grad_x
+    return _sum_over_taps(grad, w, empty(win.x_shape, grad.dtype), grad_input_plan(win))
 
 
 def depthwise_conv2d_grad_weight(x, grad, win):
     """Adjoint in w: (KH, KW, C), each tap the sum over positions of x at the tap times grad."""
     win.check("depthwise_conv2d", x=x, grad=grad)
     x, grad = contiguous(x, grad)
-    rows, columns = (_forward_links(*axis) for axis in _axes(win))
-    partial = np.zeros((_RANGES, *win.w_shape), x.dtype)
-    _correlate(x, grad, partial, *rows, *columns)
+    width = min(win.c_in, channel_columns(x.dtype))
+    partial = np.zeros((_RANGES, -(-win.c_in // width), win.k_h * win.k_w, width), x.dtype)
+    full = width == channel_columns(x.dtype)
+    _sum_over_positions(x.reshape(-1), grad.reshape(-1), partial, *forward_plan(win), len(x), win.c_in, full)
     total = partial[0]
     for part in partial[1:]:
         total += part
-    return total
+    grad_w = np.empty((win.k_h * win.k_w, win.c_in), x.dtype)
+    for block, sums in enumerate(total):
+        first = min(block * width, win.c_in - width)
+        grad_w[:, first : first + width] = sums
+    return grad_w.reshape(win.w_shape)
+
+
+def _sum_over_taps(a, w, c, plan, scale=None, shift=None, relu=False):
+    tiles = -(-len(a) * plan.regions[:, 0] * plan.regions[:, 1] // CHANNEL_ROWS)
+    first_tile = np.concatenate([[0], np.cumsum(tiles)])
+    none = np.empty(0, c.dtype)
+    affine = (none, none, False) if scale is None else (*contiguous(scale, shift), relu)
+    width = channel_columns(c.dtype)
+    _run_tiles(a.reshape(-1), w.reshape(-1), c.reshape(-1), *plan, len(a), c.shape[-1], width, first_tile, *affine)
+    return c
 
 
 @jit_parallel
-def _gather(source, w, out, row_first, row_tap, row_source, column_first, column_tap, column_source):
-    """out[n, i, j] = sum over links of i, links of j: source[n, row, column] * w[kh, kw]."""
-    n_images, height, width, _ = out.shape
-    for line in prange(n_images * height):
-        n, i = np.int64(line) // height, np.int64(line) % height
-        for j in range(width):
-            row = out[n, i, j]
-            row[:] = 0
-            for a in range(row_first[i], row_first[i + 1]):
-                x, taps = source[n, row_source[a]], w[row_tap[a]]
-                b, end = column_first[j], column_first[j + 1]
-                while b + 3 <= end:
-                    x0, x1, x2 = x[column_source[b]], x[column_source[b + 1]], x[column_source[b + 2]]
-                    w0, w1, w2 = taps[column_tap[b]], taps[column_tap[b + 1]], taps[column_tap[b + 2]]
-                    add_three_products(row, x0, x1, x2, w0, w1, w2)
-                    b += 3
-                while b < end:
-                    add_product(row, x[column_source[b]], taps[column_tap[b]])
-                    b += 1
+def _run_tiles(
+    a, w, c, regions, a_segments, b_segments, n_k, strides, n_images, channels, tile_width, first_tile,
+    scale, shift, relu,
+):  # fmt: skip
+    """for each part of the tiles: for each tile of positions, block of channels: sum over taps, scale and shift."""
+    width = min(channels, tile_width)
+    for part in prange(PARTS):
+        a_rows, c_rows = np.empty(CHANNEL_ROWS, np.int64), np.empty(CHANNEL_ROWS, np.int64)
+        a_block, c_block = np.empty(CHANNEL_ROWS, np.int64), np.empty(CHANNEL_ROWS, np.int64)
+        w_block = np.empty_like(b_segments)
+        first, last = bounds(part, PARTS, first_tile[-1])
+        for tile in range(first, last):
+            region = np.searchsorted(first_tile, tile, side="right") - 1
+            start = (tile - first_tile[region]) * CHANNEL_ROWS
+            start_rows(regions[region], strides, n_images, start, CHANNEL_ROWS, a_rows, c_rows)
+            s0, s1 = regions[region, 4], regions[region, 5]
+            for block in range(0, channels, width):
+                channel = min(block, channels - width)
+                for i in range(CHANNEL_ROWS):
+                    a_block[i], c_block[i] = a_rows[i] + channel, c_rows[i] + channel
+                for s in range(s0, s1):
+                    w_block[s] = b_segments[s] * channels + channel
+                if width == tile_width:
+                    channel_tile(
+                        a, a_block, a_segments[s0:s1], 0, w, w_block[s0:s1], 0, s1 - s0, n_k[s0:s1],
+                        c, c_block, width, False,
+                    )  # fmt: skip
+                else:
+                    channel_tile_plain(
+                        a, a_block, a_segments[s0:s1], 0, w, w_block[s0:s1], 0, s1 - s0, n_k[s0:s1],
+                        c, c_block, width, False,
+                    )  # fmt: skip
+            if scale.size:
+                positions = n_images * regions[region, 0] * regions[region, 1]
+                for i in range(min(CHANNEL_ROWS, positions - start)):
+                    scale_and_shift(c[c_rows[i] : c_rows[i] + channels], scale, shift, relu)
 
 
 @jit_parallel
-def _correlate(x, grad, partial, row_first, row_tap, row_source, column_first, column_tap, column_source):
-    """partial[range, kh, kw] = sum over the range's positions and their links of x[n, row, column] * grad[n, p, q]."""
-    n_images, height, width, _ = grad.shape
-    ranges = partial.shape[0]
+def _sum_over_positions(x, grad, partial, regions, a_segments, b_segments, n_k, strides, n_images, channels, full):
+    """partial[range, block, tap] += x at the tap * grad, over the range's rows of positions in every region."""
+    ranges, blocks, _, width = partial.shape
     for job in prange(ranges):
-        part = np.int64(job)
-        for line in range(part * n_images * height // ranges, (part + 1) * n_images * height // ranges):
-            n, p = line // height, line % height
-            for a in range(row_first[p], row_first[p + 1]):
-                for q in range(width):
-                    for b in range(column_first[q], column_first[q + 1]):
-                        sums = partial[part, row_tap[a], column_tap[b]]
-                        add_product(sums, x[n, row_source[a], column_source[b]], grad[n, p, q])
+        sums = partial[np.int64(job)].reshape(-1)
+        taps = partial.shape[2]
+        tap_rows, sum_rows = np.empty(CHANNEL_ROWS, np.int64), np.empty(CHANNEL_ROWS, np.int64)
+        x_lines, grad_lines = np.empty(_LINES, np.int64), np.empty(_LINES, np.int64)
+        x_block, grad_block = np.empty(_LINES, np.int64), np.empty(_LINES, np.int64)
+        length = np.empty(_LINES, np.int64)
+        for region in range(len(regions)):
+            down, across, a_origin, c_origin, s0, s1 = regions[region]
+            length[:] = across
+            first, last = bounds(job, ranges, n_images * down)
+            for start in range(first, last, _LINES):
+                n_lines = min(_LINES, last - start)
+                for line in range(n_lines):
+                    n, u = (start + line) // down, (start + line) % down
+                    x_lines[line] = a_origin + n * strides[0] + u * strides[1]
+                    grad_lines[line] = c_origin + n * strides[3] + u * strides[4]
+                for block in range(blocks):
+                    channel = min(block * width, channels - width)
+                    for line in range(n_lines):
+                        x_block[line], grad_block[line] = x_lines[line] + channel, grad_lines[line] + channel
+                    for tap in range(s0, s1, CHANNEL_ROWS):
+                        for i in range(CHANNEL_ROWS):  # the last tile repeats its last tap
+                            s = min(tap + i, s1 - 1)
+                            tap_rows[i], sum_rows[i] = a_segments[s], (block * taps + b_segments[s]) * width
+                        if full:
+                            channel_tile(
+                                x, tap_rows, x_block, strides[2], grad, grad_block, strides[5], n_lines, length,
+                                sums, sum_rows, width, True,
+                            )  # fmt: skip
+                        else:
+                            channel_tile_plain(
+                                x, tap_rows, x_block, strides[2], grad, grad_block, strides[5], n_lines, length,
+                                sums, sum_rows, width, True,
+                            )  # fmt: skip

@@ -22,7 +22,7 @@ def _cache_folder():
     """The folder for this version of the sources; None where it cannot be written, or is not wanted."""
     if os.environ.get("MINIDEEPLAB_CACHE", "1") == "0" or numba.config.DISABLE_JIT:
         return None
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(str(Path(__file__).parent).encode())  # Numba files its cache by the sources' path as well
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())
     root = os.environ.get("MINIDEEPLAB_CACHE_DIR") or Path(os.path.expanduser("~")) / ".cache" / "minideeplab"

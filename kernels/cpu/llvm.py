@@ -21,8 +21,11 @@ def float_of_bits(typingctx, bits):
     return target(bits), codegen
 
 
-def tile_intrinsic(n_rows, n_vectors, vector_bytes):
-    """The loop of `tile.tile_plain` with an n_rows x n_vectors tile of accumulators in vector registers."""
+def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
+    """The loop of `tile.tile_plain` with an n_rows x n_vectors tile of accumulators in vector registers.
+
+    by_channel: the loop of `tile.channel_tile_plain`: a is read in vectors as b is, not one value for a whole row.
+    """
 
     @intrinsic
     def tile(typingctx, a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, accumulate):
@@ -43,6 +46,7 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes):
                 steps=(args[3], args[6]),
                 n_segments=args[7],
                 accumulate=args[11],
+                by_channel=by_channel,
             )
             return context.get_dummy_value()
 
@@ -51,7 +55,7 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes):
     return tile
 
 
-def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumulate):
+def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumulate, by_channel):
     """A loop over segments and in it one over k; the accumulators are phi nodes of both, so they stay in registers."""
     n_rows, n_vectors, lanes, itemsize = shape
     element = ir.DoubleType() if itemsize == 8 else ir.FloatType()
@@ -72,10 +76,13 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     def vector_pointer(pointer, j):  # element alignment: NumPy promises no more
         return builder.bitcast(builder.gep(pointer, [const(j * lanes)]), vector.as_pointer())
 
+    def load_vectors(pointer):
+        return [builder.load(vector_pointer(pointer, j), align=itemsize) for j in range(n_vectors)]
+
     def broadcast(pointer):
         scalar = builder.load(pointer, align=itemsize)
         one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(i32, 0))
-        return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), splat)
+        return [builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), splat)] * n_vectors
 
     cells = [(i, j) for i in range(n_rows) for j in range(n_vectors)]
     c_row = [builder.gep(c, [load_i64(c_rows, const(i))]) for i in range(n_rows)]
@@ -121,12 +128,12 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     for phi, value in zip(inner, outer, strict=True):
         phi.add_incoming(value, segment)
     b_k = builder.gep(b_base, [builder.mul(k, b_step)])
-    b_row = [builder.load(vector_pointer(b_k, j), align=itemsize) for j in range(n_vectors)]
+    b_row = load_vectors(b_k)
     a_offset = builder.mul(k, a_step)
     summed = []
     for i in range(n_rows):
-        x = broadcast(builder.gep(a_pointers[i], [a_offset]))
-        summed += [builder.call(fma, [x, b_row[j], inner[i * n_vectors + j]]) for j in range(n_vectors)]
+        x = (load_vectors if by_channel else broadcast)(builder.gep(a_pointers[i], [a_offset]))
+        summed += [builder.call(fma, [x[j], b_row[j], inner[i * n_vectors + j]]) for j in range(n_vectors)]
     k_next = builder.add(k, const(1))
     k.add_incoming(k_next, body)
     for phi, value in zip(inner, summed, strict=True):

@@ -27,15 +27,10 @@ def batch_norm_statistics(x):
     rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
     mean, squares = np.zeros((PARTS, x.shape[-1])), np.zeros((PARTS, x.shape[-1]))
     _deviations(rows, mean, squares)
-    counts = np.diff(np.arange(PARTS + 1) * len(rows) // PARTS)
-    total_mean, total_squares, seen = mean[0], squares[0], counts[0]
-    for count, m, s in zip(counts[1:], mean[1:], squares[1:], strict=True):
-        if count:
-            delta, merged = m - total_mean, seen + count
-            total_mean = total_mean + delta * (count / merged)
-            total_squares = total_squares + s + delta * delta * (seen * count / merged)
-            seen = merged
-    return total_mean.astype(x.dtype), (total_squares / len(rows)).astype(x.dtype)
+    weight = np.diff(np.arange(PARTS + 1) * len(rows) // PARTS)[:, None] / len(rows)
+    total_mean = (weight * mean).sum(axis=0)
+    var = (squares / len(rows) + weight * (mean - total_mean) ** 2).sum(axis=0)
+    return total_mean.astype(x.dtype), var.astype(x.dtype)
 
 
 def batch_norm(x, mean, var, gamma, beta, eps, relu):
@@ -52,6 +47,16 @@ def batch_norm(x, mean, var, gamma, beta, eps, relu):
     factor = gamma / np.sqrt(var + x.dtype.type(eps))
     _normalise(x.reshape(-1, x.shape[-1]), mean, factor, beta, relu, y.reshape(-1, x.shape[-1]))
     return y
+
+
+def batch_norm_factors(mean, var, gamma, beta, eps):
+    """(scale, shift) such that scale x + shift is `batch_norm`: what a convolution takes in its last step.
+
+    scale = gamma / sqrt(var + eps),  shift = beta - scale mean
+    """
+    check_alike("batch_norm", mean=mean, var=var, gamma=gamma, beta=beta)
+    scale = gamma / np.sqrt(var + var.dtype.type(eps))
+    return scale, beta - scale * mean
 
 
 def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
@@ -118,11 +123,12 @@ def _deviations(rows, mean, squares):
                 for c in range(channels):
                     d = rows[i, c] - step_sum[c]
                     step_squares[c] += d * d
-            seen, count = float(start - first), float(stop - start)
+            share = (stop - start) / (stop - first)  # of this step in what is merged so far
+            weight = share * (start - first)
             for c in range(channels):
                 delta = step_sum[c] - m[c]
-                m[c] += delta * (count / (seen + count))
-                s[c] += step_squares[c] + delta * delta * (seen * count / (seen + count))
+                m[c] += delta * share
+                s[c] += step_squares[c] + delta * delta * weight
 
 
 @jit_parallel

@@ -1,9 +1,10 @@
 """From a Window to the list of register tiles to run: what the convolution drivers loop over.
 
-A dense convolution, forward or input gradient, is for every output position a sum over segments: runs in which both
-operands advance by constant steps (the channels of one tap; at rate 1 even all taps of a kernel row, which lie side
-by side in memory). Output positions that see the same taps form a region, a rectangle; inside a region no tap needs a
-test and taps in the padding cost nothing. The two directions differ only in their plan.
+A convolution, forward or input gradient, is for every output position a sum over segments: runs in which both operands
+advance by constant steps (the channels of one tap; at rate 1 even all taps of a kernel row, which lie side by side in
+memory; in a depthwise convolution one tap alone, for its channels are not summed). Output positions that see the same
+taps form a region, a rectangle; inside a region no tap needs a test and taps in the padding cost nothing. The two
+directions differ only in their plan.
 """
 
 from functools import lru_cache
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..geometry import tap_runs
+from .jit import jit
 
 
 class Plan(NamedTuple):
@@ -43,16 +45,17 @@ class _Builder:
 @lru_cache(maxsize=512)
 def forward_plan(win):
     """Plan of y from x: position (p, q) starts at input pixel (p s - top, q s - left)."""
-    build, (h, w, c, k) = _Builder(), (win.in_h, win.in_w, win.c_in, win.c_out)
+    build, (h, w, c, k), n = _Builder(), (win.in_h, win.in_w, win.c_in, win.c_out), _rows_of_a_tap(win, win.c_in)
     for r in win.regions():
         a_origin = ((r.p0 * win.stride_h - win.pad_top) * w + r.q0 * win.stride_w - win.pad_left) * c
         segments = []
         for kh in range(r.kh0, r.kh1):
             row = kh * win.rate_h * w
-            if win.rate_w == 1:  # the taps of a kernel row are neighbours in x and in the weights: one long segment
+            # at rate 1 the taps of a kernel row are neighbours in x and in the weights: one long segment
+            if win.rate_w == 1 and win.op == "conv2d":
                 segments.append(((row + r.kw0) * c, (kh * win.k_w + r.kw0) * c, (r.kw1 - r.kw0) * c))
             else:
-                segments += [((row + kw * win.rate_w) * c, (kh * win.k_w + kw) * c, c) for kw in range(r.kw0, r.kw1)]
+                segments += [((row + kw * win.rate_w) * c, (kh * win.k_w + kw) * n, n) for kw in range(r.kw0, r.kw1)]
         build.add(r.p1 - r.p0, r.q1 - r.q0, a_origin, (r.p0 * win.out_w + r.q0) * k, [s for s in segments if s[2]])
     a_strides = (h * w * c, win.stride_h * w * c, win.stride_w * c)
     return build.plan((*a_strides, win.out_h * win.out_w * k, win.out_w * k, k))
@@ -64,7 +67,7 @@ def grad_input_plan(win):
 
     The pixels h = i, i + s, i + 2 s ... of one phase i meet the same taps, at consecutive positions p.
     """
-    build, (h, w, c, k) = _Builder(), (win.in_h, win.in_w, win.c_in, win.c_out)
+    build, (h, w, c, k), n = _Builder(), (win.in_h, win.in_w, win.c_in, win.c_out), _rows_of_a_tap(win, win.c_out)
     for i in range(min(win.stride_h, h)):
         row_taps, row_runs = _phase(i, h, win.stride_h, win.rate_h, win.k_h, win.pad_top, win.out_h)
         for j in range(min(win.stride_w, w)):
@@ -72,7 +75,7 @@ def grad_input_plan(win):
             for u0, u1, a0, a1 in row_runs:
                 for v0, v1, b0, b1 in column_runs:
                     segments = [
-                        ((dp * win.out_w + dq) * k, (kh * win.k_w + kw) * k, k)
+                        ((dp * win.out_w + dq) * k, (kh * win.k_w + kw) * n, n)
                         for kh, dp in row_taps[a0:a1]
                         for kw, dq in column_taps[b0:b1]
                     ]
@@ -80,6 +83,25 @@ def grad_input_plan(win):
                     build.add(u1 - u0, v1 - v0, (u0 * win.out_w + v0) * k, c_origin, segments)
     c_strides = (h * w * c, win.stride_h * w * c, win.stride_w * c)
     return build.plan((win.out_h * win.out_w * k, win.out_w * k, k, *c_strides))
+
+
+def _rows_of_a_tap(win, channels):
+    """Weights are rows of output channels: a tap has one for each channel that is summed, a depthwise tap just one."""
+    return 1 if win.op == "depthwise_conv2d" else channels
+
+
+@jit
+def start_rows(region, strides, n_images, start, n_rows, a_rows, c_rows):
+    """Offsets in a and in c of the region's positions start, start + 1, ...
+
+    Past the last position it is repeated: a tile computes the same value again, and stores it again.
+    """
+    down, across, a_origin, c_origin = region[:4]
+    for i in range(n_rows):
+        m = min(start + i, n_images * down * across - 1)
+        n, u, v = m // (down * across), m // across % down, m % across
+        a_rows[i] = a_origin + n * strides[0] + u * strides[1] + v * strides[2]
+        c_rows[i] = c_origin + n * strides[3] + u * strides[4] + v * strides[5]
 
 
 def _phase(i, size, stride, rate, k, before, out_size):

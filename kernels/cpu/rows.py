@@ -15,6 +15,22 @@ def copy_row(source, target):
 
 
 @jit
+def add_row(out, a):
+    """out += a."""
+    for c in range(out.size):
+        out[c] += a[c]
+
+
+@jit
+def scale_and_shift(row, scale, shift, relu):
+    """row <- scale row + shift; with `relu` no less than 0."""
+    zero = row.dtype.type(0)
+    for c in range(row.size):
+        v = row[c] * scale[c] + shift[c]
+        row[c] = zero if relu and v < zero else v
+
+
+@jit
 def add_product(out, a, b):
     """out += a b."""
     for c in range(out.size):

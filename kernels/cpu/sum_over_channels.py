@@ -8,9 +8,10 @@ segments in registers. The weights are packed so that a tile reads them in order
 import numpy as np
 from numba import get_num_threads, prange
 
-from .arrays import empty
+from .arrays import contiguous, empty
 from .jit import jit, jit_parallel
-from .rows import copy_row
+from .plan import start_rows
+from .rows import copy_row, scale_and_shift
 from .tile import ROWS, columns, tile
 
 _GROUP = 8  # tiles that share one panel of weights
@@ -31,14 +32,16 @@ def pack(w, n_rows, n_columns, steps):
     return packed.reshape(len(packed), -1, width)
 
 
-def run_plan(a, packed, c, plan):
-    """Fill c: every region of the plan, every block of output channels."""
+def run_plan(a, packed, c, plan, scale=None, shift=None, relu=False):
+    """Fill c: every region of the plan, every block of output channels; then scale c + shift, where they are given."""
     tiles = -(-len(a) * plan.regions[:, 0] * plan.regions[:, 1] // ROWS)
     first_tile = np.concatenate([[0], np.cumsum(tiles)])
     shares = _equal_shares(tiles, first_tile, plan)
     # positions a multiple of 2 KiB apart share a few cache sets and a tile's rows would evict each other: copy those
     gather = int(plan.strides[2]) * a.itemsize % 2048 == 0
-    _run_plan(a.reshape(-1), packed, c.reshape(-1), *plan, len(a), c.shape[-1], first_tile, shares, gather)
+    none = np.empty(0, c.dtype)
+    affine = (none, none, False) if scale is None else (*contiguous(scale, shift), relu)
+    _run_plan(a.reshape(-1), packed, c.reshape(-1), *plan, len(a), c.shape[-1], first_tile, shares, gather, *affine)
     return c
 
 
@@ -71,7 +74,8 @@ def _pack(w, packed, n_columns, row_step, column_step):
 
 @jit_parallel
 def _run_plan(
-    a, packed, c, regions, a_segments, b_segments, n_k, strides, n_images, n_columns, first_tile, shares, gather
+    a, packed, c, regions, a_segments, b_segments, n_k, strides, n_images, n_columns, first_tile, shares, gather,
+    scale, shift, relu,
 ):  # fmt: skip
     """for each thread's groups of tiles: for each panel of segments, block of columns, tile: tile(a, b, c)."""
     blocks, block_rows, width = packed.shape
@@ -89,7 +93,9 @@ def _run_plan(
             region = np.searchsorted(first_tile, first, side="right") - 1
             n_tiles = min(_GROUP, last - first, first_tile[region + 1] - first)
             n_rows = n_tiles * ROWS
-            _start_rows(regions[region], strides, n_images, (first - first_tile[region]) * ROWS, n_rows, a_rows, c_rows)
+            start = (first - first_tile[region]) * ROWS
+            start_rows(regions[region], strides, n_images, start, n_rows, a_rows, c_rows)
+            n_rows_once = min(n_rows, n_images * regions[region, 0] * regions[region, 1] - start)
             first += n_tiles
             s0, s1 = regions[region, 4], regions[region, 5]
             panel, end = s0, -1
@@ -115,25 +121,17 @@ def _run_plan(
                             b, b_offsets[panel:end], width,
                             end - panel, n_k[panel:end], out, out_rows[rows], width, panel > s0,
                         )  # fmt: skip
+                    if end == s1 and scale.size:  # the sums are complete, and still in cache
+                        columns_of_block = slice(block * width, min((block + 1) * width, n_columns))
+                        used = columns_of_block.stop - columns_of_block.start
+                        for i in range(n_rows_once):
+                            row = out[out_rows[i] : out_rows[i] + used]
+                            scale_and_shift(row, scale[columns_of_block], shift[columns_of_block], relu)
                 panel = end
             if blocks * width > n_columns:
-                for i in range(n_rows):
+                for i in range(n_rows_once):
                     to, used = c_rows[i] + (blocks - 1) * width, n_columns - (blocks - 1) * width
                     copy_row(edge[edge_rows[i] : edge_rows[i] + used], c[to : to + used])
-
-
-@jit
-def _start_rows(region, strides, n_images, start, n_rows, a_rows, c_rows):
-    """Offsets in a and in c of the region's positions start, start + 1, ...
-
-    The last tile repeats the last position: it computes the same value again, and stores it again.
-    """
-    down, across, a_origin, c_origin = region[:4]
-    for i in range(n_rows):
-        m = min(start + i, n_images * down * across - 1)
-        n, u, v = m // (down * across), m // across % down, m % across
-        a_rows[i] = a_origin + n * strides[0] + u * strides[1] + v * strides[2]
-        c_rows[i] = c_origin + n * strides[3] + u * strides[4] + v * strides[5]
 
 
 @jit

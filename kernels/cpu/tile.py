@@ -1,14 +1,18 @@
-"""The register tile: the one loop in which every dense convolution, forward and both gradients, spends its time.
+"""The register tiles: the two loops in which every convolution, forward and both gradients, spends its time.
 
-    c[c_rows[i] + j] (+)= sum_s sum_k a[a_rows[i] + a_segments[s] + k * a_step] * b[b_segments[s] + k * b_step + j]
+    dense       c[c_rows[i] + j] (+)= sum_s sum_k a[a_rows[i] + a_segments[s] + k * a_step] * b[.. + j]
+    by channel  c[c_rows[i] + j] (+)= sum_s sum_k a[a_rows[i] + a_segments[s] + k * a_step + j] * b[.. + j]
 
-for i < ROWS, j < columns(dtype). A segment is a run of the reduction in which both operands advance by a constant step:
-a tap's channels in the forward pass, an image row's pixels in the weight gradient. All offsets count elements of the
-flat arrays. The ROWS x columns accumulators stay in vector registers from the first segment to the last: each step of k
-loads one row of b, broadcasts ROWS values of a, and does ROWS * VECTORS fused multiply-adds.
+    with b[b_segments[s] + k * b_step + j], for i < ROWS, j < columns(dtype); by channel CHANNEL_ROWS, channel_columns
 
-`tile` is that loop as LLVM vector code (llvm.py), because plain Numba keeps no tile of accumulators in registers;
-`tile_plain` is the same in plain Numba: what tests compare with, tutorials show, and unknown processors run.
+A segment is a run of the reduction in which both operands advance by a constant step: a tap's channels in the forward
+pass, an image row's pixels in the weight gradient. All offsets count elements of the flat arrays. The accumulators
+stay in vector registers from the first segment to the last: each step of k loads one row of b, takes ROWS values of a
+(by channel: ROWS rows of a), and does ROWS * VECTORS fused multiply-adds.
+
+`tile` and `channel_tile` are these loops as LLVM vector code (llvm.py), because plain Numba keeps no tile of
+accumulators in registers; `tile_plain` and `channel_tile_plain` are the same in plain Numba: what tests compare with,
+tutorials show, and unknown processors run.
 """
 
 import llvmlite.binding
@@ -17,6 +21,7 @@ import numpy as np
 
 from .jit import jit
 from .llvm import tile_intrinsic
+from .rows import add_product
 
 
 def _host_tile():
@@ -35,11 +40,18 @@ def _host_tile():
 
 _HOST = None if numba.config.DISABLE_JIT else _host_tile()
 VECTOR_BYTES, VECTORS, ROWS = _HOST or (32, 2, 4)
+# 9 rows are the taps of a 3x3 kernel; with two vectors 18 accumulators, for which AVX2 has too few registers
+CHANNEL_ROWS, CHANNEL_VECTORS = 9, 1 if VECTOR_BYTES == 32 else 2
 
 
 def columns(dtype):
     """Output channels in a tile: those of VECTORS vectors of the dtype."""
     return VECTORS * VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+def channel_columns(dtype):
+    """Channels in a tile by channel."""
+    return CHANNEL_VECTORS * VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
 @jit
@@ -62,7 +74,29 @@ def tile_plain(a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments,
             c[c_rows[i] + j] = sums[i, j]
 
 
+@jit
+def channel_tile_plain(
+    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, n_columns, accumulate
+):  # fmt: skip
+    """The equation by channel as loops; the inner loop over j runs in vectors."""
+    sums = np.zeros((CHANNEL_ROWS, n_columns), c.dtype)
+    if accumulate:
+        for i in range(CHANNEL_ROWS):
+            for j in range(n_columns):
+                sums[i, j] = c[c_rows[i] + j]
+    for s in range(n_segments):
+        for k in range(n_k[s]):
+            b_row = b_segments[s] + k * b_step
+            for i in range(CHANNEL_ROWS):
+                a_row = a_rows[i] + a_segments[s] + k * a_step
+                add_product(sums[i], a[a_row : a_row + n_columns], b[b_row : b_row + n_columns])
+    for i in range(CHANNEL_ROWS):
+        for j in range(n_columns):
+            c[c_rows[i] + j] = sums[i, j]
+
+
 _tile_vector = tile_intrinsic(ROWS, VECTORS, VECTOR_BYTES)
+_channel_tile_vector = tile_intrinsic(CHANNEL_ROWS, CHANNEL_VECTORS, VECTOR_BYTES, by_channel=True)
 
 
 @jit
@@ -73,4 +107,15 @@ def tile_vector(
     _tile_vector(a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, accumulate)
 
 
+@jit
+def channel_tile_vector(
+    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, n_columns, accumulate
+):  # fmt: skip
+    """The equation by channel in vector registers; n_columns must be channel_columns(dtype)."""
+    _channel_tile_vector(
+        a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, accumulate
+    )  # fmt: skip
+
+
 tile = tile_vector if _HOST else tile_plain
+channel_tile = channel_tile_vector if _HOST else channel_tile_plain

@@ -2,24 +2,25 @@
 
 import numpy as np
 
-from .conv2d import _padded, _tap, _taps
+from .conv2d import _padded, _scaled, _tap, _taps
 
 
-def depthwise_conv2d(x, w, win):
+def depthwise_conv2d(x, w, win, scale=None, shift=None, relu=False):
     """y[n, p, q, c] = sum_{kh, kw} x[n, p s + kh r - top, q s + kw r - left, c] w[kh, kw, c].
 
     Args:
         x: (N, H, W, C); w: (KH, KW, C); win: Window.depthwise(x.shape, w.shape, ...).
+        scale, shift: (C,), both or none; relu: as in `conv2d`.
 
     Returns:
         (N, out_h, out_w, C).
     """
-    win.check("depthwise_conv2d", x=x, weight=w)
+    win.check("depthwise_conv2d", x=x, weight=w, scale=scale, shift=shift)
     padded = _padded(x, win)
     y = np.zeros(win.y_shape, x.dtype)
     for kh, kw in _taps(win):
         y += padded[_tap(kh, kw, win)] * w[kh, kw]
-    return y
+    return _scaled(y, scale, shift, relu)
 
 
 def depthwise_conv2d_grad_input(grad, w, win):

@@ -31,6 +31,16 @@ def batch_norm(x, mean, var, gamma, beta, eps, relu):
     return np.maximum(y, x.dtype.type(0)) if relu else y
 
 
+def batch_norm_factors(mean, var, gamma, beta, eps):
+    """(scale, shift) such that scale x + shift is `batch_norm`: what a convolution takes in its last step.
+
+    scale = gamma / sqrt(var + eps),  shift = beta - scale mean
+    """
+    check_alike("batch_norm", mean=mean, var=var, gamma=gamma, beta=beta)
+    scale = gamma / np.sqrt(var + var.dtype.type(eps))
+    return scale, beta - scale * mean
+
+
 def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
     """Gradients of `batch_norm` in x, gamma, beta.
 

@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from .conv2d import _scaled
 
-def pointwise(x, w, win):
+
+def pointwise(x, w, win, scale=None, shift=None, relu=False):
     """y[n, p, q] = x[n, p, q] @ w[0, 0]. Args and returns as `conv2d` with a window for which win.is_pointwise."""
-    win.check("pointwise", x=x, weight=w)
-    return x @ w[0, 0]
+    win.check("pointwise", x=x, weight=w, scale=scale, shift=shift)
+    return _scaled(x @ w[0, 0], scale, shift, relu)
 
 
 def pointwise_grad_input(grad, w, win):

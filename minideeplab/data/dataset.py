@@ -65,8 +65,11 @@ class SegmentationDataset:
         self._check_sizes(i, image.shape[:2], mask.shape)
         return image, mask
 
-    def check(self):
+    def check(self, report=lambda: None):
         """Decode each image and each mask, so that bad files are known before training.
+
+        Args:
+            report: called after each sample.
 
         Raises:
             DataError: one message that lists the bad files: the first 20, then a count.
@@ -77,6 +80,7 @@ class SegmentationDataset:
                 self.sample(i)
             except DataError as error:
                 problems.append(str(error))
+            report()
         if not problems:
             return
         lines = [f"{self.root}: {len(problems)} of {len(self)} samples of split {self.split!r} cannot be used:"]
@@ -101,7 +105,8 @@ def open_dataset(data, dataset="auto", split="train", limit=None):
 
     Args:
         data: folder that holds JPEGImages (or VOCdevkit around it), or "synthetic" for the generated set.
-        dataset: "auto", "voc" or "camvid"; needed only for a CamVid folder that has no class_names.txt.
+        dataset: "auto"; "voc" for the 21 classes of VOC, whatever class_names.txt says; or "camvid", needed only for a
+            CamVid folder that has no class_names.txt.
         split: name of a file in ImageSets/Segmentation, without .txt.
         limit: keep the first `limit` ids; None keeps all.
 
@@ -120,8 +125,9 @@ def open_dataset(data, dataset="auto", split="train", limit=None):
     root = voc.find_root(synthetic_root() if generated else data)
     ids = voc.read_split(root, split)[:limit]
     listed = voc.read_class_names(root)
-    camvid = dataset == "camvid" or listed == CAMVID_CLASSES or "camvid" in root.resolve().name.lower()
-    names = listed or (CAMVID_CLASSES if camvid else VOC_CLASSES)
+    looks_like_camvid = listed == CAMVID_CLASSES or "camvid" in root.resolve().name.lower()
+    camvid = dataset == "camvid" or (dataset == "auto" and looks_like_camvid)
+    names = VOC_CLASSES if dataset == "voc" else listed or (CAMVID_CLASSES if camvid else VOC_CLASSES)
     if generated:
         name = "synthetic"
     elif camvid:

@@ -5,7 +5,7 @@ from PIL import Image, ImageFilter
 
 from minideeplab.data.palettes import IGNORE_INDEX
 
-# ImageNet statistics of RGB in 0..1, which the pretrained backbones expect.
+# ImageNet statistics of RGB in 0..1, as in the weights that others have published.
 IMAGE_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGE_STD = np.array([0.229, 0.224, 0.225], np.float32)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)

@@ -21,6 +21,17 @@ def rates_at(output_stride, rates_at_16=RATES_AT_16):
     return rates
 
 
+def rates_for_crops(crop_size, output_stride=16):
+    """(6, 12, 18), chosen for crops of 513 and their maps of 33 x 33, in proportion to the map of smaller crops.
+
+    Returns:
+        Rates as if at output stride 16, as `rates_at` takes them: [3, 6, 9] for crops of 257.
+    """
+    step = max(1, output_stride // 16)  # at output stride 32 they will be halved
+    share = min(1, -(-crop_size // 16) / 33)
+    return [step * max(1, round(share * rate / step)) for rate in RATES_AT_16]
+
+
 class ASPP(Module):
     """1x1, three atrous 3x3 and image-level pooling side by side, joined and projected by a 1x1, then dropout.
 

@@ -88,6 +88,40 @@ def test_cpu_equals_reference_where_the_kernel_turns(name, dtype):
     assert_equals_reference(op, window_of(op, x_shape, w_shape, **options), dtype, seed=1)
 
 
+@every_op
+@both_dtypes
+@given(data=st.data(), seed=seeds, relu=st.booleans())
+def test_scale_and_shift_are_those_of_each_output_channel(op, dtype, data, seed, relu):
+    """On both backends the bits of the plain result, scaled; a row that is computed twice is scaled once."""
+    win = data.draw(windows(op))
+    x, w, scale, shift = normal(seed, win.x_shape, win.w_shape, (win.c_out,), (win.c_out,), dtype=dtype)
+    for k in (cpu, reference):
+        plain = getattr(k, op)(x, w, win)
+        expected = scale * plain + shift
+        expected = np.maximum(expected, 0) if relu else expected
+        result = getattr(k, op)(x, w, win, scale, shift, relu)
+        assert_close(result, expected, abs(scale * plain) + abs(shift), terms=2)
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_scale_and_shift_where_the_kernel_turns(name):
+    op, x_shape, w_shape, options = TURNS[name]
+    win = window_of(op, x_shape, w_shape, **options)
+    x, w, scale, shift = normal(1, win.x_shape, win.w_shape, (win.c_out,), (win.c_out,), dtype=np.float64)
+    result = getattr(cpu, op)(x, w, win, scale, shift, True)
+    np.testing.assert_allclose(result, getattr(reference, op)(x, w, win, scale, shift, True), rtol=1e-10, atol=1e-10)
+
+
+@every_op
+def test_scale_and_shift_of_another_size_are_refused(op):
+    w_shape = {"conv2d": (3, 3, 4, 4), "depthwise_conv2d": (3, 3, 4), "pointwise": (1, 1, 4, 4)}[op]
+    win = window_of(op, (1, 3, 3, 4), w_shape)
+    x, w = normal(0, win.x_shape, win.w_shape, dtype=np.float32)
+    for k in (cpu, reference):
+        with pytest.raises(ValueError, match=rf"{op}: scale has shape \(3,\), but the window was made for \(4,\)"):
+            getattr(k, op)(x, w, win, np.ones(3, np.float32), np.ones(4, np.float32))
+
+
 # -------------------------------------------------------------------- definitions, independent of the reference's code
 
 

@@ -11,30 +11,56 @@ from hypothesis import strategies as st
 from strategies import assert_close, both_dtypes, normal, seeds
 
 from kernels.cpu import tile as tiles
-from kernels.cpu.tile import ROWS, VECTOR_BYTES, VECTORS, columns, tile_plain, tile_vector
 
-needs_vectors = pytest.mark.skipif(tiles.tile is not tile_vector, reason="no vector tile for this processor")
+needs_vectors = pytest.mark.skipif(tiles.tile is not tiles.tile_vector, reason="no vector tile for this processor")
 STEPS = st.integers(1, 3)
 
 
+class Dense:
+    """A row of a tile takes one value of a at each step."""
+
+    vector, plain, rows, columns = tiles.tile_vector, tiles.tile_plain, tiles.ROWS, tiles.columns
+
+    @staticmethod
+    def operand(a, at, width):
+        return a[at]
+
+
+class ByChannel:
+    """A row of a tile takes a row of a at each step."""
+
+    vector, plain = tiles.channel_tile_vector, tiles.channel_tile_plain
+    rows, columns = tiles.CHANNEL_ROWS, tiles.channel_columns
+
+    @staticmethod
+    def operand(a, at, width):
+        return a[at : at + width]
+
+
+both_kinds = pytest.mark.parametrize("kind", [Dense, ByChannel])
+
+
 @st.composite
-def problems(draw, dtype):
+def problems(draw, kind, dtype):
     """Arguments of a tile, the last rows repeated as the drivers do at the end of a region."""
-    used, length = draw(st.integers(1, ROWS)), draw(st.lists(st.integers(0, 9), max_size=4))
-    a_step, b_step, width = draw(STEPS), columns(dtype) * draw(STEPS), columns(dtype)
+    used, length = draw(st.integers(1, kind.rows)), draw(st.lists(st.integers(0, 9), max_size=4))
+    width = kind.columns(dtype)
+    a_step, b_step = draw(STEPS), width * draw(STEPS)
     seed, accumulate = draw(seeds), draw(st.booleans())
-    a, b, c = normal(seed, 400, 9 * b_step + 300, ROWS * (width + 5) + 40, dtype=dtype)
+    a, b, c = normal(seed, 400 + width, 9 * b_step + 300, kind.rows * (width + 5) + 40, dtype=dtype)
     generator = np.random.default_rng(seed)
-    rows = np.minimum(np.arange(ROWS), used - 1)
-    a_rows = generator.integers(0, 300, ROWS)[rows]
-    c_rows = generator.permutation(ROWS)[rows] * (width + 5) + 3  # neither aligned nor in order
+    rows = np.minimum(np.arange(kind.rows), used - 1)
+    a_rows = generator.integers(0, 300, kind.rows)[rows]
+    c_rows = generator.permutation(kind.rows)[rows] * (width + 5) + 3  # neither aligned nor in order
     n_k = np.array(length, np.int64)
     a_segments = generator.integers(-a_rows.min(), 70, n_k.size)  # an origin may lie before the array, a segment not
     b_segments = generator.integers(0, 300 - width, n_k.size)
     return a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k.size, n_k, c, c_rows, width, accumulate
 
 
-def definition(a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, width, accumulate):
+def definition(
+    kind, a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, width, accumulate
+):
     """The equation in the head of tile.py as a new c, every operand read before anything is stored."""
     result = c.copy()
     for a_row, c_row in zip(a_rows, c_rows, strict=True):
@@ -42,58 +68,62 @@ def definition(a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments,
         for s in range(n_segments):
             for k in range(n_k[s]):
                 at = b_segments[s] + k * b_step
-                total = total + a[a_row + a_segments[s] + k * a_step] * b[at : at + width]
+                total = total + kind.operand(a, a_row + a_segments[s] + k * a_step, width) * b[at : at + width]
         result[c_row : c_row + width] = total
     return result
 
 
+@both_kinds
 @both_dtypes
-@pytest.mark.parametrize("tile", [pytest.param(tile_vector, marks=needs_vectors), tile_plain], ids=["vector", "plain"])
+@pytest.mark.parametrize("code", [pytest.param("vector", marks=needs_vectors), "plain"])
 @given(data=st.data())
-def test_the_tile_is_its_equation(tile, dtype, data):
+def test_the_tile_is_its_equation(kind, code, dtype, data):
     """For repeated rows, no segments, empty segments, any step, on top of c or not; nothing beside the tile changes."""
-    problem = data.draw(problems(dtype))
+    problem = data.draw(problems(kind, dtype))
     wide = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype == dtype else a for a in problem]
-    expected = definition(*wide)
-    magnitude = definition(*(abs(a) if isinstance(a, np.ndarray) and a.dtype == np.float64 else a for a in wide))
+    expected = definition(kind, *wide)
+    magnitude = definition(kind, *(abs(a) if isinstance(a, np.ndarray) and a.dtype == np.float64 else a for a in wide))
     n_k, c, c_rows, width = problem[8], problem[9], problem[10], problem[11]
     before = c.copy()
-    tile(*problem)
+    getattr(kind, code)(*problem)
     assert_close(c, expected, magnitude, terms=n_k.sum() + 2)
     untouched = np.ones(c.size, bool)
     untouched[(c_rows[:, None] + np.arange(width)).ravel()] = False
     np.testing.assert_array_equal(c[untouched], before[untouched])
 
 
-def compiled(dtype):
-    """A fresh compilation of the vector tile: one read from the cache has no code to look at."""
+def compiled(kind, dtype):
+    """A fresh compilation of a vector tile: one read from the cache has no code to look at."""
     floats, ints = numba.types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C"), numba.int64[::1]
     signature = (floats, ints, ints, numba.intp, floats, ints, numba.intp, numba.intp, ints, floats, ints, numba.intp)
-    function = numba.njit(fastmath={"contract"}, error_model="numpy")(tile_vector.py_func)
+    function = numba.njit(fastmath={"contract"}, error_model="numpy")(kind.vector.py_func)
     function.compile((*signature, numba.boolean))
     return function
 
 
 @needs_vectors
-def test_float32_code_has_no_float64():
+@both_kinds
+def test_float32_code_has_no_float64(kind):
     """One float64 constant would halve the speed of everything that it meets."""
-    (code,) = compiled(np.float32).inspect_llvm().values()
-    assert f"<{VECTOR_BYTES // 4} x float>" in code
+    (code,) = compiled(kind, np.float32).inspect_llvm().values()
+    assert f"<{tiles.VECTOR_BYTES // 4} x float>" in code
     assert "double" not in code
 
 
 @needs_vectors
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
+@both_kinds
 @both_dtypes
-def test_the_loop_is_packed_fused_multiply_adds_on_whole_registers(dtype):
-    """ROWS x VECTORS of them in the loop over k; without the intrinsic LLVM makes none or spills the sums to memory."""
-    (code,) = compiled(dtype).inspect_asm().values()
-    register, kind = {64: "zmm", 32: "ymm"}[VECTOR_BYTES], "ps" if dtype == np.float32 else "pd"
-    fused = re.findall(rf"vfmadd\d+{kind}\s.*%{register}\d+", code)
-    assert len(fused) >= ROWS * VECTORS
+def test_the_loop_is_packed_fused_multiply_adds_on_whole_registers(kind, dtype):
+    """Rows x vectors of them in the loop over k; without the intrinsic LLVM makes none or spills the sums to memory."""
+    (code,) = compiled(kind, dtype).inspect_asm().values()
+    register, suffix = {64: "zmm", 32: "ymm"}[tiles.VECTOR_BYTES], "ps" if dtype == np.float32 else "pd"
+    fused = re.findall(rf"vfmadd\d+{suffix}\s.*%{register}\d+", code)
+    assert len(fused) >= kind.rows * kind.columns(dtype) * np.dtype(dtype).itemsize // tiles.VECTOR_BYTES
     assert not re.search(r"vfmadd\d+s[sd]\s", code)
 
 
+@both_kinds
 @both_dtypes
-def test_a_tile_is_some_whole_vectors_wide(dtype):
-    assert columns(dtype) * np.dtype(dtype).itemsize == VECTORS * VECTOR_BYTES
+def test_a_tile_is_some_whole_vectors_wide(kind, dtype):
+    assert kind.columns(dtype) * np.dtype(dtype).itemsize % tiles.VECTOR_BYTES == 0

@@ -138,7 +138,20 @@ def parametrised(cases):
 
 def test_every_op_has_a_case():
     in_file = {c for _, c in inspect.getmembers(ops, inspect.isclass) if issubclass(c, Function) and c is not Function}
-    assert in_file == {op for op, _ in CASES.values()}
+    assert in_file == {op for op, _ in CASES.values()} | {ops.NormalisedConv2d}
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_a_normalised_convolution_is_for_inference_only(depthwise):
+    x, w = Tensor(normal(2, 5, 6, 4)), Tensor(normal(3, 3, 4, *(() if depthwise else (4,)), seed=1), requires_grad=True)
+    gamma, beta = Tensor(normal(4, seed=2)), Tensor(normal(4, seed=3))
+    mean, var = normal(4, seed=4), normal(4, seed=5) ** 2
+    convolve = ops.depthwise_conv2d if depthwise else ops.conv2d
+    y = ops.normalised_conv2d(x, w, gamma, beta, mean, var, relu=True, stride=2, rate=2)
+    separate = ops.batch_norm(convolve(x, w, stride=2, rate=2), gamma, beta, mean, var, relu=True, training=False)
+    np.testing.assert_allclose(y.numpy(), separate.numpy(), rtol=1e-12, atol=1e-12)
+    with pytest.raises(RuntimeError, match="has no derivative"):
+        y.sum().backward()
 
 
 @parametrised(CASES)

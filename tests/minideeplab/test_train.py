@@ -158,15 +158,41 @@ def test_resume_needs_a_run(tmp_path, capsys):
 def test_an_existing_folder_is_never_overwritten(data, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("precious")
     assert train.main(command(data, tmp_path)) == 2
-    assert "add --resume to continue" in capsys.readouterr().err
+    assert "the folder is not empty (notes.txt)" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_run_stopped_before_it_saved_anything_can_be_started_again(data, tmp_path, monkeypatch, capsys):
+    def too_large(*args, **options):
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "cross_entropy", too_large)
+        patch.setattr(train.Training, "_pause", lambda training: None)
+        assert train.main(command(data, out)) == 1
+    assert "not enough memory (Unable to allocate 9 GiB); take smaller images" in capsys.readouterr().err
+    assert (out / "args.json").exists()
+    assert train.main(["--resume", "--out", str(out)]) == 4
+    assert "start it again without --resume" in capsys.readouterr().err
+    assert train.main(command(data, out, "--stop-after", 1)) == 0
+    assert train.main(command(data, out)) == 2
+    assert "add --resume to continue" in capsys.readouterr().err
+
+
+def test_rates_follow_the_crop_and_too_large_ones_are_named(data, tmp_path, capsys):
+    assert train.main(command(data, tmp_path / "a", "--stop-after", 1)) == 0
+    assert "warning: crops" not in capsys.readouterr().out
+    assert Checkpoint.load(tmp_path / "a" / "last.npz").args["atrous_rates"] == [1, 2, 3]  # a map of 5 x 5
+    assert train.main(command(data, tmp_path / "b", "--stop-after", 1, "--atrous-rates", 4, 5, 18)) == 0
+    assert "crops of 65 are too small for the atrous rates [5, 18]" in capsys.readouterr().out
 
 
 def test_the_default_folder_is_numbered(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = [part for part in command(data, "") if part not in ("--out", "")]
     for _ in range(2):
-        assert train.main([*arguments, "--dataset", "voc", "--stop-after", "1"]) == 0
+        assert train.main([*arguments, "--dataset", "auto", "--stop-after", "1"]) == 0
     name = f"deeplabv3plus-resnet18-{data.name}"
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {name, f"{name}-2"}
 

@@ -1,0 +1,52 @@
+"""Measures kernels and models: `python -m minideeplab.bench --help`.
+
+Everything is a ratio: what is compared runs in turn, in one process, and medians are quoted. The bound of a dense
+convolution is the peak of fused multiply-adds, measured with the register tile on data in the first-level cache; that
+of a depthwise one is the bandwidth of a large copy.
+"""
+
+import argparse
+import json
+import sys
+
+from minideeplab import cli
+from minideeplab.bench import conv, model
+from minideeplab.errors import UsageError
+
+EXAMPLE = """\
+  python -m minideeplab.bench --suite conv
+  python -m minideeplab.bench --suite model --against torch --json model.json"""
+
+SUITES = {"conv": conv.run, "model": model.run}
+
+
+@cli.main_guard
+def main(argv=None):
+    """Run the command; returns the exit code."""
+    parser = cli.command_parser("bench", "Measure kernels and models against the machine's bounds.", EXAMPLE)
+    parser.add_argument("--suite", choices=[*SUITES, "all"], default="conv", help="single layers, or whole models")
+    parser.add_argument(
+        "--against", choices=["torch"], help="also run PyTorch, and print time ratios (> 1: we are faster)"
+    )
+    parser.add_argument("--repeats", type=cli.positive_int, default=9, help="rounds, of which the median counts")
+    parser.add_argument("--json", metavar="FILE", help="write the figures to a file")
+    cli.add_device_arguments(parser)
+    args: argparse.Namespace = parser.parse_args(argv)
+    report = cli.output_file("--json", args.json, ".json") if args.json else None
+    threads, torch = cli.use_threads(args.threads), None
+    if args.against:
+        try:
+            import torch
+        except ImportError as error:
+            raise UsageError("--against torch needs PyTorch in this environment: pip install torch") from error
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(False)
+    suites = SUITES if args.suite == "all" else [args.suite]
+    figures = {suite: SUITES[suite](torch, args.repeats) for suite in suites}
+    if report:
+        report.write_text(json.dumps(figures, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

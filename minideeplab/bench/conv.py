@@ -1,0 +1,119 @@
+"""Suite conv: single layers of DeepLab v3 and v3+ in their three directions."""
+
+import itertools
+
+import numpy as np
+
+import kernels
+from kernels.geometry import Window
+from minideeplab.bench.timing import copy_bandwidth, numpy_matmul_gflops, peak_gflops, spread, timings
+
+DIRECTIONS = ("forward", "grad_input", "grad_weight")
+# kind, N, H = W, C, K, kernel, stride, rate
+LAYERS = (
+    ("conv", 1, 33, 2048, 256, 3, 1, 12),
+    ("conv", 1, 33, 320, 256, 3, 1, 6),
+    ("conv", 1, 65, 256, 256, 3, 1, 2),
+    ("conv", 1, 129, 64, 64, 3, 1, 1),
+    ("conv", 1, 33, 728, 728, 1, 1, 1),
+    ("conv", 1, 129, 304, 256, 1, 1, 1),
+    ("conv", 2, 129, 64, 128, 1, 1, 1),
+    ("conv", 1, 513, 3, 64, 7, 2, 1),
+    ("conv", 1, 513, 3, 32, 3, 2, 1),
+    ("depthwise", 1, 33, 728, 728, 3, 1, 2),
+    ("depthwise", 1, 129, 304, 304, 3, 1, 1),
+    ("depthwise", 1, 33, 2048, 2048, 3, 1, 12),
+    ("depthwise", 1, 257, 128, 128, 3, 2, 1),
+)
+
+
+class Layer:
+    """One layer's arrays, and its three directions as functions without arguments."""
+
+    def __init__(self, kind, n, size, c, k, kernel, stride, rate):
+        self.kind, self.stride, self.rate, self.channels = kind, stride, rate, c
+        channels = f"{c}->{k}" if kind == "conv" else f"depthwise {c}"
+        options = f"{f' s{stride}' if stride > 1 else ''}{f' r{rate}' if rate > 1 else ''}"
+        self.name = f"{channels} {kernel}x{kernel}{options} {f'{n}x' if n > 1 else ''}{size}x{size}"
+        self.padding = rate * (kernel - 1) // 2
+        generator = np.random.default_rng(0)
+        self.x = generator.standard_normal((n, size, size, c), np.float32)
+        shape = (kernel, kernel, c, k) if kind == "conv" else (kernel, kernel, c)
+        self.w = generator.standard_normal(shape, np.float32) / np.float32(kernel * kernel * c) ** 0.5
+        make = Window.conv if kind == "conv" else Window.depthwise
+        self.window = make(self.x.shape, self.w.shape, stride, rate, "same")
+        self.grad = generator.standard_normal(self.window.y_shape, np.float32)
+
+    def ours(self):
+        k, op = kernels.load("cpu"), f"{'' if self.kind == 'conv' else 'depthwise_'}conv2d"
+        return {
+            "forward": lambda: getattr(k, op)(self.x, self.w, self.window),
+            "grad_input": lambda: getattr(k, f"{op}_grad_input")(self.grad, self.w, self.window),
+            "grad_weight": lambda: getattr(k, f"{op}_grad_weight")(self.x, self.grad, self.window),
+        }
+
+    def torch(self, torch, channels_last):
+        """The same three in PyTorch, in one of its two memory formats."""
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        x, grad = (
+            torch.from_numpy(a).permute(0, 3, 1, 2).contiguous(memory_format=layout) for a in (self.x, self.grad)
+        )
+        w = torch.from_numpy(self.w if self.kind == "conv" else self.w[:, :, None, :]).permute(3, 2, 0, 1)
+        w, groups = w.contiguous(memory_format=layout), 1 if self.kind == "conv" else self.channels
+        pairs = [[v, v] for v in (self.stride, self.padding, self.rate)]
+
+        def backward(*mask):
+            return torch.ops.aten.convolution_backward(grad, x, w, None, *pairs, False, [0, 0], groups, [*mask, False])
+
+        return {
+            "forward": lambda: torch.nn.functional.conv2d(x, w, None, *pairs, groups),
+            "grad_input": lambda: backward(True, False),
+            "grad_weight": lambda: backward(False, True),
+        }
+
+
+def run(torch, repeats):
+    """A row for each layer and direction: time, fraction of its bound, and the ratio to PyTorch's better layout."""
+    peak, bandwidth, rows = peak_gflops(), copy_bandwidth(), []
+    matmul = numpy_matmul_gflops()
+    print(
+        f"bounds: {peak:.0f} GFLOP/s of fused multiply-adds, {bandwidth:.1f} GB/s of copying;"
+        f" NumPy's matmul: {matmul:.0f} GFLOP/s; {kernels.num_threads()} threads"
+    )
+    print(
+        f"{'layer':26s} {'direction':12s} {'ms':>8s} {'spread':>7s} {'speed':>13s} {'of bound':>9s}"
+        + (f" {'torch ms':>9s} {'torch / ours':>13s}" if torch else "")
+    )
+    for layer in itertools.starmap(Layer, LAYERS):
+        ours = layer.ours()
+        theirs = [layer.torch(torch, last) for last in (False, True)] if torch else []
+        for direction in DIRECTIONS:
+            rows.append(row := _measure(layer, direction, ours, theirs, peak, bandwidth, repeats))
+            print(_line(row), flush=True)
+    return {
+        "peak_gflops": peak, "copy_gbytes": bandwidth, "numpy_matmul_gflops": matmul,
+        "threads": kernels.num_threads(), "rows": rows,
+    }  # fmt: skip
+
+
+def _measure(layer, direction, ours, theirs, peak, bandwidth, repeats):
+    seconds = timings([ours[direction], *(layout[direction] for layout in theirs)], repeats)
+    middle = [float(np.median(s)) for s in seconds]
+    row = {"layer": layer.name, "direction": direction, "ms": middle[0] * 1e3, "spread": spread(seconds[0])}
+    if layer.kind == "conv":
+        row["gflops"] = 2 * layer.window.macs / middle[0] / 1e9
+        row["of_bound"] = row["gflops"] / peak
+    else:
+        row["gbytes"] = (layer.x.nbytes + layer.grad.nbytes) / middle[0] / 1e9
+        row["of_bound"] = row["gbytes"] / bandwidth
+    if theirs:
+        row["torch_ms"] = min(middle[1:]) * 1e3
+        row["ratio"] = row["torch_ms"] / row["ms"]
+    return row
+
+
+def _line(row):
+    speed = f"{row['gflops']:.0f} GFLOP/s" if "gflops" in row else f"{row['gbytes']:.1f} GB/s"
+    text = f"{row['layer']:26s} {row['direction']:12s} {row['ms']:8.2f} {row['spread']:7.0%} {speed:>13s}"
+    text += f" {row['of_bound']:9.2f}"
+    return text + (f" {row['torch_ms']:9.2f} {row['ratio']:13.2f}" if "ratio" in row else "")

@@ -1,0 +1,188 @@
+"""Suite model: inference and training step of whole networks, with a profile of the step and its peak memory."""
+
+import collections
+import contextlib
+import multiprocessing
+import resource
+import sys
+import time
+
+import numpy as np
+
+import kernels
+from minideeplab import Tensor, models, no_grad, ops
+from minideeplab.bench.timing import copy_bandwidth, peak_gflops, spread, timings
+from minideeplab.optim import SGD
+
+CLASSES = 21
+MODELS = {  # name: (images, side, options of models.build)
+    "v3+ xception65 OS16 1x513x513": (1, 513, {"backbone": "xception65"}),
+    "v3+ xception65 OS16 4x257x257": (4, 257, {"backbone": "xception65"}),
+    "v3+ resnet50 OS16 1x513x513": (1, 513, {"backbone": "resnet50"}),
+    "v3 resnet50 OS8 1x513x513": (1, 513, {"backbone": "resnet50", "output_stride": 8, "decoder": False}),
+}
+PROFILE_ROWS = 12
+
+
+class Ours:
+    """Inference and training step of one model on this project's kernels."""
+
+    def __init__(self, name):
+        n, side, options = MODELS[name]
+        self.model = models.build("deeplabv3plus", num_classes=CLASSES, **options)
+        self.x, self.labels = _batch(n, side)
+        self.optimiser = SGD(self.model, 0.001)
+
+    def inference(self):
+        self.model.eval()
+        with no_grad():
+            return self.model(Tensor(self.x))
+
+    def step(self):
+        self.model.train()
+        loss = ops.cross_entropy(self.model(Tensor(self.x)), self.labels)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        return loss.item()
+
+
+class Torch:
+    """The same on PyTorch, in one of its two memory formats."""
+
+    def __init__(self, name, channels_last):
+        import torch
+
+        from minideeplab.bench import torch_ops
+
+        n, side, options = MODELS[name]
+        x, labels = _batch(n, side)
+        self.torch, self.torch_ops = torch, torch_ops.torch_ops
+        self.model = torch_ops.on_torch(models.build("deeplabv3plus", num_classes=CLASSES, **options), channels_last)
+        self.x, self.labels = torch_ops.images(x, channels_last), torch.from_numpy(labels.astype(np.int64))
+        self.optimiser = torch.optim.SGD(self.model.torch_parameters, 0.001, momentum=0.9, weight_decay=1e-4)
+
+    def inference(self):
+        self.model.eval()
+        with self.torch_ops(), self.torch.inference_mode():
+            return self.model(self.x)
+
+    def step(self):
+        self.model.train()
+        with self.torch_ops(), self.torch.enable_grad():
+            loss = ops.cross_entropy(self.model(self.x), self.labels)
+            self.optimiser.zero_grad()
+            loss.backward()
+        self.optimiser.step()
+        return loss.item()
+
+
+def run(torch, repeats):
+    """A row for each model and job; then where our training step spends its time."""
+    peak, bandwidth, threads = peak_gflops(), copy_bandwidth(), kernels.num_threads()
+    print(f"bounds: {peak:.0f} GFLOP/s of fused multiply-adds, {bandwidth:.1f} GB/s of copying; {threads} threads")
+    rows = []
+    for name in MODELS:
+        print(f"\n{name}")
+        contenders = [Ours(name)] + [Torch(name, last) for last in (False, True) if torch]
+        for job in ("inference", "step"):
+            row = {"model": name, "job": job} | _measure(contenders, job, threads, peak, repeats)
+            rows.append(row)
+            print(_line(row), flush=True)
+        profile = profile_of(contenders[0].step)
+        rows[-1]["profile"] = profile
+        print(_profile_table(profile, peak))
+        del contenders
+        kernels.load("cpu").release_pool()
+        for library in ("ours", "torch") if torch else ("ours",):
+            rows[-1][f"{library}_peak_bytes"] = peak_memory(name, library, threads)
+            print(f"  peak memory of the step, {library}: {rows[-1][f'{library}_peak_bytes'] / 1e9:.2f} GB", flush=True)
+    return {"peak_gflops": peak, "copy_gbytes": bandwidth, "threads": threads, "rows": rows}
+
+
+def _measure(contenders, job, threads, peak, repeats):
+    seconds = timings([getattr(each, job) for each in contenders], repeats)
+    middle = [float(np.median(s)) for s in seconds]
+    flops = sum(row["flops"] for row in profile_of(getattr(contenders[0], job)))
+    figures = {"seconds": middle[0], "spread": spread(seconds[0])}
+    figures |= {"gflop": flops / 1e9, "of_peak": flops / middle[0] / peak / 1e9}
+    if threads > 1:
+        kernels.set_num_threads(1)
+        figures["seconds_1_thread"] = float(np.median(timings([getattr(contenders[0], job)], max(1, repeats // 3))[0]))
+        kernels.set_num_threads(threads)
+    if len(middle) > 1:
+        figures |= {"torch_seconds": min(middle[1:]), "ratio": min(middle[1:]) / middle[0]}
+    return figures
+
+
+def _line(row):
+    text = f"  {row['job']:10s} {row['seconds']:7.3f} s (spread {row['spread']:.0%})  {row['gflop']:6.0f} GFLOP"
+    text += f"  {row['of_peak']:4.2f} of peak"
+    if "seconds_1_thread" in row:
+        text += f"  1 thread {row['seconds_1_thread']:7.3f} s"
+    return text + (f"  torch {row['torch_seconds']:7.3f} s  torch / ours {row['ratio']:5.2f}" if "ratio" in row else "")
+
+
+def profile_of(job):
+    """Time, calls and dense multiply-adds of each kernel during one call of `job`, the slowest first."""
+    backend, rows = kernels.load("cpu"), collections.defaultdict(lambda: {"seconds": 0.0, "calls": 0, "flops": 0})
+
+    def timed(name, function):
+        def call(*args, **kwargs):
+            began = time.perf_counter()
+            result = function(*args, **kwargs)
+            window = next((a for a in args if hasattr(a, "macs")), None)
+            row = rows[name if window is None else f"{name} {window.k_h}x{window.k_w}"]
+            row["seconds"] += time.perf_counter() - began
+            row["calls"] += 1
+            row["flops"] += 2 * window.macs if window is not None and "conv2d" in name else 0
+            return result
+
+        return call
+
+    with contextlib.ExitStack() as restore:
+        for name in (name for names in kernels.CONTRACT.values() for name in names):
+            function = getattr(backend, name)
+            setattr(backend, name, timed(name, function))
+            restore.callback(setattr, backend, name, function)
+        began = time.perf_counter()
+        job()
+        total = time.perf_counter() - began
+    outside = total - sum(row["seconds"] for row in rows.values())
+    rows["outside the kernels"] = {"seconds": outside, "calls": 1, "flops": 0}
+    return sorted(({"kernel": name} | row for name, row in rows.items()), key=lambda row: -row["seconds"])
+
+
+def _profile_table(profile, peak):
+    total = sum(row["seconds"] for row in profile)
+    lines = [f"  {'where a step spends its time':34s} {'ms':>8s} {'share':>6s} {'calls':>6s} {'of peak':>8s}"]
+    for row in profile[:PROFILE_ROWS]:
+        of_peak = f"{row['flops'] / row['seconds'] / peak / 1e9:8.2f}" if row["flops"] else ""
+        share = row["seconds"] / total
+        lines.append(f"  {row['kernel']:34s} {row['seconds'] * 1e3:8.1f} {share:6.1%} {row['calls']:6d} {of_peak}")
+    return "\n".join(lines)
+
+
+def peak_memory(name, library, threads):
+    """Peak resident bytes of a fresh process that makes three training steps; the interpreter and imports included."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_steps_in_a_fresh_process, (name, library, threads))
+
+
+def _steps_in_a_fresh_process(name, library, threads):
+    kernels.set_num_threads(threads)
+    if library == "ours":
+        contender = Ours(name)
+    else:
+        contender = Torch(name, channels_last=False)
+        contender.torch.set_num_threads(threads)
+    for _ in range(3):
+        contender.step()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _batch(n, side):
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((n, side, side, 3), np.float32)
+    return x, generator.integers(0, CLASSES, (n, side, side), np.uint8)

@@ -1,0 +1,129 @@
+"""The models of this project run by PyTorch, for comparison: the same `forward`, with other functions under it.
+
+`on_torch(model, layout)` makes a twin of a model whose parameters are PyTorch's; inside `torch_ops()` the names in
+`minideeplab.ops` mean the functions below. Tensors keep the project's axes (N, H, W, C) as views of memory in PyTorch's
+own layouts, so that nothing is transposed. PyTorch is imported here, and nowhere else in the package.
+"""
+
+import contextlib
+import copy
+
+import torch
+from torch.nn import functional
+
+from minideeplab import ops
+from minideeplab.nn import Buffer, Parameter
+
+
+def on_torch(model, channels_last):
+    """A copy of a model with PyTorch parameters and buffers, in one of PyTorch's two memory formats."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    twin = copy.deepcopy(model)
+    twin.torch_parameters = parameters = []
+    for _, module in twin.named_modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, Parameter):
+                data = torch.from_numpy(value.data)
+                if data.ndim == 3:  # depthwise (KH, KW, C) -> (C, 1, KH, KW)
+                    data = data.permute(2, 0, 1)[:, None]
+                elif data.ndim == 4:
+                    data = data.permute(3, 2, 0, 1)
+                data = data.contiguous(memory_format=layout) if data.ndim == 4 else data.clone()
+                parameters.append(torch.nn.Parameter(data))
+                setattr(module, name, parameters[-1])
+            elif isinstance(value, Buffer):
+                setattr(module, name, torch.from_numpy(value.data).clone())
+    return twin
+
+
+def images(array, channels_last):
+    """(N, H, W, C) NumPy array -> tensor with the same axes, in one of PyTorch's memory formats."""
+    tensor = torch.from_numpy(array)
+    return tensor if channels_last else _nhwc(_nchw(tensor).contiguous())
+
+
+@contextlib.contextmanager
+def torch_ops():
+    """Inside, `minideeplab.ops` computes with PyTorch."""
+    ours = {name: getattr(ops, name) for name in _OPS}
+    try:
+        for name, function in _OPS.items():
+            setattr(ops, name, function)
+        yield
+    finally:
+        for name, function in ours.items():
+            setattr(ops, name, function)
+
+
+def _nchw(x):
+    return x.permute(0, 3, 1, 2)
+
+
+def _nhwc(x):
+    return x.permute(0, 2, 3, 1)
+
+
+def _same(w, rate):
+    return [rate * (k - 1) // 2 for k in w.shape[2:]]
+
+
+def conv2d(x, w, stride=1, rate=1, padding="same"):
+    return _nhwc(functional.conv2d(_nchw(x), w, None, stride, _same(w, rate), rate))
+
+
+def depthwise_conv2d(x, w, stride=1, rate=1, padding="same"):
+    return _nhwc(functional.conv2d(_nchw(x), w, None, stride, _same(w, rate), rate, groups=len(w)))
+
+
+def batch_norm(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5, relu=False, training=True):
+    training = training and x[..., 0].numel() > 1
+    y = functional.batch_norm(_nchw(x), running_mean, running_var, gamma, beta, training, momentum, eps)
+    return _nhwc(functional.relu(y, inplace=True) if relu else y)
+
+
+def max_pool2d(x, size, stride=None, padding=0, ceil_mode=False):
+    return _nhwc(functional.max_pool2d(_nchw(x), size, stride, padding, 1, ceil_mode))
+
+
+def global_average_pool(x):
+    return _nhwc(functional.adaptive_avg_pool2d(_nchw(x), 1))
+
+
+def resize_bilinear(x, out_h, out_w, align_corners=True):
+    return _nhwc(functional.interpolate(_nchw(x), (out_h, out_w), mode="bilinear", align_corners=align_corners))
+
+
+def concat(tensors):
+    return _nhwc(torch.cat([_nchw(x) for x in tensors], dim=1))
+
+
+def dropout(x, rate, seed):
+    return functional.dropout(x, rate)
+
+
+def pad(x, top, bottom, left, right, value=0.0):
+    return _nhwc(functional.pad(_nchw(x), (left, right, top, bottom), value=value))
+
+
+def crop(x, top, left, height, width):
+    return x[:, top : top + height, left : left + width]
+
+
+def cross_entropy(logits, labels, ignore_index=255, class_weights=None):
+    return functional.cross_entropy(_nchw(logits), labels, ignore_index=ignore_index, weight=class_weights)
+
+
+_OPS = {
+    "conv2d": conv2d,
+    "depthwise_conv2d": depthwise_conv2d,
+    "batch_norm": batch_norm,
+    "relu": functional.relu,
+    "max_pool2d": max_pool2d,
+    "global_average_pool": global_average_pool,
+    "resize_bilinear": resize_bilinear,
+    "concat": concat,
+    "dropout": dropout,
+    "pad": pad,
+    "crop": crop,
+    "cross_entropy": cross_entropy,
+}

@@ -1,0 +1,78 @@
+"""The measurements: what they count is right, and where PyTorch is installed, both sides compute the same."""
+
+import json
+
+import numpy as np
+import pytest
+
+from minideeplab import Tensor, models, ops
+from minideeplab.bench import conv, model, timing
+from minideeplab.bench.__main__ import main
+
+TINY = {"backbone": "xception41", "width": 0.125, "head_width": 16}
+
+
+@pytest.fixture(autouse=True)
+def tiny_models(monkeypatch):
+    monkeypatch.setattr(model, "MODELS", {"tiny": (2, 65, TINY)})
+    monkeypatch.setattr(conv, "LAYERS", (("conv", 1, 9, 8, 4, 3, 1, 2), ("depthwise", 2, 9, 8, 8, 3, 2, 1)))
+
+
+def test_functions_are_timed_in_turn():
+    calls = []
+    seconds = timing.timings([lambda: calls.append("a"), lambda: calls.append("b")], 3)
+    assert "".join(calls) == "ab" + "ba" + "ab" + "ba"  # a warm-up each, then the order is reversed every round
+    assert [len(s) for s in seconds] == [3, 3] and min(map(min, seconds)) > 0
+
+
+def test_the_profile_counts_the_multiply_adds_of_the_model():
+    """Each convolution three times in a step, except that the image wants no gradient."""
+    contender = model.Ours("tiny")
+    inference, step = (
+        sum(row["flops"] for row in model.profile_of(job)) for job in (contender.inference, contender.step)
+    )
+    stem = 2 * 2 * 33 * 33 * 9 * 3 * round(32 * TINY["width"])
+    assert step == 3 * inference - stem
+    assert [row["kernel"] for row in model.profile_of(contender.step)].count("outside the kernels") == 1
+
+
+@pytest.mark.parametrize("suite", ["conv", "model"])
+def test_the_table_and_the_json(suite, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(model, "peak_memory", lambda *args: 10**9)
+    report = tmp_path / "new" / "figures.json"
+    assert main(["--suite", suite, "--repeats", "2", "--json", str(report)]) == 0
+    rows = json.loads(report.read_text())[suite]["rows"]
+    out = capsys.readouterr().out
+    if suite == "conv":
+        names = ["8->4 3x3 r2 9x9", "depthwise 8 3x3 s2 2x9x9"]
+        assert [(row["layer"], row["direction"]) for row in rows] == [(n, d) for n in names for d in conv.DIRECTIONS]
+        assert all(name in out for name in names)
+    else:
+        assert [(row["model"], row["job"]) for row in rows] == [("tiny", "inference"), ("tiny", "step")]
+        assert "where a step spends its time" in out and "peak memory of the step, ours: 1.00 GB" in out
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_twin_on_pytorch_computes_the_same(channels_last):
+    """The same logits, and the same loss and gradients of a step, from the same parameters."""
+    torch = pytest.importorskip("torch")
+    from minideeplab.bench.torch_ops import images, on_torch, torch_ops
+
+    net = models.build("deeplabv3plus", num_classes=5, dropout=0.0, **TINY)
+    twin = on_torch(net, channels_last)
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((2, 65, 65, 3), np.float32), rng.integers(0, 5, (2, 65, 65))
+    theirs = images(x, channels_last)
+    for mode in (False, True):
+        net.train(mode), twin.train(mode)
+        loss = ops.cross_entropy(net(Tensor(x)), labels)
+        with torch_ops():
+            twin_loss = ops.cross_entropy(twin(theirs), torch.from_numpy(labels))
+        assert loss.item() == pytest.approx(twin_loss.item(), rel=1e-4)
+    loss.backward()
+    twin_loss.backward()
+    for p, q in zip(net.parameters(), twin.torch_parameters, strict=True):
+        back = {1: (0,), 4: (2, 3, 1, 0)}[q.ndim]
+        grad = q.grad.numpy().transpose(back).reshape(p.shape)
+        np.testing.assert_allclose(p.grad, grad, rtol=0, atol=2e-3 * abs(grad).max() + 1e-7)
+    assert ops.conv2d.__module__ == "minideeplab.ops"  # the functions are put back
