@@ -11,6 +11,7 @@ from collections import defaultdict
 import numpy as np
 
 _POOLED_FROM = 1 << 20  # bytes; smaller arrays are cheap to allocate
+_LINE = 64  # bytes of a cache line: arrays start at one, for a vector across two lines costs two accesses
 _free = defaultdict(list)  # size in bytes -> buffers that nobody uses
 
 
@@ -29,10 +30,17 @@ class _Lease:
 def _allocate(size):
     """Fresh memory; what lies idle in the pool is given up before the system's refusal is believed."""
     try:
-        return np.empty(size, np.uint8)
+        return _aligned(size)
     except MemoryError:
         release_pool()
-        return np.empty(size, np.uint8)
+        return _aligned(size)
+
+
+def _aligned(size):
+    """`size` bytes that start at a cache line."""
+    memory = np.empty(size + _LINE, np.uint8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + size]
 
 
 def _size_class(size):
@@ -46,7 +54,7 @@ def empty(shape, dtype=np.float32):
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < _POOLED_FROM:
-        return np.empty(shape, dtype)
+        return _aligned(size).view(dtype).reshape(shape)
     return np.asarray(_Lease(_size_class(size)))[:size].view(dtype).reshape(shape)
 
 

@@ -1,20 +1,21 @@
-"""Depthwise convolution, forward and both gradients, on the register tile by channel of `tile.py`.
+"""Depthwise convolution, forward and both gradients, on the register loops by channel of `tile.py`.
 
 Forward and input gradient run the plan of a dense convolution (plan.py) with one difference: channels are not summed,
-so a tap is a segment of length 1. The weight gradient walks the same plan with positions and taps exchanged: the rows
-of its tiles are taps, its segments rows of positions. A tile has channel_columns(dtype) channels; the last one of a
-position starts earlier, so that it ends with the position, and computes some channels twice.
+so a tap is a segment of length 1. Rows of positions of a region pass by the weights of its taps, which stay in
+registers. The weight gradient walks the same plan with positions and taps exchanged: the rows of its tiles are taps,
+its segments rows of positions. Both take channel_columns(dtype) channels at a time; the last ones of a position start
+earlier, so that they end with the position, and some channels are computed twice.
 """
 
 import numpy as np
-from numba import prange
+from numba import get_num_threads, prange
 
 from .arrays import contiguous, empty
 from .jit import jit_parallel
-from .parts import PARTS, bounds
-from .plan import forward_plan, grad_input_plan, start_rows
+from .parts import bounds
+from .plan import equal_shares, forward_plan, grad_input_plan
 from .rows import scale_and_shift
-from .tile import CHANNEL_ROWS, channel_columns, channel_tile, channel_tile_plain
+from .tile import CHANNEL_ROWS, channel_columns, channel_row, channel_row_plain, channel_tile, channel_tile_plain
 
 _RANGES = 16  # parts of the weight gradient's sum over rows of positions: independent of the number of threads
 _LINES = 4  # rows of positions in one tile of the weight gradient
@@ -49,7 +50,7 @@ def depthwise_conv2d_grad_weight(x, grad, win):
     width = min(win.c_in, channel_columns(x.dtype))
     partial = np.zeros((_RANGES, -(-win.c_in // width), win.k_h * win.k_w, width), x.dtype)
     full = width == channel_columns(x.dtype)
-    _sum_over_positions(x.reshape(-1), grad.reshape(-1), partial, *forward_plan(win), len(x), win.c_in, full)
+    _sum_over_positions(x.reshape(-1), grad.reshape(-1), partial, *forward_plan(win)[:5], len(x), win.c_in, full)
     total = partial[0]
     for part in partial[1:]:
         total += part
@@ -61,52 +62,52 @@ def depthwise_conv2d_grad_weight(x, grad, win):
 
 
 def _sum_over_taps(a, w, c, plan, scale=None, shift=None, relu=False):
-    tiles = -(-len(a) * plan.regions[:, 0] * plan.regions[:, 1] // CHANNEL_ROWS)
-    first_tile = np.concatenate([[0], np.cumsum(tiles)])
+    """Fill c: every row of positions of every region; then scale c + shift, where they are given."""
+    regions, channels = plan.regions, c.shape[-1]
+    cost = (regions[:, 1] + 4) * (plan.length + 1)  # of a row of positions; 4 for its start
+    first_line, shares = equal_shares(len(a) * regions[:, 0], cost, get_num_threads())
     none = np.empty(0, c.dtype)
     affine = (none, none, False) if scale is None else (*contiguous(scale, shift), relu)
     width = channel_columns(c.dtype)
-    _run_tiles(a.reshape(-1), w.reshape(-1), c.reshape(-1), *plan, len(a), c.shape[-1], width, first_tile, *affine)
+    taps = plan.a_segments, plan.b_segments * channels
+    _run_lines(a.reshape(-1), w.reshape(-1), c.reshape(-1), regions, *taps, plan.strides, channels, width,
+               first_line, shares, *affine)  # fmt: skip
     return c
 
 
 @jit_parallel
-def _run_tiles(
-    a, w, c, regions, a_segments, b_segments, n_k, strides, n_images, channels, tile_width, first_tile,
-    scale, shift, relu,
+def _run_lines(
+    a, w, c, regions, a_taps, w_taps, strides, channels, row_width, first_line, shares, scale, shift, relu
 ):  # fmt: skip
-    """for each part of the tiles: for each tile of positions, block of channels: sum over taps, scale and shift."""
-    width = min(channels, tile_width)
-    for part in prange(PARTS):
-        a_rows, c_rows = np.empty(CHANNEL_ROWS, np.int64), np.empty(CHANNEL_ROWS, np.int64)
-        a_block, c_block = np.empty(CHANNEL_ROWS, np.int64), np.empty(CHANNEL_ROWS, np.int64)
-        w_block = np.empty_like(b_segments)
-        first, last = bounds(part, PARTS, first_tile[-1])
-        for tile in range(first, last):
-            region = np.searchsorted(first_tile, tile, side="right") - 1
-            start = (tile - first_tile[region]) * CHANNEL_ROWS
-            start_rows(regions[region], strides, n_images, start, CHANNEL_ROWS, a_rows, c_rows)
+    """for each thread's rows of positions: for each block of channels: sum over taps; scale and shift."""
+    width = min(channels, row_width)
+    for thread in prange(shares.size - 1):
+        a_rows, w_rows = np.empty_like(a_taps), np.empty_like(w_taps)
+        for line in range(shares[np.int64(thread)], shares[np.int64(thread) + 1]):
+            region = np.searchsorted(first_line, line, side="right") - 1
+            down, across, a_origin, c_origin = regions[region, :4]
             s0, s1 = regions[region, 4], regions[region, 5]
+            n, u = (line - first_line[region]) // down, (line - first_line[region]) % down
+            a_start = a_origin + n * strides[0] + u * strides[1]
+            c_start = c_origin + n * strides[3] + u * strides[4]
             for block in range(0, channels, width):
                 channel = min(block, channels - width)
-                for i in range(CHANNEL_ROWS):
-                    a_block[i], c_block[i] = a_rows[i] + channel, c_rows[i] + channel
                 for s in range(s0, s1):
-                    w_block[s] = b_segments[s] * channels + channel
-                if width == tile_width:
-                    channel_tile(
-                        a, a_block, a_segments[s0:s1], 0, w, w_block[s0:s1], 0, s1 - s0, n_k[s0:s1],
-                        c, c_block, width, False,
+                    a_rows[s], w_rows[s] = a_start + a_taps[s] + channel, w_taps[s] + channel
+                if width == row_width:
+                    channel_row(
+                        a, a_rows[s0:s1], strides[2], w, w_rows[s0:s1], c, c_start + channel, strides[5], across,
+                        width, False,
                     )  # fmt: skip
                 else:
-                    channel_tile_plain(
-                        a, a_block, a_segments[s0:s1], 0, w, w_block[s0:s1], 0, s1 - s0, n_k[s0:s1],
-                        c, c_block, width, False,
+                    channel_row_plain(
+                        a, a_rows[s0:s1], strides[2], w, w_rows[s0:s1], c, c_start + channel, strides[5], across,
+                        width, False,
                     )  # fmt: skip
             if scale.size:
-                positions = n_images * regions[region, 0] * regions[region, 1]
-                for i in range(min(CHANNEL_ROWS, positions - start)):
-                    scale_and_shift(c[c_rows[i] : c_rows[i] + channels], scale, shift, relu)
+                for v in range(across):
+                    row = c[c_start + v * strides[5] : c_start + v * strides[5] + channels]
+                    scale_and_shift(row, scale, shift, relu)
 
 
 @jit_parallel

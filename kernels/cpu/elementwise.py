@@ -77,8 +77,9 @@ def dropout(x, rate, seed):
 def _add(a, b, total):
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, a.size)
-        for i in range(first, last):
-            total[i] = a[i] + b[i]
+        p, q, out = a[first:last], b[first:last], total[first:last]
+        for i in range(out.size):
+            out[i] = p[i] + q[i]
 
 
 @jit_parallel
@@ -95,8 +96,9 @@ def _relu(x, y):
     zero = x.dtype.type(0)
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, x.size)
-        for i in range(first, last):
-            y[i] = zero if x[i] < zero else x[i]
+        v, out = x[first:last], y[first:last]
+        for i in range(out.size):
+            out[i] = zero if v[i] < zero else v[i]
 
 
 @jit_parallel
@@ -104,8 +106,9 @@ def _relu_grad(grad, y, grad_x):
     zero = y.dtype.type(0)
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, y.size)
-        for i in range(first, last):
-            grad_x[i] = grad[i] if y[i] > zero else zero
+        g, v, out = grad[first:last], y[first:last], grad_x[first:last]
+        for i in range(out.size):
+            out[i] = g[i] if v[i] > zero else zero
 
 
 @jit_parallel
@@ -113,9 +116,10 @@ def _dropout(x, y, threshold, factor, seed):
     zero = x.dtype.type(0)
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, x.size)
-        for i in range(first, last):
-            z = seed + np.uint64(i + 1) * np.uint64(0x9E3779B97F4A7C15)
+        v, out, start = x[first:last], y[first:last], np.uint64(first + 1)
+        for i in range(out.size):
+            z = seed + (start + np.uint64(i)) * np.uint64(0x9E3779B97F4A7C15)
             z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             z = z ^ (z >> np.uint64(31))
-            y[i] = x[i] * factor if (z >> np.uint64(40)) >= threshold else zero
+            out[i] = v[i] * factor if (z >> np.uint64(40)) >= threshold else zero

@@ -1,9 +1,12 @@
 """Moving data without arithmetic: pad and crop (adjoints of each other), concat and split over channels (likewise)."""
 
-import numpy as np
+from numba import prange
 
 from ..checks import check_concat, check_crop, check_pad, check_split
-from .arrays import empty, full
+from .arrays import contiguous, empty, full
+from .jit import jit_parallel
+from .parts import PARTS, bounds
+from .rows import copy_row
 
 
 def pad(x, top, bottom, left, right, value=0.0):
@@ -27,17 +30,30 @@ def concat(arrays):
     """Join (N, H, W, C_i) arrays over channels."""
     check_concat(arrays)
     joined = empty((*arrays[0].shape[:3], sum(a.shape[3] for a in arrays)), arrays[0].dtype)
-    np.concatenate(arrays, axis=3, out=joined)
+    start = 0
+    for a in contiguous(*arrays):
+        _copy_channels(a.reshape(-1, a.shape[3]), 0, joined.reshape(-1, joined.shape[3]), start, a.shape[3])
+        start += a.shape[3]
     return joined
 
 
 def split(x, sizes):
     """Cut (N, H, W, C) into contiguous arrays of `sizes` channels each, which must sum to C."""
     check_split(x, sizes)
+    (x,) = contiguous(x)
     parts, start = [], 0
     for size in sizes:
         part = empty((*x.shape[:3], size), x.dtype)
-        part[...] = x[..., start : start + size]
+        _copy_channels(x.reshape(-1, x.shape[3]), start, part.reshape(-1, size), 0, size)
         parts.append(part)
         start += size
     return parts
+
+
+@jit_parallel
+def _copy_channels(source, from_channel, target, to_channel, count):
+    """target[i, to_channel + c] = source[i, from_channel + c] for c < count, for every pixel i."""
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, source.shape[0])
+        for i in range(first, last):
+            copy_row(source[i, from_channel : from_channel + count], target[i, to_channel : to_channel + count])

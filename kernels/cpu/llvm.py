@@ -1,6 +1,6 @@
-"""LLVM code written by hand: the register tile, which plain Numba cannot keep in registers, and one bit cast.
+"""LLVM code written by hand: the register tiles, which plain Numba cannot keep in registers, and one bit cast.
 
-This is the only file that writes LLVM code. Both are Numba intrinsics: called inside kernels like functions, they put
+This is the only file that writes LLVM code. All are Numba intrinsics: called inside kernels like functions, they put
 their instructions there.
 """
 
@@ -55,15 +55,88 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
     return tile
 
 
+def taps_intrinsic(n_taps, n_vectors, vector_bytes):
+    """The loop of `tile.channel_row_plain` for n_taps taps, whose weights stay in n_taps x n_vectors registers."""
+
+    @intrinsic
+    def row(typingctx, a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, accumulate):
+        i = types.intp
+        signature = types.void(a, a_rows, i, w, w_rows, c, i, i, i, i)
+        itemsize = 8 if c.dtype == types.float64 else 4
+
+        def codegen(context, builder, signature, args):
+            def data(position):
+                return context.make_array(signature.args[position])(context, builder, args[position]).data
+
+            _emit_row(
+                builder,
+                (n_taps, n_vectors, vector_bytes // itemsize, itemsize),
+                flat=(data(0), data(3), data(5)),
+                taps=(data(1), data(4)),
+                steps=(args[2], args[7]),
+                c_row=args[6],
+                length=args[8],
+                accumulate=args[9],
+            )
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return row
+
+
+def _emit_row(builder, shape, flat, taps, steps, c_row, length, accumulate):
+    """The weights are loaded once; each step of the loop adds n_taps products and stores one result."""
+    n_taps, n_vectors, lanes, itemsize = shape
+    i64, vector, fma = ir.IntType(64), *_vector_and_fma(builder, lanes, itemsize)
+    (a, w, c), (a_rows, w_rows), (a_step, c_step) = flat, taps, steps
+
+    def load_i64(pointer, index):
+        return builder.load(builder.gep(pointer, [ir.Constant(i64, index)]))
+
+    def pointers(start):
+        steps = (ir.Constant(i64, j * lanes) for j in range(n_vectors))
+        return [builder.bitcast(builder.gep(start, [step]), vector.as_pointer()) for step in steps]
+
+    def load(start):  # element alignment: NumPy promises no more
+        return [builder.load(pointer, align=itemsize) for pointer in pointers(start)]
+
+    weights = [load(builder.gep(w, [load_i64(w_rows, t)])) for t in range(n_taps)]
+    sources = [builder.gep(a, [load_i64(a_rows, t)]) for t in range(n_taps)]
+    target = builder.gep(c, [c_row])
+    on_top = builder.icmp_signed("!=", accumulate, ir.Constant(i64, 0))
+    with cgutils.for_range(builder, length) as loop:
+        out = builder.gep(target, [builder.mul(loop.index, c_step)])
+        before = builder.block
+        with builder.if_then(on_top):
+            held, loaded = load(out), builder.block
+        sums = []
+        for value in held:
+            phi = builder.phi(vector)
+            phi.add_incoming(ir.Constant(vector, None), before)
+            phi.add_incoming(value, loaded)
+            sums.append(phi)
+        offset = builder.mul(loop.index, a_step)
+        for source, weight in zip(sources, weights, strict=True):
+            values = load(builder.gep(source, [offset]))
+            sums = [builder.call(fma, operands) for operands in zip(values, weight, sums, strict=True)]
+        for pointer, value in zip(pointers(out), sums, strict=True):
+            builder.store(value, pointer, align=itemsize)
+
+
+def _vector_and_fma(builder, lanes, itemsize):
+    """The vector type, and LLVM's fused multiply-add for it."""
+    vector = ir.VectorType(ir.DoubleType() if itemsize == 8 else ir.FloatType(), lanes)
+    name = f"llvm.fma.v{lanes}f{8 * itemsize}"
+    return vector, cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+
+
 def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumulate, by_channel):
     """A loop over segments and in it one over k; the accumulators are phi nodes of both, so they stay in registers."""
     n_rows, n_vectors, lanes, itemsize = shape
-    element = ir.DoubleType() if itemsize == 8 else ir.FloatType()
     i64, i32 = ir.IntType(64), ir.IntType(32)
-    vector = ir.VectorType(element, lanes)
+    vector, fma = _vector_and_fma(builder, lanes, itemsize)
     (a, b, c), (a_rows, c_rows), (a_segments, b_segments, n_k), (a_step, b_step) = flat, rows, segments, steps
-    fma_name = f"llvm.fma.v{lanes}f{8 * itemsize}"
-    fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), fma_name)
     zero = ir.Constant(vector, None)
     splat = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
 

@@ -1,4 +1,8 @@
-"""Cutting work into parts: the same for any number of threads, so that sums of parts have the same bits."""
+"""Cutting work into parts: the same for any number of threads, so that sums of parts have the same bits.
+
+A part of a flat array is taken as a slice and indexed by the loop variable alone: a range that starts at a computed
+number could be negative as far as the compiler knows, and Numba's test for that would keep the loop scalar.
+"""
 
 import numpy as np
 

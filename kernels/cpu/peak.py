@@ -5,6 +5,7 @@ from numba import get_num_threads, prange
 
 from .jit import jit_parallel
 from .parts import PARTS, bounds
+from .rows import copy_row
 from .tile import ROWS, columns, tile
 
 _LENGTH = 128  # steps of k: both operands fit the first-level cache
@@ -37,5 +38,4 @@ def _run_tiles(loops, width, results):
 def _copy(source, target):
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, source.size)
-        for i in range(first, last):
-            target[i] = source[i]
+        copy_row(source[first:last], target[first:last])

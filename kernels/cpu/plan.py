@@ -23,7 +23,8 @@ class Plan(NamedTuple):
     a_segments: np.ndarray  # (S,) int64: offset in a from the position's origin
     b_segments: np.ndarray  # (S,) int64: offset in one column block of the packed weights, in rows
     n_k: np.ndarray  # (S,) int64: length
-    strides: np.ndarray  # (6,) int64: steps of a image, row, position in a; the same in c
+    strides: np.ndarray  # (6,) int64: steps of image, row, position in a; the same in c
+    length: np.ndarray  # (R,) int64: of each region's segments together
 
 
 class _Builder:
@@ -39,7 +40,8 @@ class _Builder:
 
     def plan(self, strides):
         columns = np.array(self.segments, np.int64).reshape(-1, 3).T.copy()
-        return Plan(np.array(self.regions, np.int64), *columns, np.array(strides, np.int64))
+        length = [sum(n_k for _, _, n_k in self.segments[region[4] : region[5]]) for region in self.regions]
+        return Plan(np.array(self.regions, np.int64), *columns, np.array(strides, np.int64), np.array(length, np.int64))
 
 
 @lru_cache(maxsize=512)
@@ -102,6 +104,31 @@ def start_rows(region, strides, n_images, start, n_rows, a_rows, c_rows):
         n, u, v = m // (down * across), m // across % down, m % across
         a_rows[i] = a_origin + n * strides[0] + u * strides[1] + v * strides[2]
         c_rows[i] = c_origin + n * strides[3] + u * strides[4] + v * strides[5]
+
+
+@jit
+def equal_shares(units, cost, threads):
+    """Units of work, region after region, cut into one share of equal cost for each thread.
+
+    Args:
+        units: (R,) number of units in each region; cost: (R,) of one of them.
+
+    Returns:
+        (R + 1,) number of each region's first unit, and (threads + 1,) bounds of the shares.
+    """
+    first, shares = np.zeros(units.size + 1, np.int64), np.zeros(threads + 1, np.int64)
+    total = 0
+    for region in range(units.size):
+        first[region + 1] = first[region] + units[region]
+        total += units[region] * cost[region]
+    region, done = 0, 0  # done: cost of the regions before this one
+    for share in range(1, threads + 1):
+        goal = total * share // threads
+        while region < units.size - 1 and done + units[region] * cost[region] < goal:
+            done += units[region] * cost[region]
+            region += 1
+        shares[share] = min(first[region + 1], first[region] + (goal - done + cost[region] - 1) // cost[region])
+    return first, shares
 
 
 def _phase(i, size, stride, rate, k, before, out_size):

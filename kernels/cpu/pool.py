@@ -12,6 +12,7 @@ from ..checks import check_argmax, check_image
 from ..geometry import adaptive_bounds
 from .arrays import contiguous, empty
 from .jit import jit_parallel
+from .rows import copy_row
 
 
 def _window_bounds(win):
@@ -32,10 +33,10 @@ def _max(x, rows, columns):
     return y, argmax
 
 
-def _max_grad(grad, argmax, x_shape, rows):
+def _max_grad(grad, argmax, x_shape, rows, columns):
     grad, argmax = contiguous(grad, argmax)
     grad_x = empty(x_shape, grad.dtype)
-    _max_backward(grad, argmax, *rows, grad_x)
+    _max_backward(grad, argmax, *rows, *columns, grad_x)
     return grad_x
 
 
@@ -67,7 +68,7 @@ def max_pool2d_grad(grad, argmax, win):
     """Each gradient goes to the pixel that won. Returns (N, H, W, C)."""
     win.check("pool", grad=grad)
     check_argmax("max_pool2d", argmax, grad)
-    return _max_grad(grad, argmax, win.x_shape, _window_bounds(win)[0])
+    return _max_grad(grad, argmax, win.x_shape, *_window_bounds(win))
 
 
 def average_pool2d(x, win):
@@ -104,8 +105,9 @@ def adaptive_max_pool2d(x, out_h, out_w):
 def adaptive_max_pool2d_grad(grad, argmax, in_h, in_w):
     """Each gradient goes to the pixel that won its bin. Returns (N, in_h, in_w, C)."""
     check_argmax("adaptive_max_pool2d", argmax, grad)
-    n, out_h, _, c = grad.shape
-    return _max_grad(grad, argmax, (n, in_h, in_w, c), adaptive_bounds(in_h, out_h))
+    n, out_h, out_w, c = grad.shape
+    bins = adaptive_bounds(in_h, out_h), adaptive_bounds(in_w, out_w)
+    return _max_grad(grad, argmax, (n, in_h, in_w, c), *bins)
 
 
 @jit_parallel
@@ -114,33 +116,33 @@ def _max_forward(x, top, bottom, left, right, y, argmax):
     for line in prange(n_images * out_h):
         n, p = np.int64(line) // out_h, np.int64(line) % out_h
         for q in range(out_w):
-            for c in range(channels):
-                y[n, p, q, c] = x[n, top[p], left[q], c]
-                argmax[n, p, q, c] = top[p] * x.shape[2] + left[q]
+            best, where = y[n, p, q], argmax[n, p, q]
+            copy_row(x[n, top[p], left[q]], best)
+            where[:] = top[p] * x.shape[2] + left[q]
             for h in range(top[p], bottom[p]):
                 for w in range(left[q], right[q]):
-                    at = np.int32(h * x.shape[2] + w)
+                    v, at = x[n, h, w], np.int32(h * x.shape[2] + w)
                     for c in range(channels):
-                        v, best = x[n, h, w, c], y[n, p, q, c]
-                        wins = v > best or (v != v and best == best)  # the first NaN wins, as in NumPy
-                        y[n, p, q, c] = v if wins else best
-                        argmax[n, p, q, c] = at if wins else argmax[n, p, q, c]
+                        wins = (v[c] > best[c]) | ((v[c] != v[c]) & (best[c] == best[c]))  # the first NaN, as in NumPy
+                        best[c] = v[c] if wins else best[c]
+                        where[c] = at if wins else where[c]
 
 
 @jit_parallel
-def _max_backward(grad, argmax, top, bottom, grad_x):
+def _max_backward(grad, argmax, top, bottom, left, right, grad_x):
     n_images, in_h, in_w, channels = grad_x.shape
+    zero = grad_x.dtype.type(0)
     for line in prange(n_images * in_h):
         n, h = np.int64(line) // in_h, np.int64(line) % in_h
         grad_x[n, h] = 0
-        first = h * in_w
         for p in range(grad.shape[1]):
             if top[p] <= h < bottom[p]:
                 for q in range(grad.shape[2]):
-                    for c in range(channels):
-                        w = argmax[n, p, q, c] - first
-                        if 0 <= w < in_w:
-                            grad_x[n, h, w, c] += grad[n, p, q, c]
+                    g, where = grad[n, p, q], argmax[n, p, q]
+                    for w in range(left[q], right[q]):
+                        out, at = grad_x[n, h, w], np.int32(h * in_w + w)
+                        for c in range(channels):
+                            out[c] += g[c] if where[c] == at else zero
 
 
 @jit_parallel

@@ -10,7 +10,7 @@ from numba import get_num_threads, prange
 
 from .arrays import contiguous, empty
 from .jit import jit, jit_parallel
-from .plan import start_rows
+from .plan import equal_shares, start_rows
 from .rows import copy_row, scale_and_shift
 from .tile import ROWS, columns, tile
 
@@ -35,24 +35,13 @@ def pack(w, n_rows, n_columns, steps):
 def run_plan(a, packed, c, plan, scale=None, shift=None, relu=False):
     """Fill c: every region of the plan, every block of output channels; then scale c + shift, where they are given."""
     tiles = -(-len(a) * plan.regions[:, 0] * plan.regions[:, 1] // ROWS)
-    first_tile = np.concatenate([[0], np.cumsum(tiles)])
-    shares = _equal_shares(tiles, first_tile, plan)
+    first_tile, shares = equal_shares(tiles, plan.length + 64, get_num_threads())
     # positions a multiple of 2 KiB apart share a few cache sets and a tile's rows would evict each other: copy those
     gather = int(plan.strides[2]) * a.itemsize % 2048 == 0
     none = np.empty(0, c.dtype)
     affine = (none, none, False) if scale is None else (*contiguous(scale, shift), relu)
-    _run_plan(a.reshape(-1), packed, c.reshape(-1), *plan, len(a), c.shape[-1], first_tile, shares, gather, *affine)
+    _run_plan(a.reshape(-1), packed, c.reshape(-1), *plan[:5], len(a), c.shape[-1], first_tile, shares, gather, *affine)
     return c
-
-
-def _equal_shares(tiles, first_tile, plan):
-    """Bounds of each thread's tiles, for equal cost: a tile costs the length of its region's segments."""
-    length = np.concatenate([[0], np.cumsum(plan.n_k)])
-    cost = length[plan.regions[:, 5]] - length[plan.regions[:, 4]] + 64
-    done = np.concatenate([[0], np.cumsum(tiles * cost)])
-    goals = np.linspace(0, done[-1], get_num_threads() + 1)
-    region = np.clip(np.searchsorted(done, goals, side="right") - 1, 0, len(tiles) - 1)
-    return first_tile[region] + np.rint((goals - done[region]) / cost[region]).astype(np.int64)
 
 
 @jit_parallel

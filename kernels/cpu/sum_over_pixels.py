@@ -11,11 +11,12 @@ from numba import prange
 from .arrays import empty
 from .jit import jit_parallel
 from .parts import PARTS, bounds
-from .rows import copy_row
+from .rows import add_row, copy_row
 from .tile import ROWS, columns, tile
 
 _JOBS = 16  # parts of the work, where it has so many
 _PIXELS = 256  # pixels of the output gradient that are packed at a time: 32 KiB
+_GATHERED = 1 << 17  # channels times pixels of x that are gathered at a time: 512 KiB
 _SUMS = 1 << 19  # bytes of sums that a job keeps in cache
 
 
@@ -29,7 +30,11 @@ def sum_over_pixels(x, grad, grad_w, spans, offsets, strides):
     taps, c, k = grad_w.shape
     width = columns(x.dtype)
     row_blocks, blocks = -(-c // ROWS), -(-k // width)
-    chunks = -(-grad.shape[0] * grad.shape[1] // max(1, _PIXELS // grad.shape[2])) * -(-grad.shape[2] // _PIXELS)
+    # pixels a multiple of 2 KiB apart share a few cache sets and would evict each other: copy them
+    gather = taps == 1 and strides[2] * x.itemsize % 2048 == 0
+    most = min(_PIXELS, max(64, _GATHERED // c)) if gather else _PIXELS
+    chunk_w, chunk_h = min(grad.shape[2], most), max(1, most // grad.shape[2])
+    chunks = -(-grad.shape[0] * grad.shape[1] // chunk_h) * -(-grad.shape[2] // chunk_w)
     if grad_w.nbytes <= _SUMS:  # every job reads pixels of its own, once, and makes partial sums
         ranges, block_parts, row_parts = min(_JOBS, chunks), 1, 1
     else:  # every job reads all pixels and owns some sums
@@ -38,19 +43,20 @@ def sum_over_pixels(x, grad, grad_w, spans, offsets, strides):
     partial = grad_w[None] if ranges == 1 else empty((ranges, *grad_w.shape), x.dtype)
     _sum_over_pixels(
         x.reshape(-1), grad, partial, spans.astype(np.int64), offsets.astype(np.int64), np.array(strides, np.int64),
-        chunks, block_parts, row_parts, width,
+        chunk_w, chunk_h, chunks, block_parts, row_parts, width, gather,
     )  # fmt: skip
     if ranges > 1:
         _add_in_order(partial.reshape(ranges, -1), grad_w.reshape(-1))
 
 
 @jit_parallel
-def _sum_over_pixels(x, grad, partial, spans, offsets, strides, chunks, block_parts, row_parts, width):
+def _sum_over_pixels(
+    x, grad, partial, spans, offsets, strides, chunk_w, chunk_h, chunks, block_parts, row_parts, width, gather
+):  # fmt: skip
     """for each (range of pixels, part of k, part of c): for chunks, blocks of k: pack grad; for c, taps: tile."""
     ranges, taps, n_c, n_k = partial.shape
     n_images, down, across, _ = grad.shape
     blocks, row_blocks = (n_k + width - 1) // width, (n_c + ROWS - 1) // ROWS
-    chunk_w, chunk_h = min(across, _PIXELS), max(1, _PIXELS // across)
     chunks_across = (across + chunk_w - 1) // chunk_w
     for job in prange(ranges * block_parts * row_parts):
         part, row_part = np.int64(job) // row_parts, np.int64(job) % row_parts
@@ -61,6 +67,8 @@ def _sum_over_pixels(x, grad, partial, spans, offsets, strides, chunks, block_pa
         n_rows = last_row - first_row
         sums = np.zeros((last_block - first_block) * taps * n_rows * width, grad.dtype)
         packed = np.zeros(chunk_h * chunk_w * width, grad.dtype)
+        pitch = min(last_row, n_c) - first_row + 16  # not a multiple of 2 KiB
+        gathered = np.empty(chunk_h * chunk_w * pitch if gather else 0, x.dtype)
         a_rows, c_rows = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64)
         a_segments, b_segments = np.empty(chunk_h, np.int64), np.empty(chunk_h, np.int64)
         length = np.empty(chunk_h, np.int64)
@@ -68,6 +76,14 @@ def _sum_over_pixels(x, grad, partial, spans, offsets, strides, chunks, block_pa
         for chunk in range(first_chunk, last_chunk):
             row0, q0 = chunk // chunks_across * chunk_h, chunk % chunks_across * chunk_w
             row1, q1 = min(row0 + chunk_h, n_images * down), min(q0 + chunk_w, across)
+            if gather:
+                for image_row in range(row0, row1):
+                    n, p = image_row // down, image_row % down
+                    if spans[0, 0] <= p < spans[0, 1]:
+                        for q in range(max(q0, spans[0, 2]), min(q1, spans[0, 3])):
+                            at = offsets[0] + n * strides[0] + p * strides[1] + q * strides[2] + first_row
+                            to = ((image_row - row0) * chunk_w + q - q0) * pitch
+                            copy_row(x[at : at + pitch - 16], gathered[to : to + pitch - 16])
             for block in range(first_block, last_block):
                 used = min(width, n_k - block * width)
                 for row in range(row0, row1):
@@ -82,15 +98,18 @@ def _sum_over_pixels(x, grad, partial, spans, offsets, strides, chunks, block_pa
                         for image_row in range(row0, row1):
                             n, p = image_row // down, image_row % down
                             if spans[t, 0] <= p < spans[t, 1] and lo < hi:
+                                pixel = (image_row - row0) * chunk_w + lo - q0
                                 a_segments[n_segments] = offsets[t] + n * strides[0] + p * strides[1] + lo * strides[2]
-                                b_segments[n_segments] = ((image_row - row0) * chunk_w + lo - q0) * width
+                                if gather:
+                                    a_segments[n_segments] = pixel * pitch - first_row
+                                b_segments[n_segments] = pixel * width
                                 length[n_segments] = hi - lo
                                 n_segments += 1
                         for i in range(ROWS):  # the last tile repeats its last channel
                             a_rows[i] = min(row + i, n_c - 1)
                             c_rows[i] = (((block - first_block) * taps + t) * n_rows + a_rows[i] - first_row) * width
                         tile(
-                            x, a_rows, a_segments, strides[2],
+                            gathered if gather else x, a_rows, a_segments, pitch if gather else strides[2],
                             packed, b_segments, width,
                             n_segments, length, sums, c_rows, width, True,
                         )  # fmt: skip
@@ -98,8 +117,8 @@ def _sum_over_pixels(x, grad, partial, spans, offsets, strides, chunks, block_pa
             for t in range(taps):
                 for i in range(first_row, min(last_row, n_c)):
                     at = (((block - first_block) * taps + t) * n_rows + i - first_row) * width
-                    for j in range(min(width, n_k - block * width)):
-                        partial[pixels, t, i, block * width + j] = sums[at + j]
+                    used = min(width, n_k - block * width)
+                    copy_row(sums[at : at + used], partial[pixels, t, i, block * width : block * width + used])
 
 
 @jit_parallel
@@ -108,8 +127,6 @@ def _add_in_order(partial, total):
     ranges, size = partial.shape
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, size)
-        for i in range(first, last):
-            total[i] = partial[0, i]
+        copy_row(partial[0, first:last], total[first:last])
         for r in range(1, ranges):
-            for i in range(first, last):
-                total[i] += partial[r, i]
+            add_row(total[first:last], partial[r, first:last])

@@ -20,7 +20,7 @@ import numba
 import numpy as np
 
 from .jit import jit
-from .llvm import tile_intrinsic
+from .llvm import taps_intrinsic, tile_intrinsic
 from .rows import add_product
 
 
@@ -117,5 +117,49 @@ def channel_tile_vector(
     )  # fmt: skip
 
 
+@jit
+def channel_row_plain(a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, n_columns, accumulate):
+    """c[c_row + k * c_step + j] (+)= sum_t a[a_rows[t] + k * a_step + j] * w[w_rows[t] + j] for k < length.
+
+    A row of positions of a depthwise convolution: its taps' weights stay, positions pass by.
+    """
+    for k in range(length):
+        start = c_row + k * c_step
+        out = c[start : start + n_columns]
+        if not accumulate:
+            out[:] = 0
+        for t in range(a_rows.size):
+            at = a_rows[t] + k * a_step
+            add_product(out, a[at : at + n_columns], w[w_rows[t] : w_rows[t] + n_columns])
+
+
+_row_of_9, _row_of_6, _row_of_4, _row_of_1 = (taps_intrinsic(n, CHANNEL_VECTORS, VECTOR_BYTES) for n in (9, 6, 4, 1))
+
+
+@jit
+def channel_row_vector(a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, n_columns, accumulate):
+    """The equation of `channel_row_plain` in vector registers; n_columns must be channel_columns(dtype).
+
+    The taps of a 3x3 kernel go in one pass: nine inside an image, six at its edges, four in its corners.
+    """
+    if a_rows.size == 0:
+        channel_row_plain(a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, n_columns, accumulate)
+    t, on_top = 0, accumulate
+    while t < a_rows.size:
+        left = a_rows.size - t
+        taps = 9 if left >= 9 else 6 if left >= 6 else 4 if left >= 4 else 1
+        x, weights = a_rows[t : t + taps], w_rows[t : t + taps]
+        if taps == 9:
+            _row_of_9(a, x, a_step, w, weights, c, c_row, c_step, length, on_top)
+        elif taps == 6:
+            _row_of_6(a, x, a_step, w, weights, c, c_row, c_step, length, on_top)
+        elif taps == 4:
+            _row_of_4(a, x, a_step, w, weights, c, c_row, c_step, length, on_top)
+        else:
+            _row_of_1(a, x, a_step, w, weights, c, c_row, c_step, length, on_top)
+        t, on_top = t + taps, True
+
+
 tile = tile_vector if _HOST else tile_plain
 channel_tile = channel_tile_vector if _HOST else channel_tile_plain
+channel_row = channel_row_vector if _HOST else channel_row_plain

@@ -24,6 +24,7 @@ def sgd_update(param, velocity, grad, lr, momentum, weight_decay):
 def _sgd_update(param, velocity, grad, lr, momentum, weight_decay):
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, param.size)
-        for i in range(first, last):
-            velocity[i] = momentum * velocity[i] + grad[i] + weight_decay * param[i]
-            param[i] -= lr * velocity[i]
+        p, v, g = param[first:last], velocity[first:last], grad[first:last]
+        for i in range(p.size):
+            v[i] = momentum * v[i] + g[i] + weight_decay * p[i]
+            p[i] -= lr * v[i]

@@ -36,13 +36,12 @@ class Layer:
         options = f"{f' s{stride}' if stride > 1 else ''}{f' r{rate}' if rate > 1 else ''}"
         self.name = f"{channels} {kernel}x{kernel}{options} {f'{n}x' if n > 1 else ''}{size}x{size}"
         self.padding = rate * (kernel - 1) // 2
-        generator = np.random.default_rng(0)
-        self.x = generator.standard_normal((n, size, size, c), np.float32)
         shape = (kernel, kernel, c, k) if kind == "conv" else (kernel, kernel, c)
-        self.w = generator.standard_normal(shape, np.float32) / np.float32(kernel * kernel * c) ** 0.5
+        self.x = _normal((n, size, size, c))
+        self.w = _normal(shape)
         make = Window.conv if kind == "conv" else Window.depthwise
         self.window = make(self.x.shape, self.w.shape, stride, rate, "same")
-        self.grad = generator.standard_normal(self.window.y_shape, np.float32)
+        self.grad = _normal(self.window.y_shape)
 
     def ours(self):
         k, op = kernels.load("cpu"), f"{'' if self.kind == 'conv' else 'depthwise_'}conv2d"
@@ -70,6 +69,11 @@ class Layer:
             "grad_input": lambda: backward(True, False),
             "grad_weight": lambda: backward(False, True),
         }
+
+
+def _normal(shape):
+    """Standard normal numbers in an array as the engine makes them."""
+    return kernels.load("cpu").copy(np.random.default_rng(0).standard_normal(shape, np.float32))
 
 
 def run(torch, repeats):

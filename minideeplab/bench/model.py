@@ -6,6 +6,7 @@ import multiprocessing
 import resource
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -178,8 +179,10 @@ def _steps_in_a_fresh_process(name, library, threads):
         contender.torch.set_num_threads(threads)
     for _ in range(3):
         contender.step()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if sys.platform == "linux":  # getrusage would give the parent's peak, where that is higher
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _batch(n, side):

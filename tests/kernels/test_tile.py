@@ -92,6 +92,30 @@ def test_the_tile_is_its_equation(kind, code, dtype, data):
     np.testing.assert_array_equal(c[untouched], before[untouched])
 
 
+@both_dtypes
+@pytest.mark.parametrize("code", [pytest.param("vector", marks=needs_vectors), "plain"])
+@given(data=st.data(), seed=seeds, accumulate=st.booleans())
+def test_a_row_of_positions_is_its_equation(code, dtype, data, seed, accumulate):
+    """For any number of taps, in passes of 9, 6, 4 and 1; nothing beside the row changes."""
+    row = {"vector": tiles.channel_row_vector, "plain": tiles.channel_row_plain}[code]
+    taps, length, width = data.draw(st.integers(0, 26)), data.draw(st.integers(0, 9)), tiles.channel_columns(dtype)
+    a_step, c_step = data.draw(STEPS), width + data.draw(st.integers(0, 3))
+    a, w, c = normal(seed, 100 + width, 50 + width, 9 * c_step + 40 + width, dtype=dtype)
+    generator = np.random.default_rng(seed)
+    a_rows, w_rows = generator.integers(0, 70, taps), generator.integers(0, 50, taps)
+    expected, magnitude = c.astype(np.float64), abs(c.astype(np.float64))
+    for k in range(length):
+        out = slice(7 + k * c_step, 7 + k * c_step + width)
+        expected[out] *= accumulate
+        magnitude[out] *= accumulate
+        for a_row, w_row in zip(a_rows + k * a_step, w_rows, strict=True):
+            products = a[a_row : a_row + width].astype(np.float64) * w[w_row : w_row + width]
+            expected[out] += products
+            magnitude[out] += abs(products)
+    row(a, a_rows, a_step, w, w_rows, c, 7, c_step, length, width, accumulate)
+    assert_close(c, expected, magnitude, terms=taps + 2)
+
+
 def compiled(kind, dtype):
     """A fresh compilation of a vector tile: one read from the cache has no code to look at."""
     floats, ints = numba.types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C"), numba.int64[::1]
