@@ -137,6 +137,11 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     i64, i32 = ir.IntType(64), ir.IntType(32)
     vector, fma = _vector_and_fma(builder, lanes, itemsize)
     (a, b, c), (a_rows, c_rows), (a_segments, b_segments, n_k), (a_step, b_step) = flat, rows, segments, steps
+    prefetch = builder.module.declare_intrinsic(
+        "llvm.prefetch",
+        [ir.IntType(8).as_pointer()],
+        ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()] + [i32] * 3),
+    )
     zero = ir.Constant(vector, None)
     splat = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
 
@@ -160,6 +165,11 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     cells = [(i, j) for i in range(n_rows) for j in range(n_vectors)]
     c_row = [builder.gep(c, [load_i64(c_rows, const(i))]) for i in range(n_rows)]
     a_row = [load_i64(a_rows, const(i)) for i in range(n_rows)]
+
+    if not by_channel:  # the results' cache lines travel while the sums are made
+        for i, j in cells:
+            pointer = builder.bitcast(vector_pointer(c_row[i], j), ir.IntType(8).as_pointer())
+            builder.call(prefetch, [pointer, *(ir.Constant(i32, flag) for flag in (1, 3, 1))])  # for writing, to keep
 
     # start values: zero, or what c holds
     entry = builder.block

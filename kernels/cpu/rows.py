@@ -31,14 +31,14 @@ def scale_and_shift(row, scale, shift, relu):
 
 
 @jit
+def add_multiple(out, x, b):
+    """out += x b for one number x."""
+    for c in range(out.size):
+        out[c] += x * b[c]
+
+
+@jit
 def add_product(out, a, b):
     """out += a b."""
     for c in range(out.size):
         out[c] += a[c] * b[c]
-
-
-@jit
-def add_three_products(out, a0, a1, a2, b0, b1, b2):
-    """out += a0 b0 + a1 b1 + a2 b2 in one pass over out."""
-    for c in range(out.size):
-        out[c] += a0[c] * b0[c] + a1[c] * b1[c] + a2[c] * b2[c]

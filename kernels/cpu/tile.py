@@ -21,7 +21,7 @@ import numpy as np
 
 from .jit import jit
 from .llvm import taps_intrinsic, tile_intrinsic
-from .rows import add_product
+from .rows import add_multiple, add_product
 
 
 def _host_tile():
@@ -67,8 +67,7 @@ def tile_plain(a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments,
             b_row = b_segments[s] + k * b_step
             for i in range(ROWS):
                 x = a[a_rows[i] + a_segments[s] + k * a_step]
-                for j in range(n_columns):
-                    sums[i, j] += x * b[b_row + j]
+                add_multiple(sums[i], x, b[b_row : b_row + n_columns])
     for i in range(ROWS):  # all loads of c come before all stores: rows of a tile may repeat
         for j in range(n_columns):
             c[c_rows[i] + j] = sums[i, j]
