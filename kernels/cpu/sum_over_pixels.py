@@ -38,8 +38,11 @@ def sum_over_pixels(x, grad, grad_w, spans, offsets, strides):
     if grad_w.nbytes <= _SUMS:  # every job reads pixels of its own, once, and makes partial sums
         ranges, block_parts, row_parts = min(_JOBS, chunks), 1, 1
     else:  # every job reads all pixels and owns some sums
-        ranges, block_parts = 1, min(blocks, _JOBS)
-        row_parts = min(row_blocks, max(-(-_JOBS // block_parts), -(-taps * c * width * x.itemsize // _SUMS)))
+        # x is read once for each part of k, grad once for each part of c, and packing it costs four times as much
+        parts = [p for p in (1, 2, 4, 8, 16) if p <= blocks]
+        ranges, block_parts = 1, min(parts, key=lambda p: p * c + 4 * -(-_JOBS // p) * k)
+        sums = taps * c * -(-blocks // block_parts) * width * x.itemsize
+        row_parts = min(row_blocks, max(-(-_JOBS // block_parts), -(-sums // _SUMS)))
     partial = grad_w[None] if ranges == 1 else empty((ranges, *grad_w.shape), x.dtype)
     _sum_over_pixels(
         x.reshape(-1), grad, partial, spans.astype(np.int64), offsets.astype(np.int64), np.array(strides, np.int64),
