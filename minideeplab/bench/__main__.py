@@ -10,21 +10,21 @@ import json
 import sys
 
 from minideeplab import cli
-from minideeplab.bench import conv, model
+from minideeplab.bench import conv, memory, model
 from minideeplab.errors import UsageError
 
 EXAMPLE = """\
   python -m minideeplab.bench --suite conv
   python -m minideeplab.bench --suite model --against torch --json model.json"""
 
-SUITES = {"conv": conv.run, "model": model.run}
+SUITES = {"conv": conv.run, "memory": memory.run, "model": model.run}
 
 
 @cli.main_guard
 def main(argv=None):
     """Run the command; returns the exit code."""
     parser = cli.command_parser("bench", "Measure kernels and models against the machine's bounds.", EXAMPLE)
-    parser.add_argument("--suite", choices=[*SUITES, "all"], default="conv", help="single layers, or whole models")
+    parser.add_argument("--suite", choices=[*SUITES, "all"], default="conv", help="layers, other kernels, whole models")
     parser.add_argument(
         "--against", choices=["torch"], help="also run PyTorch, and print time ratios (> 1: we are faster)"
     )

@@ -39,11 +39,11 @@ def peak_gflops(repeats=7):
     return flops * loops / medians([lambda: run_tiles(loops)], repeats)[0] / 1e9
 
 
-def copy_bandwidth(repeats=7):
-    """Bytes read and written by a large copy of all threads, in GB/s."""
+def copy_bandwidth(size=1 << 25, repeats=7):
+    """Bytes read and written by all threads that copy `size` float32 numbers, in GB/s; 128 MiB leave the caches."""
     from kernels.cpu.peak import copy
 
-    source = np.ones(1 << 25, np.float32)
+    source = np.ones(size, np.float32)
     target = np.empty_like(source)
     return 2 * source.nbytes / medians([lambda: copy(source, target)], repeats)[0] / 1e9
 

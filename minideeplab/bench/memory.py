@@ -1,0 +1,73 @@
+"""Suite memory: kernels that move more than they compute, against a copy of the same size."""
+
+import numpy as np
+
+import kernels
+from kernels.geometry import Window
+from minideeplab.bench.timing import copy_bandwidth, spread, timings
+
+SHAPE = (2, 129, 129, 128)  # 17 MB: a decoder's features
+CLASSES = 21
+
+
+def cases():
+    """(name, function, bytes that it must read and write) of each kernel."""
+    k, (n, h, w, c) = kernels.load("cpu"), SHAPE
+    generator = np.random.default_rng(0)
+
+    def normal(*shape):
+        return k.copy(generator.standard_normal(shape, np.float32))
+
+    x, grad, y = normal(*SHAPE), normal(*SHAPE), normal(*SHAPE)
+    mean, gamma, beta = normal(c), normal(c), normal(c)
+    var, size = normal(c) ** 2 + 1, x.nbytes
+    pool = Window.pool(SHAPE, 3, 2, padding=1, ceil_mode=False)
+    pooled, argmax = k.max_pool2d(x, pool)
+    small = normal(n, 65, 65, c)
+    logits, labels = normal(n, h, w, CLASSES), generator.integers(0, CLASSES, (n, h, w), np.uint8)
+    _, weight, log_normaliser = k.cross_entropy(logits, labels, None, 255)
+    parameter, velocity, step = normal(1 << 22), normal(1 << 22), normal(1 << 22)
+    return (
+        ("relu", lambda: k.relu(x), 2 * size),
+        ("relu_grad", lambda: k.relu_grad(grad, x), 3 * size),
+        ("add", lambda: k.add(x, grad), 3 * size),
+        ("dropout", lambda: k.dropout(x, 0.1, 7), 2 * size),
+        ("batch_norm_statistics", lambda: k.batch_norm_statistics(x), size),
+        ("batch_norm + relu", lambda: k.batch_norm(x, mean, var, gamma, beta, 1e-5, True), 2 * size),
+        (
+            "batch_norm_grad + relu",
+            lambda: k.batch_norm_grad(grad, x, y, mean, var, gamma, 1e-5, True, True),
+            7 * size,
+        ),
+        ("max_pool2d 3x3 s2", lambda: k.max_pool2d(x, pool), size + 2 * pooled.nbytes),
+        ("max_pool2d_grad 3x3 s2", lambda: k.max_pool2d_grad(pooled, argmax, pool), size + 2 * pooled.nbytes),
+        ("global average pool", lambda: k.adaptive_average_pool2d(x, 1, 1), size),
+        ("resize_bilinear 65 -> 129", lambda: k.resize_bilinear(small, h, w, True), size + small.nbytes),
+        ("resize_bilinear_grad", lambda: k.resize_bilinear_grad(grad, 65, 65, True), size + small.nbytes),
+        ("concat", lambda: k.concat([x, grad]), 4 * size),
+        ("split", lambda: k.split(x, (c // 4, c - c // 4)), 2 * size),
+        ("cross_entropy", lambda: k.cross_entropy(logits, labels, None, 255), logits.nbytes),
+        (
+            "cross_entropy_grad",
+            lambda: k.cross_entropy_grad(logits, labels, log_normaliser, weight, None, 255, 1.0),
+            2 * logits.nbytes,
+        ),
+        ("sgd_update", lambda: k.sgd_update(parameter, velocity, step, 1e-9, 0.9, 1e-4), 5 * parameter.nbytes),
+    )
+
+
+def run(torch, repeats):
+    """A row for each kernel: time, bytes a second, and the fraction of what a copy of SHAPE reaches."""
+    copy, rows = copy_bandwidth(np.prod(SHAPE)), []
+    print(f"bound: {copy:.1f} GB/s, a copy of {SHAPE}; {kernels.num_threads()} threads")
+    print(f"{'kernel':26s} {'ms':>8s} {'spread':>7s} {'GB/s':>8s} {'of copy':>8s}")
+    for name, function, size in cases():
+        (seconds,) = timings([function], repeats)
+        middle = float(np.median(seconds))
+        row = {"kernel": name, "ms": middle * 1e3, "spread": spread(seconds), "gbytes": size / middle / 1e9}
+        row["of_copy"] = row["gbytes"] / copy
+        rows.append(row)
+        print(
+            f"{name:26s} {row['ms']:8.3f} {row['spread']:7.0%} {row['gbytes']:8.1f} {row['of_copy']:8.2f}", flush=True
+        )
+    return {"copy_gbytes": copy, "threads": kernels.num_threads(), "rows": rows}
