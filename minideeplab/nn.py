@@ -7,7 +7,7 @@ import numpy as np
 import kernels
 
 from . import ops
-from .function import is_recording
+from .function import checkpoint, is_recomputing, is_recording
 from .tensor import Tensor
 
 # ---------------------------------------------------------------- parameters and their first values
@@ -117,6 +117,12 @@ class Module:
         """Inference mode: running statistics, no dropout. Returns self."""
         return self.train(False)
 
+    def checkpoint_activations(self):
+        """Keep only the inputs of the units of all Sequentials for backward, which computes the rest again."""
+        for _, module in self.named_modules():
+            if isinstance(module, Sequential):
+                module.recompute = True
+
     def astype(self, dtype):
         """Convert all parameters and buffers in place, to float64 for gradient checks. Returns self."""
         for _, t in self._named((Parameter, Buffer)):
@@ -163,14 +169,16 @@ class Module:
 
 
 class Sequential(Module):
-    """Modules one after the other."""
+    """Modules one after the other; with `recompute`, backward computes the activations in each of them again."""
+
+    recompute = False
 
     def __init__(self, *layers):
         self.layers = list(layers)
 
     def forward(self, x):
         for layer in self.layers:
-            x = layer(x)
+            x = checkpoint(layer, x) if self.recompute and x.requires_grad and is_recording() else layer(x)
         return x
 
 
@@ -219,7 +227,8 @@ class BatchNorm2d(Module):
 
     def forward(self, x):
         running = self.running_mean.data, self.running_var.data
-        return ops.batch_norm(x, self.gamma, self.beta, *running, self.momentum, self.eps, self.relu, self.training)
+        momentum = 0.0 if is_recomputing() else self.momentum
+        return ops.batch_norm(x, self.gamma, self.beta, *running, momentum, self.eps, self.relu, self.training)
 
 
 class Dropout(Module):

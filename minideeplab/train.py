@@ -279,6 +279,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     train_set = open_dataset(args.data, args.dataset, args.split, args.limit)
     val_set = open_dataset(args.data, args.dataset, args.val_split, args.limit)
     model, loader = _build(args, train_set)
+    if args.checkpoint_activations:
+        model.checkpoint_activations()
     note = initialise(model, args.init_from) if args.init_from and not checkpoint else ""
     if args.out and not checkpoint:
         RunFolder.require_free(Path(args.out))

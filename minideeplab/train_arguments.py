@@ -131,6 +131,11 @@ def _parser() -> argparse.ArgumentParser:
         help="strength of random brightness, contrast, saturation",
     )
     add(
+        "--checkpoint-activations",
+        action="store_true",
+        help="compute the backbone's activations twice instead of keeping them: less memory, a third more time there",
+    )
+    add(
         "--eval-every",
         type=cli.positive_int,
         default=1,

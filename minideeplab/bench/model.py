@@ -2,8 +2,8 @@
 
 import collections
 import contextlib
-import multiprocessing
 import resource
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -28,9 +28,11 @@ PROFILE_ROWS = 12
 class Ours:
     """Inference and training step of one model on this project's kernels."""
 
-    def __init__(self, name):
+    def __init__(self, name, checkpointed=False):
         n, side, options = MODELS[name]
         self.model = models.build("deeplabv3plus", num_classes=CLASSES, **options)
+        if checkpointed:
+            self.model.checkpoint_activations()
         self.x, self.labels = _batch(n, side)
         self.optimiser = SGD(self.model, 0.001)
 
@@ -95,9 +97,9 @@ def run(torch, repeats):
         print(_profile_table(profile, peak))
         del contenders
         kernels.load("cpu").release_pool()
-        for library in ("ours", "torch") if torch else ("ours",):
-            rows[-1][f"{library}_peak_bytes"] = peak_memory(name, library, threads)
-            print(f"  peak memory of the step, {library}: {rows[-1][f'{library}_peak_bytes'] / 1e9:.2f} GB", flush=True)
+        for library in ("ours", "ours checkpointed", *(("torch",) if torch else ())):
+            rows[-1][f"{library} peak bytes"] = peak_memory(name, library, threads)
+            print(f"  peak memory of the step, {library}: {rows[-1][f'{library} peak bytes'] / 1e9:.2f} GB", flush=True)
     return {"peak_gflops": peak, "copy_gbytes": bandwidth, "threads": threads, "rows": rows}
 
 
@@ -166,14 +168,15 @@ def _profile_table(profile, peak):
 
 def peak_memory(name, library, threads):
     """Peak resident bytes of a fresh process that makes three training steps; the interpreter and imports included."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_steps_in_a_fresh_process, (name, library, threads))
+    code = f"from minideeplab.bench import model; print(model.peak_of_steps({name!r}, {library!r}, {threads}))"
+    return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
 
-def _steps_in_a_fresh_process(name, library, threads):
+def peak_of_steps(name, library, threads):
+    """Peak resident bytes of this process after three training steps."""
     kernels.set_num_threads(threads)
-    if library == "ours":
-        contender = Ours(name)
+    if library != "torch":
+        contender = Ours(name, checkpointed=library == "ours checkpointed")
     else:
         contender = Torch(name, channels_last=False)
         contender.torch.set_num_threads(threads)

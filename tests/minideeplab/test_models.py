@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from minideeplab import Tensor, models, no_grad
+from minideeplab.function import Function
 from minideeplab.gradcheck import check_direction
 from minideeplab.losses import cross_entropy
 from minideeplab.models import BACKBONES
@@ -18,6 +19,7 @@ from minideeplab.models.aspp import rates_at
 from minideeplab.models.classifier import Classifier, backbone
 from minideeplab.models.deeplabv3plus import DeepLabV3Plus
 from minideeplab.nn import Conv2d, DepthwiseConv2d
+from minideeplab.optim import SGD
 
 ROOT = Path(__file__).parents[2]
 
@@ -245,6 +247,39 @@ def test_a_training_step_has_the_same_bits_on_any_number_of_threads():
     lines = [line.split() for line in run_python(THREADS, NUMBA_NUM_THREADS="4")]
     assert [line[0] for line in lines] == ["1", "2", "4"]
     assert lines[0][1:] == lines[1][1:] == lines[2][1:]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "xception41"])
+def test_checkpointed_activations_change_nothing_and_are_not_kept(name):
+    """Two steps in float64: loss, gradients, running statistics and weights; only the order of some sums differs."""
+    results, kept = [], []
+    for checkpointed in (False, True):
+        model = tiny(name).astype(np.float64)
+        if checkpointed:
+            model.checkpoint_activations()
+        optimiser = SGD(model, 0.01)
+        for _ in range(2):
+            optimiser.zero_grad()
+            loss = model(Tensor(images(2, 65, 65).data.astype(np.float64))).mean()
+            kept.append(_arrays_kept(loss))
+            loss.backward()
+            optimiser.step()
+        results.append({"loss": loss.data, **model.state_dict()} | {n: p.grad for n, p in model.named_parameters()})
+    for key, value in results[0].items():
+        np.testing.assert_allclose(value, results[1][key], rtol=1e-9, atol=1e-12, err_msg=key)
+    assert kept[2] < 0.8 * kept[0]
+
+
+def _arrays_kept(tensor):
+    """Bytes of the arrays that a graph keeps for its backward pass."""
+    seen, stack, arrays = set(), [tensor.node], {}
+    while stack:
+        function = stack.pop()
+        if isinstance(function, Function) and function not in seen:
+            seen.add(function)
+            stack += function.parents
+            arrays |= {id(a): a.nbytes for a in function.saved if isinstance(a, np.ndarray)}
+    return sum(arrays.values())
 
 
 def test_import_needs_neither_torch_nor_cuda():
