@@ -15,7 +15,7 @@ from .jit import jit_parallel
 from .parts import bounds
 from .plan import equal_shares, forward_plan, grad_input_plan
 from .rows import scale_and_shift
-from .tile import CHANNEL_ROWS, channel_columns, channel_row, channel_row_plain, channel_tile, channel_tile_plain
+from .tile import CHANNEL_ROWS, channel_columns, channel_row, channel_tile
 
 _RANGES = 16  # parts of the weight gradient's sum over rows of positions: independent of the number of threads
 _LINES = 4  # rows of positions in one tile of the weight gradient
@@ -49,8 +49,7 @@ def depthwise_conv2d_grad_weight(x, grad, win):
     x, grad = contiguous(x, grad)
     width = min(win.c_in, channel_columns(x.dtype))
     partial = np.zeros((_RANGES, -(-win.c_in // width), win.k_h * win.k_w, width), x.dtype)
-    full = width == channel_columns(x.dtype)
-    _sum_over_positions(x.reshape(-1), grad.reshape(-1), partial, *forward_plan(win)[:5], len(x), win.c_in, full)
+    _sum_over_positions(x.reshape(-1), grad.reshape(-1), partial, *forward_plan(win)[:5], len(x), win.c_in)
     total = partial[0]
     for part in partial[1:]:
         total += part
@@ -68,7 +67,7 @@ def _sum_over_taps(a, w, c, plan, scale=None, shift=None, relu=False):
     first_line, shares = equal_shares(len(a) * regions[:, 0], cost, get_num_threads())
     none = np.empty(0, c.dtype)
     affine = (none, none, False) if scale is None else (*contiguous(scale, shift), relu)
-    width = channel_columns(c.dtype)
+    width = min(channels, channel_columns(c.dtype))
     taps = plan.a_segments, plan.b_segments * channels
     _run_lines(a.reshape(-1), w.reshape(-1), c.reshape(-1), regions, *taps, plan.strides, channels, width,
                first_line, shares, *affine)  # fmt: skip
@@ -77,10 +76,9 @@ def _sum_over_taps(a, w, c, plan, scale=None, shift=None, relu=False):
 
 @jit_parallel
 def _run_lines(
-    a, w, c, regions, a_taps, w_taps, strides, channels, row_width, first_line, shares, scale, shift, relu
+    a, w, c, regions, a_taps, w_taps, strides, channels, width, first_line, shares, scale, shift, relu
 ):  # fmt: skip
     """for each thread's rows of positions: for each block of channels: sum over taps; scale and shift."""
-    width = min(channels, row_width)
     for thread in prange(shares.size - 1):
         a_rows, w_rows = np.empty_like(a_taps), np.empty_like(w_taps)
         for line in range(shares[np.int64(thread)], shares[np.int64(thread) + 1]):
@@ -94,16 +92,10 @@ def _run_lines(
                 channel = min(block, channels - width)
                 for s in range(s0, s1):
                     a_rows[s], w_rows[s] = a_start + a_taps[s] + channel, w_taps[s] + channel
-                if width == row_width:
-                    channel_row(
-                        a, a_rows[s0:s1], strides[2], w, w_rows[s0:s1], c, c_start + channel, strides[5], across,
-                        width, False,
-                    )  # fmt: skip
-                else:
-                    channel_row_plain(
-                        a, a_rows[s0:s1], strides[2], w, w_rows[s0:s1], c, c_start + channel, strides[5], across,
-                        width, False,
-                    )  # fmt: skip
+                channel_row(
+                    a, a_rows[s0:s1], strides[2], w, w_rows[s0:s1], c, c_start + channel, strides[5], across,
+                    width, False,
+                )  # fmt: skip
             if scale.size:
                 for v in range(across):
                     row = c[c_start + v * strides[5] : c_start + v * strides[5] + channels]
@@ -111,7 +103,7 @@ def _run_lines(
 
 
 @jit_parallel
-def _sum_over_positions(x, grad, partial, regions, a_segments, b_segments, n_k, strides, n_images, channels, full):
+def _sum_over_positions(x, grad, partial, regions, a_segments, b_segments, n_k, strides, n_images, channels):
     """partial[range, block, tap] += x at the tap * grad, over the range's rows of positions in every region."""
     ranges, blocks, _, width = partial.shape
     for job in prange(ranges):
@@ -139,13 +131,7 @@ def _sum_over_positions(x, grad, partial, regions, a_segments, b_segments, n_k, 
                         for i in range(CHANNEL_ROWS):  # the last tile repeats its last tap
                             s = min(tap + i, s1 - 1)
                             tap_rows[i], sum_rows[i] = a_segments[s], (block * taps + b_segments[s]) * width
-                        if full:
-                            channel_tile(
-                                x, tap_rows, x_block, strides[2], grad, grad_block, strides[5], n_lines, length,
-                                sums, sum_rows, width, True,
-                            )  # fmt: skip
-                        else:
-                            channel_tile_plain(
-                                x, tap_rows, x_block, strides[2], grad, grad_block, strides[5], n_lines, length,
-                                sums, sum_rows, width, True,
-                            )  # fmt: skip
+                        channel_tile(
+                            x, tap_rows, x_block, strides[2], grad, grad_block, strides[5], n_lines, length,
+                            sums, sum_rows, width, True,
+                        )  # fmt: skip

@@ -39,9 +39,11 @@ def _host_tile():
 
 
 _HOST = None if numba.config.DISABLE_JIT else _host_tile()
+VECTORISED = _HOST is not None
 VECTOR_BYTES, VECTORS, ROWS = _HOST or (32, 2, 4)
 # 9 rows are the taps of a 3x3 kernel; with two vectors 18 accumulators, for which AVX2 has too few registers
 CHANNEL_ROWS, CHANNEL_VECTORS = 9, 1 if VECTOR_BYTES == 32 else 2
+CHANNEL_BYTES = CHANNEL_VECTORS * VECTOR_BYTES
 
 
 def columns(dtype):
@@ -51,7 +53,7 @@ def columns(dtype):
 
 def channel_columns(dtype):
     """Channels in a tile by channel."""
-    return CHANNEL_VECTORS * VECTOR_BYTES // np.dtype(dtype).itemsize
+    return CHANNEL_BYTES // np.dtype(dtype).itemsize
 
 
 @jit
@@ -117,6 +119,21 @@ def channel_tile_vector(
 
 
 @jit
+def channel_tile(
+    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, n_columns, accumulate
+):  # fmt: skip
+    """The equation by channel for any number of columns up to channel_columns(dtype)."""
+    if VECTORISED and n_columns == CHANNEL_BYTES // c.itemsize:
+        channel_tile_vector(
+            a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, n_columns, accumulate
+        )  # fmt: skip
+    else:
+        channel_tile_plain(
+            a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, n_columns, accumulate
+        )  # fmt: skip
+
+
+@jit
 def channel_row_plain(a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, n_columns, accumulate):
     """c[c_row + k * c_step + j] (+)= sum_t a[a_rows[t] + k * a_step + j] * w[w_rows[t] + j] for k < length.
 
@@ -159,6 +176,13 @@ def channel_row_vector(a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, n
         t, on_top = t + taps, True
 
 
-tile = tile_vector if _HOST else tile_plain
-channel_tile = channel_tile_vector if _HOST else channel_tile_plain
-channel_row = channel_row_vector if _HOST else channel_row_plain
+@jit
+def channel_row(a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, n_columns, accumulate):
+    """The equation of `channel_row_plain` for any number of columns up to channel_columns(dtype)."""
+    if VECTORISED and n_columns == CHANNEL_BYTES // c.itemsize:
+        channel_row_vector(a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, n_columns, accumulate)
+    else:
+        channel_row_plain(a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, n_columns, accumulate)
+
+
+tile = tile_vector if VECTORISED else tile_plain
