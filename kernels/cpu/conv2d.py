@@ -69,17 +69,17 @@ def _grad_of_few_channels(grad, w, win):
     plan = grad_input_plan(Window.conv(handed.shape, (1, 1, width, win.c_out)))
     run_plan(grad.reshape(1, -1), packed, handed, plan)
     grad_x = empty(win.x_shape, grad.dtype)
-    rows = (win.k_h, win.stride_h, win.rate_h, win.pad_top)
-    columns_ = (win.k_w, win.stride_w, win.rate_w, win.pad_left)
-    _collect(handed.reshape(win.n, win.out_h, win.out_w, win.k_h, -1), grad_x, rows, columns_)
+    down = (win.k_h, win.stride_h, win.rate_h, win.pad_top)
+    across = (win.k_w, win.stride_w, win.rate_w, win.pad_left)
+    _collect(handed.reshape(win.n, win.out_h, win.out_w, win.k_h, -1), grad_x, down, across)
     return grad_x
 
 
 @jit_parallel
-def _collect(handed, grad_x, rows, columns_):
+def _collect(handed, grad_x, down, across):
     """grad_x[n, h, w] = sum of handed[n, p, q, kh, kw] over p s + kh r - top = h, q s + kw r - left = w."""
     n_images, height, width, channels = grad_x.shape
-    (k_h, stride_h, rate_h, top), (k_w, stride_w, rate_w, left) = rows, columns_
+    (k_h, stride_h, rate_h, top), (k_w, stride_w, rate_w, left) = down, across
     at_once = k_w if rate_w == 1 else 1  # at rate 1 the taps of a kernel row go to neighbours
     for line in prange(n_images * height):
         n, h = np.int64(line) // height, np.int64(line) % height

@@ -34,9 +34,7 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
         itemsize = 8 if c.dtype == types.float64 else 4
 
         def codegen(context, builder, signature, args):
-            def data(position):
-                return context.make_array(signature.args[position])(context, builder, args[position]).data
-
+            data = _array_data(context, builder, signature, args)
             _emit_tile(
                 builder,
                 (n_rows, n_vectors, vector_bytes // itemsize, itemsize),
@@ -55,6 +53,11 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
     return tile
 
 
+def _array_data(context, builder, signature, args):
+    """position -> pointer to the first element of the array that is the argument there."""
+    return lambda i: context.make_array(signature.args[i])(context, builder, args[i]).data
+
+
 def taps_intrinsic(n_taps, n_vectors, vector_bytes):
     """The loop of `tile.channel_row_plain` for n_taps taps, whose weights stay in n_taps x n_vectors registers."""
 
@@ -65,9 +68,7 @@ def taps_intrinsic(n_taps, n_vectors, vector_bytes):
         itemsize = 8 if c.dtype == types.float64 else 4
 
         def codegen(context, builder, signature, args):
-            def data(position):
-                return context.make_array(signature.args[position])(context, builder, args[position]).data
-
+            data = _array_data(context, builder, signature, args)
             _emit_row(
                 builder,
                 (n_taps, n_vectors, vector_bytes // itemsize, itemsize),
