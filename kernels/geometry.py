@@ -187,6 +187,8 @@ class Window:
         if self.op != ("conv2d" if op == "pointwise" else op):
             raise ValueError(f"{op}: the window was made for {self.op}; make one with Window.{_MAKERS[op]}")
         arrays = {name: a for name, a in arrays.items() if a is not None}
+        if ("scale" in arrays) != ("shift" in arrays):
+            raise ValueError(f"{op}: scale and shift go together, got only one of them")
         check_floats(op, **arrays)
         channels = (self.c_out,)
         shapes = {"x": self.x_shape, "weight": self.w_shape, "grad": self.y_shape, "scale": channels, "shift": channels}

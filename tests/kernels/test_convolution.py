@@ -120,6 +120,8 @@ def test_scale_and_shift_of_another_size_are_refused(op):
     for k in (cpu, reference):
         with pytest.raises(ValueError, match=rf"{op}: scale has shape \(3,\), but the window was made for \(4,\)"):
             getattr(k, op)(x, w, win, np.ones(3, np.float32), np.ones(4, np.float32))
+        with pytest.raises(ValueError, match=f"{op}: scale and shift go together"):
+            getattr(k, op)(x, w, win, np.ones(4, np.float32))
 
 
 # -------------------------------------------------------------------- definitions, independent of the reference's code
