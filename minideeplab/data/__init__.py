@@ -1,7 +1,7 @@
 """Data: images and masks from disk, random training views, batches."""
 
 from minideeplab.data.dataset import SegmentationDataset, open_dataset
-from minideeplab.data.images import image_size, mask_palette, read_image, read_mask, write_mask
+from minideeplab.data.images import mask_palette, read_image, read_mask, write_mask
 from minideeplab.data.loader import Loader
 from minideeplab.data.palettes import CAMVID_CLASSES, IGNORE_INDEX, VOC_CLASSES, voc_colour_map
 from minideeplab.data.synthetic import SHAPE_CLASSES, synthetic_root, write_synthetic
@@ -17,7 +17,6 @@ __all__ = [
     "Loader",
     "SegmentationDataset",
     "TrainTransform",
-    "image_size",
     "mask_palette",
     "normalise",
     "open_dataset",

@@ -13,7 +13,6 @@ from minideeplab.errors import DataError
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 MAX_PIXELS = 64_000_000  # well below Pillow's own warning: a small file may declare gigabytes of pixels
-EXIF_ORIENTATION = 0x0112
 # What Pillow's decoders raise on broken bytes; the warning only where a caller turned warnings into errors.
 DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error,
@@ -43,14 +42,6 @@ def read_image(path):
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
         return np.array(image.convert("RGB"))
-
-
-def image_size(path):
-    """(height, width) in pixels of what `read_image` would return, from the header alone."""
-    with _opened(path, IMAGE_FORMATS) as image:
-        width, height = image.size
-        on_its_side = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-        return (width, height) if on_its_side else (height, width)
 
 
 def read_mask(path, num_classes=256, palette=None):

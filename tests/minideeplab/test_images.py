@@ -9,7 +9,6 @@ from PIL import Image
 
 from minideeplab.data import (
     VOC_CLASSES,
-    image_size,
     mask_palette,
     read_image,
     read_mask,
@@ -64,7 +63,6 @@ def test_colour_map_is_the_palette_of_real_voc_masks():
 def test_rgb_image_is_read_as_it_is(tmp_path, rgb, suffix):
     path = save(tmp_path, rgb, f"x.{suffix}")
     np.testing.assert_array_equal(read_image(path), rgb)
-    assert image_size(path) == (9, 13)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1"])
@@ -99,7 +97,6 @@ def test_exif_rotation_is_applied_to_pixels_and_size(tmp_path, rgb):
     exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
     path = save(tmp_path, rgb, exif=exif)
     np.testing.assert_array_equal(read_image(path), np.rot90(rgb, -1))
-    assert image_size(path) == (13, 9)
 
 
 def test_truncated_image_names_the_file(tmp_path, rgb):
