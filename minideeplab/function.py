@@ -67,7 +67,7 @@ class Function:
         return result
 
 
-class Checkpoint(Function):
+class Recompute(Function):
     """A part of a network whose activations are not kept: backward computes them again from its input.
 
     Cost: the forward pass of the part once more, a third of its training step; memory: its input alone.
@@ -94,9 +94,9 @@ class Checkpoint(Function):
         return (x.grad,)
 
 
-def checkpoint(part, x):
+def recompute(part, x):
     """part(x) without its activations; `part` maps one tensor to one, the same for the same input (no dropout)."""
-    return Checkpoint.apply(x, part=part)
+    return Recompute.apply(x, part=part)
 
 
 def backpropagate(root, grad):

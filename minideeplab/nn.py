@@ -7,7 +7,7 @@ import numpy as np
 import kernels
 
 from . import ops
-from .function import checkpoint, is_recomputing, is_recording
+from .function import is_recomputing, is_recording, recompute
 from .tensor import Tensor
 
 # ---------------------------------------------------------------- parameters and their first values
@@ -178,7 +178,7 @@ class Sequential(Module):
 
     def forward(self, x):
         for layer in self.layers:
-            x = checkpoint(layer, x) if self.recompute and x.requires_grad and is_recording() else layer(x)
+            x = recompute(layer, x) if self.recompute and x.requires_grad and is_recording() else layer(x)
         return x
 
 
