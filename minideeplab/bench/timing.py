@@ -5,6 +5,9 @@ import time
 
 import numpy as np
 
+_PAUSE = 0.02  # seconds: threads that have run out of work wait for more in a loop, and would hold the next one's cores
+_SHORT = 0.2  # seconds: what takes less is run once more before it is timed, for caches and threads have gone cold
+
 
 def medians(functions, repeats):
     """Median seconds of each function, run in turn after one warm-up each, the order reversed every other round."""
@@ -18,10 +21,16 @@ def timings(functions, repeats):
     seconds = [[] for _ in functions]
     for repeat in range(repeats):
         for i in range(len(functions)) if repeat % 2 else reversed(range(len(functions))):
-            began = time.perf_counter()
-            functions[i]()
-            seconds[i].append(time.perf_counter() - began)
+            time.sleep(_PAUSE)
+            took = _timed(functions[i])
+            seconds[i].append(_timed(functions[i]) if took < _SHORT else took)
     return seconds
+
+
+def _timed(function):
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
 
 
 def spread(seconds):
