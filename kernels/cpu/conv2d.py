@@ -12,6 +12,7 @@ from ..geometry import Window
 from . import pointwise as _pointwise
 from .arrays import contiguous, empty
 from .jit import jit_parallel
+from .layout import pad
 from .plan import forward_plan, grad_input_plan
 from .rows import add_row
 from .sum_over_channels import pack, run_plan
@@ -41,7 +42,7 @@ def conv2d(x, w, win, scale=None, shift=None, relu=False):
         return _pointwise.pointwise(x, w, win, scale, shift, relu)
     win.check("conv2d", x=x, weight=w, scale=scale, shift=shift)
     x, w = contiguous(x, w)
-    packed = pack(w, win.c_in, win.c_out, (win.c_out, 1))
+    packed = pack(w)
     return run_plan(x, packed, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, relu)
 
 
@@ -53,7 +54,7 @@ def conv2d_grad_input(grad, w, win):
     grad, w = contiguous(grad, w)
     if win.c_in * FEW <= columns(grad.dtype):
         return _grad_of_few_channels(grad, w, win)
-    packed = pack(w, win.c_out, win.c_in, (1, win.c_out))
+    packed = pack(w, transposed=True)
     return run_plan(grad, packed, empty(win.x_shape, grad.dtype), grad_input_plan(win))
 
 
@@ -65,7 +66,7 @@ def _grad_of_few_channels(grad, w, win):
     """
     width = win.k_h * win.k_w * win.c_in
     handed = empty((1, 1, win.n * win.out_h * win.out_w, width), grad.dtype)
-    packed = pack(w.reshape(1, 1, width, win.c_out), win.c_out, width, (1, win.c_out))
+    packed = pack(w.reshape(1, 1, width, win.c_out), transposed=True)
     plan = grad_input_plan(Window.conv(handed.shape, (1, 1, width, win.c_out)))
     run_plan(grad.reshape(1, -1), packed, handed, plan)
     grad_x = empty(win.x_shape, grad.dtype)
@@ -103,19 +104,21 @@ def conv2d_grad_weight(x, grad, win):
         return _pointwise.pointwise_grad_weight(x, grad, win)
     win.check("conv2d", x=x, grad=grad)
     x, grad = contiguous(x, grad)
-    k_w, rate_w, left, c = win.k_w, win.rate_w, win.pad_left, win.c_in
-    if rate_w == 1 and c < ROWS:  # the stem: join the taps of a kernel row into one axis of KW * C rows, on padded x
-        x = np.pad(x, ((0, 0), (0, 0), (left, win.pad_right), (0, 0)))
-        k_w, left, c = 1, 0, win.k_w * c
-    taps = [(kh * win.rate_h - win.pad_top, kw * rate_w - left) for kh in range(win.k_h) for kw in range(k_w)]
-    h, w, c_x = x.shape[1:]
-    spans = np.array([_span(d, win.stride_h, h, win.out_h) + _span(e, win.stride_w, w, win.out_w) for d, e in taps])
-    if c != c_x:
-        spans[:, 2:] = 0, win.out_w  # all columns: the padding is there
-    offsets = np.array([(d * w + e) * c_x for d, e in taps])
-    strides = (h * w * c_x, win.stride_h * w * c_x, win.stride_w * c_x)
-    grad_w = empty((len(taps), c, win.c_out), x.dtype)
-    sum_over_pixels(x, grad.reshape(-1, win.out_h, win.out_w, win.c_out), grad_w, spans, offsets, strides)
+    top, left = win.pad_top, win.pad_left
+    # few channels leave much of a tile's last rows empty: take the rows of all taps together, which then must all see
+    # all positions, on padded x
+    joined = win.rate_h == win.rate_w == 1 and -(-win.c_in // ROWS) * ROWS > 1.1 * win.c_in
+    if joined:
+        x, top, left = pad(x, win.pad_top, win.pad_bottom, win.pad_left, win.pad_right), 0, 0
+    h, w, c = x.shape[1:]
+    taps = [(kh * win.rate_h - top, kw * win.rate_w - left) for kh in range(win.k_h) for kw in range(win.k_w)]
+    spans = [_span(d, win.stride_h, h, win.out_h) + _span(e, win.stride_w, w, win.out_w) for d, e in taps]
+    offsets, channels = np.array([(d * w + e) * c for d, e in taps]), np.arange(c)
+    if joined:
+        spans, offsets, channels = spans[:1], np.zeros(1, np.int64), (offsets[:, None] + channels).ravel()
+    strides = (h * w * c, win.stride_h * w * c, win.stride_w * c)
+    grad_w = empty((len(offsets), len(channels), win.c_out), x.dtype)
+    sum_over_pixels(x, grad, grad_w, np.array(spans), offsets, channels, strides)
     return grad_w.reshape(win.w_shape)
 
 

@@ -132,6 +132,6 @@ def _sum_over_positions(x, grad, partial, regions, a_segments, b_segments, n_k, 
                             s = min(tap + i, s1 - 1)
                             tap_rows[i], sum_rows[i] = a_segments[s], (block * taps + b_segments[s]) * width
                         channel_tile(
-                            x, tap_rows, x_block, strides[2], grad, grad_block, strides[5], n_lines, length,
-                            sums, sum_rows, width, True,
+                            x, tap_rows, x_block, strides[2], grad, grad_block, strides[5], length[:n_lines],
+                            sums, sum_rows, width, True, (0, 0, 0),
                         )  # fmt: skip

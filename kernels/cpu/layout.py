@@ -1,9 +1,10 @@
 """Moving data without arithmetic: pad and crop (adjoints of each other), concat and split over channels (likewise)."""
 
+import numpy as np
 from numba import prange
 
 from ..checks import check_concat, check_crop, check_pad, check_split
-from .arrays import contiguous, empty, full
+from .arrays import contiguous, empty
 from .jit import jit_parallel
 from .parts import PARTS, bounds
 from .rows import copy_row
@@ -13,8 +14,9 @@ def pad(x, top, bottom, left, right, value=0.0):
     """(N, H, W, C) -> (N, top + H + bottom, left + W + right, C), the border filled with `value`."""
     check_pad(x, top, bottom, left, right)
     n, h, w, c = x.shape
-    padded = full((n, top + h + bottom, left + w + right, c), value, x.dtype)
-    padded[:, top : top + h, left : left + w] = x
+    (x,) = contiguous(x)
+    padded = empty((n, top + h + bottom, left + w + right, c), x.dtype)
+    _pad(x, padded, top, left, x.dtype.type(value))
     return padded
 
 
@@ -48,6 +50,22 @@ def split(x, sizes):
         parts.append(part)
         start += size
     return parts
+
+
+@jit_parallel
+def _pad(x, padded, top, left, value):
+    """padded[n, top + h, left + w] = x[n, h, w], `value` around it."""
+    n_images, height = padded.shape[:2]
+    n_left, n_x = left * x.shape[3], x.shape[2] * x.shape[3]
+    for line in prange(n_images * height):
+        n, h = np.int64(line) // height, np.int64(line) % height - top
+        row = padded[n, h + top].reshape(-1)
+        if 0 <= h < x.shape[1]:
+            row[:n_left] = value
+            copy_row(x[n, h].reshape(-1), row[n_left : n_left + n_x])
+            row[n_left + n_x :] = value
+        else:
+            row[:] = value
 
 
 @jit_parallel

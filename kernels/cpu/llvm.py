@@ -21,6 +21,18 @@ def float_of_bits(typingctx, bits):
     return target(bits), codegen
 
 
+def _prefetch(builder, pointer, to_write):
+    """Ask for the pointer's cache line, to be kept in all caches; the address need not exist."""
+    byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+    function = builder.module.declare_intrinsic(
+        "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+    )
+    keep, data = 3, 1
+    builder.call(
+        function, [builder.bitcast(pointer, byte), *(ir.Constant(flag, int(v)) for v in (to_write, keep, data))]
+    )
+
+
 def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
     """The loop of `tile.tile_plain` with an n_rows x n_vectors tile of accumulators in vector registers.
 
@@ -28,9 +40,11 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
     """
 
     @intrinsic
-    def tile(typingctx, a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, accumulate):
+    def tile(
+            typingctx, a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, accumulate, ahead
+        ):  # fmt: skip
         i = types.intp
-        signature = types.void(a, a_rows, a_segments, i, b, b_segments, i, i, n_k, c, c_rows, i)
+        signature = types.void(a, a_rows, a_segments, i, b, b_segments, i, n_k, c, c_rows, i, types.UniTuple(i, 3))
         itemsize = 8 if c.dtype == types.float64 else 4
 
         def codegen(context, builder, signature, args):
@@ -38,12 +52,13 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
             _emit_tile(
                 builder,
                 (n_rows, n_vectors, vector_bytes // itemsize, itemsize),
-                flat=(data(0), data(4), data(9)),
-                rows=(data(1), data(10)),
-                segments=(data(2), data(5), data(8)),
+                flat=(data(0), data(4), data(8)),
+                rows=(data(1), data(9)),
+                segments=(data(2), data(5), data(7)),
                 steps=(args[3], args[6]),
-                n_segments=args[7],
-                accumulate=args[11],
+                n_segments=context.make_array(n_k)(context, builder, args[7]).nitems,
+                accumulate=args[10],
+                ahead=cgutils.unpack_tuple(builder, args[11]),
                 by_channel=by_channel,
             )
             return context.get_dummy_value()
@@ -56,6 +71,49 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
 def _array_data(context, builder, signature, args):
     """position -> pointer to the first element of the array that is the argument there."""
     return lambda i: context.make_array(signature.args[i])(context, builder, args[i]).data
+
+
+def transpose_intrinsic(vector_bytes):
+    """target[to + i * target_step + j] = source[at + j * source_step + i] for i, j < the dtype's lanes in a vector."""
+
+    @intrinsic
+    def transpose(typingctx, source, at, source_step, target, to, target_step):
+        i = types.intp
+        signature = types.void(source, i, i, target, i, i)
+        itemsize = 8 if source.dtype == types.float64 else 4
+
+        def codegen(context, builder, signature, args):
+            data = _array_data(context, builder, signature, args)
+            _emit_transpose(builder, vector_bytes // itemsize, itemsize, data(0), *args[1:3], data(3), *args[4:])
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return transpose
+
+
+def _emit_transpose(builder, lanes, itemsize, source, at, source_step, target, to, target_step):
+    """Swap the off-diagonal quarters of the square, then of each quarter, and so on: log2(lanes) rounds."""
+    i32, (vector, _) = ir.IntType(32), _vector_and_fma(builder, lanes, itemsize)
+
+    def line(start, first, step, i):
+        offset = builder.add(first, builder.mul(step, ir.Constant(step.type, i)))
+        return builder.bitcast(builder.gep(start, [offset]), vector.as_pointer())
+
+    rows = [builder.load(line(source, at, source_step, i), align=itemsize) for i in range(lanes)]
+    half = lanes // 2
+    while half:
+        # of two rows side by side: lanes of one quarter and, from `half` on in every pair of quarters, of the other
+        upper = [l if not l & half else lanes + l - half for l in range(lanes)]
+        lower = [l + half if not l & half else lanes + l for l in range(lanes)]
+        upper, lower = (ir.Constant(ir.VectorType(i32, lanes), mask) for mask in (upper, lower))
+        for i in range(lanes):
+            if not i & half:
+                a, b = rows[i], rows[i + half]
+                rows[i], rows[i + half] = builder.shuffle_vector(a, b, upper), builder.shuffle_vector(a, b, lower)
+        half //= 2
+    for i, row in enumerate(rows):
+        builder.store(row, line(target, to, target_step, i), align=itemsize)
 
 
 def taps_intrinsic(n_taps, n_vectors, vector_bytes):
@@ -132,17 +190,12 @@ def _vector_and_fma(builder, lanes, itemsize):
     return vector, cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
 
 
-def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumulate, by_channel):
+def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumulate, ahead, by_channel):
     """A loop over segments and in it one over k; the accumulators are phi nodes of both, so they stay in registers."""
     n_rows, n_vectors, lanes, itemsize = shape
     i64, i32 = ir.IntType(64), ir.IntType(32)
     vector, fma = _vector_and_fma(builder, lanes, itemsize)
     (a, b, c), (a_rows, c_rows), (a_segments, b_segments, n_k), (a_step, b_step) = flat, rows, segments, steps
-    prefetch = builder.module.declare_intrinsic(
-        "llvm.prefetch",
-        [ir.IntType(8).as_pointer()],
-        ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()] + [i32] * 3),
-    )
     zero = ir.Constant(vector, None)
     splat = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
 
@@ -166,11 +219,6 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     cells = [(i, j) for i in range(n_rows) for j in range(n_vectors)]
     c_row = [builder.gep(c, [load_i64(c_rows, const(i))]) for i in range(n_rows)]
     a_row = [load_i64(a_rows, const(i)) for i in range(n_rows)]
-
-    if not by_channel:  # the results' cache lines travel while the sums are made
-        for i, j in cells:
-            pointer = builder.bitcast(vector_pointer(c_row[i], j), ir.IntType(8).as_pointer())
-            builder.call(prefetch, [pointer, *(ir.Constant(i32, flag) for flag in (1, 3, 1))])  # for writing, to keep
 
     # start values: zero, or what c holds
     entry = builder.block
@@ -214,6 +262,15 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     b_k = builder.gep(b_base, [builder.mul(k, b_step)])
     b_row = load_vectors(b_k)
     a_offset = builder.mul(k, a_step)
+    a_ahead, a_ahead_step, b_ahead = ahead
+    a_line = builder.gep(a_pointers[-1], [builder.add(a_ahead, builder.mul(k, a_ahead_step))])
+    b_line = builder.gep(b_k, [b_ahead])
+    for pointer in (a_line, *(vector_pointer(b_line, j) for j in range(n_vectors))):
+        _prefetch(builder, pointer, to_write=False)
+    if not by_channel:  # the results' lines travel while the sums are made: at each step a row of them, the last again
+        row = builder.select(builder.icmp_unsigned("<", k, const(n_rows - 1)), k, const(n_rows - 1))
+        for j in range(n_vectors):
+            _prefetch(builder, vector_pointer(builder.gep(c, [load_i64(c_rows, row)]), j), to_write=True)
     summed = []
     for i in range(n_rows):
         x = (load_vectors if by_channel else broadcast)(builder.gep(a_pointers[i], [a_offset]))

@@ -31,7 +31,7 @@ def _run_tiles(loops, width, results):
         rows, c_rows = np.arange(ROWS) * (_LENGTH + 16), np.arange(ROWS) * width
         zero, length = np.zeros(1, np.int64), np.full(1, _LENGTH)
         for _ in range(loops):
-            tile(a, rows, zero, 1, b, zero, width, 1, length, results[np.int64(thread)], c_rows, width, True)
+            tile(a, rows, zero, 1, b, zero, width, length, results[np.int64(thread)], c_rows, width, True, (0, 0, 0))
 
 
 @jit_parallel

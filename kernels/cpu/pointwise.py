@@ -14,7 +14,7 @@ def pointwise(x, w, win, scale=None, shift=None, relu=False):
     """y[n, p, q] = x[n, p, q] @ w[0, 0]. Args and returns as `conv2d`; win.is_pointwise must hold."""
     win.check("pointwise", x=x, weight=w, scale=scale, shift=shift)
     x, w = contiguous(x, w)
-    packed = pack(w, win.c_in, win.c_out, (win.c_out, 1))
+    packed = pack(w)
     y = empty(win.y_shape, x.dtype)
     return run_plan(x.reshape(1, -1), packed, y, forward_plan(_one_row(win)), scale, shift, relu)
 
@@ -23,7 +23,7 @@ def pointwise_grad_input(grad, w, win):
     """grad[n, p, q] @ w[0, 0]^T."""
     win.check("pointwise", grad=grad, weight=w)
     grad, w = contiguous(grad, w)
-    packed = pack(w, win.c_out, win.c_in, (1, win.c_out))
+    packed = pack(w, transposed=True)
     return run_plan(grad.reshape(1, -1), packed, empty(win.x_shape, grad.dtype), grad_input_plan(_one_row(win)))
 
 
@@ -34,7 +34,9 @@ def pointwise_grad_weight(x, grad, win):
     row = _one_row(win)
     grad_w = empty((1, win.c_in, win.c_out), x.dtype)
     spans, strides = np.array([[0, 1, 0, row.out_w]]), (0, 0, win.c_in)
-    sum_over_pixels(x, grad.reshape(1, 1, row.out_w, win.c_out), grad_w, spans, np.array([0]), strides)
+    sum_over_pixels(
+        x, grad.reshape(1, 1, row.out_w, win.c_out), grad_w, spans, np.zeros(1, np.int64), np.arange(win.c_in), strides
+    )
     return grad_w.reshape(win.w_shape)
 
 

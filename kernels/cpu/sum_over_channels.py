@@ -10,25 +10,28 @@ from numba import get_num_threads, prange
 
 from .arrays import contiguous, empty
 from .jit import jit, jit_parallel
+from .parts import bounds
 from .plan import equal_shares, start_rows
 from .rows import copy_row, scale_and_shift
-from .tile import ROWS, columns, tile
+from .tile import ROWS, VECTOR_BYTES, columns, tile, transpose
 
 _GROUP = 8  # tiles that share one panel of weights
 _PANEL = 2048  # rows of packed weights in a panel: 256 KiB, a part of a core's second-level cache
+_PARTS = 16  # of the rows of a tap that are packed
 _PITCH = _PANEL + 16  # elements from one gathered row to the next; not a power of two
 
 
-def pack(w, n_rows, n_columns, steps):
+def pack(w, transposed=False):
     """Blocks of columns(dtype) output channels with all taps: (blocks, taps * n_rows, columns), zeros past the last.
 
     Args:
-        w: (KH, KW, C, K); n_rows, n_columns: C and K, or K and C to pack the transpose; steps: of row and column in w.
+        w: (KH, KW, C, K): packed for sums over C, `transposed` for sums over K.
     """
     width = columns(w.dtype)
-    taps = w.shape[0] * w.shape[1]
+    w = w.reshape(-1, *w.shape[2:])
+    taps, n_rows, n_columns = (w.shape[0], w.shape[2], w.shape[1]) if transposed else w.shape
     packed = empty((-(-n_columns // width), taps, n_rows, width), w.dtype)
-    _pack(w.reshape(taps, -1), packed, n_columns, *steps)
+    (_pack_transposed if transposed else _pack)(w, packed)
     return packed.reshape(len(packed), -1, width)
 
 
@@ -45,20 +48,37 @@ def run_plan(a, packed, c, plan, scale=None, shift=None, relu=False):
 
 
 @jit_parallel
-def _pack(w, packed, n_columns, row_step, column_step):
+def _pack(w, packed):
+    """packed[block, tap, row, j] = w[tap, row, block * columns + j], reading w in order."""
     blocks, taps, n_rows, width = packed.shape
-    parts = 8 if n_rows >= 64 else 1
-    for job in prange(blocks * taps * parts):
-        block, tap, part = np.int64(job) // (taps * parts), np.int64(job) // parts % taps, np.int64(job) % parts
-        used = min(width, n_columns - block * width)
-        for row in range(part * n_rows // parts, (part + 1) * n_rows // parts):
-            start, line = row * row_step + block * width * column_step, packed[block, tap, row]
-            if column_step == 1:
-                copy_row(w[tap, start : start + used], line[:used])
-            else:
-                for j in range(used):
-                    line[j] = w[tap, start + j * column_step]
-            line[used:] = 0
+    for job in prange(taps * _PARTS):
+        tap = np.int64(job) // _PARTS
+        first, last = bounds(np.int64(job) % _PARTS, _PARTS, n_rows)
+        for row in range(first, last):
+            for block in range(blocks):
+                source, line = w[tap, row, block * width : (block + 1) * width], packed[block, tap, row]
+                copy_row(source, line[: source.size])
+                line[source.size :] = 0
+
+
+@jit_parallel
+def _pack_transposed(w, packed):
+    """packed[block, tap, row, j] = w[tap, block * columns + j, row], by squares in registers."""
+    blocks, taps, n_rows, width = packed.shape
+    source, target, side = w.reshape(-1), packed.reshape(-1), VECTOR_BYTES // w.itemsize
+    for job in prange(taps * blocks):
+        tap, block = np.int64(job) // blocks, np.int64(job) % blocks
+        used = min(width, w.shape[1] - block * width)
+        at, to = (tap * w.shape[1] + block * width) * n_rows, (block * taps + tap) * n_rows * width
+        whole_rows, whole_columns = n_rows - n_rows % side, used - used % side
+        for j in range(0, whole_columns, side):
+            for row in range(0, whole_rows, side):
+                transpose(source, at + j * n_rows + row, n_rows, target, to + row * width + j, width)
+        for row in range(n_rows):
+            first = whole_columns if row < whole_rows else 0
+            for j in range(first, used):
+                target[to + row * width + j] = source[at + j * n_rows + row]
+            target[to + row * width + used : to + (row + 1) * width] = 0
 
 
 @jit_parallel
@@ -103,12 +123,15 @@ def _run_plan(
                         out_rows[i] = c_rows[i] + block * width if whole else edge_rows[i]
                     for s in range(panel, end):
                         b_offsets[s] = (block * block_rows + b_segments[s]) * width
+                    # the first block reads a: there the next tile's positions, n_k values each, are asked for
+                    ahead = (n_k[panel] if end > panel else 0, ROWS if block == 0 and not use_gathered else 0, 0)
                     for t in range(n_tiles):
                         rows = slice(t * ROWS, (t + 1) * ROWS)
                         tile(
                             source, source_rows[rows], segments[panel:end], 1,
                             b, b_offsets[panel:end], width,
-                            end - panel, n_k[panel:end], out, out_rows[rows], width, panel > s0,
+                            n_k[panel:end], out, out_rows[rows], width, panel > s0,
+                            ahead,
                         )  # fmt: skip
                     if end == s1 and scale.size:  # the sums are complete, and still in cache
                         columns_of_block = slice(block * width, min((block + 1) * width, n_columns))

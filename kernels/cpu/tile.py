@@ -10,6 +10,10 @@ pass, an image row's pixels in the weight gradient. All offsets count elements o
 stay in vector registers from the first segment to the last: each step of k loads one row of b, takes ROWS values of a
 (by channel: ROWS rows of a), and does ROWS * VECTORS fused multiply-adds.
 
+Memory is far away. While a tile computes it asks for the cache lines of c, a row at a step, and for what a later tile
+will read: with ahead = (i, j, l), at step k the line i + k * j elements after the last row of a, and the row of b that
+is l elements after the one it uses. This changes no result, and may point anywhere.
+
 `tile` and `channel_tile` are these loops as LLVM vector code (llvm.py), because plain Numba keeps no tile of
 accumulators in registers; `tile_plain` and `channel_tile_plain` are the same in plain Numba: what tests compare with,
 tutorials show, and unknown processors run.
@@ -20,7 +24,7 @@ import numba
 import numpy as np
 
 from .jit import jit
-from .llvm import taps_intrinsic, tile_intrinsic
+from .llvm import taps_intrinsic, tile_intrinsic, transpose_intrinsic
 from .rows import add_multiple, add_product
 
 
@@ -41,6 +45,7 @@ def _host_tile():
 _HOST = None if numba.config.DISABLE_JIT else _host_tile()
 VECTORISED = _HOST is not None
 VECTOR_BYTES, VECTORS, ROWS = _HOST or (32, 2, 4)
+TILE_BYTES = VECTORS * VECTOR_BYTES  # of a row of the tile
 # 9 rows are the taps of a 3x3 kernel; with two vectors 18 accumulators, for which AVX2 has too few registers
 CHANNEL_ROWS, CHANNEL_VECTORS = 9, 1 if VECTOR_BYTES == 32 else 2
 CHANNEL_BYTES = CHANNEL_VECTORS * VECTOR_BYTES
@@ -48,7 +53,7 @@ CHANNEL_BYTES = CHANNEL_VECTORS * VECTOR_BYTES
 
 def columns(dtype):
     """Output channels in a tile: those of VECTORS vectors of the dtype."""
-    return VECTORS * VECTOR_BYTES // np.dtype(dtype).itemsize
+    return TILE_BYTES // np.dtype(dtype).itemsize
 
 
 def channel_columns(dtype):
@@ -57,14 +62,14 @@ def channel_columns(dtype):
 
 
 @jit
-def tile_plain(a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, n_columns, accumulate):
+def tile_plain(a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, n_columns, accumulate, ahead):
     """The tile's equation as loops; n_k[s] is the length of segment s. The inner loop over j runs in vectors."""
     sums = np.zeros((ROWS, n_columns), c.dtype)
     if accumulate:
         for i in range(ROWS):
             for j in range(n_columns):
                 sums[i, j] = c[c_rows[i] + j]
-    for s in range(n_segments):
+    for s in range(n_k.size):
         for k in range(n_k[s]):
             b_row = b_segments[s] + k * b_step
             for i in range(ROWS):
@@ -77,7 +82,7 @@ def tile_plain(a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments,
 
 @jit
 def channel_tile_plain(
-    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, n_columns, accumulate
+    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, n_columns, accumulate, ahead
 ):  # fmt: skip
     """The equation by channel as loops; the inner loop over j runs in vectors."""
     sums = np.zeros((CHANNEL_ROWS, n_columns), c.dtype)
@@ -85,7 +90,7 @@ def channel_tile_plain(
         for i in range(CHANNEL_ROWS):
             for j in range(n_columns):
                 sums[i, j] = c[c_rows[i] + j]
-    for s in range(n_segments):
+    for s in range(n_k.size):
         for k in range(n_k[s]):
             b_row = b_segments[s] + k * b_step
             for i in range(CHANNEL_ROWS):
@@ -96,40 +101,41 @@ def channel_tile_plain(
             c[c_rows[i] + j] = sums[i, j]
 
 
+transpose = transpose_intrinsic(VECTOR_BYTES)
 _tile_vector = tile_intrinsic(ROWS, VECTORS, VECTOR_BYTES)
 _channel_tile_vector = tile_intrinsic(CHANNEL_ROWS, CHANNEL_VECTORS, VECTOR_BYTES, by_channel=True)
 
 
 @jit
 def tile_vector(
-    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, n_columns, accumulate
+    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, n_columns, accumulate, ahead
 ):  # fmt: skip
     """The tile's equation in vector registers; arguments as `tile_plain` (n_columns must be columns(dtype))."""
-    _tile_vector(a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, accumulate)
+    _tile_vector(a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, accumulate, ahead)  # fmt: skip
 
 
 @jit
 def channel_tile_vector(
-    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, n_columns, accumulate
+    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, n_columns, accumulate, ahead
 ):  # fmt: skip
     """The equation by channel in vector registers; n_columns must be channel_columns(dtype)."""
     _channel_tile_vector(
-        a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, accumulate
+        a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, accumulate, ahead
     )  # fmt: skip
 
 
 @jit
 def channel_tile(
-    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, n_columns, accumulate
+    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, n_columns, accumulate, ahead
 ):  # fmt: skip
     """The equation by channel for any number of columns up to channel_columns(dtype)."""
     if VECTORISED and n_columns == CHANNEL_BYTES // c.itemsize:
         channel_tile_vector(
-            a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, n_columns, accumulate
+            a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, n_columns, accumulate, ahead
         )  # fmt: skip
     else:
         channel_tile_plain(
-            a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, n_columns, accumulate
+            a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, n_columns, accumulate, ahead
         )  # fmt: skip
 
 

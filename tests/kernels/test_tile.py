@@ -14,6 +14,7 @@ from kernels.cpu import tile as tiles
 
 needs_vectors = pytest.mark.skipif(tiles.tile is not tiles.tile_vector, reason="no vector tile for this processor")
 STEPS = st.integers(1, 3)
+AHEAD = st.tuples(*3 * [st.integers(-(10**9), 10**9)])  # what a tile asks for need not exist
 
 
 class Dense:
@@ -55,17 +56,16 @@ def problems(draw, kind, dtype):
     n_k = np.array(length, np.int64)
     a_segments = generator.integers(-a_rows.min(), 70, n_k.size)  # an origin may lie before the array, a segment not
     b_segments = generator.integers(0, 300 - width, n_k.size)
-    return a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k.size, n_k, c, c_rows, width, accumulate
+    ahead = draw(AHEAD)
+    return a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, width, accumulate, ahead
 
 
-def definition(
-    kind, a, a_rows, a_segments, a_step, b, b_segments, b_step, n_segments, n_k, c, c_rows, width, accumulate
-):
+def definition(kind, a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, width, accumulate, ahead):
     """The equation in the head of tile.py as a new c, every operand read before anything is stored."""
     result = c.copy()
     for a_row, c_row in zip(a_rows, c_rows, strict=True):
         total = c[c_row : c_row + width] * accumulate
-        for s in range(n_segments):
+        for s in range(n_k.size):
             for k in range(n_k[s]):
                 at = b_segments[s] + k * b_step
                 total = total + kind.operand(a, a_row + a_segments[s] + k * a_step, width) * b[at : at + width]
@@ -83,7 +83,7 @@ def test_the_tile_is_its_equation(kind, code, dtype, data):
     wide = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype == dtype else a for a in problem]
     expected = definition(kind, *wide)
     magnitude = definition(kind, *(abs(a) if isinstance(a, np.ndarray) and a.dtype == np.float64 else a for a in wide))
-    n_k, c, c_rows, width = problem[8], problem[9], problem[10], problem[11]
+    n_k, c, c_rows, width = problem[7:11]
     before = c.copy()
     getattr(kind, code)(*problem)
     assert_close(c, expected, magnitude, terms=n_k.sum() + 2)
@@ -119,9 +119,9 @@ def test_a_row_of_positions_is_its_equation(code, dtype, data, seed, accumulate)
 def compiled(kind, dtype):
     """A fresh compilation of a vector tile: one read from the cache has no code to look at."""
     floats, ints = numba.types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C"), numba.int64[::1]
-    signature = (floats, ints, ints, numba.intp, floats, ints, numba.intp, numba.intp, ints, floats, ints, numba.intp)
+    signature = (floats, ints, ints, numba.intp, floats, ints, numba.intp, ints, floats, ints, numba.intp)
     function = numba.njit(fastmath={"contract"}, error_model="numpy")(kind.vector.py_func)
-    function.compile((*signature, numba.boolean))
+    function.compile((*signature, numba.boolean, numba.types.UniTuple(numba.intp, 3)))
     return function
 
 
