@@ -1,8 +1,8 @@
 """Depthwise convolution, forward and both gradients, on the register loops by channel of `tile.py`.
 
 Forward and input gradient run the plan of a dense convolution (plan.py) with one difference: channels are not summed,
-so a tap is a segment of length 1. Rows of positions of a region pass by the weights of its taps, which stay in
-registers. The weight gradient walks the same plan with positions and taps exchanged: the rows of its tiles are taps,
+so a tap is a segment of length 1. A row of positions of a region reads all its channels in the order of memory. The
+weight gradient walks the same plan with positions and taps exchanged: the rows of its tiles are taps,
 its segments rows of positions. Both take channel_columns(dtype) channels at a time; the last ones of a position start
 earlier, so that they end with the position, and some channels are computed twice.
 """
@@ -67,35 +67,28 @@ def _sum_over_taps(a, w, c, plan, scale=None, shift=None, relu=False):
     first_line, shares = equal_shares(len(a) * regions[:, 0], cost, get_num_threads())
     none = np.empty(0, c.dtype)
     affine = (none, none, False) if scale is None else (*contiguous(scale, shift), relu)
-    width = min(channels, channel_columns(c.dtype))
     taps = plan.a_segments, plan.b_segments * channels
-    _run_lines(a.reshape(-1), w.reshape(-1), c.reshape(-1), regions, *taps, plan.strides, channels, width,
+    _run_lines(a.reshape(-1), w.reshape(-1), c.reshape(-1), regions, *taps, plan.strides, channels,
                first_line, shares, *affine)  # fmt: skip
     return c
 
 
 @jit_parallel
 def _run_lines(
-    a, w, c, regions, a_taps, w_taps, strides, channels, width, first_line, shares, scale, shift, relu
+    a, w, c, regions, a_taps, w_taps, strides, channels, first_line, shares, scale, shift, relu
 ):  # fmt: skip
-    """for each thread's rows of positions: for each block of channels: sum over taps; scale and shift."""
+    """for each thread's rows of positions: for each run of positions: sum over taps; scale and shift."""
     for thread in prange(shares.size - 1):
-        a_rows, w_rows = np.empty_like(a_taps), np.empty_like(w_taps)
         for line in range(shares[np.int64(thread)], shares[np.int64(thread) + 1]):
             region = np.searchsorted(first_line, line, side="right") - 1
-            down, across, a_origin, c_origin = regions[region, :4]
-            s0, s1 = regions[region, 4], regions[region, 5]
+            down, across, a_origin, c_origin, s0, s1, tap_columns = regions[region]
             n, u = (line - first_line[region]) // down, (line - first_line[region]) % down
             a_start = a_origin + n * strides[0] + u * strides[1]
             c_start = c_origin + n * strides[3] + u * strides[4]
-            for block in range(0, channels, width):
-                channel = min(block, channels - width)
-                for s in range(s0, s1):
-                    a_rows[s], w_rows[s] = a_start + a_taps[s] + channel, w_taps[s] + channel
-                channel_row(
-                    a, a_rows[s0:s1], strides[2], w, w_rows[s0:s1], c, c_start + channel, strides[5], across,
-                    width, False,
-                )  # fmt: skip
+            channel_row(
+                a, a_start, strides[2], a_taps[s0:s1], tap_columns, w, w_taps[s0:s1], c, c_start, strides[5], across,
+                channels,
+            )  # fmt: skip
             if scale.size:
                 for v in range(across):
                     row = c[c_start + v * strides[5] : c_start + v * strides[5] + channels]
@@ -114,7 +107,7 @@ def _sum_over_positions(x, grad, partial, regions, a_segments, b_segments, n_k, 
         x_block, grad_block = np.empty(_LINES, np.int64), np.empty(_LINES, np.int64)
         length = np.empty(_LINES, np.int64)
         for region in range(len(regions)):
-            down, across, a_origin, c_origin, s0, s1 = regions[region]
+            down, across, a_origin, c_origin, s0, s1 = regions[region, :6]
             length[:] = across
             first, last = bounds(job, ranges, n_images * down)
             for start in range(first, last, _LINES):
@@ -133,5 +126,5 @@ def _sum_over_positions(x, grad, partial, regions, a_segments, b_segments, n_k, 
                             tap_rows[i], sum_rows[i] = a_segments[s], (block * taps + b_segments[s]) * width
                         channel_tile(
                             x, tap_rows, x_block, strides[2], grad, grad_block, strides[5], length[:n_lines],
-                            sums, sum_rows, width, True, (0, 0, 0),
+                            sums, sum_rows, width, True, (width, strides[2], width),
                         )  # fmt: skip

@@ -4,6 +4,8 @@ This is the only file that writes LLVM code. All are Numba intrinsics: called in
 their instructions there.
 """
 
+import itertools
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -116,26 +118,32 @@ def _emit_transpose(builder, lanes, itemsize, source, at, source_step, target, t
         builder.store(row, line(target, to, target_step, i), align=itemsize)
 
 
-def taps_intrinsic(n_taps, n_vectors, vector_bytes):
-    """The loop of `tile.channel_row_plain` for n_taps taps, whose weights stay in n_taps x n_vectors registers."""
+def row_intrinsic(n_rows, n_columns, n_positions, vector_bytes):
+    """The loop of `tile.channel_row_plain` for n_rows x n_columns taps, by runs of positions and vectors of channels.
+
+    Of n_vectors vectors of channels from channel `first` on; `accumulate` adds to c.
+    With more than one column the taps of a kernel row must be a_step apart, as positions are: a value that is loaded
+    then serves several positions. In this case `length` must be n_positions at least, and `accumulate` false.
+    """
 
     @intrinsic
-    def row(typingctx, a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, accumulate):
+    def row(typingctx, a, a_row, a_step, a_taps, w, w_taps, c, c_row, c_step, length, first, n_vectors, accumulate):
         i = types.intp
-        signature = types.void(a, a_rows, i, w, w_rows, c, i, i, i, i)
+        signature = types.void(a, i, i, a_taps, w, w_taps, c, i, i, i, i, i, i)
         itemsize = 8 if c.dtype == types.float64 else 4
 
         def codegen(context, builder, signature, args):
             data = _array_data(context, builder, signature, args)
             _emit_row(
                 builder,
-                (n_taps, n_vectors, vector_bytes // itemsize, itemsize),
-                flat=(data(0), data(3), data(5)),
-                taps=(data(1), data(4)),
-                steps=(args[2], args[7]),
-                c_row=args[6],
-                length=args[8],
-                accumulate=args[9],
+                (n_rows, n_columns, n_positions, vector_bytes // itemsize, itemsize),
+                flat=(data(0), data(4), data(6)),
+                rows=(args[1], args[7]),
+                steps=(args[2], args[8]),
+                taps=(data(3), data(5)),
+                length=args[9],
+                channels=args[10:12],
+                accumulate=args[12],
             )
             return context.get_dummy_value()
 
@@ -144,43 +152,64 @@ def taps_intrinsic(n_taps, n_vectors, vector_bytes):
     return row
 
 
-def _emit_row(builder, shape, flat, taps, steps, c_row, length, accumulate):
-    """The weights are loaded once; each step of the loop adds n_taps products and stores one result."""
-    n_taps, n_vectors, lanes, itemsize = shape
-    i64, vector, fma = ir.IntType(64), *_vector_and_fma(builder, lanes, itemsize)
-    (a, w, c), (a_rows, w_rows), (a_step, c_step) = flat, taps, steps
+def _emit_row(builder, shape, flat, rows, steps, taps, length, channels, accumulate):
+    """A loop over runs of positions and in it one over vectors of channels, where a weight serves all positions."""
+    n_rows, n_columns, n_positions, lanes, itemsize = shape
+    i64, (vector, fma) = ir.IntType(64), _vector_and_fma(builder, lanes, itemsize)
+    (a, w, c), (a_row, c_row), (a_step, c_step), (first, n_vectors) = flat, rows, steps, channels
 
-    def load_i64(pointer, index):
-        return builder.load(builder.gep(pointer, [ir.Constant(i64, index)]))
+    def const(value):
+        return ir.Constant(i64, value)
 
-    def pointers(start):
-        steps = (ir.Constant(i64, j * lanes) for j in range(n_vectors))
-        return [builder.bitcast(builder.gep(start, [step]), vector.as_pointer()) for step in steps]
+    def smaller(x, y):
+        return builder.select(builder.icmp_signed("<", x, y), x, y)
 
-    def load(start):  # element alignment: NumPy promises no more
-        return [builder.load(pointer, align=itemsize) for pointer in pointers(start)]
+    def pointer(start, offset):
+        return builder.bitcast(builder.gep(start, [offset]), vector.as_pointer())
 
-    weights = [load(builder.gep(w, [load_i64(w_rows, t)])) for t in range(n_taps)]
-    sources = [builder.gep(a, [load_i64(a_rows, t)]) for t in range(n_taps)]
-    target = builder.gep(c, [c_row])
-    on_top = builder.icmp_signed("!=", accumulate, ir.Constant(i64, 0))
-    with cgutils.for_range(builder, length) as loop:
-        out = builder.gep(target, [builder.mul(loop.index, c_step)])
-        before = builder.block
-        with builder.if_then(on_top):
-            held, loaded = load(out), builder.block
-        sums = []
-        for value in held:
-            phi = builder.phi(vector)
-            phi.add_incoming(ir.Constant(vector, None), before)
-            phi.add_incoming(value, loaded)
-            sums.append(phi)
-        offset = builder.mul(loop.index, a_step)
-        for source, weight in zip(sources, weights, strict=True):
-            values = load(builder.gep(source, [offset]))
-            sums = [builder.call(fma, operands) for operands in zip(values, weight, sums, strict=True)]
-        for pointer, value in zip(pointers(out), sums, strict=True):
-            builder.store(value, pointer, align=itemsize)
+    def load(pointer):  # element alignment: NumPy promises no more
+        return builder.load(pointer, align=itemsize)
+
+    def load_table(table, step=1):
+        return [builder.load(builder.gep(table, [const(i)])) for i in range(0, n_rows * n_columns, step)]
+
+    runs = builder.sdiv(builder.add(length, const(n_positions - 1)), const(n_positions))
+    run_step, on_top = builder.mul(a_step, const(n_positions)), builder.icmp_signed("!=", accumulate, const(0))
+    with cgutils.for_range(builder, runs) as run:
+        k = builder.mul(run.index, const(n_positions))
+        if n_columns > 1:  # the last run starts earlier, so that it ends with the row
+            k = smaller(k, builder.sub(length, const(n_positions)))
+        sources, targets = [], []
+        for p in range(n_positions + n_columns - 1):
+            position = builder.add(k, const(p))
+            if n_columns == 1:  # the last run repeats its last position
+                position = smaller(position, builder.sub(length, const(1)))
+            sources.append(builder.gep(a, [builder.add(a_row, builder.mul(position, a_step))]))
+            targets.append(builder.gep(c, [builder.add(c_row, builder.mul(position, c_step))]))
+        targets = targets[:n_positions]
+        with cgutils.for_range(builder, n_vectors) as loop:
+            channel = builder.add(first, builder.mul(loop.index, const(lanes)))
+            # offsets are read for every vector: LLVM would keep all their sums, and run out of registers
+            a_taps = [builder.add(channel, tap) for tap in load_table(taps[0], n_columns)]
+            for source in sources[-n_positions:]:  # what the next run will be the first to read
+                _prefetch(builder, pointer(source, builder.add(a_taps[-1], run_step)), to_write=False)
+            outs = [pointer(target, channel) for target in targets]
+            before = builder.block
+            with builder.if_then(on_top):
+                held, loaded = [load(out) for out in outs], builder.block
+            sums = []
+            for value in held:
+                phi = builder.phi(vector)
+                phi.add_incoming(ir.Constant(vector, None), before)
+                phi.add_incoming(value, loaded)
+                sums.append(phi)
+            weights = [load(pointer(w, builder.add(channel, tap))) for tap in load_table(taps[1])]
+            for i, a_tap in enumerate(a_taps):
+                values = [load(pointer(source, a_tap)) for source in sources]
+                for j, p in itertools.product(range(n_columns), range(n_positions)):
+                    sums[p] = builder.call(fma, [values[p + j], weights[i * n_columns + j], sums[p]])
+            for out, value in zip(outs, sums, strict=True):  # all loads come before: positions may repeat
+                builder.store(value, out, align=itemsize)
 
 
 def _vector_and_fma(builder, lanes, itemsize):
@@ -265,7 +294,8 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     a_ahead, a_ahead_step, b_ahead = ahead
     a_line = builder.gep(a_pointers[-1], [builder.add(a_ahead, builder.mul(k, a_ahead_step))])
     b_line = builder.gep(b_k, [b_ahead])
-    for pointer in (a_line, *(vector_pointer(b_line, j) for j in range(n_vectors))):
+    a_lines = [vector_pointer(a_line, j) for j in range(n_vectors if by_channel else 1)]
+    for pointer in (*a_lines, *(vector_pointer(b_line, j) for j in range(n_vectors))):
         _prefetch(builder, pointer, to_write=False)
     if not by_channel:  # the results' lines travel while the sums are made: at each step a row of them, the last again
         row = builder.select(builder.icmp_unsigned("<", k, const(n_rows - 1)), k, const(n_rows - 1))

@@ -19,7 +19,7 @@ from .jit import jit
 class Plan(NamedTuple):
     """Regions and segments of one direction of a convolution; all offsets in elements."""
 
-    regions: np.ndarray  # (R, 6) int64: positions down, across, origin in a, in c, first segment, end of segments
+    regions: np.ndarray  # (R, 7) int64: positions down, across, origin in a, in c, first, end of segments, taps across
     a_segments: np.ndarray  # (S,) int64: offset in a from the position's origin
     b_segments: np.ndarray  # (S,) int64: offset in one column block of the packed weights, in rows
     n_k: np.ndarray  # (S,) int64: length
@@ -33,10 +33,10 @@ class _Builder:
     def __init__(self):
         self.regions, self.segments = [], []
 
-    def add(self, down, across, a_origin, c_origin, segments):
+    def add(self, down, across, a_origin, c_origin, segments, taps_across):
         first = len(self.segments)
         self.segments += segments
-        self.regions.append((down, across, a_origin, c_origin, first, len(self.segments)))
+        self.regions.append((down, across, a_origin, c_origin, first, len(self.segments), max(1, taps_across)))
 
     def plan(self, strides):
         columns = np.array(self.segments, np.int64).reshape(-1, 3).T.copy()
@@ -58,7 +58,8 @@ def forward_plan(win):
                 segments.append(((row + r.kw0) * c, (kh * win.k_w + r.kw0) * c, (r.kw1 - r.kw0) * c))
             else:
                 segments += [((row + kw * win.rate_w) * c, (kh * win.k_w + kw) * n, n) for kw in range(r.kw0, r.kw1)]
-        build.add(r.p1 - r.p0, r.q1 - r.q0, a_origin, (r.p0 * win.out_w + r.q0) * k, [s for s in segments if s[2]])
+        c_origin, segments = (r.p0 * win.out_w + r.q0) * k, [s for s in segments if s[2]]
+        build.add(r.p1 - r.p0, r.q1 - r.q0, a_origin, c_origin, segments, r.kw1 - r.kw0)
     a_strides = (h * w * c, win.stride_h * w * c, win.stride_w * c)
     return build.plan((*a_strides, win.out_h * win.out_w * k, win.out_w * k, k))
 
@@ -78,11 +79,11 @@ def grad_input_plan(win):
                 for v0, v1, b0, b1 in column_runs:
                     segments = [
                         ((dp * win.out_w + dq) * k, (kh * win.k_w + kw) * n, n)
-                        for kh, dp in row_taps[a0:a1]
-                        for kw, dq in column_taps[b0:b1]
+                        for kh, dp in row_taps[a0:a1][::-1]
+                        for kw, dq in column_taps[b0:b1][::-1]  # in the order of memory
                     ]
                     c_origin = ((i + win.stride_h * u0) * w + j + win.stride_w * v0) * c
-                    build.add(u1 - u0, v1 - v0, (u0 * win.out_w + v0) * k, c_origin, segments)
+                    build.add(u1 - u0, v1 - v0, (u0 * win.out_w + v0) * k, c_origin, segments, b1 - b0)
     c_strides = (h * w * c, win.stride_h * w * c, win.stride_w * c)
     return build.plan((win.out_h * win.out_w * k, win.out_w * k, k, *c_strides))
 

@@ -24,7 +24,7 @@ import numba
 import numpy as np
 
 from .jit import jit
-from .llvm import taps_intrinsic, tile_intrinsic, transpose_intrinsic
+from .llvm import row_intrinsic, tile_intrinsic, transpose_intrinsic
 from .rows import add_multiple, add_product
 
 
@@ -140,55 +140,80 @@ def channel_tile(
 
 
 @jit
-def channel_row_plain(a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, n_columns, accumulate):
-    """c[c_row + k * c_step + j] (+)= sum_t a[a_rows[t] + k * a_step + j] * w[w_rows[t] + j] for k < length.
+def channel_row_plain(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_row, c_step, length, n_channels):
+    """c[c_row + p c_step + j] = sum_t a[a_row + p a_step + a_taps[t] + j] w[w_taps[t] + j], j < n_channels, p < length.
 
-    A row of positions of a depthwise convolution: its taps' weights stay, positions pass by.
+    A row of positions of a depthwise convolution. Its taps are a grid with tap_columns columns, listed row by row.
     """
-    for k in range(length):
-        start = c_row + k * c_step
-        out = c[start : start + n_columns]
-        if not accumulate:
-            out[:] = 0
-        for t in range(a_rows.size):
-            at = a_rows[t] + k * a_step
-            add_product(out, a[at : at + n_columns], w[w_rows[t] : w_rows[t] + n_columns])
+    for p in range(length):
+        at = c_row + p * c_step
+        out = c[at : at + n_channels]
+        out[:] = 0
+        for t in range(a_taps.size):
+            at = a_row + p * a_step + a_taps[t]
+            add_product(out, a[at : at + n_channels], w[w_taps[t] : w_taps[t] + n_channels])
 
 
-_row_of_9, _row_of_6, _row_of_4, _row_of_1 = (taps_intrinsic(n, CHANNEL_VECTORS, VECTOR_BYTES) for n in (9, 6, 4, 1))
+_POSITIONS = 4  # at a time: a weight that is loaded is used four times
+_row_of_9, _row_of_6, _row_of_4, _row_of_2, _row_of_1 = (
+    row_intrinsic(n, 1, _POSITIONS, VECTOR_BYTES) for n in (9, 6, 4, 2, 1)
+)
+_row_of_3x3, _row_of_2x3, _row_of_3x2, _row_of_2x2 = (
+    row_intrinsic(n_rows, n_columns, _POSITIONS, VECTOR_BYTES) for n_columns in (3, 2) for n_rows in (3, 2)
+)
 
 
 @jit
-def channel_row_vector(a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, n_columns, accumulate):
-    """The equation of `channel_row_plain` in vector registers; n_columns must be channel_columns(dtype).
+def channel_row_vector(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_row, c_step, length, n_channels):
+    """The equation of `channel_row_plain` in vector registers, for a tap and a vector of channels at least.
 
-    The taps of a 3x3 kernel go in one pass: nine inside an image, six at its edges, four in its corners.
+    Channels that fill no vector are taken as one more vector that ends with them.
     """
-    if a_rows.size == 0:
-        channel_row_plain(a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, n_columns, accumulate)
-    t, on_top = 0, accumulate
-    while t < a_rows.size:
-        left = a_rows.size - t
-        taps = 9 if left >= 9 else 6 if left >= 6 else 4 if left >= 4 else 1
-        x, weights = a_rows[t : t + taps], w_rows[t : t + taps]
-        if taps == 9:
-            _row_of_9(a, x, a_step, w, weights, c, c_row, c_step, length, on_top)
-        elif taps == 6:
-            _row_of_6(a, x, a_step, w, weights, c, c_row, c_step, length, on_top)
-        elif taps == 4:
-            _row_of_4(a, x, a_step, w, weights, c, c_row, c_step, length, on_top)
-        else:
-            _row_of_1(a, x, a_step, w, weights, c, c_row, c_step, length, on_top)
-        t, on_top = t + taps, True
+    lanes, tap_rows = VECTOR_BYTES // c.itemsize, a_taps.size // tap_columns
+    # positions of one phase are as far apart as the taps of a kernel row: what is loaded for one serves its neighbours
+    phases = (a_taps[1] - a_taps[0]) // a_step if tap_columns > 1 else 0
+    shared = phases > 0 and a_taps[1] - a_taps[0] == phases * a_step and length >= _POSITIONS * phases
+    shared = shared and 2 <= tap_rows <= 3 and 2 <= tap_columns <= 3
+    for part in range(2):
+        first, n_vectors = (0, n_channels // lanes) if part == 0 else (n_channels - lanes, int(n_channels % lanes > 0))
+        if shared:
+            for phase in range(phases):
+                x, x_step, y, y_step = a_row + phase * a_step, phases * a_step, c_row + phase * c_step, phases * c_step
+                n = (length - phase + phases - 1) // phases
+                if tap_rows == 3 and tap_columns == 3:
+                    _row_of_3x3(a, x, x_step, a_taps, w, w_taps, c, y, y_step, n, first, n_vectors, False)
+                elif tap_rows == 2 and tap_columns == 3:
+                    _row_of_2x3(a, x, x_step, a_taps, w, w_taps, c, y, y_step, n, first, n_vectors, False)
+                elif tap_rows == 3:
+                    _row_of_3x2(a, x, x_step, a_taps, w, w_taps, c, y, y_step, n, first, n_vectors, False)
+                else:
+                    _row_of_2x2(a, x, x_step, a_taps, w, w_taps, c, y, y_step, n, first, n_vectors, False)
+            continue
+        t = 0
+        while t < a_taps.size:
+            left = a_taps.size - t
+            n = 9 if left >= 9 else 6 if left >= 6 else 4 if left >= 4 else 2 if left >= 2 else 1
+            x, k = a_taps[t : t + n], w_taps[t : t + n]
+            if n == 9:
+                _row_of_9(a, a_row, a_step, x, w, k, c, c_row, c_step, length, first, n_vectors, t > 0)
+            elif n == 6:
+                _row_of_6(a, a_row, a_step, x, w, k, c, c_row, c_step, length, first, n_vectors, t > 0)
+            elif n == 4:
+                _row_of_4(a, a_row, a_step, x, w, k, c, c_row, c_step, length, first, n_vectors, t > 0)
+            elif n == 2:
+                _row_of_2(a, a_row, a_step, x, w, k, c, c_row, c_step, length, first, n_vectors, t > 0)
+            else:
+                _row_of_1(a, a_row, a_step, x, w, k, c, c_row, c_step, length, first, n_vectors, t > 0)
+            t += n
 
 
 @jit
-def channel_row(a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, n_columns, accumulate):
-    """The equation of `channel_row_plain` for any number of columns up to channel_columns(dtype)."""
-    if VECTORISED and n_columns == CHANNEL_BYTES // c.itemsize:
-        channel_row_vector(a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, n_columns, accumulate)
+def channel_row(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_row, c_step, length, n_channels):
+    """The equation of `channel_row_plain` for any number of channels and taps."""
+    if VECTORISED and n_channels >= VECTOR_BYTES // c.itemsize and a_taps.size:
+        channel_row_vector(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_row, c_step, length, n_channels)
     else:
-        channel_row_plain(a, a_rows, a_step, w, w_rows, c, c_row, c_step, length, n_columns, accumulate)
+        channel_row_plain(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_row, c_step, length, n_channels)
 
 
 tile = tile_vector if VECTORISED else tile_plain

@@ -94,26 +94,31 @@ def test_the_tile_is_its_equation(kind, code, dtype, data):
 
 @both_dtypes
 @pytest.mark.parametrize("code", [pytest.param("vector", marks=needs_vectors), "plain"])
-@given(data=st.data(), seed=seeds, accumulate=st.booleans())
-def test_a_row_of_positions_is_its_equation(code, dtype, data, seed, accumulate):
-    """For any number of taps, in passes of 9, 6, 4 and 1; nothing beside the row changes."""
+@given(data=st.data(), seed=seeds)
+def test_a_row_of_positions_is_its_equation(code, dtype, data, seed):
+    """For any grid of taps, as far apart as positions, twice as far, or anywhere; nothing beside the row changes."""
     row = {"vector": tiles.channel_row_vector, "plain": tiles.channel_row_plain}[code]
-    taps, length, width = data.draw(st.integers(0, 26)), data.draw(st.integers(0, 9)), tiles.channel_columns(dtype)
-    a_step, c_step = data.draw(STEPS), width + data.draw(st.integers(0, 3))
-    a, w, c = normal(seed, 100 + width, 50 + width, 9 * c_step + 40 + width, dtype=dtype)
+    rows, columns, length = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4)), data.draw(st.integers(1, 14))
+    lanes = tiles.VECTOR_BYTES // np.dtype(dtype).itemsize
+    channels = data.draw(st.integers(lanes, 3 * lanes))
+    a_step, c_step = channels * data.draw(STEPS), channels + data.draw(st.integers(0, 3))
+    tap_step = data.draw(st.sampled_from([a_step, 2 * a_step, 3 * a_step, -a_step, channels, 1]))
     generator = np.random.default_rng(seed)
-    a_rows, w_rows = generator.integers(0, 70, taps), generator.integers(0, 50, taps)
+    a_taps = (generator.integers(0, 90, rows)[:, None] + tap_step * np.arange(columns)).ravel()
+    a_taps += max(0, -a_taps.min())
+    w_taps = generator.integers(0, 50, a_taps.size)
+    sizes = 20 + a_taps.max() + length * a_step + channels, 50 + channels, 20 + length * c_step + channels
+    a, w, c = normal(seed, *(int(size) for size in sizes), dtype=dtype)
     expected, magnitude = c.astype(np.float64), abs(c.astype(np.float64))
-    for k in range(length):
-        out = slice(7 + k * c_step, 7 + k * c_step + width)
-        expected[out] *= accumulate
-        magnitude[out] *= accumulate
-        for a_row, w_row in zip(a_rows + k * a_step, w_rows, strict=True):
-            products = a[a_row : a_row + width].astype(np.float64) * w[w_row : w_row + width]
+    for p in range(length):
+        out = slice(7 + p * c_step, 7 + p * c_step + channels)
+        expected[out] = magnitude[out] = 0
+        for a_tap, w_tap in zip(11 + p * a_step + a_taps, w_taps, strict=True):
+            products = a[a_tap : a_tap + channels].astype(np.float64) * w[w_tap : w_tap + channels]
             expected[out] += products
             magnitude[out] += abs(products)
-    row(a, a_rows, a_step, w, w_rows, c, 7, c_step, length, width, accumulate)
-    assert_close(c, expected, magnitude, terms=taps + 2)
+    row(a, 11, a_step, a_taps, columns, w, w_taps, c, 7, c_step, length, channels)
+    assert_close(c, expected, magnitude, terms=a_taps.size + 2)
 
 
 def compiled(kind, dtype):
