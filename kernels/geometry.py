@@ -176,7 +176,7 @@ class Window:
 
         Args:
             op: "conv2d", "depthwise_conv2d", "pool", or "pointwise" for a conv2d window that is 1x1.
-            arrays: x, weight, grad, scale or shift; None stands for an array that is not given.
+            arrays: x, weight, grad, scale, shift or residual; None stands for an array that is not given.
 
         Raises:
             TypeError: not an array of float32 or float64, or mixed dtypes.
@@ -189,9 +189,12 @@ class Window:
         arrays = {name: a for name, a in arrays.items() if a is not None}
         if ("scale" in arrays) != ("shift" in arrays):
             raise ValueError(f"{op}: scale and shift go together, got only one of them")
+        if "residual" in arrays and "scale" not in arrays:
+            raise ValueError(f"{op}: a residual is added after scale and shift, which are missing")
         check_floats(op, **arrays)
         channels = (self.c_out,)
-        shapes = {"x": self.x_shape, "weight": self.w_shape, "grad": self.y_shape, "scale": channels, "shift": channels}
+        shapes = {"x": self.x_shape, "weight": self.w_shape, "grad": self.y_shape, "residual": self.y_shape}
+        shapes |= {"scale": channels, "shift": channels}
         for name, a in arrays.items():
             wanted = shapes[name]
             if tuple(a.shape) != wanted:

@@ -225,10 +225,10 @@ class BatchNorm2d(Module):
         self.running_mean, self.running_var = Buffer((channels,), zeros), Buffer((channels,), ones)
         self.relu, self.eps, self.momentum = relu, eps, momentum
 
-    def forward(self, x):
+    def forward(self, x, residual=None):
         running = self.running_mean.data, self.running_var.data
-        momentum = 0.0 if is_recomputing() else self.momentum
-        return ops.batch_norm(x, self.gamma, self.beta, *running, momentum, self.eps, self.relu, self.training)
+        options = 0.0 if is_recomputing() else self.momentum, self.eps, self.relu, self.training
+        return ops.batch_norm(x, self.gamma, self.beta, *running, *options, residual)
 
 
 class Dropout(Module):
@@ -266,28 +266,30 @@ class AveragePool2d(Module):
         return ops.average_pool2d(x, *self.options)
 
 
-def normalised(conv, norm, x):
-    """norm(conv(x)); in one pass over memory where the statistics are known and nothing is recorded."""
+def normalised(conv, norm, x, residual=None):
+    """norm(conv(x), residual); in one pass over memory where the statistics are known and nothing is recorded."""
     if norm.training or is_recording():
-        return norm(conv(x))
+        return norm(conv(x), residual)
     running = norm.running_mean.data, norm.running_var.data
     options = norm.eps, norm.relu, conv.stride, conv.rate, conv.padding
-    return ops.normalised_conv2d(x, conv.weight, norm.gamma, norm.beta, *running, *options)
+    return ops.normalised_conv2d(x, conv.weight, norm.gamma, norm.beta, *running, *options, residual)
 
 
 class ConvNorm(Module):
-    """Convolution, batch norm and, if `relu`, ReLU: the unit that all backbones repeat."""
+    """Convolution, batch norm, a residual if one is given and, if `relu`, ReLU: the unit that all backbones repeat."""
 
     def __init__(self, c_in, c_out, kernel, stride=1, rate=1, relu=True):
         self.conv = Conv2d(c_in, c_out, kernel, stride, rate)
         self.norm = BatchNorm2d(c_out, relu=relu)
 
-    def forward(self, x):
-        return normalised(self.conv, self.norm, x)
+    def forward(self, x, residual=None):
+        return normalised(self.conv, self.norm, x, residual)
 
 
 class SeparableConv2d(Module):
     """Depthwise k x k, then pointwise, each with batch norm, and with ReLU after both if `relu`.
+
+    A residual, if one is given, is added to the second batch norm's result.
 
     Cost: C K^2 + C N parameters and H W C (K^2 + N) multiply-adds for N outputs, against C K^2 N and H W C K^2 N of
     the full convolution. Source: Xception (arXiv 1610.02357); order of the parts: DeepLab v3+, section 3.2 and its
@@ -300,6 +302,6 @@ class SeparableConv2d(Module):
         self.pointwise = Conv2d(c_in, c_out, 1)
         self.pointwise_norm = BatchNorm2d(c_out, relu=relu)
 
-    def forward(self, x):
+    def forward(self, x, residual=None):
         x = normalised(self.depthwise, self.depthwise_norm, x)
-        return normalised(self.pointwise, self.pointwise_norm, x)
+        return normalised(self.pointwise, self.pointwise_norm, x, residual)

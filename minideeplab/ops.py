@@ -147,11 +147,11 @@ def depthwise_conv2d(x, w, stride=1, rate=1, padding="same"):
 
 
 class NormalisedConv2d(Function):
-    def forward(self, x, w, gamma, beta, *, mean, var, eps, relu, stride, rate, padding, depthwise):
+    def forward(self, x, w, gamma, beta, *residual, mean, var, eps, relu, stride, rate, padding, depthwise):
         affine = (*self.k.batch_norm_factors(mean, var, gamma, beta, eps), relu)
         if depthwise:
             return self.k.depthwise_conv2d(x, w, Window.depthwise(x.shape, w.shape, stride, rate, padding), *affine)
-        return self.k.conv2d(x, w, Window.conv(x.shape, w.shape, stride, rate, padding), *affine)
+        return self.k.conv2d(x, w, Window.conv(x.shape, w.shape, stride, rate, padding), *affine, *residual)
 
     def backward(self, grad):
         raise RuntimeError(
@@ -159,18 +159,21 @@ class NormalisedConv2d(Function):
         )
 
 
-def normalised_conv2d(x, w, gamma, beta, mean, var, eps=1e-5, relu=False, stride=1, rate=1, padding="same"):
+def normalised_conv2d(
+    x, w, gamma, beta, mean, var, eps=1e-5, relu=False, stride=1, rate=1, padding="same", residual=None
+):
     """`batch_norm(conv2d(x, w))` with known statistics, in one pass over memory; depthwise for w of three axes.
 
     It has no derivative: for use where nothing is recorded.
 
     Args:
         x, w, stride, rate, padding: as of `conv2d` or `depthwise_conv2d`.
-        gamma, beta: (K,) tensors; mean, var: (K,) arrays; eps, relu: as of `batch_norm`.
+        gamma, beta: (K,) tensors; mean, var: (K,) arrays; eps, relu, residual: as of `batch_norm` (no residual in a
+            depthwise convolution).
     """
     return NormalisedConv2d.apply(
-        x, w, gamma, beta, mean=mean, var=var, eps=eps, relu=relu, stride=stride, rate=rate, padding=padding,
-        depthwise=len(w.shape) == 3,
+        x, w, gamma, beta, *_given(residual), mean=mean, var=var, eps=eps, relu=relu, stride=stride, rate=rate,
+        padding=padding, depthwise=len(w.shape) == 3,
     )  # fmt: skip
 
 
@@ -322,25 +325,38 @@ def concat(tensors):
 
 
 class BatchNorm(Function):
-    def forward(self, x, gamma, beta, *, running_mean, running_var, momentum, eps, relu, training):
+    def forward(self, x, gamma, beta, *residual, running_mean, running_var, momentum, eps, relu, training):
         count = x.size // x.shape[-1]
         self.training = training and count > 1  # one value has no variance: normalise with the running statistics
         if self.training:
             mean, var = self.k.batch_norm_statistics(x)
         else:
             mean, var = self.k.copy(running_mean), self.k.copy(running_var)  # backward needs them as they are now
-        y = self.k.batch_norm(x, mean, var, gamma, beta, eps, relu)
+        y = self.k.batch_norm(x, mean, var, gamma, beta, eps, relu, *residual)
         if self.training:
             self.k.update_running(running_mean, running_var, mean, var, momentum, count)
         self.saved, self.options = (x, y if relu else x, mean, var, gamma), (eps, relu, self.training)
         return y
 
     def backward(self, grad):
-        return self.k.batch_norm_grad(grad, *self.saved, *self.options)
+        (x, y, *statistics), (eps, relu, training) = self.saved, self.options
+        if len(self.needs) == 3:
+            return self.k.batch_norm_grad(grad, x, y, *statistics, eps, relu, training)
+        if relu:  # the residual gets what ReLU let pass
+            grad = self.k.relu_grad(grad, y)
+        return *self.k.batch_norm_grad(grad, x, x, *statistics, eps, False, training), grad
 
 
-def batch_norm(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5, relu=False, training=True):
+def _given(residual):
+    return () if residual is None else (residual,)
+
+
+def batch_norm(
+    x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5, relu=False, training=True, residual=None
+):
     """y = gamma (x - mean) / sqrt(var + eps) + beta over N, H, W; with `relu` max(y, 0) in the same pass.
+
+    A `residual` of the shape of x, the shortcut of a residual unit, is added before ReLU.
 
     In training mean and var are those of the batch, and the running statistics are updated in place:
     running <- (1 - momentum) running + momentum batch (variance unbiased). Otherwise the running statistics are used.
@@ -353,8 +369,8 @@ def batch_norm(x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
     """
     return BatchNorm.apply(
-        x, gamma, beta, running_mean=running_mean, running_var=running_var, momentum=momentum, eps=eps, relu=relu,
-        training=training,
+        x, gamma, beta, *_given(residual), running_mean=running_mean, running_var=running_var, momentum=momentum,
+        eps=eps, relu=relu, training=training,
     )  # fmt: skip
 
 

@@ -9,9 +9,10 @@ from numba import prange
 
 from ..checks import check_alike, check_channels, check_image, check_running
 from .arrays import contiguous, empty
-from .jit import jit_parallel
+from .jit import jit, jit_parallel
 from .parts import PARTS, bounds
 
+_PART = 1 << 16  # elements that make a part of a sum worth while
 _STEP = 64  # pixels that are summed in the array's dtype, and looked at twice while in cache, before they go to float64
 
 
@@ -24,28 +25,31 @@ def batch_norm_statistics(x):
     Source: Chan, Golub and LeVeque 1979 (merging of partial means and squared deviations).
     """
     check_image("batch_norm", "x", x)
-    rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
-    mean, squares = np.zeros((PARTS, x.shape[-1])), np.zeros((PARTS, x.shape[-1]))
+    (x,) = contiguous(x)
+    rows = x.reshape(-1, x.shape[-1])
+    parts = _parts(rows)
+    mean, squares = np.zeros((parts, x.shape[-1])), np.zeros((parts, x.shape[-1]))
     _deviations(rows, mean, squares)
-    weight = np.diff(np.arange(PARTS + 1) * len(rows) // PARTS)[:, None] / len(rows)
-    total_mean = (weight * mean).sum(axis=0)
-    var = (squares / len(rows) + weight * (mean - total_mean) ** 2).sum(axis=0)
-    return total_mean.astype(x.dtype), var.astype(x.dtype)
+    _merge(len(rows), mean, squares)
+    return mean[0].astype(x.dtype), (squares[0] / len(rows)).astype(x.dtype)
 
 
-def batch_norm(x, mean, var, gamma, beta, eps, relu):
-    """y = gamma (x - mean) / sqrt(var + eps) + beta; with `relu` max(y, 0).
+def batch_norm(x, mean, var, gamma, beta, eps, relu, residual=None):
+    """y = gamma (x - mean) / sqrt(var + eps) + beta + residual; with `relu` max(y, 0).
 
     Args:
-        x: (N, H, W, C); mean, var, gamma, beta: (C,); eps: variance floor.
+        x: (N, H, W, C); mean, var, gamma, beta: (C,); eps: variance floor; residual: as x, or None for zero.
 
     Source: Ioffe and Szegedy 2015, algorithm 1.
     """
     check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma, beta=beta)
-    (x,) = contiguous(x)
-    y = empty(x.shape, x.dtype)
+    if residual is not None:
+        check_alike("batch_norm", x=x, residual=residual)
+    x, other = contiguous(x, x if residual is None else residual)
+    y, c = empty(x.shape, x.dtype), x.shape[-1]
     factor = gamma / np.sqrt(var + x.dtype.type(eps))
-    _normalise(x.reshape(-1, x.shape[-1]), mean, factor, beta, relu, y.reshape(-1, x.shape[-1]))
+    rows = (a.reshape(-1, c) for a in (x, other, y))
+    _normalise(*rows, mean, factor, beta, relu, residual is not None)
     return y
 
 
@@ -75,7 +79,8 @@ def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
     c = x.shape[-1]
     grad, x, y = contiguous(grad, x, y)
     grad_rows, x_rows, y_rows = grad.reshape(-1, c), x.reshape(-1, c), y.reshape(-1, c)
-    sums, products = np.zeros((PARTS, c)), np.zeros((PARTS, c))
+    parts = _parts(x_rows)
+    sums, products = np.zeros((parts, c)), np.zeros((parts, c))
     _grad_sums(grad_rows, x_rows, y_rows, mean, relu, sums, products)
     inverse = 1 / np.sqrt(var + x.dtype.type(eps))
     grad_beta, grad_gamma = sums.sum(axis=0), products.sum(axis=0) * inverse
@@ -101,12 +106,30 @@ def update_running(running_mean, running_var, mean, var, momentum, count):
     running_var += t(momentum) * (var * t(count / (count - 1)) - running_var)
 
 
+def _parts(rows):
+    """Parts of a sum over rows: fewer for small arrays, whose partial sums would cost more than the rows."""
+    return max(1, min(PARTS, len(rows), rows.size // _PART))
+
+
+@jit
+def _merge(count, mean, squares):
+    """Make the first part's mean and squared deviations those of all parts, added in order."""
+    parts, channels = mean.shape
+    for part in range(1, parts):
+        first, last = bounds(part, parts, count)
+        share, weight = (last - first) / last, (last - first) * first / last
+        for c in range(channels):
+            delta = mean[part, c] - mean[0, c]
+            mean[0, c] += delta * share
+            squares[0, c] += squares[part, c] + delta * delta * weight
+
+
 @jit_parallel
 def _deviations(rows, mean, squares):
     """Mean and sum of squared deviations of each part of the rows, by merging steps of a few rows."""
     channels = rows.shape[1]
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, rows.shape[0])
+    for part in prange(len(mean)):
+        first, last = bounds(part, len(mean), rows.shape[0])
         m, s = mean[np.int64(part)], squares[np.int64(part)]
         step_sum, step_squares = np.empty(channels, rows.dtype), np.empty(channels, rows.dtype)
         for start in range(first, last, _STEP):
@@ -132,13 +155,14 @@ def _deviations(rows, mean, squares):
 
 
 @jit_parallel
-def _normalise(x, mean, factor, beta, relu, y):
+def _normalise(x, residual, y, mean, factor, beta, relu, adds):
     zero = x.dtype.type(0)
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, x.shape[0])
         for i in range(first, last):
             for c in range(x.shape[1]):
                 v = (x[i, c] - mean[c]) * factor[c] + beta[c]
+                v = v + residual[i, c] if adds else v
                 y[i, c] = zero if relu and v < zero else v
 
 
@@ -146,8 +170,8 @@ def _normalise(x, mean, factor, beta, relu, y):
 def _grad_sums(grad, x, y, mean, relu, sums, products):
     """Sum of g and of g (x - mean) for each part, g being grad where ReLU let it pass."""
     zero, channels = x.dtype.type(0), x.shape[1]
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, x.shape[0])
+    for part in prange(len(sums)):
+        first, last = bounds(part, len(sums), x.shape[0])
         step_sum, step_product = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
         for start in range(first, last, _STEP):
             step_sum[:] = 0

@@ -31,6 +31,15 @@ def scale_and_shift(row, scale, shift, relu):
 
 
 @jit
+def scale_shift_and_add(row, scale, shift, residual, relu):
+    """row <- scale row + shift + residual; with `relu` no less than 0."""
+    zero = row.dtype.type(0)
+    for c in range(row.size):
+        v = row[c] * scale[c] + shift[c] + residual[c]
+        row[c] = zero if relu and v < zero else v
+
+
+@jit
 def add_multiple(out, x, b):
     """out += x b for one number x."""
     for c in range(out.size):

@@ -12,7 +12,7 @@ from .arrays import contiguous, empty
 from .jit import jit, jit_parallel
 from .parts import bounds
 from .plan import equal_shares, start_rows
-from .rows import copy_row, scale_and_shift
+from .rows import copy_row, scale_and_shift, scale_shift_and_add
 from .tile import ROWS, VECTOR_BYTES, columns, tile, transpose
 
 _GROUP = 8  # tiles that share one panel of weights
@@ -35,14 +35,17 @@ def pack(w, transposed=False):
     return packed.reshape(len(packed), -1, width)
 
 
-def run_plan(a, packed, c, plan, scale=None, shift=None, relu=False):
-    """Fill c: every region of the plan, every block of output channels; then scale c + shift, where they are given."""
+def run_plan(a, packed, c, plan, scale=None, shift=None, relu=False, residual=None):
+    """Fill c: every region of the plan, every block of output channels; then scale c + shift + residual, if given."""
     tiles = -(-len(a) * plan.regions[:, 0] * plan.regions[:, 1] // ROWS)
     first_tile, shares = equal_shares(tiles, plan.length + 64, get_num_threads())
     # positions a multiple of 2 KiB apart share a few cache sets and a tile's rows would evict each other: copy those
     gather = int(plan.strides[2]) * a.itemsize % 2048 == 0
     none = np.empty(0, c.dtype)
-    affine = (none, none, False) if scale is None else (*contiguous(scale, shift), relu)
+    affine = (none, none, False, none)
+    if scale is not None:
+        scale, shift, residual = contiguous(scale, shift, none if residual is None else residual)
+        affine = scale, shift, relu, residual.reshape(-1)
     _run_plan(a.reshape(-1), packed, c.reshape(-1), *plan[:5], len(a), c.shape[-1], first_tile, shares, gather, *affine)
     return c
 
@@ -84,7 +87,7 @@ def _pack_transposed(w, packed):
 @jit_parallel
 def _run_plan(
     a, packed, c, regions, a_segments, b_segments, n_k, strides, n_images, n_columns, first_tile, shares, gather,
-    scale, shift, relu,
+    scale, shift, relu, residual,
 ):  # fmt: skip
     """for each thread's groups of tiles: for each panel of segments, block of columns, tile: tile(a, b, c)."""
     blocks, block_rows, width = packed.shape
@@ -138,7 +141,12 @@ def _run_plan(
                         used = columns_of_block.stop - columns_of_block.start
                         for i in range(n_rows_once):
                             row = out[out_rows[i] : out_rows[i] + used]
-                            scale_and_shift(row, scale[columns_of_block], shift[columns_of_block], relu)
+                            if residual.size:
+                                at = c_rows[i] + block * width
+                                other = residual[at : at + used]
+                                scale_shift_and_add(row, scale[columns_of_block], shift[columns_of_block], other, relu)
+                            else:
+                                scale_and_shift(row, scale[columns_of_block], shift[columns_of_block], relu)
                 panel = end
             if blocks * width > n_columns:
                 for i in range(n_rows_once):

@@ -38,31 +38,32 @@ def _taps(win):
     return [(kh, kw) for kh in range(win.k_h) for kw in range(win.k_w)]
 
 
-def conv2d(x, w, win, scale=None, shift=None, relu=False):
+def conv2d(x, w, win, scale=None, shift=None, relu=False, residual=None):
     """y[n, p, q, k] = sum_{kh, kw, c} x[n, p s + kh r - top, q s + kw r - left, c] w[kh, kw, c, k], zero outside x.
 
-    With `scale` and `shift` the result is scale[k] y + shift[k], and with `relu` as well what is positive of that:
-    a batch normalisation whose statistics are known.
+    With `scale` and `shift` the result is scale[k] y + shift[k] + residual, and with `relu` what is positive of that:
+    a batch normalisation whose statistics are known, and a shortcut.
 
     Args:
         x: (N, H, W, C); w: (KH, KW, C, K), same dtype; win: Window.conv(x.shape, w.shape, ...).
-        scale, shift: (K,), both or none.
+        scale, shift: (K,), both or none; residual: as the result, or None for zero.
 
     Returns:
         (N, out_h, out_w, K).
     """
-    win.check("conv2d", x=x, weight=w, scale=scale, shift=shift)
+    win.check("conv2d", x=x, weight=w, scale=scale, shift=shift, residual=residual)
     padded = _padded(x, win)
     y = np.zeros(win.y_shape, x.dtype)
     for kh, kw in _taps(win):
         y += padded[_tap(kh, kw, win)] @ w[kh, kw]  # (N, P, Q, C) @ (C, K)
-    return _scaled(y, scale, shift, relu)
+    return _scaled(y, scale, shift, relu, residual)
 
 
-def _scaled(y, scale, shift, relu):
+def _scaled(y, scale, shift, relu, residual=None):
     if scale is None:
         return y
     y = scale * y + shift
+    y = y if residual is None else y + residual
     return np.maximum(y, y.dtype.type(0)) if relu else y
 
 

@@ -17,17 +17,20 @@ def batch_norm_statistics(x):
     return mean.astype(x.dtype), var.astype(x.dtype)
 
 
-def batch_norm(x, mean, var, gamma, beta, eps, relu):
-    """y = gamma (x - mean) / sqrt(var + eps) + beta; with `relu` max(y, 0).
+def batch_norm(x, mean, var, gamma, beta, eps, relu, residual=None):
+    """y = gamma (x - mean) / sqrt(var + eps) + beta + residual; with `relu` max(y, 0).
 
     Args:
-        x: (N, H, W, C); mean, var, gamma, beta: (C,); eps: variance floor.
+        x: (N, H, W, C); mean, var, gamma, beta: (C,); eps: variance floor; residual: as x, or None for zero.
 
     Source: Ioffe and Szegedy 2015, algorithm 1.
     """
     check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma, beta=beta)
+    if residual is not None:
+        check_alike("batch_norm", x=x, residual=residual)
     factor = gamma / np.sqrt(var + x.dtype.type(eps))
     y = (x - mean) * factor + beta
+    y = y if residual is None else y + residual
     return np.maximum(y, x.dtype.type(0)) if relu else y
 
 

@@ -5,10 +5,10 @@ import numpy as np
 from .conv2d import _scaled
 
 
-def pointwise(x, w, win, scale=None, shift=None, relu=False):
+def pointwise(x, w, win, scale=None, shift=None, relu=False, residual=None):
     """y[n, p, q] = x[n, p, q] @ w[0, 0]. Args and returns as `conv2d` with a window for which win.is_pointwise."""
-    win.check("pointwise", x=x, weight=w, scale=scale, shift=shift)
-    return _scaled(x @ w[0, 0], scale, shift, relu)
+    win.check("pointwise", x=x, weight=w, scale=scale, shift=shift, residual=residual)
+    return _scaled(x @ w[0, 0], scale, shift, relu, residual)
 
 
 def pointwise_grad_input(grad, w, win):

@@ -24,11 +24,11 @@ class Basic(Module):
 
     def __init__(self, c_in, width, stride, rate):
         self.conv1 = ConvNorm(c_in, width, 3, stride, rate)
-        self.conv2 = ConvNorm(width, width, 3, 1, rate, relu=False)
+        self.conv2 = ConvNorm(width, width, 3, 1, rate)
         self.shortcut = _shortcut(c_in, width, stride)
 
     def forward(self, x):
-        return ops.relu(self.conv2(self.conv1(x)) + (self.shortcut(x) if self.shortcut else x))
+        return self.conv2(self.conv1(x), self.shortcut(x) if self.shortcut else x)
 
 
 class Bottleneck(Module):
@@ -39,12 +39,11 @@ class Bottleneck(Module):
     def __init__(self, c_in, width, stride, rate):
         self.conv1 = ConvNorm(c_in, width, 1)
         self.conv2 = ConvNorm(width, width, 3, stride, rate)
-        self.conv3 = ConvNorm(width, 4 * width, 1, relu=False)
+        self.conv3 = ConvNorm(width, 4 * width, 1)
         self.shortcut = _shortcut(c_in, 4 * width, stride)
 
     def forward(self, x):
-        y = self.conv3(self.conv2(self.conv1(x)))
-        return ops.relu(y + (self.shortcut(x) if self.shortcut else x))
+        return self.conv3(self.conv2(self.conv1(x)), self.shortcut(x) if self.shortcut else x)
 
 
 def _shortcut(c_in, c_out, stride):

@@ -38,15 +38,11 @@ class Block(Module):
 
     def forward_with_inner(self, x):
         """The output, and the second convolution's, which is still at the input's resolution."""
-        y, inner = x, None
-        for i, conv in enumerate(self.convs):
-            y = conv(y if self.relu_inside else ops.relu(y))
-            inner = y if i == 1 else inner
-        if self.shortcut:
-            y = y + self.shortcut(x)
-        elif self.adds_input:
-            y = y + x
-        return y, inner
+        first, second, third = self.convs
+        relu = (lambda x: x) if self.relu_inside else ops.relu
+        shortcut = self.shortcut(x) if self.shortcut else x if self.adds_input else None
+        inner = second(relu(first(relu(x))))
+        return third(relu(inner), shortcut), inner
 
 
 class Xception(Module):

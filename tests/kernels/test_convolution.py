@@ -103,13 +103,32 @@ def test_scale_and_shift_are_those_of_each_output_channel(op, dtype, data, seed,
         assert_close(result, expected, abs(scale * plain) + abs(shift), terms=2)
 
 
+@pytest.mark.parametrize("op", ["conv2d", "pointwise"])
+@both_dtypes
+@given(data=st.data(), seed=seeds, relu=st.booleans())
+def test_a_residual_is_added_before_relu(op, dtype, data, seed, relu):
+    win = data.draw(windows(op))
+    arrays = normal(seed, win.x_shape, win.w_shape, (win.c_out,), (win.c_out,), win.y_shape, dtype=dtype)
+    x, w, scale, shift, residual = arrays
+    for k in (cpu, reference):
+        plain = getattr(k, op)(x, w, win)
+        expected = scale * plain + shift + residual
+        expected = np.maximum(expected, 0) if relu else expected
+        result = getattr(k, op)(x, w, win, scale, shift, relu, residual)
+        assert_close(result, expected, abs(scale * plain) + abs(shift) + abs(residual), terms=3)
+        with pytest.raises(ValueError, match="a residual is added after scale and shift, which are missing"):
+            getattr(k, op)(x, w, win, residual=residual)
+
+
 @pytest.mark.parametrize("name", TURNS)
 def test_scale_and_shift_where_the_kernel_turns(name):
     op, x_shape, w_shape, options = TURNS[name]
     win = window_of(op, x_shape, w_shape, **options)
-    x, w, scale, shift = normal(1, win.x_shape, win.w_shape, (win.c_out,), (win.c_out,), dtype=np.float64)
-    result = getattr(cpu, op)(x, w, win, scale, shift, True)
-    np.testing.assert_allclose(result, getattr(reference, op)(x, w, win, scale, shift, True), rtol=1e-10, atol=1e-10)
+    shapes = win.x_shape, win.w_shape, (win.c_out,), (win.c_out,), win.y_shape
+    x, w, scale, shift, residual = normal(1, *shapes, dtype=np.float64)
+    affine = (scale, shift, True) if op == "depthwise_conv2d" else (scale, shift, True, residual)
+    result = getattr(cpu, op)(x, w, win, *affine)
+    np.testing.assert_allclose(result, getattr(reference, op)(x, w, win, *affine), rtol=1e-10, atol=1e-10)
 
 
 @every_op

@@ -87,6 +87,20 @@ def test_forward_is_the_formula(k, dtype, relu, shape, seed, layout):
 
 @both_backends
 @both_dtypes
+@with_relu
+@given(shape=image_shapes(), seed=seeds, layout=layouts)
+def test_a_residual_is_added_before_relu(k, dtype, relu, shape, seed, layout):
+    (x, residual), (mean, var, gamma, beta) = normal(seed, shape, shape, dtype=dtype), parameters(seed, shape[3], dtype)
+    statistics = mean, var, gamma, beta, EPS
+    expected = k.batch_norm(x, *statistics, False) + residual
+    magnitude = (abs(x) + abs(mean)) * abs(gamma) / np.sqrt(var + EPS) + abs(beta) + abs(residual)
+    y = k.batch_norm(arrange(x, layout), *statistics, relu, arrange(residual, layout))
+    assert y.dtype == dtype
+    assert_close(y, np.maximum(expected, 0) if relu else expected, magnitude, terms=8)
+
+
+@both_backends
+@both_dtypes
 @given(shape=image_shapes().filter(lambda s: s[1] * s[2] > 1), seed=seeds)
 def test_its_own_statistics_give_mean_0_and_variance_1(k, dtype, shape, seed):
     x, c = normal(seed, shape, dtype=dtype), shape[3]

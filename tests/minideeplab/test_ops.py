@@ -39,6 +39,17 @@ def batch_norm(*shape, **options):
     return function, (normal(*shape), normal(shape[-1], seed=1) + 2, normal(shape[-1], seed=2))
 
 
+def batch_norm_with_residual(*shape, **options):
+    _, arrays = batch_norm(*shape, **options)
+
+    def with_residual(x, gamma, beta, residual):
+        mean, var = np.linspace(-0.5, 0.5, shape[-1]), np.linspace(0.5, 2, shape[-1])
+        running = mean.astype(x.dtype), var.astype(x.dtype)
+        return ops.batch_norm(x, gamma, beta, *running, residual=residual, **options)
+
+    return with_residual, (*arrays, normal(*shape, seed=3))
+
+
 def cross_entropy(labels, weights=None, **options):
     def function(logits):
         return ops.cross_entropy(
@@ -120,6 +131,9 @@ CASES = {  # name: (op, (function, arrays))
     "batch norm large eps": (ops.BatchNorm, batch_norm(2, 2, 3, 2, eps=0.5)),
     "batch norm inference": (ops.BatchNorm, batch_norm(2, 3, 4, 3, training=False)),
     "batch norm inference relu": (ops.BatchNorm, batch_norm(2, 3, 4, 3, training=False, relu=True)),
+    "batch norm residual": (ops.BatchNorm, batch_norm_with_residual(2, 3, 4, 3)),
+    "batch norm residual relu": (ops.BatchNorm, batch_norm_with_residual(2, 3, 4, 3, relu=True)),
+    "batch norm residual inference": (ops.BatchNorm, batch_norm_with_residual(2, 3, 4, 3, relu=True, training=False)),
     "batch norm one value": (ops.BatchNorm, batch_norm(1, 1, 1, 5, relu=True)),
     "softmax": (ops.Softmax, unary(ops.softmax, 2, 2, 3, 5)),
     "log softmax": (ops.LogSoftmax, unary(ops.log_softmax, 2, 2, 3, 5)),
