@@ -118,7 +118,8 @@ def _run_plan(
                     _gather(a, a_rows, a_segments, n_k, panel, end, n_rows, gathered, gathered_rows, gathered_segments)
                 source = gathered if use_gathered else a
                 source_rows = gathered_rows if use_gathered else a_rows
-                segments = gathered_segments if use_gathered else a_segments
+                segments = (gathered_segments if use_gathered else a_segments)[panel:end]
+                b_panel, length = b_offsets[panel:end], n_k[panel:end]
                 for block in range(blocks):
                     whole = (block + 1) * width <= n_columns
                     out = c if whole else edge
@@ -131,10 +132,9 @@ def _run_plan(
                     for t in range(n_tiles):
                         rows = slice(t * ROWS, (t + 1) * ROWS)
                         tile(
-                            source, source_rows[rows], segments[panel:end], 1,
-                            b, b_offsets[panel:end], width,
-                            n_k[panel:end], out, out_rows[rows], width, panel > s0,
-                            ahead,
+                            source, source_rows[rows], segments, 1,
+                            b, b_panel, width,
+                            length, out, out_rows[rows], width, panel > s0, ahead,
                         )  # fmt: skip
                     if end == s1 and scale.size:  # the sums are complete, and still in cache
                         columns_of_block = slice(block * width, min((block + 1) * width, n_columns))

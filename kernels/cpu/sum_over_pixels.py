@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 
 from .arrays import empty
-from .jit import jit_parallel
+from .jit import jit, jit_parallel
 from .parts import PARTS, bounds
 from .rows import add_row, copy_row
 from .tile import ROWS, TILE_BYTES, columns, tile
@@ -87,80 +87,92 @@ def _sum_over_pixels(
     """for each (range of pixels, part of k, part of c): for chunks of pixels, blocks of k, taps, c: tile."""
     ranges, taps, n_c, n_k = partial.shape
     n_images, down, across, _ = grad.shape
-    flat_grad = grad.reshape(-1)
-    width = TILE_BYTES // grad.itemsize
-    most_down = -(-n_images * down // chunks_down)  # of a chunk
+    flat_grad, width = grad.reshape(-1), TILE_BYTES // grad.itemsize
+    most_down = -(-n_images * down // chunks_down)  # rows and pixels of a chunk
     most_pixels = most_down * -(-across // chunks_across)
     for job in prange(len(jobs)):
         pixels, first_tile, last_tile, first_block, last_block = jobs[np.int64(job)]
-        first_row, last_row = first_tile * ROWS, min(last_tile * ROWS, n_c)
-        n_rows = last_row - first_row
+        first_c, last_c = first_tile * ROWS, min(last_tile * ROWS, n_c)
+        n_rows = last_c - first_c
         sums = np.empty((last_block - first_block) * taps * n_rows * width, grad.dtype)
         edge = np.zeros(most_pixels * width, grad.dtype)  # grad of the last, partial block, as wide as a tile
         pitch = n_rows + 16  # not a multiple of 2 KiB
         gathered = np.empty(most_pixels * pitch if gather else 0, x.dtype)
         source, x_step = (gathered, pitch) if gather else (x, strides[2])
-        a_rows, c_rows = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64)
-        a_segments, b_segments = np.empty(most_down, np.int64), np.empty(most_down, np.int64)
-        length = np.empty(most_down, np.int64)
+        x_rows, sum_rows = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64)
+        segments = np.empty((3, most_down), np.int64)  # offset in x, offset in grad, length
         first_chunk, last_chunk = bounds(pixels, ranges, chunks_down * chunks_across)
         for chunk in range(first_chunk, last_chunk):
             row0, row1 = bounds(chunk // chunks_across, chunks_down, n_images * down)
             q0, q1 = bounds(chunk % chunks_across, chunks_across, across)
-            chunk_w = q1 - q0
+            box = row0, row1, q0, q1  # image rows, counted through all images, and columns
             if gather:
-                for image_row in range(row0, row1):
-                    n, p = image_row // down, image_row % down
-                    if spans[0, 0] <= p < spans[0, 1]:
-                        for q in range(max(q0, spans[0, 2]), min(q1, spans[0, 3])):
-                            at = offsets[0] + n * strides[0] + p * strides[1] + q * strides[2] + first_row
-                            to = ((image_row - row0) * chunk_w + q - q0) * pitch
-                            copy_row(x[at : at + pitch - 16], gathered[to : to + pitch - 16])
+                _gather(x, spans[0], offsets[0] + first_c, strides, down, box, n_rows, gathered, pitch)
             for block in range(first_block, last_block):
-                used = min(width, n_k - block * width)
-                whole = used == width
+                whole = (block + 1) * width <= n_k
                 if not whole:
-                    for row in range(row0, row1):
-                        n, p = row // down, row % down
-                        for q in range(q0, q1):
-                            at = ((row - row0) * chunk_w + q - q0) * width
-                            copy_row(grad[n, p, q, block * width : block * width + used], edge[at : at + used])
+                    _copy_edge(grad, block * width, box, edge, width)
                 # while this block is summed, the next block's grad is fetched; at the last block the next chunk
                 grad_ahead, x_ahead = width, 0
                 if block == last_block - 1:
-                    size = (row1 - row0) * chunk_w
+                    size = (row1 - row0) * (q1 - q0)
                     grad_ahead = size * n_k - (last_block - 1 - first_block) * width
                     x_ahead = 0 if gather else size * strides[2]
                 for t in range(taps):
-                    n_segments = 0
+                    # in x and in grad, where they lie or in their copies
+                    count = 0
                     lo, hi = max(q0, spans[t, 2]), min(q1, spans[t, 3])
                     for row in range(row0, row1):
                         n, p = row // down, row % down
                         if spans[t, 0] <= p < spans[t, 1] and lo < hi:
-                            pixel = (row - row0) * chunk_w + lo - q0
-                            at = offsets[t] + n * strides[0] + p * strides[1] + lo * strides[2]
-                            a_segments[n_segments] = pixel * pitch if gather else at
-                            at = (row * across + lo) * n_k + block * width
-                            b_segments[n_segments] = at if whole else pixel * width
-                            length[n_segments] = hi - lo
-                            n_segments += 1
-                    for row in range(first_row, last_row, ROWS):
+                            pixel = (row - row0) * (q1 - q0) + lo - q0  # of the chunk
+                            at_x = offsets[t] + n * strides[0] + p * strides[1] + lo * strides[2]
+                            at_grad = (row * across + lo) * n_k + block * width
+                            segments[0, count] = pixel * pitch if gather else at_x
+                            segments[1, count] = at_grad if whole else pixel * width
+                            segments[2, count] = hi - lo
+                            count += 1
+                    for row in range(first_c, last_c, ROWS):
                         for i in range(ROWS):  # the last tile repeats its last channel
-                            c = min(row + i, last_row - 1)
-                            a_rows[i] = c - first_row if gather else channels[c]
-                            c_rows[i] = (((block - first_block) * taps + t) * n_rows + c - first_row) * width
+                            c = min(row + i, last_c - 1)
+                            x_rows[i] = c - first_c if gather else channels[c]
+                            sum_rows[i] = (((block - first_block) * taps + t) * n_rows + c - first_c) * width
                         tile(
-                            source, a_rows, a_segments, x_step,
-                            flat_grad if whole else edge, b_segments, n_k if whole else width,
-                            length[:n_segments], sums, c_rows, width, chunk > first_chunk,
-                            (x_ahead, x_step, grad_ahead if row == first_row else 0),
+                            source, x_rows, segments[0], x_step,
+                            flat_grad if whole else edge, segments[1], n_k if whole else width,
+                            segments[2, :count], sums, sum_rows, width, chunk > first_chunk,
+                            (x_ahead, x_step, grad_ahead if row == first_c else 0),
                         )  # fmt: skip
         for block in range(first_block, last_block):
             used = min(width, n_k - block * width)
             for t in range(taps):
-                for c in range(first_row, last_row):
-                    at = (((block - first_block) * taps + t) * n_rows + c - first_row) * width
+                for c in range(first_c, last_c):
+                    at = (((block - first_block) * taps + t) * n_rows + c - first_c) * width
                     copy_row(sums[at : at + used], partial[pixels, t, c, block * width : block * width + used])
+
+
+@jit
+def _gather(x, span, offset, strides, down, box, n_rows, gathered, pitch):
+    """Copy n_rows channels of each pixel in the box, `pitch` apart."""
+    row0, row1, q0, q1 = box
+    for row in range(row0, row1):
+        n, p = row // down, row % down
+        if span[0] <= p < span[1]:
+            for q in range(max(q0, span[2]), min(q1, span[3])):
+                at = offset + n * strides[0] + p * strides[1] + q * strides[2]
+                to = ((row - row0) * (q1 - q0) + q - q0) * pitch
+                copy_row(x[at : at + n_rows], gathered[to : to + n_rows])
+
+
+@jit
+def _copy_edge(grad, first, box, edge, width):
+    """Copy the last channels of each pixel in the box, `width` apart."""
+    row0, row1, q0, q1 = box
+    used, down = grad.shape[3] - first, grad.shape[1]
+    for row in range(row0, row1):
+        for q in range(q0, q1):
+            at = ((row - row0) * (q1 - q0) + q - q0) * width
+            copy_row(grad[row // down, row % down, q, first:], edge[at : at + used])
 
 
 @jit_parallel
