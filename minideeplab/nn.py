@@ -213,7 +213,7 @@ class DepthwiseConv2d(Module):
 
 
 class BatchNorm2d(Module):
-    """Batch normalisation over N, H, W, followed by ReLU in the same pass if `relu`.
+    """Batch normalisation over N, H, W; a residual, if one is given, and ReLU, if `relu`, in the same pass.
 
     Args:
         momentum: weight of the new batch in the running statistics (TensorFlow's decay is 1 - momentum).
@@ -268,7 +268,7 @@ class AveragePool2d(Module):
 
 def normalised(conv, norm, x, residual=None):
     """norm(conv(x), residual); in one pass over memory where the statistics are known and nothing is recorded."""
-    if norm.training or is_recording():
+    if norm.training or is_recording() or getattr(conv, "bias", None) is not None:
         return norm(conv(x), residual)
     running = norm.running_mean.data, norm.running_var.data
     options = norm.eps, norm.relu, conv.stride, conv.rate, conv.padding
@@ -291,7 +291,7 @@ class SeparableConv2d(Module):
 
     A residual, if one is given, is added to the second batch norm's result.
 
-    Cost: C K^2 + C N parameters and H W C (K^2 + N) multiply-adds for N outputs, against C K^2 N and H W C K^2 N of
+    Cost: C k^2 + C K parameters and H W C (k^2 + K) multiply-adds for K outputs, against C k^2 K and H W C k^2 K of
     the full convolution. Source: Xception (arXiv 1610.02357); order of the parts: DeepLab v3+, section 3.2 and its
     released code.
     """

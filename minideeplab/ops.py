@@ -150,6 +150,8 @@ class NormalisedConv2d(Function):
     def forward(self, x, w, gamma, beta, *residual, mean, var, eps, relu, stride, rate, padding, depthwise):
         affine = (*self.k.batch_norm_factors(mean, var, gamma, beta, eps), relu)
         if depthwise:
+            if residual:
+                raise ValueError("normalised_conv2d: a depthwise convolution takes no residual")
             return self.k.depthwise_conv2d(x, w, Window.depthwise(x.shape, w.shape, stride, rate, padding), *affine)
         return self.k.conv2d(x, w, Window.conv(x.shape, w.shape, stride, rate, padding), *affine, *residual)
 

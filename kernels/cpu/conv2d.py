@@ -19,7 +19,7 @@ from .sum_over_channels import pack, run_plan
 from .sum_over_pixels import sum_over_pixels
 from .tile import ROWS, columns
 
-FEW = 4  # channels that fill less than one FEW-th of a tile's columns are few
+FEW = 4  # channels that fill no more than one FEW-th of a tile's columns are few
 
 
 def conv2d(x, w, win, scale=None, shift=None, relu=False, residual=None):
@@ -105,9 +105,10 @@ def conv2d_grad_weight(x, grad, win):
     win.check("conv2d", x=x, grad=grad)
     x, grad = contiguous(x, grad)
     top, left = win.pad_top, win.pad_left
-    # few channels leave much of a tile's last rows empty: take the rows of all taps together, which then must all see
-    # all positions, on padded x
-    joined = win.rate_h == win.rate_w == 1 and -(-win.c_in // ROWS) * ROWS > 1.1 * win.c_in
+    # where channels fill a tile's rows badly (three of 14, or 32 of 42), those of all taps are taken together; all of
+    # them must then see all positions, on padded x
+    badly_filled = -(-win.c_in // ROWS) * ROWS > 1.1 * win.c_in
+    joined = badly_filled and win.k_h * win.k_w > 1 and win.rate_h == win.rate_w == 1
     if joined:
         x, top, left = pad(x, win.pad_top, win.pad_bottom, win.pad_left, win.pad_right), 0, 0
     h, w, c = x.shape[1:]

@@ -1,10 +1,11 @@
-"""Depthwise convolution, forward and both gradients, on the register loops by channel of `tile.py`.
+"""Depthwise convolution, forward and both gradients, on the loops by channel of `tile.py`.
 
 Forward and input gradient run the plan of a dense convolution (plan.py) with one difference: channels are not summed,
-so a tap is a segment of length 1. A row of positions of a region reads all its channels in the order of memory. The
-weight gradient walks the same plan with positions and taps exchanged: the rows of its tiles are taps,
-its segments rows of positions. Both take channel_columns(dtype) channels at a time; the last ones of a position start
-earlier, so that they end with the position, and some channels are computed twice.
+so a tap is a segment of length 1. A row of positions of a region reads its channels in the order of memory.
+
+The weight gradient walks the same plan with positions and taps exchanged: the rows of its tiles are taps, its segments
+rows of positions. It takes channel_columns(dtype) channels at a time; the last ones of a position start earlier, so
+that they end with the position, and some channels are computed twice.
 """
 
 import numpy as np
@@ -77,7 +78,7 @@ def _sum_over_taps(a, w, c, plan, scale=None, shift=None, relu=False):
 def _run_lines(
     a, w, c, regions, a_taps, w_taps, strides, channels, first_line, shares, scale, shift, relu
 ):  # fmt: skip
-    """for each thread's rows of positions: for each run of positions: sum over taps; scale and shift."""
+    """for each thread's rows of positions: sum over taps; scale and shift."""
     for thread in prange(shares.size - 1):
         for line in range(shares[np.int64(thread)], shares[np.int64(thread) + 1]):
             region = np.searchsorted(first_line, line, side="right") - 1

@@ -1,4 +1,5 @@
-"""LLVM code written by hand: the register tiles, which plain Numba cannot keep in registers, and one bit cast.
+"""LLVM code written by hand: register tiles and rows, which plain Numba does not keep in registers, a transposition
+of squares, and one bit cast.
 
 This is the only file that writes LLVM code. All are Numba intrinsics: called inside kernels like functions, they put
 their instructions there.

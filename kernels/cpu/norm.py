@@ -45,7 +45,8 @@ def batch_norm(x, mean, var, gamma, beta, eps, relu, residual=None):
     check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma, beta=beta)
     if residual is not None:
         check_alike("batch_norm", x=x, residual=residual)
-    x, other = contiguous(x, x if residual is None else residual)
+    (x,) = contiguous(x)
+    (other,) = (x,) if residual is None else contiguous(residual)
     y, c = empty(x.shape, x.dtype), x.shape[-1]
     factor = gamma / np.sqrt(var + x.dtype.type(eps))
     rows = (a.reshape(-1, c) for a in (x, other, y))

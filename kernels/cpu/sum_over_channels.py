@@ -13,11 +13,11 @@ from .jit import jit, jit_parallel
 from .parts import bounds
 from .plan import equal_shares, start_rows
 from .rows import copy_row, scale_and_shift, scale_shift_and_add
-from .tile import ROWS, VECTOR_BYTES, columns, tile, transpose
+from .tile import ROWS, VECTOR_BYTES, VECTORISED, columns, tile, transpose
 
 _GROUP = 8  # tiles that share one panel of weights
 _PANEL = 2048  # rows of packed weights in a panel: 256 KiB, a part of a core's second-level cache
-_PARTS = 16  # of the rows of a tap that are packed
+_PACK_PARTS = 16  # of the rows of a tap that are packed
 _PITCH = _PANEL + 16  # elements from one gathered row to the next; not a power of two
 
 
@@ -54,9 +54,9 @@ def run_plan(a, packed, c, plan, scale=None, shift=None, relu=False, residual=No
 def _pack(w, packed):
     """packed[block, tap, row, j] = w[tap, row, block * columns + j], reading w in order."""
     blocks, taps, n_rows, width = packed.shape
-    for job in prange(taps * _PARTS):
-        tap = np.int64(job) // _PARTS
-        first, last = bounds(np.int64(job) % _PARTS, _PARTS, n_rows)
+    for job in prange(taps * _PACK_PARTS):
+        tap = np.int64(job) // _PACK_PARTS
+        first, last = bounds(np.int64(job) % _PACK_PARTS, _PACK_PARTS, n_rows)
         for row in range(first, last):
             for block in range(blocks):
                 source, line = w[tap, row, block * width : (block + 1) * width], packed[block, tap, row]
@@ -73,7 +73,7 @@ def _pack_transposed(w, packed):
         tap, block = np.int64(job) // blocks, np.int64(job) % blocks
         used = min(width, w.shape[1] - block * width)
         at, to = (tap * w.shape[1] + block * width) * n_rows, (block * taps + tap) * n_rows * width
-        whole_rows, whole_columns = n_rows - n_rows % side, used - used % side
+        whole_rows, whole_columns = (n_rows - n_rows % side, used - used % side) if VECTORISED else (0, 0)
         for j in range(0, whole_columns, side):
             for row in range(0, whole_rows, side):
                 transpose(source, at + j * n_rows + row, n_rows, target, to + row * width + j, width)
@@ -115,7 +115,9 @@ def _run_plan(
                 end, panel_rows = _panel_end(panel, s1, n_k, gathered_segments)
                 use_gathered = gather and panel_rows <= _PANEL
                 if use_gathered:
-                    _gather(a, a_rows, a_segments, n_k, panel, end, n_rows, gathered, gathered_rows, gathered_segments)
+                    _gather_segments(
+                        a, a_rows, a_segments, n_k, panel, end, n_rows, gathered, gathered_rows, gathered_segments
+                    )
                 source = gathered if use_gathered else a
                 source_rows = gathered_rows if use_gathered else a_rows
                 segments = (gathered_segments if use_gathered else a_segments)[panel:end]
@@ -127,7 +129,8 @@ def _run_plan(
                         out_rows[i] = c_rows[i] + block * width if whole else edge_rows[i]
                     for s in range(panel, end):
                         b_offsets[s] = (block * block_rows + b_segments[s]) * width
-                    # the first block reads a: there the next tile's positions, n_k values each, are asked for
+                    # the first block is the first to read a: it asks for the next tile's positions (of n_k values where
+                    # the kernel is 1x1); others ask again for what they have, which costs nothing that can be measured
                     ahead = (n_k[panel] if end > panel else 0, ROWS if block == 0 and not use_gathered else 0, 0)
                     for t in range(n_tiles):
                         rows = slice(t * ROWS, (t + 1) * ROWS)
@@ -166,7 +169,7 @@ def _panel_end(panel, s1, n_k, offsets):
 
 
 @jit
-def _gather(a, a_rows, a_segments, n_k, panel, end, n_rows, gathered, gathered_rows, gathered_segments):
+def _gather_segments(a, a_rows, a_segments, n_k, panel, end, n_rows, gathered, gathered_rows, gathered_segments):
     """Copy the panel's segments of every row side by side."""
     for i in range(n_rows):
         for s in range(panel, end):

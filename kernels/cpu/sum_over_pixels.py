@@ -18,7 +18,7 @@ from .tile import ROWS, TILE_BYTES, columns, tile
 
 _JOBS = 16  # parts of the work, where it has so many
 _PIXELS = 256  # pixels in a tile's sum, about
-_GATHERED = 1 << 17  # channels times pixels of x that are gathered at a time: 512 KiB
+_GATHERED = 1 << 17  # channels times pixels of x that are gathered at a time
 _SUMS = 1 << 19  # bytes of sums that a job keeps in cache
 
 
@@ -31,8 +31,9 @@ def sum_over_pixels(x, grad, grad_w, spans, offsets, channels, strides):
             strides: steps of image, p and q in x.
     """
     taps, c, k = grad_w.shape
-    # pixels a multiple of 2 KiB apart share a few cache sets and would evict each other: copy them
-    gather = taps == 1 and strides[2] * x.itemsize % 2048 == 0
+    # pixels a multiple of 2 KiB apart share a few cache sets and would evict each other: copy them, where it is simple
+    side_by_side = taps == 1 and channels[-1] - channels[0] == c - 1
+    gather = side_by_side and strides[2] * x.itemsize % 2048 == 0
     most = min(_PIXELS, max(64, _GATHERED // c)) if gather else _PIXELS
     n, down, across, _ = grad.shape
     chunks_down, chunks_across = -(-n * down // max(1, round(most / across))), -(-across // most)
@@ -56,7 +57,7 @@ def _cuts(n, parts):
 
 @lru_cache(maxsize=512)
 def _jobs(taps, c, k, ranges, dtype):
-    """(J, 5) range of pixels, first and last tile of c, first and last block of k: about _JOBS jobs of equal size."""
+    """About _JOBS jobs of one size: (J, 5) range of pixels, first and last tile of c, first and last block of k."""
     width = columns(dtype)
     tiles, blocks = -(-c // ROWS), -(-k // width)
 
@@ -65,18 +66,19 @@ def _jobs(taps, c, k, ranges, dtype):
 
     def cost(parts):  # x is read once for each part of k, grad once for each part of c
         c_parts, k_parts = parts
-        return waste(tiles, c_parts) * waste(blocks, k_parts) * (1 + 2 * (c_parts / c + k_parts / k))
+        idle = wanted / (c_parts * k_parts)
+        return idle * waste(tiles, c_parts) * waste(blocks, k_parts) * (1 + 2 * (c_parts / c + k_parts / k))
 
-    rest = _JOBS // ranges
-    pairs = [(p, rest // p) for p in (1, 2, 4, 8, 16) if p <= rest]
-    c_parts, k_parts = min((p for p in pairs if p[0] <= tiles and p[1] <= blocks), key=cost, default=(1, 1))
+    wanted, powers = _JOBS // ranges, (1, 2, 4, 8, 16)
+    pairs = [(i, j) for i in powers for j in powers if i <= tiles and j <= blocks and i * j <= wanted]
+    c_parts, k_parts = min(pairs, key=cost)
     sums = taps * ROWS * -(-tiles // c_parts) * width * -(-blocks // k_parts) * np.dtype(dtype).itemsize
     c_parts = min(tiles, c_parts * -(-sums // _SUMS))
     c_cuts, k_cuts = _cuts(tiles, c_parts), _cuts(blocks, k_parts)
     if waste(tiles, c_parts) < waste(blocks, k_parts):  # threads take runs of jobs: the more even cut comes first
-        jobs = [(r, *rows, *columns) for r in range(ranges) for rows in c_cuts for columns in k_cuts]
+        jobs = [(r, *c_cut, *k_cut) for r in range(ranges) for c_cut in c_cuts for k_cut in k_cuts]
     else:
-        jobs = [(r, *rows, *columns) for r in range(ranges) for columns in k_cuts for rows in c_cuts]
+        jobs = [(r, *c_cut, *k_cut) for r in range(ranges) for k_cut in k_cuts for c_cut in c_cuts]
     return np.array(jobs, np.int64)
 
 
@@ -107,7 +109,7 @@ def _sum_over_pixels(
             q0, q1 = bounds(chunk % chunks_across, chunks_across, across)
             box = row0, row1, q0, q1  # image rows, counted through all images, and columns
             if gather:
-                _gather(x, spans[0], offsets[0] + first_c, strides, down, box, n_rows, gathered, pitch)
+                _gather_channels(x, spans[0], offsets[0] + first_c, strides, down, box, n_rows, gathered, pitch)
             for block in range(first_block, last_block):
                 whole = (block + 1) * width <= n_k
                 if not whole:
@@ -152,7 +154,7 @@ def _sum_over_pixels(
 
 
 @jit
-def _gather(x, span, offset, strides, down, box, n_rows, gathered, pitch):
+def _gather_channels(x, span, offset, strides, down, box, n_rows, gathered, pitch):
     """Copy n_rows channels of each pixel in the box, `pitch` apart."""
     row0, row1, q0, q1 = box
     for row in range(row0, row1):

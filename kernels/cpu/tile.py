@@ -1,4 +1,4 @@
-"""The register tiles: the two loops in which every convolution, forward and both gradients, spends its time.
+"""The register tiles, and the loop by channel: here every convolution, forward and gradients, spends its time.
 
     dense       c[c_rows[i] + j] (+)= sum_s sum_k a[a_rows[i] + a_segments[s] + k * a_step] * b[.. + j]
     by channel  c[c_rows[i] + j] (+)= sum_s sum_k a[a_rows[i] + a_segments[s] + k * a_step + j] * b[.. + j]
@@ -10,13 +10,18 @@ pass, an image row's pixels in the weight gradient. All offsets count elements o
 stay in vector registers from the first segment to the last: each step of k loads one row of b, takes ROWS values of a
 (by channel: ROWS rows of a), and does ROWS * VECTORS fused multiply-adds.
 
-Memory is far away. While a tile computes it asks for the cache lines of c, a row at a step, and for what a later tile
-will read: with ahead = (i, j, l), at step k the line i + k * j elements after the last row of a, and the row of b that
-is l elements after the one it uses. This changes no result, and may point anywhere.
+Memory is far away. While a tile computes it asks for what a later tile will read: with ahead = (i, j, l), at step k for
 
-`tile` and `channel_tile` are these loops as LLVM vector code (llvm.py), because plain Numba keeps no tile of
-accumulators in registers; `tile_plain` and `channel_tile_plain` are the same in plain Numba: what tests compare with,
-tutorials show, and unknown processors run.
+    a[a_rows[-1] + a_segments[s] + i + k * j]   and   b[b_segments[s] + k * b_step + l]
+
+and the dense tile also asks for the cache lines of its own c, a row at a step. This changes no result, and the
+addresses need not exist.
+
+`channel_row` computes a row of positions of a depthwise convolution, forward or input gradient.
+
+`tile`, `channel_tile` and `channel_row` run as LLVM vector code (llvm.py), because plain Numba keeps no tile of
+accumulators in registers. Their `_plain` versions are the same in plain Numba: what tests compare with, the place to
+understand them, and what unknown processors run.
 """
 
 import llvmlite.binding
@@ -167,7 +172,8 @@ _row_of_3x3, _row_of_2x3, _row_of_3x2, _row_of_2x2 = (
 def channel_row_vector(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_row, c_step, length, n_channels):
     """The equation of `channel_row_plain` in vector registers, for a tap and a vector of channels at least.
 
-    Channels that fill no vector are taken as one more vector that ends with them.
+    Channels that fill no vector are taken as one more vector that ends with them, in a second pass. Taps in other grids
+    than 2 or 3 by 2 or 3, in short rows, or at a stride are taken one by one, up to nine in a pass.
     """
     lanes, tap_rows = VECTOR_BYTES // c.itemsize, a_taps.size // tap_columns
     # positions of one phase are as far apart as the taps of a kernel row: what is loaded for one serves its neighbours
@@ -175,7 +181,9 @@ def channel_row_vector(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_ro
     shared = phases > 0 and a_taps[1] - a_taps[0] == phases * a_step and length >= _POSITIONS * phases
     shared = shared and 2 <= tap_rows <= 3 and 2 <= tap_columns <= 3
     for part in range(2):
-        first, n_vectors = (0, n_channels // lanes) if part == 0 else (n_channels - lanes, int(n_channels % lanes > 0))
+        first, n_vectors = (0, n_channels // lanes) if part == 0 else (n_channels - lanes, 1)
+        if part == 1 and n_channels % lanes == 0:
+            continue
         if shared:
             for phase in range(phases):
                 x, x_step, y, y_step = a_row + phase * a_step, phases * a_step, c_row + phase * c_step, phases * c_step
@@ -193,17 +201,17 @@ def channel_row_vector(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_ro
         while t < a_taps.size:
             left = a_taps.size - t
             n = 9 if left >= 9 else 6 if left >= 6 else 4 if left >= 4 else 2 if left >= 2 else 1
-            x, k = a_taps[t : t + n], w_taps[t : t + n]
+            x_taps, k_taps = a_taps[t : t + n], w_taps[t : t + n]
             if n == 9:
-                _row_of_9(a, a_row, a_step, x, w, k, c, c_row, c_step, length, first, n_vectors, t > 0)
+                _row_of_9(a, a_row, a_step, x_taps, w, k_taps, c, c_row, c_step, length, first, n_vectors, t > 0)
             elif n == 6:
-                _row_of_6(a, a_row, a_step, x, w, k, c, c_row, c_step, length, first, n_vectors, t > 0)
+                _row_of_6(a, a_row, a_step, x_taps, w, k_taps, c, c_row, c_step, length, first, n_vectors, t > 0)
             elif n == 4:
-                _row_of_4(a, a_row, a_step, x, w, k, c, c_row, c_step, length, first, n_vectors, t > 0)
+                _row_of_4(a, a_row, a_step, x_taps, w, k_taps, c, c_row, c_step, length, first, n_vectors, t > 0)
             elif n == 2:
-                _row_of_2(a, a_row, a_step, x, w, k, c, c_row, c_step, length, first, n_vectors, t > 0)
+                _row_of_2(a, a_row, a_step, x_taps, w, k_taps, c, c_row, c_step, length, first, n_vectors, t > 0)
             else:
-                _row_of_1(a, a_row, a_step, x, w, k, c, c_row, c_step, length, first, n_vectors, t > 0)
+                _row_of_1(a, a_row, a_step, x_taps, w, k_taps, c, c_row, c_step, length, first, n_vectors, t > 0)
             t += n
 
 

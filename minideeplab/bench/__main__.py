@@ -1,8 +1,8 @@
 """Measures kernels and models: `python -m minideeplab.bench --help`.
 
-Everything is a ratio: what is compared runs in turn, in one process, and medians are quoted. The bound of a dense
-convolution is the peak of fused multiply-adds, measured with the register tile on data in the first-level cache; that
-of a depthwise one is the bandwidth of a large copy.
+What is compared runs in turn, in one process; medians are quoted. The bound of a dense convolution is the peak of
+fused multiply-adds, measured with the register tile on data in the first-level cache; that of a depthwise one is the
+bandwidth of a large copy. Operations are nominal: whoever skips taps in the padding may exceed the bound.
 """
 
 import argparse

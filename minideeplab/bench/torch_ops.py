@@ -1,8 +1,11 @@
 """The models of this project run by PyTorch, for comparison: the same `forward`, with other functions under it.
 
+In inference this engine folds batch norm, shortcut and ReLU into its convolutions; PyTorch runs them one after the
+other here, as its users do unless they rewrite their model.
+
 `on_torch(model, layout)` makes a twin of a model whose parameters are PyTorch's; inside `torch_ops()` the names in
 `minideeplab.ops` mean the functions below. Tensors keep the project's axes (N, H, W, C) as views of memory in PyTorch's
-own layouts, so that nothing is transposed. PyTorch is imported here, and nowhere else in the package.
+own layouts, so that nothing is transposed.
 """
 
 import contextlib

@@ -71,6 +71,8 @@ TURNS = {
     "the stem": ("conv2d", (2, 33, 31, 3), (7, 7, 3, 64), {"stride": 2, "padding": 3}),
     "the stem, asymmetric": ("conv2d", (1, 9, 8, 3), (3, 4, 3, 9), {"stride": (2, 1), "padding": ((0, 2), (3, 1))}),
     "many images": ("conv2d", (40, 5, 5, 4), (3, 3, 4, 4), {"padding": 1}),
+    "strided pixels are gathered, several chunks": ("conv2d", (2, 49, 49, 256), (1, 1, 256, 40), {"stride": 2}),
+    "joined taps, pixels 2 KiB apart": ("conv2d", (1, 2, 34, 32), (2, 2, 32, 8), {"stride": (1, 16)}),
     "stride beyond the kernel": ("conv2d", (1, 17, 19, 6), (2, 2, 6, 6), {"stride": (5, 4)}),
     "a single pixel": ("conv2d", (1, 1, 1, 1), (3, 3, 1, 1), {"rate": 18, "padding": "same"}),
     "nothing but padding": ("conv2d", (1, 1, 1, 2), (1, 1, 2, 3), {"stride": 2, "padding": ((3, 2), (1, 4))}),
@@ -92,7 +94,7 @@ def test_cpu_equals_reference_where_the_kernel_turns(name, dtype):
 @both_dtypes
 @given(data=st.data(), seed=seeds, relu=st.booleans())
 def test_scale_and_shift_are_those_of_each_output_channel(op, dtype, data, seed, relu):
-    """On both backends the bits of the plain result, scaled; a row that is computed twice is scaled once."""
+    """On both backends the plain result, scaled; a row that is computed twice is scaled once."""
     win = data.draw(windows(op))
     x, w, scale, shift = normal(seed, win.x_shape, win.w_shape, (win.c_out,), (win.c_out,), dtype=dtype)
     for k in (cpu, reference):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from strategies import (
     arrange,
     assert_close,
@@ -50,7 +50,7 @@ def test_statistics_are_mean_and_biased_variance(k, dtype, shape, seed, layout):
 
 
 @both_backends
-@pytest.mark.parametrize("shape", [(2, 65, 65, 5), (1, 7, 9, 3), (1, 1, 1, 4)])
+@pytest.mark.parametrize("shape", [(2, 65, 65, 32), (1, 7, 9, 3), (1, 1, 1, 4)])
 def test_statistics_of_a_large_mean_are_accurate_in_float32(k, shape):
     """Mean 1e4, deviation 1: E[x^2] - mean^2 in float32 would leave nothing of the variance."""
     x = (normal(5, shape) + 1e4).astype(np.float32)
@@ -151,6 +151,7 @@ def test_gradients_are_those_of_the_formula(k, relu, training, seed):
 @with_relu
 @both_modes
 @given(shape=image_shapes().filter(lambda s: s[1] * s[2] > 1), seed=seeds, layout=layouts)
+@example(shape=(1, 65, 65, 40), seed=0, layout="C")  # sums in several parts
 def test_cpu_gradients_equal_the_reference(dtype, relu, training, shape, seed, layout):
     """The bound is that of sums over N H W of g and g x^, which grad_x holds times about gamma / deviation."""
     x, grad = normal(seed, shape, shape, dtype=dtype)
