@@ -43,9 +43,7 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
     """
 
     @intrinsic
-    def tile(
-            typingctx, a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, accumulate, ahead
-        ):  # fmt: skip
+    def tile(typingctx, a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, accumulate, ahead):
         i = types.intp
         signature = types.void(a, a_rows, a_segments, i, b, b_segments, i, n_k, c, c_rows, i, types.UniTuple(i, 3))
         itemsize = 8 if c.dtype == types.float64 else 4
@@ -175,7 +173,7 @@ def _emit_row(builder, shape, flat, rows, steps, taps, length, channels, accumul
         return [builder.load(builder.gep(table, [const(i)])) for i in range(0, n_rows * n_columns, step)]
 
     runs = builder.sdiv(builder.add(length, const(n_positions - 1)), const(n_positions))
-    run_step, on_top = builder.mul(a_step, const(n_positions)), builder.icmp_signed("!=", accumulate, const(0))
+    run_step = builder.mul(a_step, const(n_positions))
     with cgutils.for_range(builder, runs) as run:
         k = builder.mul(run.index, const(n_positions))
         if n_columns > 1:  # the last run starts earlier, so that it ends with the row
@@ -195,15 +193,7 @@ def _emit_row(builder, shape, flat, rows, steps, taps, length, channels, accumul
             for source in sources[-n_positions:]:  # what the next run will be the first to read
                 _prefetch(builder, pointer(source, builder.add(a_taps[-1], run_step)), to_write=False)
             outs = [pointer(target, channel) for target in targets]
-            before = builder.block
-            with builder.if_then(on_top):
-                held, loaded = [load(out) for out in outs], builder.block
-            sums = []
-            for value in held:
-                phi = builder.phi(vector)
-                phi.add_incoming(ir.Constant(vector, None), before)
-                phi.add_incoming(value, loaded)
-                sums.append(phi)
+            sums = _held_or_zero(builder, outs, itemsize, accumulate)
             weights = [load(pointer(w, builder.add(channel, tap))) for tap in load_table(taps[1])]
             for i, a_tap in enumerate(a_taps):
                 values = [load(pointer(source, a_tap)) for source in sources]
@@ -220,13 +210,24 @@ def _vector_and_fma(builder, lanes, itemsize):
     return vector, cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
 
 
+def _held_or_zero(builder, pointers, itemsize, accumulate):
+    """First values of sums: what lies at the pointers if `accumulate`, else zeros."""
+    before = builder.block
+    with builder.if_then(builder.icmp_signed("!=", accumulate, ir.Constant(accumulate.type, 0))):
+        held, loaded = [builder.load(pointer, align=itemsize) for pointer in pointers], builder.block
+    sums = [builder.phi(value.type) for value in held]
+    for phi, value in zip(sums, held, strict=True):
+        phi.add_incoming(ir.Constant(value.type, None), before)
+        phi.add_incoming(value, loaded)
+    return sums
+
+
 def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumulate, ahead, by_channel):
     """A loop over segments and in it one over k; the accumulators are phi nodes of both, so they stay in registers."""
     n_rows, n_vectors, lanes, itemsize = shape
     i64, i32 = ir.IntType(64), ir.IntType(32)
     vector, fma = _vector_and_fma(builder, lanes, itemsize)
     (a, b, c), (a_rows, c_rows), (a_segments, b_segments, n_k), (a_step, b_step) = flat, rows, segments, steps
-    zero = ir.Constant(vector, None)
     splat = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
 
     def const(value):
@@ -250,17 +251,7 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     c_row = [builder.gep(c, [load_i64(c_rows, const(i))]) for i in range(n_rows)]
     a_row = [load_i64(a_rows, const(i)) for i in range(n_rows)]
 
-    # start values: zero, or what c holds
-    entry = builder.block
-    with builder.if_then(builder.icmp_signed("!=", accumulate, const(0))):
-        held = [builder.load(vector_pointer(c_row[i], j), align=itemsize) for i, j in cells]
-        loaded = builder.block
-    start = []
-    for value in held:
-        phi = builder.phi(vector)
-        phi.add_incoming(zero, entry)
-        phi.add_incoming(value, loaded)
-        start.append(phi)
+    start = _held_or_zero(builder, [vector_pointer(c_row[i], j) for i, j in cells], itemsize, accumulate)
     before = builder.block
 
     head, segment, body, tail, done = (
