@@ -1,8 +1,7 @@
 """Sums over pixels: the driver of the weight gradient of dense convolution.
 
-Small weight gradients are summed by jobs that own a range of pixels each, and their partial sums are added in order;
-large ones by jobs that own a part of the weights each. Which, and how many, follows from shapes alone, never from the
-number of threads.
+A job owns a range of pixels and a part of the weights. Small weight gradients are cut into ranges, whose partial sums
+are added in order, large ones into parts; how many of each follows from shapes, never from the number of threads.
 """
 
 from functools import lru_cache
