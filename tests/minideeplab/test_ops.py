@@ -31,23 +31,18 @@ def unary(op, *shape, **options):
 
 
 def batch_norm(*shape, **options):
-    def function(x, gamma, beta):
+    def function(x, gamma, beta, residual=None):
         # fresh running statistics: the op updates them in place, and a checked function must always do the same
         mean, var = np.linspace(-0.5, 0.5, shape[-1]), np.linspace(0.5, 2, shape[-1])
-        return ops.batch_norm(x, gamma, beta, mean.astype(x.dtype), var.astype(x.dtype), **options)
+        running = mean.astype(x.dtype), var.astype(x.dtype)
+        return ops.batch_norm(x, gamma, beta, *running, residual=residual, **options)
 
     return function, (normal(*shape), normal(shape[-1], seed=1) + 2, normal(shape[-1], seed=2))
 
 
 def batch_norm_with_residual(*shape, **options):
-    _, arrays = batch_norm(*shape, **options)
-
-    def with_residual(x, gamma, beta, residual):
-        mean, var = np.linspace(-0.5, 0.5, shape[-1]), np.linspace(0.5, 2, shape[-1])
-        running = mean.astype(x.dtype), var.astype(x.dtype)
-        return ops.batch_norm(x, gamma, beta, *running, residual=residual, **options)
-
-    return with_residual, (*arrays, normal(*shape, seed=3))
+    function, arrays = batch_norm(*shape, **options)
+    return function, (*arrays, normal(*shape, seed=3))
 
 
 def cross_entropy(labels, weights=None, **options):
@@ -166,6 +161,12 @@ def test_a_normalised_convolution_is_for_inference_only(depthwise):
     np.testing.assert_allclose(y.numpy(), separate.numpy(), rtol=1e-12, atol=1e-12)
     with pytest.raises(RuntimeError, match="has no derivative"):
         y.sum().backward()
+
+
+def test_a_depthwise_convolution_takes_no_residual():
+    x, w, one = Tensor(normal(1, 5, 5, 4)), Tensor(normal(3, 3, 4)), Tensor(np.ones(4))
+    with pytest.raises(ValueError, match="a depthwise convolution takes no residual"):
+        ops.normalised_conv2d(x, w, one, one, np.zeros(4), np.ones(4), residual=x)
 
 
 @parametrised(CASES)
