@@ -26,14 +26,25 @@ def check_shape(op, name, array, shape):
         raise ValueError(f"{op}: {name} must have shape {wanted}, got {tuple(array.shape)}")
 
 
-def check_labels(logits, labels, class_weights, ignore_index):
-    """Raise unless labels (N, H, W) are integers that are classes of the logits or `ignore_index`."""
+def check_labels(logits, labels, class_weights, ignore_index, size=None):
+    """Raise unless labels (N, H, W) are integers that are classes of the logits or `ignore_index`.
+
+    They must have the height and width of the logits, or no more than those of `size`.
+    """
     check_image("cross_entropy", "logits", logits)
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
         raise TypeError(
             f"cross_entropy: labels must be an integer array, got {getattr(labels, 'dtype', type(labels).__name__)}"
         )
-    check_shape("cross_entropy", "labels", labels, logits.shape[:-1])
+    if size is None:
+        check_shape("cross_entropy", "labels", labels, logits.shape[:-1])
+    else:
+        check_shape("cross_entropy", "labels", labels, (logits.shape[0], None, None))
+        if not all(1 <= side <= limit for side, limit in zip(labels.shape[1:], size, strict=True)):
+            raise ValueError(
+                f"cross_entropy: labels of shape {labels.shape} are not inside logits enlarged to"
+                f" {size[0]}x{size[1]}, or empty"
+            )
     classes = logits.shape[-1]
     if class_weights is not None:
         check_floats("cross_entropy", logits=logits, class_weights=class_weights)

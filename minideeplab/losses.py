@@ -5,7 +5,7 @@ import numpy as np
 from . import ops
 
 
-def cross_entropy(logits, labels, ignore_index=255, class_weights=None):
+def cross_entropy(logits, labels, ignore_index=255, class_weights=None, size=None):
     """Mean of -log softmax(logits)[label] over the pixels that are not void, weighted by class if asked.
 
         loss = sum_i w[label_i] * -log p_i[label_i] / sum_i w[label_i]
@@ -13,8 +13,9 @@ def cross_entropy(logits, labels, ignore_index=255, class_weights=None):
     A batch of void only gives 0 with zero gradients.
 
     Args:
-        logits: (N, H, W, K) tensor; labels: (N, H, W) integer array of 0 .. K - 1 and ignore_index.
+        logits: (N, h, w, K) tensor; labels: (N, H, W) integer array of 0 .. K - 1 and ignore_index.
         class_weights: (K,) numbers, or None for ones.
+        size: (height, width) that the logits are enlarged to, line by line; None where h = H and w = W.
 
     Returns:
         Scalar tensor.
@@ -27,4 +28,4 @@ def cross_entropy(logits, labels, ignore_index=255, class_weights=None):
     """
     if class_weights is not None:
         class_weights = np.asarray(class_weights, logits.dtype)
-    return ops.cross_entropy(logits, labels, ignore_index, class_weights)
+    return ops.cross_entropy(logits, labels, ignore_index, class_weights, size)

@@ -400,13 +400,13 @@ class LogSoftmax(Function):
 
 
 class CrossEntropy(Function):
-    def forward(self, logits, *, labels, class_weights, ignore_index):
-        loss, total_weight, log_normaliser = self.k.cross_entropy(logits, labels, class_weights, ignore_index)
-        self.saved = logits, labels, log_normaliser, total_weight, class_weights, ignore_index
+    def forward(self, logits, *, labels, class_weights, ignore_index, size):
+        loss, total, log_normaliser = self.k.cross_entropy(logits, labels, class_weights, ignore_index, size)
+        self.saved, self.size = (logits, labels, log_normaliser, total, class_weights, ignore_index), size
         return self.k.full((), loss, logits.dtype)
 
     def backward(self, grad):
-        return (self.k.cross_entropy_grad(*self.saved, float(self.k.to_numpy(grad))),)
+        return (self.k.cross_entropy_grad(*self.saved, float(self.k.to_numpy(grad)), self.size),)
 
 
 def softmax(x):
@@ -419,11 +419,14 @@ def log_softmax(x):
     return LogSoftmax.apply(x)
 
 
-def cross_entropy(logits, labels, ignore_index=255, class_weights=None):
+def cross_entropy(logits, labels, ignore_index=255, class_weights=None, size=None):
     """Weighted mean over non-void pixels of -log softmax(logits)[label]; 0 with zero gradient if all pixels are void.
 
+    With `size` = (height, width) it is that of crop(resize_bilinear(logits, height, width)), the part that has labels,
+    and the enlarged logits never exist: they are interpolated line by line.
+
     Args:
-        logits: (N, H, W, K) tensor; labels: (N, H, W) integer array, 0 .. K - 1 or ignore_index.
+        logits: (N, h, w, K) tensor; labels: (N, H, W) integer array, 0 .. K - 1 or ignore_index.
         class_weights: (K,) array in the logits' dtype, or None.
     """
-    return CrossEntropy.apply(logits, labels=labels, class_weights=class_weights, ignore_index=ignore_index)
+    return CrossEntropy.apply(logits, labels=labels, class_weights=class_weights, ignore_index=ignore_index, size=size)

@@ -17,7 +17,6 @@ from minideeplab.class_weights import median_frequency_weights
 from minideeplab.data import Loader, TrainTransform, open_dataset
 from minideeplab.errors import CheckpointError, DataError, DivergedError, UsageError
 from minideeplab.inference import SMALLEST_SIDE, confusion_of, predict_labels
-from minideeplab.losses import cross_entropy
 from minideeplab.metrics import ConfusionMatrix, percent
 from minideeplab.optim import SGD, poly
 from minideeplab.progress import Progress, Speed, duration
@@ -104,8 +103,7 @@ class Training:
         lr = poly(args.lr, state.step, self.total_steps, power=args.power, end_lr=args.end_lr)
         self.model.reseed(_step_seed(args.seed, state.step))
 
-        logits = self.model(Tensor(images))  # (N, H, W, C)
-        loss = cross_entropy(logits, labels, class_weights=self.class_weights)  # void pixels do not count
+        loss = self.model.loss(Tensor(images), labels, self.class_weights)  # void pixels do not count
         value = loss.item()
         if not math.isfinite(value):
             self._diverged(f"the loss of step {state.step + 1} is {value}", loss)

@@ -22,19 +22,21 @@ def calls(k, dtype=np.float32):
     var, labels = mean**2 + 1, (abs(x[..., 0]) * 10).astype(np.uint8) % c
     labels[:, 3:9] = 255
     softmax, log_sum = k.softmax(x), k.cross_entropy(x, labels, var, 255)[2]
-    halved = x[:, ::2, ::2]
+    halved, small = x[:, ::2, ::2], x[:, :17, :20]
     dense = Window.conv(SHAPE, (3, 3, c, 40), stride=(1, 2), rate=(2, 3), padding=((3, 1), (0, 5)))
+    stem = Window.conv((*SHAPE[:3], 3), (7, 7, 3, 40), stride=2)
+    strided = Window.conv(SHAPE, (1, 1, c, 21), stride=2)
     deep = Window.depthwise(SHAPE, (3, 3, c), stride=(2, 1), rate=2, padding="same")
     point = Window.conv(SHAPE, (1, 1, c, 40))
     pool = Window.pool(SHAPE, 3, 2, padding=1, ceil_mode=True)
     argmax, bins = k.max_pool2d(x, pool)[1], k.adaptive_max_pool2d(x, 6, 5)[1]
     pooled, binned = normal(3, pool.y_shape, bins.shape, dtype=dtype)
     table = {}
-    for op, win in (("conv2d", dense), ("depthwise_conv2d", deep), ("pointwise", point)):
-        weight, g = normal(4, win.w_shape, win.y_shape, dtype=dtype)
-        table[op] = functools.partial(getattr(k, op), x, weight, win)
-        table[f"{op}_grad_input"] = functools.partial(getattr(k, f"{op}_grad_input"), g, weight, win)
-        table[f"{op}_grad_weight"] = functools.partial(getattr(k, f"{op}_grad_weight"), x, g, win)
+    for op, windows in (("conv2d", (dense, stem, strided)), ("depthwise_conv2d", (deep,)), ("pointwise", (point,))):
+        problems = [(x[..., : win.c_in], *normal(4, win.w_shape, win.y_shape, dtype=dtype), win) for win in windows]
+        table[op] = functools.partial(_each, getattr(k, op), problems, "x w")
+        table[f"{op}_grad_input"] = functools.partial(_each, getattr(k, f"{op}_grad_input"), problems, "g w")
+        table[f"{op}_grad_weight"] = functools.partial(_each, getattr(k, f"{op}_grad_weight"), problems, "x g")
 
     def in_place(function, n_changed, *arguments):
         """What `function` makes of copies of its first arguments."""
@@ -75,8 +77,13 @@ def calls(k, dtype=np.float32):
         "softmax_grad": lambda: k.softmax_grad(grad, softmax),
         "log_softmax": lambda: k.log_softmax(x),
         "log_softmax_grad": lambda: k.log_softmax_grad(grad, other),
-        "cross_entropy": lambda: k.cross_entropy(x, labels, var, 255),
-        "cross_entropy_grad": lambda: k.cross_entropy_grad(x, labels, log_sum, 1000.0, var, 255, 1.0),
+        "cross_entropy": lambda: (
+            *k.cross_entropy(x, labels, var, 255), *k.cross_entropy(small, labels, None, 255, (66, 77))
+        ),
+        "cross_entropy_grad": lambda: (
+            k.cross_entropy_grad(x, labels, log_sum, 1000.0, var, 255, 1.0),
+            k.cross_entropy_grad(small, labels, log_sum, 1000.0, None, 255, 1.0, (66, 77)),
+        ),
         "sgd_update": lambda: in_place(k.sgd_update, 2, x, other, grad, 0.1, 0.9, 1e-4),
     }  # fmt: skip
 
@@ -85,3 +92,12 @@ def calls(k, dtype=np.float32):
         return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 
     return {name: functools.partial(as_tuple, call) for name, call in table.items()}
+
+
+def _each(function, problems, which):
+    """function on the two arrays that `which` names, of every (x, w, g, window)."""
+    results = []
+    for x, w, g, win in problems:
+        arrays = {"x": x, "w": w, "g": g}
+        results.append(function(*(arrays[name] for name in which.split()), win))
+    return results

@@ -2,6 +2,7 @@
 
 from .arrays import copy, empty, from_numpy, full, is_finite, release_pool, to_numpy, zeros
 from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
+from .cross_entropy import cross_entropy, cross_entropy_grad
 from .depthwise import depthwise_conv2d, depthwise_conv2d_grad_input, depthwise_conv2d_grad_weight
 from .elementwise import add, dropout, expand, multiply, relu, relu_grad, sum_to
 from .layout import concat, crop, pad, split
@@ -18,5 +19,5 @@ from .pool import (
     max_pool2d_grad,
 )
 from .resize import resize_bilinear, resize_bilinear_grad, resize_nearest, resize_nearest_grad
-from .softmax import cross_entropy, cross_entropy_grad, log_softmax, log_softmax_grad, softmax, softmax_grad
+from .softmax import log_softmax, log_softmax_grad, softmax, softmax_grad
 from .update import sgd_update

@@ -97,7 +97,7 @@ def _run_lines(
 
 
 @jit_parallel
-def _sum_over_positions(x, grad, partial, regions, a_segments, b_segments, n_k, strides, n_images, channels):
+def _sum_over_positions(x, grad, partial, regions, a_segments, b_segments, lengths, strides, n_images, channels):
     """partial[range, block, tap] += x at the tap * grad, over the range's rows of positions in every region."""
     ranges, blocks, _, width = partial.shape
     for job in prange(ranges):

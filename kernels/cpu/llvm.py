@@ -43,9 +43,9 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
     """
 
     @intrinsic
-    def tile(typingctx, a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, accumulate, ahead):
+    def tile(typingctx, a, a_rows, a_segments, a_step, b, b_segments, b_step, lengths, c, c_rows, accumulate, ahead):
         i = types.intp
-        signature = types.void(a, a_rows, a_segments, i, b, b_segments, i, n_k, c, c_rows, i, types.UniTuple(i, 3))
+        signature = types.void(a, a_rows, a_segments, i, b, b_segments, i, lengths, c, c_rows, i, types.UniTuple(i, 3))
         itemsize = 8 if c.dtype == types.float64 else 4
 
         def codegen(context, builder, signature, args):
@@ -57,7 +57,7 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
                 rows=(data(1), data(9)),
                 segments=(data(2), data(5), data(7)),
                 steps=(args[3], args[6]),
-                n_segments=context.make_array(n_k)(context, builder, args[7]).nitems,
+                n_segments=context.make_array(lengths)(context, builder, args[7]).nitems,
                 accumulate=args[10],
                 ahead=cgutils.unpack_tuple(builder, args[11]),
                 by_channel=by_channel,
@@ -227,7 +227,7 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     n_rows, n_vectors, lanes, itemsize = shape
     i64, i32 = ir.IntType(64), ir.IntType(32)
     vector, fma = _vector_and_fma(builder, lanes, itemsize)
-    (a, b, c), (a_rows, c_rows), (a_segments, b_segments, n_k), (a_step, b_step) = flat, rows, segments, steps
+    (a, b, c), (a_rows, c_rows), (a_segments, b_segments, lengths), (a_step, b_step) = flat, rows, segments, steps
     splat = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
 
     def const(value):
@@ -271,7 +271,7 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     a_base = builder.gep(a, [load_i64(a_segments, s)])
     a_pointers = [builder.gep(a_base, [row]) for row in a_row]
     b_base = builder.gep(b, [load_i64(b_segments, s)])
-    length = load_i64(n_k, s)
+    length = load_i64(lengths, s)
     builder.cbranch(builder.icmp_signed(">", length, const(0)), body, tail)
 
     builder.position_at_end(body)  # for k in range(length)

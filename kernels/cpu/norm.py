@@ -157,6 +157,7 @@ def _deviations(rows, mean, squares):
 
 @jit_parallel
 def _normalise(x, residual, y, mean, factor, beta, relu, adds):
+    """y = (x - mean) factor + beta (+ residual where it `adds`), with `relu` no less than 0, in one pass."""
     zero = x.dtype.type(0)
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, x.shape[0])

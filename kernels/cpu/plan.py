@@ -22,7 +22,7 @@ class Plan(NamedTuple):
     regions: np.ndarray  # (R, 7) int64: positions down, across, origin in a, in c, first, end of segments, taps across
     a_segments: np.ndarray  # (S,) int64: offset in a from the position's origin
     b_segments: np.ndarray  # (S,) int64: offset in one column block of the packed weights, in rows
-    n_k: np.ndarray  # (S,) int64: length
+    lengths: np.ndarray  # (S,) int64: length
     strides: np.ndarray  # (6,) int64: steps of image, row, position in a; the same in c
     length: np.ndarray  # (R,) int64: of each region's segments together
 
@@ -40,7 +40,7 @@ class _Builder:
 
     def plan(self, strides):
         columns = np.array(self.segments, np.int64).reshape(-1, 3).T.copy()
-        length = [sum(n_k for _, _, n_k in self.segments[region[4] : region[5]]) for region in self.regions]
+        length = [sum(length for _, _, length in self.segments[region[4] : region[5]]) for region in self.regions]
         return Plan(np.array(self.regions, np.int64), *columns, np.array(strides, np.int64), np.array(length, np.int64))
 
 

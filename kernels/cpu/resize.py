@@ -10,7 +10,7 @@ from numba import prange
 from ..checks import check_image
 from ..geometry import bilinear_taps, check_resize
 from .arrays import contiguous, empty
-from .jit import jit_parallel
+from .jit import jit, jit_parallel
 
 
 def _nearest_taps(in_size, out_size):
@@ -23,7 +23,7 @@ def _nearest_taps(in_size, out_size):
 def _resize(x, rows, columns):
     (x,) = contiguous(x)
     y = empty((x.shape[0], len(rows[0]), len(columns[0]), x.shape[3]), x.dtype)
-    _interpolate(x, *_in_dtype(rows, x), *_in_dtype(columns, x), y)
+    _interpolate(x, *in_dtype(rows, x), *in_dtype(columns, x), y)
     return y
 
 
@@ -31,12 +31,13 @@ def _resize_grad(grad, rows, columns, in_h, in_w):
     (grad,) = contiguous(grad)
     n, out_h, _, c = grad.shape
     narrow, grad_x = empty((n, out_h, in_w, c), grad.dtype), empty((n, in_h, in_w, c), grad.dtype)
-    _collect_columns(grad, *_in_dtype(columns, grad), narrow)
-    _collect_rows(narrow, *_in_dtype(rows, grad), grad_x)
+    _collect_columns(grad, *in_dtype(columns, grad), narrow)
+    collect_rows(narrow, *in_dtype(rows, grad), grad_x)
     return grad_x
 
 
-def _in_dtype(taps, array):
+def in_dtype(taps, array):
+    """The fractions of `bilinear_taps` in the dtype of the array."""
     low, high, f = taps
     return low, high, f.astype(array.dtype)
 
@@ -69,40 +70,54 @@ def resize_nearest_grad(grad, in_h, in_w):
 
 @jit_parallel
 def _interpolate(x, row_low, row_high, row_f, column_low, column_high, column_f, y):
-    """y = (1 - fh) ((1 - fw) x00 + fw x01) + fh ((1 - fw) x10 + fw x11), the two rows mixed first, once a line."""
-    n_images, out_h, out_w, channels = y.shape
-    one = x.dtype.type(1)
+    n_images, out_h = y.shape[:2]
     for line in prange(n_images * out_h):
         n, p = np.int64(line) // out_h, np.int64(line) % out_h
-        mixed = np.empty((x.shape[2], channels), x.dtype)
-        f, low, high = row_f[p], row_low[p], row_high[p]
-        for w in range(x.shape[2]):
-            for c in range(channels):
-                mixed[w, c] = (one - f) * x[n, low, w, c] + f * x[n, high, w, c]
-        for q in range(out_w):
-            g, left, right = column_f[q], column_low[q], column_high[q]
-            for c in range(channels):
-                y[n, p, q, c] = (one - g) * mixed[left, c] + g * mixed[right, c]
+        mixed = np.empty(x.shape[2:], x.dtype)
+        above, below = x[n, row_low[p]], x[n, row_high[p]]
+        interpolate_line(above, below, row_f[p], column_low, column_high, column_f, mixed, y[n, p])
+
+
+@jit
+def interpolate_line(above, below, f, low, high, column_f, mixed, line):
+    """line = (1 - fw) x_left + fw x_right of x = (1 - f) above + f below: the two rows are mixed first, once a line.
+
+    above, below, mixed: (w, C); line: (W, C). A neighbour that does not count is not read: it may be NaN.
+    """
+    one, channels = above.dtype.type(1), above.shape[1]
+    for w in range(len(mixed)):
+        for c in range(channels):
+            mixed[w, c] = (one - f) * above[w, c] + f * below[w, c] if f != 0 else above[w, c]
+    for q in range(len(line)):
+        g, left, right = column_f[q], low[q], high[q]
+        for c in range(channels):
+            line[q, c] = (one - g) * mixed[left, c] + g * mixed[right, c] if g != 0 else mixed[left, c]
 
 
 @jit_parallel
 def _collect_columns(grad, low, high, f, narrow):
-    n_images, out_h, out_w, channels = grad.shape
-    one = grad.dtype.type(1)
+    n_images, out_h = grad.shape[:2]
     for line in prange(n_images * out_h):
         n, p = np.int64(line) // out_h, np.int64(line) % out_h
-        narrow[n, p] = 0
-        for q in range(out_w):
-            left, right, g = low[q], high[q], f[q]
-            for c in range(channels):
-                narrow[n, p, left, c] += (one - g) * grad[n, p, q, c]
-            if g != 0:
-                for c in range(channels):
-                    narrow[n, p, right, c] += g * grad[n, p, q, c]
+        collect_line(grad[n, p], low, high, f, narrow[n, p])
+
+
+@jit
+def collect_line(line, low, high, f, narrow):
+    """Adjoint of the second half of `interpolate_line`: (W, C) -> (w, C)."""
+    one = line.dtype.type(1)
+    narrow[:] = 0
+    for q in range(len(line)):
+        g, left, right = f[q], low[q], high[q]
+        for c in range(line.shape[1]):
+            narrow[left, c] += (one - g) * line[q, c]
+        if g != 0:
+            for c in range(line.shape[1]):
+                narrow[right, c] += g * line[q, c]
 
 
 @jit_parallel
-def _collect_rows(narrow, low, high, f, grad_x):
+def collect_rows(narrow, low, high, f, grad_x):
     n_images, in_h, in_w, channels = grad_x.shape
     one = narrow.dtype.type(1)
     for line in prange(n_images * in_h):

@@ -86,7 +86,7 @@ def _pack_transposed(w, packed):
 
 @jit_parallel
 def _run_plan(
-    a, packed, c, regions, a_segments, b_segments, n_k, strides, n_images, n_columns, first_tile, shares, gather,
+    a, packed, c, regions, a_segments, b_segments, lengths, strides, n_images, n_columns, first_tile, shares, gather,
     scale, shift, relu, residual,
 ):  # fmt: skip
     """for each thread's groups of tiles: for each panel of segments, block of columns, tile: tile(a, b, c)."""
@@ -112,16 +112,16 @@ def _run_plan(
             s0, s1 = regions[region, 4], regions[region, 5]
             panel, end = s0, -1
             while end < s1:  # once even without segments: positions that see no tap become zero
-                end, panel_rows = _panel_end(panel, s1, n_k, gathered_segments)
+                end, panel_rows = _panel_end(panel, s1, lengths, gathered_segments)
                 use_gathered = gather and panel_rows <= _PANEL
                 if use_gathered:
                     _gather_segments(
-                        a, a_rows, a_segments, n_k, panel, end, n_rows, gathered, gathered_rows, gathered_segments
+                        a, a_rows, a_segments, lengths, panel, end, n_rows, gathered, gathered_rows, gathered_segments
                     )
                 source = gathered if use_gathered else a
                 source_rows = gathered_rows if use_gathered else a_rows
                 segments = (gathered_segments if use_gathered else a_segments)[panel:end]
-                b_panel, length = b_offsets[panel:end], n_k[panel:end]
+                b_panel, length = b_offsets[panel:end], lengths[panel:end]
                 for block in range(blocks):
                     whole = (block + 1) * width <= n_columns
                     out = c if whole else edge
@@ -129,9 +129,9 @@ def _run_plan(
                         out_rows[i] = c_rows[i] + block * width if whole else edge_rows[i]
                     for s in range(panel, end):
                         b_offsets[s] = (block * block_rows + b_segments[s]) * width
-                    # the first block is the first to read a: it asks for the next tile's positions (of n_k values where
-                    # the kernel is 1x1); others ask again for what they have, which costs nothing that can be measured
-                    ahead = (n_k[panel] if end > panel else 0, ROWS if block == 0 and not use_gathered else 0, 0)
+                    # the first block is the first to read a: it asks for the next tile's positions (which follow its
+                    # own where the kernel is 1x1); others ask again for what they have, at no cost that can be measured
+                    ahead = (lengths[panel] if end > panel else 0, ROWS if block == 0 and not use_gathered else 0, 0)
                     for t in range(n_tiles):
                         rows = slice(t * ROWS, (t + 1) * ROWS)
                         tile(
@@ -158,20 +158,20 @@ def _run_plan(
 
 
 @jit
-def _panel_end(panel, s1, n_k, offsets):
+def _panel_end(panel, s1, lengths, offsets):
     """Segments from `panel` on whose weights fit the cache together: (end, length); fills their running offsets."""
     end, rows = panel, 0
-    while end < s1 and (end == panel or rows + n_k[end] <= _PANEL):
+    while end < s1 and (end == panel or rows + lengths[end] <= _PANEL):
         offsets[end] = rows
-        rows += n_k[end]
+        rows += lengths[end]
         end += 1
     return end, rows
 
 
 @jit
-def _gather_segments(a, a_rows, a_segments, n_k, panel, end, n_rows, gathered, gathered_rows, gathered_segments):
+def _gather_segments(a, a_rows, a_segments, lengths, panel, end, n_rows, gathered, gathered_rows, gathered_segments):
     """Copy the panel's segments of every row side by side."""
     for i in range(n_rows):
         for s in range(panel, end):
             to, at = gathered_rows[i] + gathered_segments[s], a_rows[i] + a_segments[s]
-            copy_row(a[at : at + n_k[s]], gathered[to : to + n_k[s]])
+            copy_row(a[at : at + lengths[s]], gathered[to : to + lengths[s]])

@@ -67,15 +67,15 @@ def channel_columns(dtype):
 
 
 @jit
-def tile_plain(a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, n_columns, accumulate, ahead):
-    """The tile's equation as loops; n_k[s] is the length of segment s. The inner loop over j runs in vectors."""
+def tile_plain(a, a_rows, a_segments, a_step, b, b_segments, b_step, lengths, c, c_rows, n_columns, accumulate, ahead):
+    """The tile's equation as loops; lengths[s] is the length of segment s. The inner loop over j runs in vectors."""
     sums = np.zeros((ROWS, n_columns), c.dtype)
     if accumulate:
         for i in range(ROWS):
             for j in range(n_columns):
                 sums[i, j] = c[c_rows[i] + j]
-    for s in range(n_k.size):
-        for k in range(n_k[s]):
+    for s in range(lengths.size):
+        for k in range(lengths[s]):
             b_row = b_segments[s] + k * b_step
             for i in range(ROWS):
                 x = a[a_rows[i] + a_segments[s] + k * a_step]
@@ -87,7 +87,7 @@ def tile_plain(a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_r
 
 @jit
 def channel_tile_plain(
-    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, n_columns, accumulate, ahead
+    a, a_rows, a_segments, a_step, b, b_segments, b_step, lengths, c, c_rows, n_columns, accumulate, ahead
 ):  # fmt: skip
     """The equation by channel as loops; the inner loop over j runs in vectors."""
     sums = np.zeros((CHANNEL_ROWS, n_columns), c.dtype)
@@ -95,8 +95,8 @@ def channel_tile_plain(
         for i in range(CHANNEL_ROWS):
             for j in range(n_columns):
                 sums[i, j] = c[c_rows[i] + j]
-    for s in range(n_k.size):
-        for k in range(n_k[s]):
+    for s in range(lengths.size):
+        for k in range(lengths[s]):
             b_row = b_segments[s] + k * b_step
             for i in range(CHANNEL_ROWS):
                 a_row = a_rows[i] + a_segments[s] + k * a_step
@@ -113,34 +113,36 @@ _channel_tile_vector = tile_intrinsic(CHANNEL_ROWS, CHANNEL_VECTORS, VECTOR_BYTE
 
 @jit
 def tile_vector(
-    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, n_columns, accumulate, ahead
+    a, a_rows, a_segments, a_step, b, b_segments, b_step, lengths, c, c_rows, n_columns, accumulate, ahead
 ):  # fmt: skip
     """The tile's equation in vector registers; arguments as `tile_plain` (n_columns must be columns(dtype))."""
-    _tile_vector(a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, accumulate, ahead)  # fmt: skip
+    _tile_vector(
+        a, a_rows, a_segments, a_step, b, b_segments, b_step, lengths, c, c_rows, accumulate, ahead
+    )  # fmt: skip
 
 
 @jit
 def channel_tile_vector(
-    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, n_columns, accumulate, ahead
+    a, a_rows, a_segments, a_step, b, b_segments, b_step, lengths, c, c_rows, n_columns, accumulate, ahead
 ):  # fmt: skip
     """The equation by channel in vector registers; n_columns must be channel_columns(dtype)."""
     _channel_tile_vector(
-        a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, accumulate, ahead
+        a, a_rows, a_segments, a_step, b, b_segments, b_step, lengths, c, c_rows, accumulate, ahead
     )  # fmt: skip
 
 
 @jit
 def channel_tile(
-    a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, n_columns, accumulate, ahead
+    a, a_rows, a_segments, a_step, b, b_segments, b_step, lengths, c, c_rows, n_columns, accumulate, ahead
 ):  # fmt: skip
     """The equation by channel for any number of columns up to channel_columns(dtype)."""
     if VECTORISED and n_columns == CHANNEL_BYTES // c.itemsize:
         channel_tile_vector(
-            a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, n_columns, accumulate, ahead
+            a, a_rows, a_segments, a_step, b, b_segments, b_step, lengths, c, c_rows, n_columns, accumulate, ahead
         )  # fmt: skip
     else:
         channel_tile_plain(
-            a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, n_columns, accumulate, ahead
+            a, a_rows, a_segments, a_step, b, b_segments, b_step, lengths, c, c_rows, n_columns, accumulate, ahead
         )  # fmt: skip
 
 

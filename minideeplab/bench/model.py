@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import kernels
-from minideeplab import Tensor, models, no_grad, ops
+from minideeplab import Tensor, models, no_grad
 from minideeplab.bench.timing import copy_bandwidth, peak_gflops, spread, timings
 from minideeplab.optim import SGD
 
@@ -43,7 +43,7 @@ class Ours:
 
     def step(self):
         self.model.train()
-        loss = ops.cross_entropy(self.model(Tensor(self.x)), self.labels)
+        loss = self.model.loss(Tensor(self.x), self.labels)
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
@@ -73,7 +73,7 @@ class Torch:
     def step(self):
         self.model.train()
         with self.torch_ops(), self.torch.enable_grad():
-            loss = ops.cross_entropy(self.model(self.x), self.labels)
+            loss = self.model.loss(self.x, self.labels)
             self.optimiser.zero_grad()
             loss.backward()
         self.optimiser.step()

@@ -115,7 +115,8 @@ def crop(x, top, left, height, width):
     return x[:, top : top + height, left : left + width]
 
 
-def cross_entropy(logits, labels, ignore_index=255, class_weights=None):
+def cross_entropy(logits, labels, ignore_index=255, class_weights=None, size=None):
+    logits = logits if size is None else crop(resize_bilinear(logits, *size), 0, 0, *labels.shape[1:])
     return functional.cross_entropy(_nchw(logits), labels, ignore_index=ignore_index, weight=class_weights)
 
 

@@ -8,6 +8,7 @@ from .. import ops
 from ..nn import Conv2d, ConvNorm, Module, SeparableConv2d, truncated_normal
 from .aspp import ASPP, RATES_AT_16, rates_at
 from .classifier import backbone as build_backbone
+from .segmenter import Segmenter
 
 
 class Decoder(Module):
@@ -30,12 +31,8 @@ class Decoder(Module):
         return self.refine2(self.refine1(joined))
 
 
-class DeepLabV3Plus(Module):
-    """(N, H, W, 3) -> (N, H, W, num_classes) logits, for any H, W >= 33.
-
-    Bilinear resizing with aligned corners is exact where H and W are k * output_stride + 1 (513 = 32 * 16 + 1). Other
-    images are padded with zeros, the mean colour, at the bottom and right up to the next such size, and the logits are
-    cropped.
+class DeepLabV3Plus(Segmenter):
+    """(N, H, W, 3) -> (N, H, W, num_classes) logits, see `Segmenter`.
 
     Args:
         backbone: resnet18 ... resnet152, xception41/65/71.
@@ -67,15 +64,9 @@ class DeepLabV3Plus(Module):
         self.head = Conv2d(head_width, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
         self.output_stride = output_stride
 
-    def forward(self, x):
-        _, h, w, _ = x.shape
-        if min(h, w) < 33:
-            raise ValueError(f"deeplabv3plus: images must be at least 33x33, got {h}x{w}; enlarge or pad them")
-        down, right = (-(size - 1) % self.output_stride for size in (h, w))
-        x = ops.pad(x, 0, down, 0, right) if down or right else x
+    def small_logits(self, x):
         features, low_level = self.backbone(x)
         y = self.aspp(features)  # (N, H/16, W/16, 256)
         if self.decoder:
             y = self.decoder(y, low_level)  # (N, H/4, W/4, 256)
-        logits = ops.resize_bilinear(self.head(y), h + down, w + right)
-        return ops.crop(logits, 0, 0, h, w) if down or right else logits
+        return self.head(y)

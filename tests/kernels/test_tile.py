@@ -53,20 +53,24 @@ def problems(draw, kind, dtype):
     rows = np.minimum(np.arange(kind.rows), used - 1)
     a_rows = generator.integers(0, 300, kind.rows)[rows]
     c_rows = generator.permutation(kind.rows)[rows] * (width + 5) + 3  # neither aligned nor in order
-    n_k = np.array(length, np.int64)
-    a_segments = generator.integers(-a_rows.min(), 70, n_k.size)  # an origin may lie before the array, a segment not
-    b_segments = generator.integers(0, 300 - width, n_k.size)
+    lengths = np.array(length, np.int64)
+    a_segments = generator.integers(
+        -a_rows.min(), 70, lengths.size
+    )  # an origin may lie before the array, a segment not
+    b_segments = generator.integers(0, 300 - width, lengths.size)
     ahead = draw(AHEAD)
-    return a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, width, accumulate, ahead
+    return a, a_rows, a_segments, a_step, b, b_segments, b_step, lengths, c, c_rows, width, accumulate, ahead
 
 
-def definition(kind, a, a_rows, a_segments, a_step, b, b_segments, b_step, n_k, c, c_rows, width, accumulate, ahead):
+def definition(
+    kind, a, a_rows, a_segments, a_step, b, b_segments, b_step, lengths, c, c_rows, width, accumulate, ahead
+):
     """The equation in the head of tile.py as a new c, every operand read before anything is stored."""
     result = c.copy()
     for a_row, c_row in zip(a_rows, c_rows, strict=True):
         total = c[c_row : c_row + width] * accumulate
-        for s in range(n_k.size):
-            for k in range(n_k[s]):
+        for s in range(lengths.size):
+            for k in range(lengths[s]):
                 at = b_segments[s] + k * b_step
                 total = total + kind.operand(a, a_row + a_segments[s] + k * a_step, width) * b[at : at + width]
         result[c_row : c_row + width] = total
@@ -83,10 +87,10 @@ def test_the_tile_is_its_equation(kind, code, dtype, data):
     wide = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype == dtype else a for a in problem]
     expected = definition(kind, *wide)
     magnitude = definition(kind, *(abs(a) if isinstance(a, np.ndarray) and a.dtype == np.float64 else a for a in wide))
-    n_k, c, c_rows, width = problem[7:11]
+    lengths, c, c_rows, width = problem[7:11]
     before = c.copy()
     getattr(kind, code)(*problem)
-    assert_close(c, expected, magnitude, terms=n_k.sum() + 2)
+    assert_close(c, expected, magnitude, terms=lengths.sum() + 2)
     untouched = np.ones(c.size, bool)
     untouched[(c_rows[:, None] + np.arange(width)).ravel()] = False
     np.testing.assert_array_equal(c[untouched], before[untouched])

@@ -213,16 +213,34 @@ def test_the_gradient_of_a_whole_model(name, options):
     labels[0, :5] = 255
 
     def loss():
-        return cross_entropy(model.reseed(0)(x), labels)
+        return model.reseed(0).loss(x, labels)
 
     check_direction(loss, model)
+
+
+@pytest.mark.parametrize("side", [49, 55])  # 55: padded to 65
+def test_the_loss_of_a_model_is_that_of_its_logits(side):
+    model, weights = tiny("resnet18").astype(np.float64), np.linspace(0.5, 2, 5)
+    x = images(2, side, 49, np.float64)
+    labels = np.random.default_rng(1).integers(0, 5, (2, side, 49))
+    labels[0, :5] = 255
+    gradients = []
+    for loss in (model.reseed(0).loss(x, labels, weights), cross_entropy(model.reseed(0)(x), labels, 255, weights)):
+        for p in model.parameters():
+            p.grad = None
+        loss.backward()
+        gradients.append((loss.item(), [p.grad for p in model.parameters()]))
+    (fused, fused_grads), (apart, apart_grads) = gradients
+    assert fused == pytest.approx(apart, rel=1e-12)
+    for a, b in zip(fused_grads, apart_grads, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * abs(b).max() + 1e-15)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "xception41"])
 def test_a_batch_of_one_image_trains_without_nan(name):
     """Image-level pooling has one value a channel there, which has no variance."""
     model = tiny(name)
-    loss = cross_entropy(model(images(1, 33, 33)), np.zeros((1, 33, 33), np.uint8))
+    loss = model.loss(images(1, 33, 33), np.zeros((1, 33, 33), np.uint8))
     loss.backward()
     assert np.isfinite(loss.item())
     for parameter_name, p in model.named_parameters():
@@ -234,14 +252,13 @@ def test_a_batch_of_one_image_trains_without_nan(name):
 THREADS = """
 import hashlib, numpy as np, kernels
 from minideeplab import Tensor, models
-from minideeplab.losses import cross_entropy
 from minideeplab.optim import SGD
 x = np.random.default_rng(0).standard_normal((2, 65, 65, 3)).astype(np.float32)
 labels = np.random.default_rng(1).integers(0, 5, (2, 65, 65))
 for threads in (1, 2, 4):
     kernels.set_num_threads(threads)
     model = models.build("deeplabv3plus", backbone="resnet18", width=1 / 4, head_width=24, num_classes=5)
-    loss = cross_entropy(model(Tensor(x)), labels)
+    loss = model.loss(Tensor(x), labels)
     loss.backward()
     SGD(model, lr=0.1).step()
     state = b"".join(a.tobytes() for a in model.state_dict().values())

@@ -51,7 +51,8 @@ def cross_entropy(labels, weights=None, **options):
             logits, labels, class_weights=None if weights is None else np.array(weights, logits.dtype), **options
         )
 
-    return function, (normal(*labels.shape, 3),)
+    shape = labels.shape if "size" not in options else (len(labels), 2, 3)
+    return function, (normal(*shape, 3),)
 
 
 CASES = {  # name: (op, (function, arrays))
@@ -136,6 +137,7 @@ CASES = {  # name: (op, (function, arrays))
     "cross entropy void": (ops.CrossEntropy, cross_entropy(LABELS)),
     "cross entropy other void": (ops.CrossEntropy, cross_entropy(LABELS.astype(np.int64) % 255, ignore_index=0)),
     "cross entropy weights": (ops.CrossEntropy, cross_entropy(LABELS, weights=[0.5, 2.0, 3.0])),
+    "cross entropy enlarged": (ops.CrossEntropy, cross_entropy(LABELS, weights=[0.5, 2.0, 3.0], size=(9, 8))),
     "cross entropy weight zero": (ops.CrossEntropy, cross_entropy(LABELS, weights=[0.0, 2.0, 1.0])),
 }
 SEVERAL_INPUTS = {name: case for name, case in CASES.items() if len(case[1][1]) > 1}

@@ -168,7 +168,7 @@ def test_a_run_stopped_before_it_saved_anything_can_be_started_again(data, tmp_p
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(train, "cross_entropy", too_large)
+        patch.setattr("minideeplab.losses.cross_entropy", too_large)
         patch.setattr(train.Training, "_pause", lambda training: None)
         assert train.main(command(data, out)) == 1
     assert "not enough memory (Unable to allocate 9 GiB); take smaller images" in capsys.readouterr().err

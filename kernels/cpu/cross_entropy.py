@@ -1,0 +1,135 @@
+"""Cross-entropy of segmentation with void pixels left out, from logits that are enlarged line by line.
+
+Networks give logits at a quarter of the image's side or less. Enlarged to the image they are the largest array of a
+training step (22 MB for an image of 513 x 513 and 21 classes, and its gradient as much), so they never exist: each line
+of the image is interpolated where it is needed, in a buffer that stays in the cache, and its gradient is collected into
+the columns of the small logits at once.
+"""
+
+import math
+
+import numpy as np
+from numba import prange
+
+from ..checks import check_labels, check_shape
+from ..geometry import bilinear_taps
+from .arrays import contiguous, empty
+from .exponential import exponentiate
+from .jit import jit_parallel
+from .parts import PARTS, bounds
+from .resize import collect_line, collect_rows, in_dtype, interpolate_line
+from .softmax import shifted_exponentials
+
+
+def cross_entropy(logits, labels, class_weights, ignore_index, size=None):
+    """Weighted mean of -log softmax(logits)[label] over the pixels whose label is not `ignore_index`.
+
+        loss = sum_i w[label_i] (log_normaliser_i - logits_i[label_i]) / sum_i w[label_i]
+
+    Args:
+        logits: (N, h, w, K); labels: integers (N, H, W); class_weights: (K,) in the logits' dtype, or None for ones.
+        size: (height, width) that the logits are enlarged to first, bilinearly with aligned corners, no less than
+            (H, W): what lies below and right of the labels is left out. None: h = H and w = W.
+
+    Returns:
+        loss: Python float, 0.0 when every pixel is void.
+        total_weight: Python float, sum_i w[label_i].
+        log_normaliser: (N, H, W), log sum_k exp(logits[k]); saved for the gradient.
+
+    Raises:
+        ValueError: a label that is neither a class nor void, with its position; sizes that do not fit.
+    """
+    check_labels(logits, labels, class_weights, ignore_index, size)
+    logits, labels = contiguous(logits, labels)
+    weights = np.ones(logits.shape[-1], logits.dtype) if class_weights is None else class_weights
+    log_normaliser = empty(labels.shape, logits.dtype)
+    losses, totals = np.zeros(PARTS), np.zeros(PARTS)
+    rows, columns = _taps(logits, labels, size)
+    _cross_entropy(logits, labels, *rows, *columns, weights, ignore_index, log_normaliser, losses, totals)
+    total = float(totals.sum())
+    return float(losses.sum()) / total if total else 0.0, total, log_normaliser
+
+
+def cross_entropy_grad(logits, labels, log_normaliser, total_weight, class_weights, ignore_index, scale, size=None):
+    """scale * d loss / d logits = scale w[label] (softmax - onehot(label)) / total_weight; 0 at void pixels.
+
+    With `size` the adjoint of the enlargement follows, and the result is (N, h, w, K) as the logits are.
+    """
+    check_labels(logits, labels, class_weights, ignore_index, size)
+    check_shape("cross_entropy", "log_normaliser", log_normaliser, labels.shape)
+    logits, labels = contiguous(logits, labels)
+    weights = np.ones(logits.shape[-1], logits.dtype) if class_weights is None else class_weights
+    weights = (weights * (scale / total_weight if total_weight else 0.0)).astype(logits.dtype)
+    rows, columns = _taps(logits, labels, size)
+    n, _, in_w, k = logits.shape
+    narrow = empty((n, labels.shape[1], in_w, k), logits.dtype)  # every line of the image, on the logits' columns
+    _cross_entropy_grad(logits, labels, *rows, *columns, log_normaliser, weights, ignore_index, narrow)
+    if size is None:
+        return narrow
+    grad = empty(logits.shape, logits.dtype)
+    collect_rows(narrow, *rows, grad)
+    return grad
+
+
+def _taps(logits, labels, size):
+    """Where the lines and the columns of the labels read the logits."""
+    _, h, w, _ = logits.shape
+    height, width = size or (h, w)
+    rows, columns = bilinear_taps(h, height, True), bilinear_taps(w, width, True)
+    inside = (tuple(a[:count] for a in taps) for taps, count in zip((rows, columns), labels.shape[1:], strict=True))
+    return (in_dtype(taps, logits) for taps in inside)
+
+
+@jit_parallel
+def _cross_entropy(
+    logits, labels, row_low, row_high, row_f, column_low, column_high, column_f, weights, ignore_index,
+    log_normaliser, losses, totals,
+):  # fmt: skip
+    n_images, height, width = labels.shape
+    in_w, classes = logits.shape[2:]
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, n_images * height)
+        mixed, line = np.empty((in_w, classes), logits.dtype), np.empty((width, classes), logits.dtype)
+        top, e = np.empty(width, logits.dtype), np.empty((width, classes), logits.dtype)
+        loss, total = 0.0, 0.0  # float64: a batch has millions of pixels
+        for i in range(first, last):
+            n, p = i // height, i % height
+            above, below = logits[n, row_low[p]], logits[n, row_high[p]]
+            interpolate_line(above, below, row_f[p], column_low, column_high, column_f, mixed, line)
+            shifted_exponentials(line, top, e)
+            for q in range(width):
+                label = np.int64(labels[n, p, q])
+                log_normaliser[n, p, q] = top[q] + math.log(e[q].sum())
+                if label != ignore_index:
+                    loss += weights[label] * (log_normaliser[n, p, q] - line[q, label])
+                    total += weights[label]
+        losses[np.int64(part)], totals[np.int64(part)] = loss, total
+
+
+@jit_parallel
+def _cross_entropy_grad(
+    logits, labels, row_low, row_high, row_f, column_low, column_high, column_f, log_normaliser, weights, ignore_index,
+    narrow,
+):  # fmt: skip
+    n_images, height, width = labels.shape
+    in_w, classes = logits.shape[2:]
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, n_images * height)
+        mixed, line = np.empty((in_w, classes), logits.dtype), np.empty((width, classes), logits.dtype)
+        for i in range(first, last):
+            n, p = i // height, i % height
+            above, below = logits[n, row_low[p]], logits[n, row_high[p]]
+            interpolate_line(above, below, row_f[p], column_low, column_high, column_f, mixed, line)
+            for q in range(width):
+                for k in range(classes):
+                    line[q, k] -= log_normaliser[n, p, q]
+            exponentiate(line.reshape(-1))  # the softmax
+            for q in range(width):
+                label = np.int64(labels[n, p, q])
+                if label == ignore_index:
+                    line[q] = 0
+                else:
+                    for k in range(classes):
+                        line[q, k] *= weights[label]
+                    line[q, label] -= weights[label]
+            collect_line(line, column_low, column_high, column_f, narrow[n, p])

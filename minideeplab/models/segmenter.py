@@ -1,0 +1,38 @@
+"""What all networks for segmentation share: small logits, enlarged to the image; and the loss that trains them."""
+
+from .. import losses, ops
+from ..nn import Module
+
+
+class Segmenter(Module):
+    """(N, H, W, 3) images -> (N, H, W, num_classes) logits, for any H, W >= 33.
+
+    A subclass sets `output_stride` and gives `small_logits(x)`, (N, H, W, 3) -> (N, h, w, num_classes) logits of fewer
+    pixels. Bilinear enlargement with aligned corners is exact where H and W are k * output_stride + 1
+    (513 = 32 * 16 + 1). Other images are padded with zeros, the mean colour, at the bottom and right up to the next
+    such size, and the logits are cropped.
+    """
+
+    def forward(self, x):
+        padded = self._padded(x)
+        logits = ops.resize_bilinear(self.small_logits(padded), *padded.shape[1:3])
+        return logits if padded is x else ops.crop(logits, 0, 0, *x.shape[1:3])
+
+    def loss(self, x, labels, class_weights=None):
+        """`losses.cross_entropy(model(x), labels, ...)` without its largest arrays, the enlarged logits.
+
+        Args:
+            x: (N, H, W, 3) tensor; labels: (N, H, W) integer array, 255 for void.
+            class_weights: (num_classes,) numbers, or None for ones.
+        """
+        padded = self._padded(x)
+        return losses.cross_entropy(
+            self.small_logits(padded), labels, class_weights=class_weights, size=padded.shape[1:3]
+        )
+
+    def _padded(self, x):
+        _, h, w, _ = x.shape
+        if min(h, w) < 33:
+            raise ValueError(f"{type(self).__name__}: images must be at least 33x33, got {h}x{w}; enlarge or pad them")
+        down, right = (-(side - 1) % self.output_stride for side in (h, w))
+        return ops.pad(x, 0, down, 0, right) if down or right else x
