@@ -139,22 +139,18 @@ def _run_plan(
                             b, b_panel, width,
                             length, out, out_rows[rows], width, panel > s0, ahead,
                         )  # fmt: skip
-                    if end == s1 and scale.size:  # the sums are complete, and still in cache
-                        columns_of_block = slice(block * width, min((block + 1) * width, n_columns))
-                        used = columns_of_block.stop - columns_of_block.start
-                        for i in range(n_rows_once):
-                            row = out[out_rows[i] : out_rows[i] + used]
-                            if residual.size:
-                                at = c_rows[i] + block * width
-                                other = residual[at : at + used]
-                                scale_shift_and_add(row, scale[columns_of_block], shift[columns_of_block], other, relu)
-                            else:
-                                scale_and_shift(row, scale[columns_of_block], shift[columns_of_block], relu)
                 panel = end
             if blocks * width > n_columns:
                 for i in range(n_rows_once):
                     to, used = c_rows[i] + (blocks - 1) * width, n_columns - (blocks - 1) * width
                     copy_row(edge[edge_rows[i] : edge_rows[i] + used], c[to : to + used])
+            if scale.size:  # the group's sums are complete, and still in cache
+                for i in range(n_rows_once):
+                    row = c[c_rows[i] : c_rows[i] + n_columns]
+                    if residual.size:
+                        scale_shift_and_add(row, scale, shift, residual[c_rows[i] : c_rows[i] + n_columns], relu)
+                    else:
+                        scale_and_shift(row, scale, shift, relu)
 
 
 @jit
