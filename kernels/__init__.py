@@ -4,6 +4,7 @@ Each backend is a module with the same functions and the same signatures, import
 
     reference   NumPy, straight from the definitions: the oracle that tests compare with
     cpu         Numba, fast
+    cuda        numba.cuda, on a GPU; its arrays come from its `from_numpy` and go back by `to_numpy`
 
     import kernels
     from kernels.geometry import Window
@@ -18,7 +19,7 @@ import importlib
 
 import numpy as np
 
-BACKENDS = ("reference", "cpu")
+BACKENDS = ("reference", "cpu", "cuda")
 
 #: The functions that every backend must have, by the file that holds them.
 CONTRACT = {
@@ -46,27 +47,46 @@ CONTRACT = {
 }
 
 
+_loaded = {}
+
+
 def load(name):
     """The backend module of that name, imported on first use.
 
     Raises:
         ValueError: an unknown name.
+        ImportError, RuntimeError: cuda without its packages, or without a GPU.
     """
     if name not in BACKENDS:
         raise ValueError(f"unknown backend {name!r}; there are {', '.join(BACKENDS)}")
-    return importlib.import_module(f"kernels.{name}")
+    if name not in _loaded:
+        if name == "cuda":
+            importlib.import_module("kernels.cuda.device").require()
+        _loaded[name] = importlib.import_module(f"kernels.{name}")
+    return _loaded[name]
 
 
 def device_of(*arrays):
-    """The device that holds the arrays: "cpu" for NumPy arrays.
+    """The device that holds the arrays: "cpu" for NumPy arrays, "cuda" for those of `kernels.cuda`.
 
     Raises:
-        TypeError: something that is not an array of a known device.
+        TypeError: something that is not an array of a known device, or arrays on different devices.
     """
+    devices = set()
     for a in arrays:
-        if not isinstance(a, np.ndarray):
+        device = "cpu" if isinstance(a, np.ndarray) else getattr(type(a), "device", None)
+        if device not in ("cpu", "cuda"):
             raise TypeError(f"expected a NumPy array, got {type(a).__name__}; wrap lists with numpy.asarray")
-    return "cpu"
+        devices.add(device)
+    if len(devices) > 1:
+        raise TypeError("arrays lie on different devices, cpu and cuda; move them to one first")
+    return devices.pop()
+
+
+def to_device(array, device):
+    """The array on that device: itself where it lies there, else a copy."""
+    here = device_of(array)
+    return array if here == device else load(device).from_numpy(load(here).to_numpy(array))
 
 
 def set_num_threads(count):

@@ -32,12 +32,15 @@ def check_labels(logits, labels, class_weights, ignore_index, size=None):
     They must have the height and width of the logits, or no more than those of `size`.
     """
     check_image("cross_entropy", "logits", logits)
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
+    dtype = getattr(labels, "dtype", None)
+    if getattr(dtype, "kind", "") not in ("i", "u") or not dtype.isnative:
         raise TypeError(
             f"cross_entropy: labels must be an integer array, got {getattr(labels, 'dtype', type(labels).__name__)}"
         )
     if size is None:
         check_shape("cross_entropy", "labels", labels, logits.shape[:-1])
+    elif not isinstance(size, tuple) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+        raise TypeError(f"cross_entropy: size must be a tuple of two ints, (height, width), got {size!r}")
     else:
         check_shape("cross_entropy", "labels", labels, (logits.shape[0], None, None))
         if not all(1 <= side <= limit for side, limit in zip(labels.shape[1:], size, strict=True)):
@@ -49,6 +52,8 @@ def check_labels(logits, labels, class_weights, ignore_index, size=None):
     if class_weights is not None:
         check_floats("cross_entropy", logits=logits, class_weights=class_weights)
         check_shape("cross_entropy", "class_weights", class_weights, (classes,))
+    if not isinstance(labels, np.ndarray):
+        return  # on a device its kernel looks at the values
     bad = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -115,7 +120,7 @@ def check_update(param, velocity, grad):
     for name, a in (("velocity", velocity), ("grad", grad)):
         check_shape("sgd_update", name, a, tuple(param.shape))
     for name, a in (("param", param), ("velocity", velocity)):
-        if not a.flags.c_contiguous:
+        if isinstance(a, np.ndarray) and not a.flags.c_contiguous:
             raise ValueError(f"sgd_update: {name} of shape {tuple(a.shape)} must be contiguous to be updated in place")
 
 

@@ -59,7 +59,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, default: str | None) -> 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """--device and --threads."""
-    parser.add_argument("--device", choices=["cpu"], default="cpu", help="where to compute")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute: cuda is a GPU")
     parser.add_argument("--threads", type=positive_int, help="number of CPU threads (all cores if not given)")
 
 
@@ -74,17 +74,21 @@ def announce_compilation() -> None:
         print("compiling kernels (first run only) ...", file=sys.stderr)
 
 
-def use_threads(threads: int | None) -> int:
-    """Sets the number of threads of the kernels; returns the number in use.
+def use_device(args: argparse.Namespace) -> int:
+    """Checks that --device can be used and sets the number of --threads; returns the number in use.
 
     Raises:
-        UsageError: more than there are.
+        UsageError: a device that cannot be used here, more threads than there are.
     """
-    if threads is not None:
+    try:
+        kernels.load(args.device)
+    except (ImportError, RuntimeError) as error:
+        raise UsageError(f"--device {args.device}: {error}") from error
+    if args.threads is not None:
         try:
-            kernels.set_num_threads(threads)
+            kernels.set_num_threads(args.threads)
         except ValueError as error:
-            raise UsageError(f"--threads {threads}: {error}") from error
+            raise UsageError(f"--threads {args.threads}: {error}") from error
     return kernels.num_threads()
 
 

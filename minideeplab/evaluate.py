@@ -24,13 +24,13 @@ EXAMPLE = """\
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     args = _parser().parse_args(argv)
-    threads = cli.use_threads(args.threads)
+    threads = cli.use_device(args)
     report = cli.output_file("--json", args.json, ".json") if args.json else None
     checkpoint = Checkpoint.load(args.checkpoint)
     dataset = open_dataset(args.data, args.dataset, args.split, args.limit)
     _check_classes(args.checkpoint, checkpoint.class_names, dataset)
     dataset.check()
-    model = checkpoint.build_model(args.checkpoint)
+    model = checkpoint.build_model(args.checkpoint).to(args.device)
     print(
         f"{checkpoint.model['name']} of {args.checkpoint} on {len(dataset)} images of {dataset.name}, "
         f"split '{dataset.split}', at full size, {threads} threads"

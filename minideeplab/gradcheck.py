@@ -10,6 +10,8 @@ in float64, four in float32. Keep inputs of ReLU and max pooling further than h 
 
 import numpy as np
 
+import kernels
+
 from .function import no_grad
 from .tensor import Tensor
 
@@ -31,11 +33,15 @@ def _float64(name, arrays):
             )
 
 
-def _gradients(function, arrays, weight):
-    """Gradients of <function(arrays), weight> by backward."""
-    tensors = [Tensor(a.copy(), requires_grad=True) for a in arrays]
-    function(*tensors).backward(weight)
-    return [np.zeros_like(a) if t.grad is None else t.grad for a, t in zip(arrays, tensors, strict=True)]
+def _on_host(array):
+    return kernels.to_device(array, "cpu")
+
+
+def gradients(function, arrays, weight, device="cpu"):
+    """Gradients of <function(arrays), weight> by backward on a device, as NumPy arrays; zeros where there is none."""
+    tensors = [Tensor(kernels.to_device(a, device), requires_grad=True) for a in arrays]
+    function(*tensors).backward(kernels.to_device(weight, device))
+    return [np.zeros_like(a) if t.grad is None else _on_host(t.grad) for a, t in zip(arrays, tensors, strict=True)]
 
 
 def _value(function, arrays):
@@ -69,7 +75,7 @@ def gradcheck(function, *arrays, names=None, step=1e-6, rtol=1e-6, atol=1e-7):
     for i in range(output.size):
         weight = np.zeros_like(output)
         weight.reshape(-1)[i] = 1
-        for jacobian, g in zip(backward, _gradients(function, arrays, weight), strict=True):
+        for jacobian, g in zip(backward, gradients(function, arrays, weight), strict=True):
             jacobian[i] = g.reshape(-1)
     worst = (0.0, "")
     for position, (name, a, jacobian) in enumerate(zip(names, arrays, backward, strict=True)):
@@ -117,7 +123,7 @@ def check_adjoint(function, *arrays, argument=0, seed=0, rtol=1e-12):
     _float64(f"check_adjoint of {op}", arrays)
     output = _value(function, arrays)
     y = np.random.default_rng(seed).standard_normal(output.shape)
-    grad = _gradients(function, arrays, y)[argument]
+    grad = gradients(function, arrays, y)[argument]
     left, right = float(np.vdot(output, y)), float(np.vdot(arrays[argument], grad))
     size = float(np.abs(output * y).sum()) + float(np.abs(arrays[argument] * grad).sum())
     if not abs(left - right) <= rtol * max(size, 1e-300):
@@ -140,7 +146,8 @@ def check_direction(loss, module, seed=0, step=1e-6, rtol=1e-5, atol=1e-8):
         GradientError: the parameter that is worst. TypeError: parameters that are not float64.
     """
     parameters = dict(module.named_parameters())
-    _float64("check_direction", [p.data for p in parameters.values()])
+    values_of = {name: _on_host(p.data) for name, p in parameters.items()}
+    _float64("check_direction", values_of.values())
     generator = np.random.default_rng(seed)
     directions = {name: generator.standard_normal(p.shape) for name, p in parameters.items()}
     length = np.sqrt(sum(float(np.vdot(d, d)) for d in directions.values()))
@@ -148,14 +155,16 @@ def check_direction(loss, module, seed=0, step=1e-6, rtol=1e-5, atol=1e-8):
     for p in parameters.values():
         p.grad = None
     loss().backward()
-    slopes = {n: 0.0 if p.grad is None else float(np.vdot(p.grad, directions[n])) for n, p in parameters.items()}
+    slopes = {
+        n: 0.0 if p.grad is None else float(np.vdot(_on_host(p.grad), directions[n])) for n, p in parameters.items()
+    }
 
     def difference(names):
         values = []
         for sign in (1, -1):
             held = {n: parameters[n].data for n in names}
             for n in names:
-                parameters[n].data = held[n] + sign * step * directions[n]
+                parameters[n].data = kernels.to_device(values_of[n] + sign * step * directions[n], parameters[n].device)
             with no_grad():
                 values.append(loss().item())
             for n in names:

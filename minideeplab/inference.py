@@ -25,7 +25,7 @@ def predict_logits(model, image: np.ndarray) -> np.ndarray:
     below, right = max(0, SMALLEST_SIDE - height), max(0, SMALLEST_SIDE - width)
     pixels = np.pad(normalise(image), ((0, below), (0, right), (0, 0)))  # the mean colour is 0 once normalised
     with no_grad():
-        logits = model(Tensor(pixels[None])).numpy()
+        logits = model(Tensor(pixels[None]).to(model.device)).numpy()
     return logits[0, :height, :width]
 
 

@@ -123,10 +123,21 @@ class Module:
             if isinstance(module, Sequential):
                 module.recompute = True
 
+    @property
+    def device(self):
+        """Where the parameters are: "cpu" or "cuda"."""
+        return next(p.device for _, p in self.named_parameters())
+
+    def to(self, device):
+        """Move all parameters and buffers in place to "cpu" or "cuda"; optimisers are made afterwards. Returns self."""
+        for _, t in self._named((Parameter, Buffer)):
+            t.data, t.grad = kernels.to_device(t.data, device), None
+        return self
+
     def astype(self, dtype):
         """Convert all parameters and buffers in place, to float64 for gradient checks. Returns self."""
         for _, t in self._named((Parameter, Buffer)):
-            t.data = t.data.astype(dtype)
+            t.data = kernels.to_device(t.numpy().astype(dtype), t.device)
         return self
 
     def initialise(self, seed):
@@ -134,7 +145,7 @@ class Module:
         for name, t in self._named((Parameter, Buffer)):
             entropy = np.random.SeedSequence([seed, zlib.crc32(name.encode())])
             generator = np.random.Generator(np.random.Philox(entropy))
-            t.data = t.initialiser(generator, t.shape).astype(t.dtype)
+            t.data = kernels.to_device(t.initialiser(generator, t.shape).astype(t.dtype), t.device)
         return self.reseed(seed)
 
     def reseed(self, seed):

@@ -21,11 +21,11 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code, that of DataError if any image failed."""
     args = _parser().parse_args(argv)
-    cli.use_threads(args.threads)
+    cli.use_device(args)
     # Folders of their own: a mask never overwrites an input, and masks/ can be handed in as it is.
     masks, overlays = (cli.create_folder("--out", Path(args.out) / part) for part in ("masks", "overlays"))
     checkpoint = Checkpoint.load(args.checkpoint)
-    model = checkpoint.build_model(args.checkpoint)
+    model = checkpoint.build_model(args.checkpoint).to(args.device)
     images, failures = _find_images(args.images)
     done = 0
     cli.announce_compilation()

@@ -46,6 +46,10 @@ class Tensor:
     def device(self):
         return kernels.device_of(self.data)
 
+    def to(self, device):
+        """The same values on "cpu" or "cuda", without history; itself where they lie there."""
+        return self if self.device == device else Tensor(kernels.to_device(self.data, device))
+
     def numpy(self):
         """The values as a NumPy array (shared, not copied, on the CPU)."""
         return kernels.load(self.device).to_numpy(self.data)

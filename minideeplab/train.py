@@ -103,7 +103,9 @@ class Training:
         lr = poly(args.lr, state.step, self.total_steps, power=args.power, end_lr=args.end_lr)
         self.model.reseed(_step_seed(args.seed, state.step))
 
-        loss = self.model.loss(Tensor(images), labels, self.class_weights)  # void pixels do not count
+        loss = self.model.loss(
+            Tensor(images).to(self.model.device), labels, self.class_weights
+        )  # void pixels do not count
         value = loss.item()
         if not math.isfinite(value):
             self._diverged(f"the loss of step {state.step + 1} is {value}", loss)
@@ -273,10 +275,11 @@ class Training:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     args, checkpoint = parse_arguments(argv)
-    threads = cli.use_threads(args.threads)
+    threads = cli.use_device(args)
     train_set = open_dataset(args.data, args.dataset, args.split, args.limit)
     val_set = open_dataset(args.data, args.dataset, args.val_split, args.limit)
     model, loader = _build(args, train_set)
+    model.to(args.device)
     if args.checkpoint_activations:
         model.checkpoint_activations()
     note = initialise(model, args.init_from) if args.init_from and not checkpoint else ""
@@ -376,9 +379,9 @@ def _step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
 
 
-def _not_finite(arrays: dict[str, np.ndarray]) -> str | None:
-    """Name of the first array that holds a NaN or an infinity."""
-    return next((name for name, array in arrays.items() if not np.isfinite(array).all()), None)
+def _not_finite(arrays: dict) -> str | None:
+    """Name of the first array, on any device, that holds a NaN or an infinity."""
+    return next((n for n, a in arrays.items() if not kernels.load(kernels.device_of(a)).is_finite(a)), None)
 
 
 def _finite_or_zero(value: float) -> float:

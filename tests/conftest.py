@@ -1,5 +1,7 @@
 """Hypothesis profiles and the `--long` option."""
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -12,7 +14,9 @@ def pytest_configure(config):
     common = {"deadline": None, "derandomize": True, "suppress_health_check": [HealthCheck.too_slow]}
     settings.register_profile("default", max_examples=40, **common)
     settings.register_profile("long", max_examples=400, **common)
-    settings.load_profile("long" if config.getoption("--long") else "default")
+    settings.register_profile("simulated", max_examples=4, **common)  # NUMBA_ENABLE_CUDASIM: a Python thread each
+    simulated = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+    settings.load_profile("long" if config.getoption("--long") else "simulated" if simulated else "default")
 
 
 def pytest_collection_modifyitems(config, items):

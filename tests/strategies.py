@@ -1,13 +1,26 @@
 """Geometries to draw, data for them, and how far two correct results may be apart."""
 
+import os
+
 import numpy as np
 import pytest
+from hosted import Hosted
 from hypothesis import strategies as st
 
 import kernels
 from kernels.geometry import Window
 
-both_backends = pytest.mark.parametrize("k", [kernels.load(b) for b in ("reference", "cpu")], ids=["reference", "cpu"])
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"  # then kernels.cuda is tested, on small shapes, and alone
+BACKENDS = ("cuda",) if SIMULATED else ("reference", "cpu")
+
+
+def backend(name):
+    """A backend that takes NumPy arrays."""
+    k = kernels.load(name)
+    return Hosted(k) if name == "cuda" else k
+
+
+each_backend = pytest.mark.parametrize("k", [backend(name) for name in BACKENDS], ids=BACKENDS)
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
 # -------------------------------------------------------------------- data
@@ -36,8 +49,9 @@ def arrange(array, layout):
 
 # -------------------------------------------------------------------- geometries
 
+LARGEST = 5 if SIMULATED else 12  # the simulator is slow
 CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "pointwise")
-channels = st.integers(1, 70)
+channels = st.integers(1, 9 if SIMULATED else 70)  # the simulator is slow
 
 
 def window_of(op, x_shape, w_shape, **options):
@@ -51,7 +65,7 @@ def weight_shape(op, k_h, k_w, c_in, c_out):
 
 
 @st.composite
-def axes(draw, extra=8):
+def axes(draw, extra=LARGEST - 4):
     """(size, k, stride, rate, (before, after)) of one axis, valid as the input is drawn last, large enough."""
     k, stride, rate = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 5))
     effective = rate * (k - 1) + 1
@@ -64,7 +78,7 @@ def windows(draw, op):
     """Windows of one of CONVOLUTIONS: any padding, "same" and asymmetric included, 1 .. 70 channels, 1 .. 2 images."""
     n, c_in, c_out = draw(st.integers(1, 2)), draw(channels), draw(channels)
     if op == "pointwise":
-        h, w = draw(st.integers(1, 12)), draw(st.integers(1, 12))
+        h, w = draw(st.integers(1, LARGEST)), draw(st.integers(1, LARGEST))
         return window_of(op, (n, h, w, c_in), (1, 1, c_in, c_out))
     (h, k_h, stride_h, rate_h, rows), (w, k_w, stride_w, rate_w, columns) = draw(axes()), draw(axes())
     padding = draw(st.sampled_from(("explicit", "same")))
@@ -94,7 +108,7 @@ def pool_windows(draw):
     return Window.pool(shape, (k_h, k_w), (stride_h, stride_w), (rows, columns), ceil_mode=draw(st.booleans()))
 
 
-def image_shapes(largest=12):
+def image_shapes(largest=LARGEST):
     """(N, H, W, C)."""
     return st.tuples(st.integers(1, 2), st.integers(1, largest), st.integers(1, largest), channels)
 

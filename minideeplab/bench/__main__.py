@@ -33,7 +33,7 @@ def main(argv=None):
     cli.add_device_arguments(parser)
     args: argparse.Namespace = parser.parse_args(argv)
     report = cli.output_file("--json", args.json, ".json") if args.json else None
-    threads, torch = cli.use_threads(args.threads), None
+    threads, torch = cli.use_device(args), None
     if args.against:
         try:
             import torch

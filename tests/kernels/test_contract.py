@@ -9,14 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from strategies import BACKENDS
 
 import kernels
 
 ROOT = Path(kernels.__file__).parent.parent
 NAMES = [name for names in kernels.CONTRACT.values() for name in names]
-BEYOND = {"reference": {"atrous_conv1d"}, "cpu": {"release_pool"}}  # public, of one backend only
+BEYOND = {
+    "reference": {"atrous_conv1d"},
+    "cpu": {"release_pool"},
+    "cuda": {"release_pool"},
+}  # public, of one backend only
 
-every_backend = pytest.mark.parametrize("backend", kernels.BACKENDS)
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
 def public_functions(module):
@@ -70,7 +75,7 @@ def test_numba_is_imported_with_the_cpu_backend_only(module):
 
 
 def test_an_unknown_backend():
-    with pytest.raises(ValueError, match="unknown backend 'tpu'; there are reference, cpu"):
+    with pytest.raises(ValueError, match="unknown backend 'tpu'; there are reference, cpu, cuda"):
         kernels.load("tpu")
 
 

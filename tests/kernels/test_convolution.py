@@ -9,8 +9,8 @@ from strategies import (
     CONVOLUTIONS,
     arrange,
     assert_close,
-    both_backends,
     both_dtypes,
+    each_backend,
     inner,
     layouts,
     normal,
@@ -194,7 +194,7 @@ def lines(draw, op, axis):
 
 @every_op
 @both_dtypes
-@both_backends
+@each_backend
 @pytest.mark.parametrize("axis", [0, 1], ids=["width 1", "height 1"])
 @given(data=st.data(), seed=seeds)
 def test_on_a_line_it_is_equation_1(k, op, dtype, axis, data, seed):
@@ -210,7 +210,7 @@ def test_on_a_line_it_is_equation_1(k, op, dtype, axis, data, seed):
 
 @with_taps
 @both_dtypes
-@both_backends
+@each_backend
 @given(k_size=st.tuples(small, small), rate=st.integers(1, 4), extra=st.integers(0, 4), channels=small, seed=seeds)
 def test_a_rank_one_kernel_is_two_1d_convolutions(k, op, dtype, k_size, rate, extra, channels, seed):
     """With w = outer(column, row) equation 1 along the width, then along the height, is the 2-D convolution."""
@@ -259,7 +259,7 @@ def scipy_ndimage(image, kernel):
 
 @every_op
 @both_dtypes
-@both_backends
+@each_backend
 @pytest.mark.parametrize("correlate", [scipy_signal, scipy_ndimage])
 @given(data=st.data(), seed=seeds)
 def test_atrous_is_scipy_with_a_zero_stuffed_kernel(k, op, dtype, correlate, data, seed):
@@ -273,7 +273,7 @@ def test_atrous_is_scipy_with_a_zero_stuffed_kernel(k, op, dtype, correlate, dat
 
 @every_op
 @both_dtypes
-@both_backends
+@each_backend
 @given(k_size=st.integers(1, 4), extra=st.integers(0, 6), channels=st.tuples(small, small), seed=seeds)
 def test_rate_1_is_the_plain_convolution(k, op, dtype, k_size, extra, channels, seed):
     k_size = 1 if op == "pointwise" else k_size
@@ -291,7 +291,7 @@ def test_rate_1_is_the_plain_convolution(k, op, dtype, k_size, extra, channels, 
 
 @with_taps
 @both_dtypes
-@both_backends
+@each_backend
 @given(data=st.data(), rate=st.integers(1, 4), k_size=st.integers(1, 3), extra=st.integers(0, 9), seed=seeds)
 def test_rate_r_is_r_by_r_interleaved_plain_convolutions(k, op, dtype, data, rate, k_size, extra, seed):
     """Phase decomposition: output[a::r, b::r] is the rate-1 convolution of input[a::r, b::r]."""
@@ -309,7 +309,7 @@ def test_rate_r_is_r_by_r_interleaved_plain_convolutions(k, op, dtype, data, rat
 
 @with_taps
 @both_dtypes
-@both_backends
+@each_backend
 @given(data=st.data(), seed=seeds)
 def test_impulse_response(k, op, dtype, data, seed):
     """One pixel of one channel at 1, all else 0: each output is the weight whose tap falls on it, to the bit."""
@@ -330,7 +330,7 @@ def test_impulse_response(k, op, dtype, data, seed):
 
 @with_taps
 @both_dtypes
-@both_backends
+@each_backend
 @given(
     half=st.integers(0, 2), size=st.tuples(st.integers(1, 9), st.integers(1, 9)), beyond=st.integers(0, 9), seed=seeds
 )
@@ -349,7 +349,7 @@ def test_a_rate_beyond_the_map_leaves_the_centre_tap(k, op, dtype, half, size, b
 
 @every_op
 @both_dtypes
-@both_backends
+@each_backend
 @given(data=st.data(), seed=seeds, layout=layouts)
 def test_gradients_are_the_adjoints(k, op, dtype, data, seed, layout):
     """<conv(x, w), g> = <x, grad_input(g, w)> = <w, grad_weight(x, g)>."""
@@ -379,7 +379,7 @@ REFUSED = {
 
 
 @every_op
-@both_backends
+@each_backend
 @pytest.mark.parametrize("case", REFUSED)
 def test_arrays_that_the_window_was_not_made_for(k, op, case):
     change, error, message = REFUSED[case]
@@ -391,7 +391,7 @@ def test_arrays_that_the_window_was_not_made_for(k, op, case):
 
 
 @every_op
-@both_backends
+@each_backend
 def test_gradients_check_their_arrays(k, op):
     size = 1 if op == "pointwise" else 3
     x, w = np.ones((1, 5, 5, 3), np.float32), np.ones(weight_shape(op, size, size, 3, 3), np.float32)

@@ -8,9 +8,9 @@ from scipy import special
 from strategies import (
     arrange,
     assert_close,
-    both_backends,
     both_dtypes,
     central_differences,
+    each_backend,
     image_shapes,
     layouts,
     normal,
@@ -53,7 +53,7 @@ def loss_of(logits, labels, weights):
     return (loss / total if total else 0.0), total
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(data=st.data(), layout=layouts)
 def test_loss_is_the_weighted_mean_over_valid_pixels(k, dtype, data, layout):
@@ -68,7 +68,7 @@ def test_loss_is_the_weighted_mean_over_valid_pixels(k, dtype, data, layout):
     assert_close(log_normaliser, special.logsumexp(logits.astype(np.float64), axis=-1), magnitude, terms=4)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(data=st.data(), layout=layouts)
 def test_gradient_is_softmax_minus_onehot(k, dtype, data, layout):
@@ -87,7 +87,7 @@ def test_gradient_is_softmax_minus_onehot(k, dtype, data, layout):
     assert_close(grad, factor * (p - onehot), magnitude, terms=8, floor=factor * FLOOR)
 
 
-@both_backends
+@each_backend
 @pytest.mark.parametrize("weighted", [False, True])
 def test_gradient_by_differences(k, weighted):
     """In float64, where a step of 1e-6 is exact to about 1e-9."""
@@ -100,7 +100,7 @@ def test_gradient_by_differences(k, weighted):
     np.testing.assert_allclose(grad, exact, rtol=0, atol=1e-8)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(data=st.data())
 def test_void_pixels_do_not_matter(k, dtype, data):
@@ -110,9 +110,9 @@ def test_void_pixels_do_not_matter(k, dtype, data):
     assert k.cross_entropy(other, labels, weights, VOID)[:2] == k.cross_entropy(logits, labels, weights, VOID)[:2]
 
 
-@pytest.mark.parametrize("backend", kernels.BACKENDS)
-def test_void_pixels_have_no_gradient_even_where_the_logits_are_nan(backend):
-    k, (logits, _) = kernels.load(backend), normal(1, (1, 2, 2, 3), (1,))
+@each_backend
+def test_void_pixels_have_no_gradient_even_where_the_logits_are_nan(k):
+    logits = normal(1, (1, 2, 2, 3))
     labels = np.array([[[0, VOID], [1, 2]]], np.uint8)
     logits[0, 0, 1] = np.nan
     _, total, log_normaliser = k.cross_entropy(logits, labels, None, VOID)
@@ -120,7 +120,7 @@ def test_void_pixels_have_no_gradient_even_where_the_logits_are_nan(backend):
     np.testing.assert_array_equal(grad[0, 0, 1], np.zeros(3))
 
 
-@both_backends
+@each_backend
 @both_dtypes
 def test_nothing_but_void(k, dtype):
     """Loss 0, gradient 0, no division by 0."""
@@ -131,7 +131,7 @@ def test_nothing_but_void(k, dtype):
     np.testing.assert_array_equal(grad, np.zeros_like(logits))
 
 
-@both_backends
+@each_backend
 @both_dtypes
 def test_huge_logits_stay_finite(k, dtype):
     """Logits of +-1e4: the loss of a pixel that is right is 0, of one that is wrong 2e4, and nothing overflows."""
@@ -144,7 +144,7 @@ def test_huge_logits_stay_finite(k, dtype):
     assert_close(grad, np.array([[[[0, 0, 0], [-0.5, 0.5, 0]]]]), 0.0, 0, floor=FLOOR)
 
 
-@both_backends
+@each_backend
 def test_labels_of_other_integers_and_another_void(k):
     logits = normal(4, (1, 4, 4, 3), dtype=np.float32)
     labels = np.arange(16).reshape(1, 4, 4) % 4 - 1  # int64, -1 for void
@@ -175,7 +175,7 @@ def enlargements(draw, dtype):
     return logits, labels.astype(np.uint8), weights, size
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(data=st.data(), layout=layouts)
 def test_enlarged_logits_are_those_of_resize_and_crop(k, dtype, data, layout):
@@ -200,7 +200,39 @@ def test_enlarged_logits_are_those_of_resize_and_crop(k, dtype, data, layout):
     assert_close(grad, expected_grad, collected * (magnitude + max(size)), terms=16, floor=FLOOR * max(size) ** 2)
 
 
-@both_backends
+@each_backend
+@both_dtypes
+def test_what_only_void_pixels_read_does_not_matter(k, dtype):
+    """A NaN among the small logits, and all pixels that read it void: the loss and all gradients are finite."""
+    logits = normal(3, (1, 5, 5, 3), dtype=dtype)
+    labels = (np.arange(17 * 17).reshape(1, 17, 17) % 3).astype(np.uint8)
+    labels[:, :4, :4] = VOID  # enlarged fourfold, (0, 0) is read by rows and columns 0 .. 3
+    logits[0, 0, 0] = np.nan
+    loss, total, log_normaliser = k.cross_entropy(logits, labels, None, VOID, (17, 17))
+    grad = k.cross_entropy_grad(logits, labels, log_normaliser, total, None, VOID, 1.0, (17, 17))
+    assert np.isfinite(loss) and np.isfinite(grad).all() and not grad[0, 0, 0].any()
+
+
+@each_backend
+def test_nothing_but_void_enlarged(k):
+    logits, labels = normal(1, (1, 3, 3, 5)), np.full((1, 5, 4), VOID, np.uint8)
+    loss, total, log_normaliser = k.cross_entropy(logits, labels, None, VOID, (5, 5))
+    grad = k.cross_entropy_grad(logits, labels, log_normaliser, total, None, VOID, 1.0, (5, 5))
+    assert (loss, total) == (0.0, 0.0)
+    np.testing.assert_array_equal(grad, np.zeros_like(logits))
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_the_loss_of_many_pixels_is_summed_in_float64(backend):
+    """300000 pixels of one loss: their mean is it, to float32's precision; a float32 sum would be off by 1e-4."""
+    k, logits = kernels.load(backend), np.zeros((1, 300, 1000, 3), np.float32)
+    weights = np.full(3, 0.1, np.float32)
+    loss, total, _ = k.cross_entropy(logits, np.zeros((1, 300, 1000), np.uint8), weights, VOID)
+    assert loss == pytest.approx(np.log(3), rel=3e-7)
+    assert total == pytest.approx(300_000 * float(weights[0]), rel=1e-12)
+
+
+@each_backend
 def test_the_gradient_of_enlarged_logits_by_differences(k):
     logits = normal(5, (2, 3, 4, 3))
     labels = (np.arange(2 * 6 * 9).reshape(2, 6, 9) % 4).astype(np.uint8)
@@ -212,7 +244,14 @@ def test_the_gradient_of_enlarged_logits_by_differences(k):
     np.testing.assert_allclose(grad, exact, rtol=0, atol=1e-8)
 
 
-@both_backends
+@each_backend
+@pytest.mark.parametrize("size", [(9.0, 9.0), (9,), (9, 9, 9), 9, [9, 9]])
+def test_a_size_is_a_tuple_of_two_ints(k, size):
+    with pytest.raises(TypeError, match=r"size must be a tuple of two ints, \(height, width\), got "):
+        k.cross_entropy(LOGITS, LABELS, None, VOID, size)
+
+
+@each_backend
 @pytest.mark.parametrize("size", [(3, 2), (2, 3), (0, 3)])
 def test_labels_must_lie_inside_the_enlarged_logits(k, size):
     with pytest.raises(ValueError, match=r"labels of shape \(2, 3, 3\) are not inside logits enlarged to \dx\d"):
@@ -238,6 +277,7 @@ REFUSED = {
     ),
     "a label below 0": ((LOGITS, with_label(-1), None), ValueError, r"label -1 at .* \(1, 2, 0\)"),
     "float labels": ((LOGITS, LABELS.astype(np.float32), None), TypeError, "labels must be an integer .* got float32"),
+    "big-endian labels": ((LOGITS, LABELS.astype(">i2"), None), TypeError, "labels must be an integer array, got >i2"),
     "a list": ((LOGITS, LABELS.tolist(), None), TypeError, "labels must be an integer array, got list"),
     "another size": ((LOGITS, LABELS[:, 1:], None), ValueError, r"labels must have shape \(2, 3, 3\), got \(2, 2, 3\)"),
     "integer logits": ((LOGITS.astype(int), LABELS, None), TypeError, "logits must be float32 or float64, got int64"),
@@ -246,7 +286,7 @@ REFUSED = {
 }  # fmt: skip
 
 
-@both_backends
+@each_backend
 @pytest.mark.parametrize("case", REFUSED)
 def test_errors_name_the_argument_and_the_place(k, case):
     arguments, error, message = REFUSED[case]

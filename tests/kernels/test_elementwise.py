@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
-from strategies import arrange, assert_close, both_backends, both_dtypes, image_shapes, inner, layouts, normal, seeds
+from strategies import arrange, assert_close, both_dtypes, each_backend, image_shapes, inner, layouts, normal, seeds
 
 import kernels
 
@@ -15,7 +15,7 @@ cpu, reference = kernels.load("cpu"), kernels.load("reference")
 # -------------------------------------------------------------------- broadcasting
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @pytest.mark.parametrize("name", ["add", "multiply"])
 @given(shapes=pairs, seed=seeds, layout=layouts)
@@ -28,7 +28,7 @@ def test_add_and_multiply_are_numpys(k, dtype, name, shapes, seed, layout):
     np.testing.assert_array_equal(result, getattr(np, name)(a, b))
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shapes=pairs, seed=seeds)
 def test_sum_to_is_the_adjoint_of_expand(k, dtype, shapes, seed):
@@ -43,7 +43,7 @@ def test_sum_to_is_the_adjoint_of_expand(k, dtype, shapes, seed):
     assert_close(dtype(inner(expanded, g) - inner(a, summed)), 0.0, magnitude, terms=4 + g.size)
 
 
-@both_backends
+@each_backend
 @given(shape=image_shapes(), seed=seeds, layout=layouts)
 def test_a_float32_sum_is_made_in_float64(k, shape, seed, layout):
     """The result is the float64 sum, rounded once: a bias gradient over millions of pixels stays right."""
@@ -55,7 +55,7 @@ def test_a_float32_sum_is_made_in_float64(k, shape, seed, layout):
         assert_close(result, wide, abs(wide), terms=1, floor=a.size * 2.3e-16 * magnitude)
 
 
-@both_backends
+@each_backend
 @pytest.mark.parametrize("name", ["add", "multiply"])
 def test_arithmetic_refuses_what_numpy_would_promote(k, name):
     x = np.ones(3, np.float32)
@@ -70,7 +70,7 @@ def test_arithmetic_refuses_what_numpy_would_promote(k, name):
 # -------------------------------------------------------------------- ReLU
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=image_shapes(), seed=seeds, layout=layouts)
 def test_relu_and_its_gradient(k, dtype, shape, seed, layout):
@@ -80,7 +80,7 @@ def test_relu_and_its_gradient(k, dtype, shape, seed, layout):
     np.testing.assert_array_equal(k.relu_grad(arrange(grad, layout), arrange(y, layout)), np.where(x > 0, grad, 0))
 
 
-@both_backends
+@each_backend
 @both_dtypes
 def test_relu_keeps_nan_and_infinity_and_has_no_slope_at_zero(k, dtype):
     x = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0], dtype)
@@ -88,7 +88,7 @@ def test_relu_keeps_nan_and_infinity_and_has_no_slope_at_zero(k, dtype):
     np.testing.assert_array_equal(k.relu_grad(np.ones_like(x), k.relu(x)), [0, 1, 0, 0, 0, 1])
 
 
-@both_backends
+@each_backend
 def test_relu_refuses_integers(k):
     with pytest.raises(TypeError, match="relu: x must be float32 or float64, got int64"):
         k.relu(np.ones(3, int))
@@ -101,12 +101,12 @@ rates = st.sampled_from((0.0, 0.1, 0.5, 0.9))
 
 @both_dtypes
 @given(shape=image_shapes(), rate=rates, seed=st.integers(-5, 2**64), layout=layouts)
-def test_dropout_drops_the_same_elements_on_both_backends(dtype, shape, rate, seed, layout):
+def test_dropout_drops_the_same_elements_on_each_backend(dtype, shape, rate, seed, layout):
     x = normal(1, shape, dtype=dtype)
     np.testing.assert_array_equal(cpu.dropout(arrange(x, layout), rate, seed), reference.dropout(x, rate, seed))
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=image_shapes(), rate=rates, seed=seeds)
 def test_dropout_is_linear_and_its_own_adjoint(k, dtype, shape, rate, seed):
@@ -118,7 +118,7 @@ def test_dropout_is_linear_and_its_own_adjoint(k, dtype, shape, rate, seed):
     np.testing.assert_array_equal(k.dropout(grad, rate, seed), grad * mask)
 
 
-@both_backends
+@each_backend
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_dropout_keeps_its_share_and_the_mean(k, rate):
     """The number of kept elements is binomial: within 5 standard deviations."""
@@ -131,7 +131,7 @@ def test_dropout_keeps_its_share_and_the_mean(k, rate):
     assert abs(per_channel - (1 - rate)).max() < 5 * deviation * np.sqrt(5)
 
 
-@both_backends
+@each_backend
 def test_dropout_differs_with_the_seed_and_repeats_for_the_same(k):
     x = np.ones((1, 50, 50, 4), np.float32)
     masks = [k.dropout(x, 0.5, seed) for seed in (0, 1, 2, 2**63)]
@@ -142,7 +142,7 @@ def test_dropout_differs_with_the_seed_and_repeats_for_the_same(k):
             assert abs(agreement - 0.5) < 5 * 0.5 / np.sqrt(x.size)
 
 
-@both_backends
+@each_backend
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, float("nan")])
 def test_dropout_rate_is_a_share(k, rate):
     with pytest.raises(ValueError, match=r"dropout: rate must be in \[0, 1\), got"):
@@ -154,7 +154,7 @@ def test_dropout_rate_is_a_share(k, rate):
 margins = st.integers(0, 4)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=image_shapes(), sides=st.tuples(margins, margins, margins, margins), seed=seeds, layout=layouts)
 def test_crop_is_the_inverse_and_the_adjoint_of_pad(k, dtype, shape, sides, seed, layout):
@@ -169,7 +169,7 @@ def test_crop_is_the_inverse_and_the_adjoint_of_pad(k, dtype, shape, sides, seed
     assert abs(difference) <= 1e-13 * (1 + inner(abs(x), abs(cropped)))
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4), shape=image_shapes(), seed=seeds, layout=layouts)
 def test_split_is_the_inverse_of_concat(k, dtype, sizes, shape, seed, layout):
@@ -198,7 +198,7 @@ REFUSED = {
 }  # fmt: skip
 
 
-@both_backends
+@each_backend
 @pytest.mark.parametrize("case", REFUSED)
 def test_errors_name_the_op_and_the_sizes(k, case):
     call, error, message = REFUSED[case]
@@ -209,7 +209,7 @@ def test_errors_name_the_op_and_the_sizes(k, case):
 # -------------------------------------------------------------------- the optimiser's step
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(
     shape=st.lists(st.integers(1, 9), max_size=4).map(tuple),
@@ -229,7 +229,7 @@ def test_sgd_update_is_its_formula_in_place(k, dtype, shape, seed, lr, momentum,
     np.testing.assert_array_equal(grad, g.astype(dtype))
 
 
-@both_backends
+@each_backend
 def test_sgd_update_reads_a_gradient_of_any_layout(k):
     param, velocity, grad = normal(1, (6, 8), (6, 8), (8, 6))
     expected = param - 0.1 * (0.9 * velocity + grad.T)
@@ -237,7 +237,7 @@ def test_sgd_update_reads_a_gradient_of_any_layout(k):
     np.testing.assert_allclose(param, expected, rtol=1e-14)
 
 
-@both_backends
+@pytest.mark.parametrize("k", [cpu, reference], ids=["cpu", "reference"])
 @pytest.mark.parametrize("name", ["param", "velocity"])
 def test_sgd_update_refuses_what_it_cannot_change_in_place(k, name):
     arrays = {n: np.ones((4, 6), np.float32) for n in ("param", "velocity", "grad")}
@@ -246,7 +246,7 @@ def test_sgd_update_refuses_what_it_cannot_change_in_place(k, name):
         k.sgd_update(**arrays, lr=0.1, momentum=0.9, weight_decay=0.0)
 
 
-@both_backends
+@each_backend
 def test_sgd_update_checks_its_arrays(k):
     a = np.ones((4, 6), np.float32)
     with pytest.raises(ValueError, match=r"sgd_update: velocity must have shape \(4, 6\), got \(6,\)"):

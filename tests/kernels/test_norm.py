@@ -6,9 +6,9 @@ from hypothesis import example, given
 from strategies import (
     arrange,
     assert_close,
-    both_backends,
     both_dtypes,
     central_differences,
+    each_backend,
     image_shapes,
     layouts,
     normal,
@@ -37,7 +37,7 @@ def parameters(seed, c, dtype):
 # -------------------------------------------------------------------- statistics
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=image_shapes(20), seed=seeds, layout=layouts)
 def test_statistics_are_mean_and_biased_variance(k, dtype, shape, seed, layout):
@@ -49,7 +49,7 @@ def test_statistics_are_mean_and_biased_variance(k, dtype, shape, seed, layout):
     assert_close(var, wide.var(axis=(0, 1, 2)), (wide**2).mean(axis=(0, 1, 2)), terms=count + 4)
 
 
-@both_backends
+@each_backend
 @pytest.mark.parametrize("shape", [(2, 65, 65, 32), (1, 7, 9, 3), (1, 1, 1, 4)])
 def test_statistics_of_a_large_mean_are_accurate_in_float32(k, shape):
     """Mean 1e4, deviation 1: E[x^2] - mean^2 in float32 would leave nothing of the variance."""
@@ -61,7 +61,7 @@ def test_statistics_of_a_large_mean_are_accurate_in_float32(k, shape):
     assert_close(var, wide.var(axis=(0, 1, 2)), 1.0, terms=64, floor=(8 * np.spacing(np.float32(1e4))) ** 2)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 def test_a_constant_has_no_variance(k, dtype):
     mean, var = k.batch_norm_statistics(np.full((2, 20, 20, 3), 0.1, dtype))
@@ -72,7 +72,7 @@ def test_a_constant_has_no_variance(k, dtype):
 # -------------------------------------------------------------------- forward
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @with_relu
 @given(shape=image_shapes(), seed=seeds, layout=layouts)
@@ -85,7 +85,7 @@ def test_forward_is_the_formula(k, dtype, relu, shape, seed, layout):
     assert_close(y, formula(*wide, relu), magnitude, terms=8)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @with_relu
 @given(shape=image_shapes(), seed=seeds, layout=layouts)
@@ -99,7 +99,7 @@ def test_a_residual_is_added_before_relu(k, dtype, relu, shape, seed, layout):
     assert_close(y, np.maximum(expected, 0) if relu else expected, magnitude, terms=8)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=image_shapes().filter(lambda s: s[1] * s[2] > 1), seed=seeds)
 def test_its_own_statistics_give_mean_0_and_variance_1(k, dtype, shape, seed):
@@ -129,7 +129,7 @@ def exact_gradients(grad, x, mean, var, gamma, beta, relu, training):
     )
 
 
-@both_backends
+@each_backend
 @with_relu
 @both_modes
 @pytest.mark.parametrize("seed", range(3))
@@ -173,7 +173,7 @@ def test_cpu_gradients_equal_the_reference(dtype, relu, training, shape, seed, l
         assert_close(a, e, m, terms=count + 16)
 
 
-@both_backends
+@each_backend
 def test_gradient_of_the_mean_and_of_the_scale_vanish_in_training(k):
     """y does not change when x is shifted or scaled: grad_x is orthogonal to 1 and, without eps, to x."""
     x, grad = normal(3, (2, 9, 9, 5), (2, 9, 9, 5))
@@ -187,7 +187,7 @@ def test_gradient_of_the_mean_and_of_the_scale_vanish_in_training(k):
 # -------------------------------------------------------------------- running statistics and errors
 
 
-@both_backends
+@each_backend
 @both_dtypes
 def test_running_statistics_move_towards_the_batch_with_the_unbiased_variance(k, dtype):
     running_mean, running_var, mean, var = (np.array(v, dtype) for v in ([1, 2], [3, 4], [5, 6], [7, 8]))
@@ -208,7 +208,7 @@ REFUSED = {
 }  # fmt: skip
 
 
-@both_backends
+@each_backend
 @pytest.mark.parametrize("case", REFUSED)
 def test_errors_name_the_argument(k, case):
     call, error, message = REFUSED[case]

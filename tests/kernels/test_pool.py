@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from strategies import (
     arrange,
     assert_close,
-    both_backends,
     both_dtypes,
+    each_backend,
     image_shapes,
     inner,
     layouts,
@@ -66,7 +66,7 @@ def with_ties_and_nans(seed, shape, dtype):
     return np.where(normal(seed + 1, shape) > 1.6, dtype(np.nan), x)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(win=pool_windows(), seed=seeds, layout=layouts)
 def test_max_takes_the_first_of_equals_and_the_first_nan(k, dtype, win, seed, layout):
@@ -78,7 +78,7 @@ def test_max_takes_the_first_of_equals_and_the_first_nan(k, dtype, win, seed, la
     np.testing.assert_array_equal(argmax, places)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=image_shapes(), out=bins, seed=seeds)
 def test_adaptive_max_takes_the_first_of_equals_and_the_first_nan(k, dtype, shape, out, seed):
@@ -89,7 +89,7 @@ def test_adaptive_max_takes_the_first_of_equals_and_the_first_nan(k, dtype, shap
     np.testing.assert_array_equal(argmax, places)
 
 
-@both_backends
+@each_backend
 def test_padding_never_wins(k):
     """All values far below 0, and even -inf: the padding is no value."""
     x = np.full((1, 3, 3, 1), -np.inf, np.float32)
@@ -100,7 +100,7 @@ def test_padding_never_wins(k):
     assert (y == -np.inf).all()
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(win=pool_windows(), seed=seeds, layout=layouts)
 def test_average_counts_the_pixels_inside_only(k, dtype, win, seed, layout):
@@ -110,7 +110,7 @@ def test_average_counts_the_pixels_inside_only(k, dtype, win, seed, layout):
     assert_close(y, average(x, *covers(win)), average(abs(x), *covers(win)), terms=win.k_h * win.k_w + 2)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=image_shapes(), out=bins, seed=seeds)
 def test_adaptive_average_is_the_mean_of_each_bin(k, dtype, shape, out, seed):
@@ -131,7 +131,7 @@ def test_global_average_of_a_large_image_is_accurate():
 # -------------------------------------------------------------------- gradients
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(win=pool_windows(), seed=seeds, layout=layouts)
 def test_max_gradient_goes_to_the_winners(k, dtype, win, seed, layout):
@@ -146,7 +146,7 @@ def test_max_gradient_goes_to_the_winners(k, dtype, win, seed, layout):
     assert_adjoint(y, grad, x, grad_x, win.k_h * win.k_w)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=image_shapes(), out=bins, seed=seeds)
 def test_adaptive_max_gradient_goes_to_the_winners(k, dtype, shape, out, seed):
@@ -155,7 +155,7 @@ def test_adaptive_max_gradient_goes_to_the_winners(k, dtype, shape, out, seed):
     assert_adjoint(y, grad, x, k.adaptive_max_pool2d_grad(grad, argmax, *shape[1:3]), out[0] * out[1])
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(win=pool_windows(), seed=seeds)
 def test_average_gradient_is_the_adjoint(k, dtype, win, seed):
@@ -163,7 +163,7 @@ def test_average_gradient_is_the_adjoint(k, dtype, win, seed):
     assert_adjoint(k.average_pool2d(x, win), grad, x, k.average_pool2d_grad(grad, win), win.k_h * win.k_w)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=image_shapes(), out=bins, seed=seeds)
 def test_adaptive_average_gradient_is_the_adjoint(k, dtype, shape, out, seed):
@@ -199,7 +199,7 @@ REFUSED = {
 }  # fmt: skip
 
 
-@both_backends
+@each_backend
 @pytest.mark.parametrize("case", REFUSED)
 def test_errors_name_the_argument(k, case):
     call, error, message = REFUSED[case]

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from strategies import each_backend
 
-import kernels
 from kernels.geometry import Window
 
 X, G = np.ones((1, 6, 6, 4), np.float32), np.ones((1, 3, 3, 4), np.float32)
@@ -55,9 +55,9 @@ CALLS = {  # name: (call, error, message)
 }
 
 
-@pytest.mark.parametrize("backend", kernels.BACKENDS)
+@each_backend
 @pytest.mark.parametrize("name", CALLS)
-def test_what_does_not_fit_is_refused(backend, name):
+def test_what_does_not_fit_is_refused(k, name):
     call, error, message = CALLS[name]
     with pytest.raises(error, match=message):
-        call(kernels.load(backend))
+        call(k)

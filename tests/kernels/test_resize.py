@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
-from strategies import arrange, assert_close, both_backends, both_dtypes, image_shapes, inner, layouts, normal, seeds
+from strategies import arrange, assert_close, both_dtypes, each_backend, image_shapes, inner, layouts, normal, seeds
 
 sizes = st.tuples(st.integers(1, 25), st.integers(1, 25))
 both_conventions = pytest.mark.parametrize("align_corners", [True, False], ids=["corners", "areas"])
@@ -27,7 +27,7 @@ def along(axis, x, positions):
     return np.apply_along_axis(lambda line: np.interp(positions, np.arange(len(line)), line), axis, x)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @both_conventions
 @given(shape=image_shapes(), out=sizes, seed=seeds, layout=layouts)
@@ -40,7 +40,7 @@ def test_bilinear_is_np_interp_along_both_axes(k, dtype, align_corners, shape, o
     assert_close(y, expected, abs(x).max(), TERMS + max(shape))
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=st.tuples(st.integers(1, 12), st.integers(1, 12)), out=sizes, seed=seeds)
 def test_bilinear_with_corners_is_scipy_map_coordinates(k, dtype, shape, out, seed):
@@ -50,7 +50,7 @@ def test_bilinear_with_corners_is_scipy_map_coordinates(k, dtype, shape, out, se
     assert_close(k.resize_bilinear(x, *out, True)[0, :, :, 0], expected, abs(x).max(), TERMS + max(shape))
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=st.tuples(st.integers(2, 12), st.integers(2, 12)), out=sizes)
 def test_bilinear_with_corners_reproduces_ramps(k, dtype, shape, out):
@@ -65,7 +65,7 @@ def test_bilinear_with_corners_reproduces_ramps(k, dtype, shape, out):
     np.testing.assert_array_equal(y[0, ends[0], ends[1]], plane[0, ends[0], ends[1]])
 
 
-@both_backends
+@each_backend
 @given(shape=image_shapes(), factor=st.integers(1, 5), seed=seeds)
 def test_bilinear_by_areas_commutes_with_a_flip(k, shape, factor, seed):
     """No half-pixel shift: a mirrored image gives the mirrored result."""
@@ -75,7 +75,7 @@ def test_bilinear_by_areas_commutes_with_a_flip(k, shape, factor, seed):
     assert_close(mirrored, k.resize_bilinear(x, *out, False), abs(x).max(), TERMS + max(out))
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @both_conventions
 @given(shape=image_shapes(), seed=seeds)
@@ -90,7 +90,7 @@ def test_equal_size_is_the_identity_to_the_bit(k, dtype, align_corners, shape, s
         np.testing.assert_array_equal(result, x)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @both_conventions
 @given(shape=image_shapes(), out=sizes, seed=seeds, layout=layouts)
@@ -104,7 +104,7 @@ def test_bilinear_gradient_is_the_exact_adjoint(k, dtype, align_corners, shape, 
     assert_close(dtype(inner(y, grad) - inner(x, grad_x)), 0.0, magnitude, TERMS + out[0] + out[1])
 
 
-@both_backends
+@each_backend
 @both_conventions
 @given(shape=image_shapes(6), out=sizes)
 def test_bilinear_gradient_is_the_transposed_matrix(k, align_corners, shape, out):
@@ -117,7 +117,7 @@ def test_bilinear_gradient_is_the_transposed_matrix(k, align_corners, shape, out
     assert_close(transposed, matrix.T, 1.0, TERMS)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=image_shapes(), out=sizes, seed=seeds, layout=layouts)
 def test_nearest_takes_pixels_as_they_are(k, dtype, shape, out, seed, layout):
@@ -126,7 +126,7 @@ def test_nearest_takes_pixels_as_they_are(k, dtype, shape, out, seed, layout):
     np.testing.assert_array_equal(k.resize_nearest(arrange(x, layout), *out), x[:, rows][:, :, columns])
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=image_shapes(), out=sizes, seed=seeds)
 def test_nearest_gradient_is_the_adjoint(k, dtype, shape, out, seed):
@@ -135,7 +135,7 @@ def test_nearest_gradient_is_the_adjoint(k, dtype, shape, out, seed):
     assert_close(dtype(difference), 0.0, inner(k.resize_nearest(abs(x), *out), abs(grad)), TERMS + out[0] + out[1])
 
 
-@both_backends
+@each_backend
 @pytest.mark.parametrize("name", ["resize_bilinear", "resize_bilinear_grad", "resize_nearest", "resize_nearest_grad"])
 def test_errors_name_the_op(k, name):
     options = (True,) if "bilinear" in name else ()
@@ -144,7 +144,7 @@ def test_errors_name_the_op(k, name):
             getattr(k, name)(wrong, 3, 3, *options)
 
 
-@both_backends
+@each_backend
 @pytest.mark.parametrize("name", ["resize_bilinear", "resize_bilinear_grad"])
 def test_a_size_of_zero_is_refused(k, name):
     with pytest.raises(ValueError, match="resize: sizes must be >= 1"):

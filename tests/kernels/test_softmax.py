@@ -8,8 +8,8 @@ from scipy import special
 from strategies import (
     arrange,
     assert_close,
-    both_backends,
     both_dtypes,
+    each_backend,
     image_shapes,
     layouts,
     normal,
@@ -32,7 +32,7 @@ def spread(x):
 # -------------------------------------------------------------------- softmax and log-softmax
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=image_shapes(), seed=seeds, scale=scales, layout=layouts)
 def test_softmax_is_scipys_and_sums_to_one(k, dtype, shape, seed, scale, layout):
@@ -44,7 +44,7 @@ def test_softmax_is_scipys_and_sums_to_one(k, dtype, shape, seed, scale, layout)
     assert_close(y.sum(axis=-1, dtype=np.float64).astype(dtype), np.ones(shape[:-1]), 1.0, terms=shape[-1] + 4)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=image_shapes(), seed=seeds, scale=scales, layout=layouts)
 def test_log_softmax_is_scipys(k, dtype, shape, seed, scale, layout):
@@ -54,7 +54,7 @@ def test_log_softmax_is_scipys(k, dtype, shape, seed, scale, layout):
     assert_close(k.log_softmax(arrange(x, layout)), expected, spread(wide) + shape[-1], terms=4)
 
 
-@both_backends
+@each_backend
 @both_dtypes
 def test_a_shift_changes_nothing(k, dtype):
     """Shifts by powers of two of numbers on a grid are exact, so the results are equal to the bit."""
@@ -63,7 +63,7 @@ def test_a_shift_changes_nothing(k, dtype):
         np.testing.assert_array_equal(k.softmax(x + dtype(shift)), k.softmax(x))
 
 
-@both_backends
+@each_backend
 @both_dtypes
 @given(shape=image_shapes(), seed=seeds, layout=layouts)
 def test_gradients_of_both(k, dtype, shape, seed, layout):
@@ -82,7 +82,7 @@ def test_gradients_of_both(k, dtype, shape, seed, layout):
 # -------------------------------------------------------------------- errors
 
 
-@both_backends
+@each_backend
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_softmax_refuses_integers(k, name):
     with pytest.raises(TypeError, match=f"{name}: x must be float32 or float64, got int64"):

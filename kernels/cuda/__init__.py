@@ -1,0 +1,23 @@
+"""The functions of `kernels.reference` on a GPU: hand-written numba.cuda kernels, the same bits in every run."""
+
+from .arrays import copy, empty, from_numpy, full, is_finite, release_pool, to_numpy, zeros
+from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
+from .cross_entropy import cross_entropy, cross_entropy_grad
+from .depthwise import depthwise_conv2d, depthwise_conv2d_grad_input, depthwise_conv2d_grad_weight
+from .elementwise import add, dropout, expand, multiply, relu, relu_grad, sum_to
+from .layout import concat, crop, pad, split
+from .norm import batch_norm, batch_norm_factors, batch_norm_grad, batch_norm_statistics, update_running
+from .pointwise import pointwise, pointwise_grad_input, pointwise_grad_weight
+from .pool import (
+    adaptive_average_pool2d,
+    adaptive_average_pool2d_grad,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_grad,
+    average_pool2d,
+    average_pool2d_grad,
+    max_pool2d,
+    max_pool2d_grad,
+)
+from .resize import resize_bilinear, resize_bilinear_grad, resize_nearest, resize_nearest_grad
+from .softmax import log_softmax, log_softmax_grad, softmax, softmax_grad
+from .update import sgd_update

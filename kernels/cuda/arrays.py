@@ -1,0 +1,191 @@
+"""Device arrays: creation, copies between host and device, and the pool that their memory comes from.
+
+A `DeviceArray` is a shape, a dtype and a flat buffer: always in C order, never a view of a part, without arithmetic.
+A training step makes the same arrays again and again, and the driver's allocation stops the device; so a buffer goes
+back to the pool when the last array on it dies, and is handed out again. All kernels run on one stream, so whoever gets
+it next runs after whoever had it.
+"""
+
+import math
+from collections import defaultdict
+from functools import lru_cache
+
+import numpy as np
+
+from .device import SIMULATED, Kernel, cuda
+
+_free = defaultdict(list)  # (elements, dtype) -> buffers that nobody uses
+
+
+class _Lease:
+    """Owner of one buffer, which returns to the pool with it."""
+
+    def __init__(self, key):
+        self.idle, self.buffer = _free[key], None
+        self.buffer = self.idle.pop() if self.idle else _allocate(*key)
+
+    def __del__(self):
+        if self.buffer is not None:  # not if the allocation failed
+            self.idle.append(self.buffer)
+
+
+def _allocate(elements, dtype):
+    """Fresh memory; what lies idle in the pool is given up before the driver's refusal is believed."""
+    try:
+        return cuda.device_array(elements, dtype)
+    except Exception:  # numba-cuda's class for a refusal has changed its place between versions
+        release_pool()
+        return cuda.device_array(elements, dtype)
+
+
+def _size_class(elements):
+    """Round up to 1/8 of the power of two below, as on the CPU. Exact in the simulator, which checks bounds."""
+    if SIMULATED:
+        return elements
+    step = 1 << max(elements.bit_length() - 4, 6)
+    return -(-elements // step) * step
+
+
+class DeviceArray:
+    """An array in device memory.
+
+    Attributes:
+        shape, dtype, size, ndim, nbytes: as NumPy's; buffer: Numba's flat device array, at least `size` long.
+    """
+
+    device = "cuda"
+    __slots__ = ("_lease", "dtype", "shape", "size")
+
+    def __init__(self, shape, dtype, lease):
+        self.shape, self.dtype, self.size, self._lease = shape, dtype, math.prod(shape), lease
+
+    @property
+    def buffer(self):
+        return self._lease.buffer
+
+    @property
+    def ndim(self):
+        return len(self.shape)
+
+    @property
+    def nbytes(self):
+        return self.size * self.dtype.itemsize
+
+    @property
+    def __cuda_array_interface__(self):
+        data = (self.buffer.__cuda_array_interface__["data"][0], False)
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": data, "strides": None, "version": 3}
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __repr__(self):
+        return f"DeviceArray({self.shape}, {self.dtype})"
+
+
+def empty(shape, dtype=np.float32):
+    """Array with undefined contents.
+
+    Raises:
+        MemoryError: with the shape, what it needs and what is free.
+    """
+    shape, dtype = tuple(int(size) for size in shape), np.dtype(dtype)
+    try:
+        return DeviceArray(shape, dtype, _Lease((_size_class(max(1, math.prod(shape))), dtype)))
+    except Exception as error:
+        raise MemoryError(_out_of_memory(shape, dtype)) from error
+
+
+def _out_of_memory(shape, dtype):
+    needed = math.prod(shape) * dtype.itemsize
+    try:
+        free, total = cuda.current_context().get_memory_info()
+        left = f"{free / 1e9:.2f} of {total / 1e9:.2f} GB are free"
+    except Exception:  # the message matters more than its last words
+        left = "what is free is unknown"
+    return f"an array of shape {shape}, {dtype}, needs {needed / 1e9:.2f} GB on the device; {left}"
+
+
+def release_pool():
+    """Give the memory of unused buffers back to the driver."""
+    _free.clear()
+
+
+def from_numpy(array):
+    """A copy of a NumPy array on the device."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}")
+    result = empty(array.shape, array.dtype)
+    if array.size:
+        result.buffer[: array.size].copy_to_device(np.ascontiguousarray(array).reshape(-1))
+    return result
+
+
+def to_numpy(array):
+    """A copy in host memory."""
+    if not isinstance(array, DeviceArray):
+        raise TypeError(f"to_numpy: expected an array of this device, got {type(array).__name__}")
+    if not array.size:
+        return np.empty(array.shape, array.dtype)
+    return array.buffer[: array.size].copy_to_host().reshape(array.shape)
+
+
+@lru_cache(maxsize=1024)
+def _constant(data, dtype, shape):
+    return from_numpy(np.frombuffer(data, dtype).reshape(shape))
+
+
+def constant(array):
+    """A small host array on the device: the same numbers are copied once and kept."""
+    return _constant(np.ascontiguousarray(array).tobytes(), array.dtype.str, array.shape)
+
+
+def reshape(array, shape):
+    """The same memory in another shape of the same size."""
+    return DeviceArray(tuple(shape), array.dtype, array._lease)
+
+
+def zeros(shape, dtype=np.float32):
+    """Array of zeros."""
+    return full(shape, 0, dtype)
+
+
+def full(shape, value, dtype=np.float32):
+    """Array filled with one value."""
+    array = empty(shape, dtype)
+    _fill.flat(array.size, array.size, array.dtype.type(value), array)
+    return array
+
+
+def copy(array):
+    """A copy."""
+    result = empty(array.shape, array.dtype)
+    _copy.flat(array.size, array.size, array, result)
+    return result
+
+
+def is_finite(array):
+    """True if no element is NaN or infinite."""
+    found = full((1,), 0, np.int32)
+    _find_not_finite.flat(array.size, array.size, array, found)
+    return not to_numpy(found)[0]
+
+
+@Kernel
+def _fill(count, value, y):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        y[i] = value
+
+
+@Kernel
+def _copy(count, x, y):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        y[i] = x[i]
+
+
+@Kernel
+def _find_not_finite(count, x, found):
+    """found[0] <- 1; whoever finds one writes the same."""
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        if not math.isfinite(x[i]):
+            found[0] = 1

@@ -1,0 +1,220 @@
+"""Batch normalisation over N, H, W, optionally with a residual and ReLU: x is read once for statistics, once for y."""
+
+import math
+
+import numba
+import numpy as np
+
+from ..checks import check_alike, check_channels, check_image, check_running
+from .arrays import empty
+from .channels import ACROSS, DOWN, layout
+from .device import Kernel, cuda
+
+
+def batch_norm_statistics(x):
+    """Mean and biased variance of each channel over N, H, W.
+
+    Returns:
+        mean, var: (C,) in the dtype of x.
+
+    Source: shifted sums along a thread's rows; merged in float64 as by Chan, Golub and LeVeque 1983.
+    """
+    check_image("batch_norm", "x", x)
+    c, rows = x.shape[3], x.size // x.shape[3]
+    grid, block = layout(c, rows)
+    partial = empty((grid[1], c, 3), np.float64)
+    _partial_statistics(grid, block, x, rows, c, partial)
+    mean, var = empty((c,), x.dtype), empty((c,), x.dtype)
+    _merge.flat(c, c, grid[1], partial, mean, var)
+    return mean, var
+
+
+def batch_norm(x, mean, var, gamma, beta, eps, relu, residual=None):
+    """y = gamma (x - mean) / sqrt(var + eps) + beta + residual; with `relu` max(y, 0).
+
+    Args:
+        x: (N, H, W, C); mean, var, gamma, beta: (C,); eps: variance floor; residual: as x, or None for zero.
+
+    Source: Ioffe and Szegedy 2015, algorithm 1.
+    """
+    check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma, beta=beta)
+    if residual is not None:
+        check_alike("batch_norm", x=x, residual=residual)
+    y, rows, c = empty(x.shape, x.dtype), x.size // x.shape[3], x.shape[3]
+    adds, residual = residual is not None, x if residual is None else residual
+    _normalise(*layout(c, rows), x, residual, y, rows, c, mean, var, gamma, beta, x.dtype.type(eps), relu, adds)
+    return y
+
+
+def batch_norm_factors(mean, var, gamma, beta, eps):
+    """(scale, shift) such that scale x + shift is `batch_norm`: what a convolution takes in its last step.
+
+    scale = gamma / sqrt(var + eps),  shift = beta - scale mean
+    """
+    check_alike("batch_norm", mean=mean, var=var, gamma=gamma, beta=beta)
+    scale, shift = empty(mean.shape, mean.dtype), empty(mean.shape, mean.dtype)
+    _factors.flat(mean.size, mean.size, mean, var, gamma, beta, mean.dtype.type(eps), scale, shift)
+    return scale, shift
+
+
+def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
+    """Gradients of `batch_norm` in x, gamma, beta.
+
+    With g the gradient before ReLU, x^ = (x - mean) / sqrt(var + eps) and M = N H W:
+
+        grad_beta = sum g,  grad_gamma = sum g x^
+        grad_x = gamma / sqrt(var + eps) (g - [grad_beta + x^ grad_gamma] / M)    the bracket only in training, where
+                                                                                 mean and var depend on x
+    Args:
+        y: the output, read only with relu (its sign is the ReLU's mask); training: mean and var came from x.
+    """
+    check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma)
+    check_alike("batch_norm", x=x, grad=grad, y=y)
+    rows, c, t = x.size // x.shape[3], x.shape[3], x.dtype.type
+    grid, block = layout(c, rows)
+    partial = empty((grid[1], c, 2), np.float64)
+    _partial_gradients(grid, block, grad, x, y, rows, c, mean, relu, partial)
+    grad_gamma, grad_beta = empty((c,), x.dtype), empty((c,), x.dtype)
+    _merge_gradients.flat(c, c, grid[1], partial, var, t(eps), grad_gamma, grad_beta)
+    grad_x = empty(x.shape, x.dtype)
+    share = t(1 / rows if training else 0)
+    _grad_x(grid, block, grad, x, y, rows, c, mean, var, gamma, grad_gamma, grad_beta, t(eps), share, relu, grad_x)
+    return grad_x, grad_gamma, grad_beta
+
+
+def update_running(running_mean, running_var, mean, var, momentum, count):
+    """running <- (1 - momentum) running + momentum batch, in place; the variance unbiased: var count / (count - 1).
+
+    Args:
+        count: values of each channel in the batch, > 1.
+    """
+    check_running(running_mean, running_var, mean, var, count)
+    t, c = mean.dtype.type, mean.size
+    _update_running.flat(c, c, running_mean, running_var, mean, var, t(momentum), t(count / (count - 1)))
+
+
+@Kernel
+def _partial_statistics(x, rows, channels, partial):
+    """partial[part, c] = (mean, sum of squared deviations, count) of the rows of one block."""
+    shared = cuda.shared.array((DOWN, ACROSS, 3), numba.float64)
+    tx, ty = cuda.threadIdx.x, cuda.threadIdx.y
+    c = cuda.blockIdx.x * ACROSS + tx
+    first = cuda.blockIdx.y * DOWN + ty
+    shift, total, square, count = x.dtype.type(0), x.dtype.type(0), x.dtype.type(0), 0.0
+    if c < channels and first < rows:
+        shift = x[first * channels + c]  # deviations from a value nearby are small, and so is what they lose
+        for row in range(first, rows, cuda.gridDim.y * DOWN):
+            d = x[row * channels + c] - shift
+            total += d
+            square += d * d
+            count += 1.0
+    deviation, least = np.float64(total), max(count, 1.0)
+    shared[ty, tx, 0], shared[ty, tx, 2] = np.float64(shift) + deviation / least, count
+    shared[ty, tx, 1] = max(np.float64(square) - deviation * (deviation / least), 0.0)
+    cuda.syncthreads()
+    if ty == 0 and c < channels:
+        m, s, n = 0.0, 0.0, 0.0
+        for i in range(DOWN):
+            more = shared[i, tx, 2]
+            if more > 0:
+                d = shared[i, tx, 0] - m
+                n += more
+                m += d * more / n
+                s += shared[i, tx, 1] + d * d * more * (n - more) / n
+        at = (cuda.blockIdx.y * channels + c) * 3
+        partial[at], partial[at + 1], partial[at + 2] = m, s, n
+
+
+@Kernel
+def _merge(channels, parts, partial, mean, var):
+    for c in range(cuda.grid(1), channels, cuda.gridsize(1)):
+        m, s, n = 0.0, 0.0, 0.0
+        for part in range(parts):
+            at = (part * channels + c) * 3
+            more = partial[at + 2]
+            if more > 0:
+                d = partial[at] - m
+                n += more
+                m += d * more / n
+                s += partial[at + 1] + d * d * more * (n - more) / n
+        mean[c], var[c] = m, s / n
+
+
+@Kernel
+def _normalise(x, residual, y, rows, channels, mean, var, gamma, beta, eps, relu, adds):
+    c = cuda.blockIdx.x * ACROSS + cuda.threadIdx.x
+    if c < channels:
+        zero = x.dtype.type(0)
+        factor, m, b = gamma[c] / math.sqrt(var[c] + eps), mean[c], beta[c]
+        for row in range(cuda.blockIdx.y * DOWN + cuda.threadIdx.y, rows, cuda.gridDim.y * DOWN):
+            i = row * channels + c
+            v = (x[i] - m) * factor + b
+            if adds:
+                v += residual[i]
+            y[i] = zero if relu and v < zero else v
+
+
+@Kernel
+def _factors(channels, mean, var, gamma, beta, eps, scale, shift):
+    for c in range(cuda.grid(1), channels, cuda.gridsize(1)):
+        scale[c] = gamma[c] / math.sqrt(var[c] + eps)
+        shift[c] = beta[c] - scale[c] * mean[c]
+
+
+@Kernel
+def _partial_gradients(grad, x, y, rows, channels, mean, relu, partial):
+    """partial[part, c] = (sum g, sum g (x - mean)) of the rows of one block."""
+    shared = cuda.shared.array((DOWN, ACROSS, 2), numba.float64)
+    tx, ty = cuda.threadIdx.x, cuda.threadIdx.y
+    c = cuda.blockIdx.x * ACROSS + tx
+    zero = x.dtype.type(0)
+    total, product = zero, zero
+    if c < channels:
+        m = mean[c]
+        for row in range(cuda.blockIdx.y * DOWN + ty, rows, cuda.gridDim.y * DOWN):
+            i = row * channels + c
+            if not relu or y[i] > zero:
+                total += grad[i]
+                product += grad[i] * (x[i] - m)
+    shared[ty, tx, 0], shared[ty, tx, 1] = total, product
+    cuda.syncthreads()
+    if ty == 0 and c < channels:
+        s, p = 0.0, 0.0
+        for i in range(DOWN):
+            s += shared[i, tx, 0]
+            p += shared[i, tx, 1]
+        at = (cuda.blockIdx.y * channels + c) * 2
+        partial[at], partial[at + 1] = s, p
+
+
+@Kernel
+def _merge_gradients(channels, parts, partial, var, eps, grad_gamma, grad_beta):
+    for c in range(cuda.grid(1), channels, cuda.gridsize(1)):
+        s, p = 0.0, 0.0
+        for part in range(parts):
+            at = (part * channels + c) * 2
+            s += partial[at]
+            p += partial[at + 1]
+        grad_beta[c] = s
+        grad_gamma[c] = p / math.sqrt(var[c] + eps)
+
+
+@Kernel
+def _grad_x(grad, x, y, rows, channels, mean, var, gamma, grad_gamma, grad_beta, eps, share, relu, grad_x):
+    """`share` is 1 / M in training, else 0."""
+    c = cuda.blockIdx.x * ACROSS + cuda.threadIdx.x
+    if c < channels:
+        zero, one = x.dtype.type(0), x.dtype.type(1)
+        inverse, m = one / math.sqrt(var[c] + eps), mean[c]
+        factor, of_beta, of_gamma = gamma[c] * inverse, share * grad_beta[c], share * grad_gamma[c] * inverse
+        for row in range(cuda.blockIdx.y * DOWN + cuda.threadIdx.y, rows, cuda.gridDim.y * DOWN):
+            i = row * channels + c
+            g = zero if relu and y[i] <= zero else grad[i]
+            grad_x[i] = factor * (g - of_beta - (x[i] - m) * of_gamma)
+
+
+@Kernel
+def _update_running(channels, running_mean, running_var, mean, var, momentum, unbiased):
+    for c in range(cuda.grid(1), channels, cuda.gridsize(1)):
+        running_mean[c] += momentum * (mean[c] - running_mean[c])
+        running_var[c] += momentum * (var[c] * unbiased - running_var[c])

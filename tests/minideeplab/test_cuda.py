@@ -1,0 +1,128 @@
+"""The engine on the device cuda gives what it gives on the CPU, in the simulator (NUMBA_ENABLE_CUDASIM=1)."""
+
+import numpy as np
+import pytest
+from op_cases import CASES
+from strategies import SIMULATED
+
+import kernels
+from minideeplab import Tensor, models, no_grad, ops
+from minideeplab.gradcheck import check_direction, gradients
+from minideeplab.losses import cross_entropy
+from minideeplab.nn import ConvNorm, Module, SeparableConv2d
+from minideeplab.optim import SGD
+
+pytestmark = pytest.mark.skipif(not SIMULATED, reason="runs in the CUDA simulator: NUMBA_ENABLE_CUDASIM=1")
+
+
+class Tiny(Module):
+    """Strided, atrous and separable convolution, a shortcut, pooling, concatenation: each kind of layer once."""
+
+    def __init__(self):
+        self.stem = ConvNorm(3, 4, 3, stride=2)
+        self.left, self.right = ConvNorm(4, 4, 3, rate=2), SeparableConv2d(4, 4)
+        self.head = ConvNorm(8, 3, 1, relu=False)
+
+    def forward(self, x):
+        x = self.stem(x)
+        pooled = ops.resize_bilinear(ops.global_average_pool(x), *x.shape[1:3])
+        return self.head(ops.concat([self.left(x, x), self.right(x) + pooled]))
+
+
+def tiny(device):
+    return Tiny().initialise(0).astype(np.float64).to(device)
+
+
+IMAGES = np.random.default_rng(0).standard_normal((2, 7, 6, 3))
+LABELS = np.random.default_rng(1).integers(0, 3, (2, 7, 6)).astype(np.uint8)
+LABELS[0, 2] = 255
+
+
+def loss_of(net):
+    return cross_entropy(net(Tensor(IMAGES).to(net.device)), LABELS, class_weights=[1.0, 0.5, 2.0], size=(7, 6))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_op_and_its_gradients_are_those_of_the_cpu(name):
+    _, (function, arrays) = CASES[name]
+    with no_grad():
+        expected = function(*(Tensor(a) for a in arrays)).numpy()
+        actual = function(*(Tensor(a).to("cuda") for a in arrays)).numpy()
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
+    weight = np.random.default_rng(2).standard_normal(expected.shape)
+    there, here = (gradients(function, arrays, weight, device) for device in ("cuda", "cpu"))
+    for a, b in zip(there, here, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
+
+
+def test_a_training_step_is_that_of_the_cpu():
+    states = []
+    for device in ("cpu", "cuda"):
+        net = tiny(device)
+        optimiser, losses = SGD(net, 0.1), []
+        for _ in range(2):
+            loss = loss_of(net)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        states.append((losses, net.state_dict(), optimiser.state_dict()))
+    (losses, state, velocity), (cpu_losses, cpu_state, cpu_velocity) = states[1], states[0]
+    np.testing.assert_allclose(losses, cpu_losses, rtol=1e-12)
+    for mine, other in ((state, cpu_state), (velocity, cpu_velocity)):
+        for name in other:
+            np.testing.assert_allclose(mine[name], other[name], rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+def test_the_gradient_of_a_network_on_the_device():
+    net = tiny("cuda")
+    check_direction(lambda: loss_of(net), net)
+
+
+def test_inference_is_the_recorded_forward_pass():
+    net = tiny("cuda").eval()
+    recorded = net(Tensor(IMAGES).to("cuda")).numpy()
+    with no_grad():
+        np.testing.assert_allclose(net(Tensor(IMAGES).to("cuda")).numpy(), recorded, rtol=1e-12, atol=1e-12)
+
+
+def test_states_go_to_the_device_and_back():
+    there, here = tiny("cuda"), tiny("cpu")
+    here.load_state_dict({name: 2 * a for name, a in there.state_dict().items()})
+    there.load_state_dict(here.state_dict())
+    assert there.device == "cuda" and here.device == "cpu"
+    for name, a in there.to("cpu").state_dict().items():
+        np.testing.assert_array_equal(a, here.state_dict()[name])
+
+
+def test_a_separable_v3plus_runs_on_the_device():
+    options = {"backbone": "xception41", "num_classes": 3, "width": 1 / 64, "head_width": 4, "atrous_rates": (1, 2, 3)}
+    images = np.random.default_rng(3).standard_normal((1, 33, 33, 3)).astype(np.float32)
+    logits = []
+    for device in ("cpu", "cuda"):
+        model = models.build("deeplabv3plus", **options).eval().to(device)
+        with no_grad():
+            logits.append(model(Tensor(images).to(device)).numpy())
+    np.testing.assert_allclose(logits[1], logits[0], rtol=0, atol=1e-4 * abs(logits[0]).max())
+
+
+# -------------------------------------------------------------------- errors
+
+
+def test_mixed_devices_are_refused():
+    x = Tensor(np.ones((2, 2)))
+    with pytest.raises(TypeError, match="different devices, cpu and cuda"):
+        x + x.to("cuda")
+
+
+def test_host_arrays_are_refused_by_name():
+    k = kernels.load("cuda")
+    with pytest.raises(TypeError, match="relu: x lies in host memory"):
+        k.relu(np.ones(3, np.float32))
+
+
+def test_labels_out_of_range_are_found_on_the_device():
+    labels = LABELS.copy()
+    labels[1, 2, 3] = 7
+    with pytest.raises(ValueError, match=r"label 7 at \(n, row, column\) = \(1, 2, 3\) is out of range"):
+        cross_entropy(Tensor(np.zeros((2, 7, 6, 3))).to("cuda"), labels)
