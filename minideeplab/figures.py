@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
 from minideeplab.data import IGNORE_INDEX
-from minideeplab.metrics import ConfusionMatrix
+from minideeplab.metrics import ConfusionMatrix, percent
 
 LIGHT_BLUE, DARK_BLUE = "#8fa6c8", "#1f4e8c"
 RIGHT, WRONG, VOID = (60, 150, 90), (205, 50, 50), (224, 224, 224)
@@ -35,15 +35,19 @@ def save_curves(path: Path, steps: list[dict], epochs: list[dict]) -> None:
     if window > 1:
         smooth = np.convolve(loss, np.ones(window) / window, mode="valid")
         loss_axes.plot(number[window - 1 :], smooth, color=DARK_BLUE, label=f"mean of {window} steps")
-    loss_axes.set(title="training loss", xlabel="step", ylabel="cross-entropy (nats)")
+    loss_axes.set(title="training loss", xlabel="step", ylabel="cross-entropy (nats)", ylim=(0, None))
     loss_axes.legend(frameon=False)
 
     lr_axes.plot(number, [row["lr"] for row in steps], color=DARK_BLUE)
-    lr_axes.set(title="learning rate", xlabel="step", ylim=(0, None))
+    lr_axes.set(title="learning rate", xlabel="step", ylabel="rate", ylim=(0, None))
 
     validated = [row for row in epochs if row["val_miou"] is not None]
     number = [row["epoch"] for row in validated]
     score_axes.plot(number, [row["val_miou"] for row in validated], ".-", color=DARK_BLUE, label="mean IoU")
+    if validated:  # what best.npz holds
+        best = max(validated, key=lambda row: row["val_miou"])
+        label = f"best, {percent(best['val_miou'])} %"
+        score_axes.plot(best["epoch"], best["val_miou"], "o", ms=10, mfc="none", color=DARK_BLUE, label=label)
     accuracy = [row["val_pixel_accuracy"] for row in validated]
     score_axes.plot(number, accuracy, ".-", color=LIGHT_BLUE, label="pixel accuracy")
     score_axes.set(title="validation", xlabel="epoch", ylim=(0, 1))

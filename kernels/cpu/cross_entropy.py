@@ -1,9 +1,9 @@
 """Cross-entropy of segmentation with void pixels left out, from logits that are enlarged line by line.
 
-Networks give logits at a quarter of the image's side or less. Enlarged to the image they are the largest array of a
-training step (22 MB for an image of 513 x 513 and 21 classes, and its gradient as much), so they never exist: each line
-of the image is interpolated where it is needed, in a buffer that stays in the cache, and its gradient is collected into
-the columns of the small logits at once.
+Networks give logits at a quarter of the image's side or less. Enlarged to the image they are among the largest arrays
+of a training step (22 MB for an image of 513 x 513 and 21 classes, and their gradient as much), so they never exist:
+each line of the image is interpolated where it is needed, in a buffer that stays in the cache, and its gradient is
+collected into the columns of the small logits at once.
 """
 
 import math
@@ -32,7 +32,7 @@ def cross_entropy(logits, labels, class_weights, ignore_index, size=None):
             (H, W): what lies below and right of the labels is left out. None: h = H and w = W.
 
     Returns:
-        loss: Python float, 0.0 when every pixel is void.
+        loss: Python float, 0.0 when total_weight is 0: every pixel is void, or of a class without weight.
         total_weight: Python float, sum_i w[label_i].
         log_normaliser: (N, H, W), log sum_k exp(logits[k]); saved for the gradient.
 
@@ -44,8 +44,8 @@ def cross_entropy(logits, labels, class_weights, ignore_index, size=None):
     weights = np.ones(logits.shape[-1], logits.dtype) if class_weights is None else class_weights
     log_normaliser = empty(labels.shape, logits.dtype)
     losses, totals = np.zeros(PARTS), np.zeros(PARTS)
-    rows, columns = _taps(logits, labels, size)
-    _cross_entropy(logits, labels, *rows, *columns, weights, ignore_index, log_normaliser, losses, totals)
+    taps = _taps(logits, labels, size)
+    _cross_entropy(logits, labels, size is not None, *taps, weights, ignore_index, log_normaliser, losses, totals)
     total = float(totals.sum())
     return float(losses.sum()) / total if total else 0.0, total, log_normaliser
 
@@ -60,42 +60,44 @@ def cross_entropy_grad(logits, labels, log_normaliser, total_weight, class_weigh
     logits, labels = contiguous(logits, labels)
     weights = np.ones(logits.shape[-1], logits.dtype) if class_weights is None else class_weights
     weights = (weights * (scale / total_weight if total_weight else 0.0)).astype(logits.dtype)
-    rows, columns = _taps(logits, labels, size)
+    taps = _taps(logits, labels, size)
     n, _, in_w, k = logits.shape
     narrow = empty((n, labels.shape[1], in_w, k), logits.dtype)  # every line of the image, on the logits' columns
-    _cross_entropy_grad(logits, labels, *rows, *columns, log_normaliser, weights, ignore_index, narrow)
+    _cross_entropy_grad(logits, labels, size is not None, *taps, log_normaliser, weights, ignore_index, narrow)
     if size is None:
         return narrow
     grad = empty(logits.shape, logits.dtype)
-    collect_rows(narrow, *rows, grad)
+    collect_rows(narrow, *taps[:3], grad)
     return grad
 
 
 def _taps(logits, labels, size):
-    """Where the lines and the columns of the labels read the logits."""
-    _, h, w, _ = logits.shape
-    height, width = size or (h, w)
-    rows, columns = bilinear_taps(h, height, True), bilinear_taps(w, width, True)
-    inside = (tuple(a[:count] for a in taps) for taps, count in zip((rows, columns), labels.shape[1:], strict=True))
-    return (in_dtype(taps, logits) for taps in inside)
+    """`bilinear_taps` of the lines and of the columns of the labels in the logits."""
+    (_, height, width), (_, h, w, _) = labels.shape, logits.shape
+    large_h, large_w = size or (h, w)
+    rows, columns = bilinear_taps(h, large_h, True), bilinear_taps(w, large_w, True)
+    return *in_dtype([a[:height] for a in rows], logits), *in_dtype([a[:width] for a in columns], logits)
 
 
 @jit_parallel
 def _cross_entropy(
-    logits, labels, row_low, row_high, row_f, column_low, column_high, column_f, weights, ignore_index,
+    logits, labels, enlarges, row_low, row_high, row_f, column_low, column_high, column_f, weights, ignore_index,
     log_normaliser, losses, totals,
 ):  # fmt: skip
     n_images, height, width = labels.shape
     in_w, classes = logits.shape[2:]
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, n_images * height)
-        mixed, line = np.empty((in_w, classes), logits.dtype), np.empty((width, classes), logits.dtype)
+        mixed, buffer = np.empty((in_w, classes), logits.dtype), np.empty((width, classes), logits.dtype)
         top, e = np.empty(width, logits.dtype), np.empty((width, classes), logits.dtype)
         loss, total = 0.0, 0.0  # float64: a batch has millions of pixels
         for i in range(first, last):
             n, p = i // height, i % height
-            above, below = logits[n, row_low[p]], logits[n, row_high[p]]
-            interpolate_line(above, below, row_f[p], column_low, column_high, column_f, mixed, line)
+            if enlarges:
+                line, above, below = buffer, logits[n, row_low[p]], logits[n, row_high[p]]
+                interpolate_line(above, below, row_f[p], column_low, column_high, column_f, mixed, line)
+            else:
+                line = logits[n, p]
             shifted_exponentials(line, top, e)
             for q in range(width):
                 label = np.int64(labels[n, p, q])
@@ -108,18 +110,22 @@ def _cross_entropy(
 
 @jit_parallel
 def _cross_entropy_grad(
-    logits, labels, row_low, row_high, row_f, column_low, column_high, column_f, log_normaliser, weights, ignore_index,
-    narrow,
+    logits, labels, enlarges, row_low, row_high, row_f, column_low, column_high, column_f, log_normaliser, weights,
+    ignore_index, narrow,
 ):  # fmt: skip
     n_images, height, width = labels.shape
     in_w, classes = logits.shape[2:]
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, n_images * height)
-        mixed, line = np.empty((in_w, classes), logits.dtype), np.empty((width, classes), logits.dtype)
+        mixed, buffer = np.empty((in_w, classes), logits.dtype), np.empty((width, classes), logits.dtype)
         for i in range(first, last):
             n, p = i // height, i % height
-            above, below = logits[n, row_low[p]], logits[n, row_high[p]]
-            interpolate_line(above, below, row_f[p], column_low, column_high, column_f, mixed, line)
+            if enlarges:
+                line, above, below = buffer, logits[n, row_low[p]], logits[n, row_high[p]]
+                interpolate_line(above, below, row_f[p], column_low, column_high, column_f, mixed, line)
+            else:
+                line = narrow[n, p]
+                line[:] = logits[n, p]
             for q in range(width):
                 for k in range(classes):
                     line[q, k] -= log_normaliser[n, p, q]
@@ -132,4 +138,5 @@ def _cross_entropy_grad(
                     for k in range(classes):
                         line[q, k] *= weights[label]
                     line[q, label] -= weights[label]
-            collect_line(line, column_low, column_high, column_f, narrow[n, p])
+            if enlarges:
+                collect_line(line, column_low, column_high, column_f, narrow[n, p])

@@ -104,7 +104,7 @@ def _collect_columns(grad, low, high, f, narrow):
 
 @jit
 def collect_line(line, low, high, f, narrow):
-    """Adjoint of the second half of `interpolate_line`: (W, C) -> (w, C)."""
+    """Adjoint of the second half of `interpolate_line`: (W, C) -> (w, C). A weight of 0 adds nothing, even to NaN."""
     one = line.dtype.type(1)
     narrow[:] = 0
     for q in range(len(line)):
@@ -131,6 +131,7 @@ def collect_rows(narrow, low, high, f, grad_x):
                 weight += one - f[p]
             if high[p] == h:
                 weight += f[p]
-            for w in range(in_w):
-                for c in range(channels):
-                    grad_x[n, h, w, c] += weight * narrow[n, p, w, c]
+            if weight != 0:
+                for w in range(in_w):
+                    for c in range(channels):
+                        grad_x[n, h, w, c] += weight * narrow[n, p, w, c]

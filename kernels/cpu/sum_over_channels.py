@@ -36,7 +36,8 @@ def pack(w, transposed=False):
 
 
 def run_plan(a, packed, c, plan, scale=None, shift=None, relu=False, residual=None):
-    """Fill c: every region of the plan, every block of output channels; then scale c + shift + residual, if given."""
+    """Fill c: every region of the plan, every block of output channels; then, if scale is given, scale c + shift
+    (+ residual), and with relu what is positive of it."""
     tiles = -(-len(a) * plan.regions[:, 0] * plan.regions[:, 1] // ROWS)
     first_tile, shares = equal_shares(tiles, plan.length + 64, get_num_threads())
     # positions a multiple of 2 KiB apart share a few cache sets and a tile's rows would evict each other: copy those
@@ -89,7 +90,7 @@ def _run_plan(
     a, packed, c, regions, a_segments, b_segments, lengths, strides, n_images, n_columns, first_tile, shares, gather,
     scale, shift, relu, residual,
 ):  # fmt: skip
-    """for each thread's groups of tiles: for each panel of segments, block of columns, tile: tile(a, b, c)."""
+    """for each thread's groups of tiles: for each panel, block of columns, tile: tile(a, b, c); then the last step."""
     blocks, block_rows, width = packed.shape
     b = packed.reshape(-1)
     for thread in prange(shares.size - 1):
@@ -144,7 +145,7 @@ def _run_plan(
                 for i in range(n_rows_once):
                     to, used = c_rows[i] + (blocks - 1) * width, n_columns - (blocks - 1) * width
                     copy_row(edge[edge_rows[i] : edge_rows[i] + used], c[to : to + used])
-            if scale.size:  # the group's sums are complete, and still in cache
+            if scale.size:  # the group's sums are complete, and still in the second-level cache
                 for i in range(n_rows_once):
                     row = c[c_rows[i] : c_rows[i] + n_columns]
                     if residual.size:

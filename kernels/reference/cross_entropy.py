@@ -18,7 +18,7 @@ def cross_entropy(logits, labels, class_weights, ignore_index, size=None):
             (H, W): what lies below and right of the labels is left out. None: h = H and w = W.
 
     Returns:
-        loss: Python float, 0.0 when every pixel is void.
+        loss: Python float, 0.0 when total_weight is 0: every pixel is void, or of a class without weight.
         total_weight: Python float, sum_i w[label_i].
         log_normaliser: (N, H, W), log sum_k exp(logits[k]); saved for the gradient.
 

@@ -1,4 +1,4 @@
-"""Bilinear and nearest resize as matrices along height and width, so that the adjoint is the transpose."""
+"""Bilinear and nearest resize along height, then width; the adjoint by the transposed matrices of the weights."""
 
 import numpy as np
 
@@ -22,6 +22,14 @@ def _nearest_matrix(in_size, out_size, dtype):
     return np.eye(in_size, dtype=dtype)[source]
 
 
+def _interpolate(x, axis, taps):
+    """(1 - f) x[low] + f x[high] along one axis; a neighbour whose weight is 0 does not count, even if it is NaN."""
+    low, high, f = taps
+    f = f.astype(x.dtype).reshape(-1, *[1] * (x.ndim - axis - 1))
+    near = np.take(x, low, axis)
+    return np.where(f == 0, near, (1 - f) * near + f * np.take(x, high, axis))
+
+
 def _apply(x, rows, columns):
     """y[n, p, q, c] = sum_{h, w} rows[p, h] columns[q, w] x[n, h, w, c]."""
     return np.ascontiguousarray(np.einsum("ph,qw,nhwc->npqc", rows, columns, x, optimize=True))
@@ -31,8 +39,8 @@ def resize_bilinear(x, out_h, out_w, align_corners):
     """Bilinear resize of (N, H, W, C) to (N, out_h, out_w, C); corner conventions in `geometry.bilinear_taps`."""
     check_image("resize_bilinear", "x", x)
     _, h, w, _ = x.shape
-    rows, columns = (_bilinear_matrix(*size, align_corners, x.dtype) for size in ((h, out_h), (w, out_w)))
-    return _apply(x, rows, columns)
+    x = _interpolate(x, 1, bilinear_taps(h, out_h, align_corners))
+    return _interpolate(x, 2, bilinear_taps(w, out_w, align_corners))
 
 
 def resize_bilinear_grad(grad, in_h, in_w, align_corners):

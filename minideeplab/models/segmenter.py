@@ -8,9 +8,10 @@ class Segmenter(Module):
     """(N, H, W, 3) images -> (N, H, W, num_classes) logits, for any H, W >= 33.
 
     A subclass sets `output_stride` and gives `small_logits(x)`, (N, H, W, 3) -> (N, h, w, num_classes) logits of fewer
-    pixels. Bilinear enlargement with aligned corners is exact where H and W are k * output_stride + 1
-    (513 = 32 * 16 + 1). Other images are padded with zeros, the mean colour, at the bottom and right up to the next
-    such size, and the logits are cropped.
+    pixels. With aligned corners they are enlarged bilinearly; where H and W are k * output_stride + 1
+    (513 = 32 * 16 + 1) every logit then lies on the pixel in the middle of what it saw. Other images are padded at the
+    bottom and right up to the next such size, with zeros, the mean colour of normalised images, and the logits are
+    cropped.
     """
 
     def forward(self, x):
@@ -19,18 +20,22 @@ class Segmenter(Module):
         return logits if padded is x else ops.crop(logits, 0, 0, *x.shape[1:3])
 
     def loss(self, x, labels, class_weights=None):
-        """`losses.cross_entropy(model(x), labels, ...)` without its largest arrays, the enlarged logits.
+        """`losses.cross_entropy(model(x), labels, ...)`, but the enlarged logits never exist.
 
         Args:
             x: (N, H, W, 3) tensor; labels: (N, H, W) integer array, 255 for void.
             class_weights: (num_classes,) numbers, or None for ones.
         """
         padded = self._padded(x)
+        if tuple(labels.shape) != tuple(x.shape[:3]):
+            raise ValueError(f"loss: labels must have shape {tuple(x.shape[:3])}, got {tuple(labels.shape)}")
         return losses.cross_entropy(
             self.small_logits(padded), labels, class_weights=class_weights, size=padded.shape[1:3]
         )
 
     def _padded(self, x):
+        if len(x.shape) != 4:
+            raise ValueError(f"{type(self).__name__}: images must be (N, H, W, 3), got shape {tuple(x.shape)}")
         _, h, w, _ = x.shape
         if min(h, w) < 33:
             raise ValueError(f"{type(self).__name__}: images must be at least 33x33, got {h}x{w}; enlarge or pad them")

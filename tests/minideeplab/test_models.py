@@ -218,11 +218,22 @@ def test_the_gradient_of_a_whole_model(name, options):
     check_direction(loss, model)
 
 
+@pytest.mark.parametrize("shape", [(2, 20, 20), (2, 49, 64), (2, 60, 49), (1, 49, 49)])
+def test_the_loss_refuses_labels_of_another_size(shape):
+    with pytest.raises(ValueError, match=r"loss: labels must have shape \(2, 49, 49\), got"):
+        tiny("resnet18").loss(images(2, 49, 49), np.zeros(shape, np.uint8))
+
+
+def test_an_image_without_a_batch_axis_is_refused():
+    with pytest.raises(ValueError, match=r"images must be \(N, H, W, 3\), got shape \(49, 49, 3\)"):
+        tiny("resnet18")(Tensor(np.zeros((49, 49, 3), np.float32)))
+
+
 @pytest.mark.parametrize("side", [49, 55])  # 55: padded to 65
 def test_the_loss_of_a_model_is_that_of_its_logits(side):
     model, weights = tiny("resnet18").astype(np.float64), np.linspace(0.5, 2, 5)
-    x = images(2, side, 49, np.float64)
-    labels = np.random.default_rng(1).integers(0, 5, (2, side, 49))
+    x = images(2, side, 40, np.float64)  # 40: padded to 49
+    labels = np.random.default_rng(1).integers(0, 5, (2, side, 40))
     labels[0, :5] = 255
     gradients = []
     for loss in (model.reseed(0).loss(x, labels, weights), cross_entropy(model.reseed(0)(x), labels, 255, weights)):
