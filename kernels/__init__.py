@@ -23,7 +23,7 @@ BACKENDS = ("reference", "cpu", "cuda")
 
 #: The functions that every backend must have, by the file that holds them.
 CONTRACT = {
-    "arrays": ("from_numpy", "to_numpy", "empty", "zeros", "full", "copy", "is_finite"),
+    "arrays": ("from_numpy", "to_numpy", "empty", "zeros", "full", "copy", "is_finite", "synchronize"),
     "elementwise": ("add", "multiply", "expand", "sum_to", "relu", "relu_grad", "dropout"),
     "conv2d": ("conv2d", "conv2d_grad_input", "conv2d_grad_weight"),
     "pointwise": ("pointwise", "pointwise_grad_input", "pointwise_grad_weight"),

@@ -97,6 +97,10 @@ def is_finite(array):
     return bool(np.isfinite(array).all())
 
 
+def synchronize():
+    """Wait until all kernels are done (they are when they return)."""
+
+
 def contiguous(*arrays):
     """The arrays in C order, copied only where they are not: kernels index flat memory."""
     return [np.ascontiguousarray(a) for a in arrays]

@@ -171,6 +171,11 @@ def is_finite(array):
     return not to_numpy(found)[0]
 
 
+def synchronize():
+    """Wait until all kernels are done."""
+    cuda.synchronize()
+
+
 @Kernel
 def _fill(count, value, y):
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):

@@ -26,7 +26,7 @@ def require():
         return
     if getattr(cuda, "implementation", "") != "NVIDIA":
         raise ImportError(
-            'the device cuda needs numba-cuda: pip install "minideeplab[cuda13]", or [cuda12] for a driver of CUDA 12'
+            'the device cuda needs numba-cuda: pip install -e ".[cuda13]", or [cuda12] for a driver of CUDA 12'
         )
     if not cuda.is_available():
         raise RuntimeError(f"the device cuda found no usable GPU ({_why_not()}); use the device cpu")

@@ -36,3 +36,7 @@ def copy(array):
 def is_finite(array):
     """True if no element is NaN or infinite."""
     return bool(np.isfinite(array).all())
+
+
+def synchronize():
+    """Wait until all kernels are done (they are when they return)."""

@@ -15,7 +15,8 @@ from minideeplab.errors import UsageError
 
 EXAMPLE = """\
   python -m minideeplab.bench --suite conv
-  python -m minideeplab.bench --suite model --against torch --json model.json"""
+  python -m minideeplab.bench --suite model --against torch --json model.json
+  python -m minideeplab.bench --suite all --device cuda --against torch"""
 
 SUITES = {"conv": conv.run, "memory": memory.run, "model": model.run}
 
@@ -41,8 +42,9 @@ def main(argv=None):
             raise UsageError("--against torch needs PyTorch in this environment: pip install torch") from error
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 against float32
     suites = SUITES if args.suite == "all" else [args.suite]
-    figures = {suite: SUITES[suite](torch, args.repeats) for suite in suites}
+    figures = {suite: SUITES[suite](torch, args.repeats, args.device) for suite in suites}
     if report:
         report.write_text(json.dumps(figures, indent=2) + "\n")
     return 0

@@ -1,7 +1,5 @@
 """Suite conv: single layers of DeepLab v3 and v3+ in their three directions."""
 
-import itertools
-
 import numpy as np
 
 import kernels
@@ -27,24 +25,28 @@ LAYERS = (
 )
 
 
+IMAGES = {"cpu": 1, "cuda": 16}  # times as many images as LAYERS says
+
+
 class Layer:
     """One layer's arrays, and its three directions as functions without arguments."""
 
-    def __init__(self, kind, n, size, c, k, kernel, stride, rate):
+    def __init__(self, device, kind, n, size, c, k, kernel, stride, rate):
+        n *= IMAGES[device]
+        self.device = device
         self.kind, self.stride, self.rate, self.channels = kind, stride, rate, c
         channels = f"{c}->{k}" if kind == "conv" else f"depthwise {c}"
         options = f"{f' s{stride}' if stride > 1 else ''}{f' r{rate}' if rate > 1 else ''}"
         self.name = f"{channels} {kernel}x{kernel}{options} {f'{n}x' if n > 1 else ''}{size}x{size}"
         self.padding = rate * (kernel - 1) // 2
         shape = (kernel, kernel, c, k) if kind == "conv" else (kernel, kernel, c)
-        self.x = _normal((n, size, size, c))
-        self.w = _normal(shape)
+        self.x, self.w = _normal((n, size, size, c), device), _normal(shape, device)
         make = Window.conv if kind == "conv" else Window.depthwise
         self.window = make(self.x.shape, self.w.shape, stride, rate, "same")
-        self.grad = _normal(self.window.y_shape)
+        self.grad = _normal(self.window.y_shape, device)
 
     def ours(self):
-        k, op = kernels.load("cpu"), f"{'' if self.kind == 'conv' else 'depthwise_'}conv2d"
+        k, op = kernels.load(self.device), f"{'' if self.kind == 'conv' else 'depthwise_'}conv2d"
         return {
             "forward": lambda: getattr(k, op)(self.x, self.w, self.window),
             "grad_input": lambda: getattr(k, f"{op}_grad_input")(self.grad, self.w, self.window),
@@ -54,11 +56,11 @@ class Layer:
     def torch(self, torch, channels_last):
         """The same three in PyTorch, in one of its two memory formats."""
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        x, grad = (
-            torch.from_numpy(a).permute(0, 3, 1, 2).contiguous(memory_format=layout) for a in (self.x, self.grad)
-        )
-        w = torch.from_numpy(self.w if self.kind == "conv" else self.w[:, :, None, :]).permute(3, 2, 0, 1)
-        w, groups = w.contiguous(memory_format=layout), 1 if self.kind == "conv" else self.channels
+        x, w, grad = (torch.from_numpy(kernels.to_device(a, "cpu")) for a in (self.x, self.w, self.grad))
+        w = w if self.kind == "conv" else w[:, :, None, :]
+        x, w, grad = x.permute(0, 3, 1, 2), w.permute(3, 2, 0, 1), grad.permute(0, 3, 1, 2)
+        x, w, grad = (a.to(self.device).contiguous(memory_format=layout) for a in (x, w, grad))
+        groups = 1 if self.kind == "conv" else self.channels
         pairs = [[v, v] for v in (self.stride, self.padding, self.rate)]
 
         def backward(*mask):
@@ -71,14 +73,15 @@ class Layer:
         }
 
 
-def _normal(shape):
+def _normal(shape, device):
     """Standard normal numbers in an array as the engine makes them."""
-    return kernels.load("cpu").copy(np.random.default_rng(0).standard_normal(shape, np.float32))
+    numbers = kernels.load("cpu").copy(np.random.default_rng(0).standard_normal(shape, np.float32))
+    return kernels.to_device(numbers, device)
 
 
-def run(torch, repeats):
+def run(torch, repeats, device="cpu"):
     """A row for each layer and direction: time, fraction of its bound, and the ratio to PyTorch's better layout."""
-    peak, bandwidth, rows = peak_gflops(), copy_bandwidth(), []
+    peak, bandwidth, rows = peak_gflops(device), copy_bandwidth(device), []
     matmul = numpy_matmul_gflops()
     print(
         f"bounds: {peak:.0f} GFLOP/s of fused multiply-adds, {bandwidth:.1f} GB/s of copying;"
@@ -88,7 +91,7 @@ def run(torch, repeats):
         f"{'layer':26s} {'direction':12s} {'ms':>8s} {'spread':>7s} {'speed':>13s} {'of bound':>9s}"
         + (f" {'torch ms':>9s} {'torch / ours':>13s}" if torch else "")
     )
-    for layer in itertools.starmap(Layer, LAYERS):
+    for layer in (Layer(device, *layer) for layer in LAYERS):
         ours = layer.ours()
         theirs = [layer.torch(torch, last) for last in (False, True)] if torch else []
         for direction in DIRECTIONS:
@@ -101,7 +104,7 @@ def run(torch, repeats):
 
 
 def _measure(layer, direction, ours, theirs, peak, bandwidth, repeats):
-    seconds = timings([ours[direction], *(layout[direction] for layout in theirs)], repeats)
+    seconds = timings([ours[direction], *(layout[direction] for layout in theirs)], repeats, layer.device)
     middle = [float(np.median(s)) for s in seconds]
     row = {"layer": layer.name, "direction": direction, "ms": middle[0] * 1e3, "spread": spread(seconds[0])}
     if layer.kind == "conv":

@@ -8,25 +8,30 @@ from minideeplab.bench.timing import copy_bandwidth, spread, timings
 
 SHAPE = (2, 129, 129, 128)  # 17 MB: a decoder's features
 CLASSES = 21
+PARAMETERS = 1 << 22
 
 
-def cases():
+def cases(device):
     """(name, function, bytes that it must read and write) of each kernel."""
-    k, (n, h, w, c) = kernels.load("cpu"), SHAPE
+    k, (n, h, w, c) = kernels.load(device), SHAPE
     generator = np.random.default_rng(0)
 
     def normal(*shape):
-        return k.copy(generator.standard_normal(shape, np.float32))
+        return k.copy(kernels.to_device(generator.standard_normal(shape, np.float32), device))
 
     x, grad, y = normal(*SHAPE), normal(*SHAPE), normal(*SHAPE)
     mean, gamma, beta = normal(c), normal(c), normal(c)
-    var, size = normal(c) ** 2 + 1, x.nbytes
+    var, size = k.full((c,), 1.5), x.nbytes
     pool = Window.pool(SHAPE, 3, 2, padding=1, ceil_mode=False)
     pooled, argmax = k.max_pool2d(x, pool)
     small = normal(n, 65, 65, c)
     logits, labels = normal(n, h, w, CLASSES), generator.integers(0, CLASSES, (n, h, w), np.uint8)
+    labels = kernels.to_device(labels, device)
+    large = 4 * h - 3, 4 * w - 3
+    large_labels = kernels.to_device(generator.integers(0, CLASSES, (n, *large), np.uint8), device)
+    read = logits.nbytes + large_labels.nbytes
     _, weight, log_normaliser = k.cross_entropy(logits, labels, None, 255)
-    parameter, velocity, step = normal(1 << 22), normal(1 << 22), normal(1 << 22)
+    parameter, velocity, step = (normal(PARAMETERS) for _ in range(3))
     return (
         ("relu", lambda: k.relu(x), 2 * size),
         ("relu_grad", lambda: k.relu_grad(grad, x), 3 * size),
@@ -47,6 +52,7 @@ def cases():
         ("concat", lambda: k.concat([x, grad]), 4 * size),
         ("split", lambda: k.split(x, (c // 4, c - c // 4)), 2 * size),
         ("cross_entropy", lambda: k.cross_entropy(logits, labels, None, 255), logits.nbytes),
+        ("cross_entropy, enlarged", lambda: k.cross_entropy(logits, large_labels, None, 255, large), read),
         (
             "cross_entropy_grad",
             lambda: k.cross_entropy_grad(logits, labels, log_normaliser, weight, None, 255, 1.0),
@@ -56,13 +62,13 @@ def cases():
     )
 
 
-def run(torch, repeats):
+def run(torch, repeats, device="cpu"):
     """A row for each kernel: time, bytes a second, and the fraction of what a copy of SHAPE reaches."""
-    copy, rows = copy_bandwidth(np.prod(SHAPE)), []
+    copy, rows = copy_bandwidth(device, int(np.prod(SHAPE))), []
     print(f"bound: {copy:.1f} GB/s, a copy of {SHAPE}; {kernels.num_threads()} threads")
     print(f"{'kernel':26s} {'ms':>8s} {'spread':>7s} {'GB/s':>8s} {'of copy':>8s}")
-    for name, function, size in cases():
-        (seconds,) = timings([function], repeats)
+    for name, function, size in cases(device):
+        (seconds,) = timings([function], repeats, device)
         middle = float(np.median(seconds))
         row = {"kernel": name, "ms": middle * 1e3, "spread": spread(seconds), "gbytes": size / middle / 1e9}
         row["of_copy"] = row["gbytes"] / copy

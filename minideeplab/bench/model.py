@@ -22,18 +22,23 @@ MODELS = {  # name: (images, side, options of models.build)
     "v3+ resnet50 OS16 1x513x513": (1, 513, {"backbone": "resnet50"}),
     "v3 resnet50 OS8 1x513x513": (1, 513, {"backbone": "resnet50", "output_stride": 8, "decoder": False}),
 }
+GPU_MODELS = {
+    "v3+ xception65 OS16 16x513x513": (16, 513, {"backbone": "xception65"}),
+    "v3+ resnet50 OS16 16x513x513": (16, 513, {"backbone": "resnet50"}),
+}
 PROFILE_ROWS = 12
 
 
 class Ours:
     """Inference and training step of one model on this project's kernels."""
 
-    def __init__(self, name, checkpointed=False):
-        n, side, options = MODELS[name]
-        self.model = models.build("deeplabv3plus", num_classes=CLASSES, **options)
+    def __init__(self, name, device="cpu", checkpointed=False):
+        n, side, options = _models(device)[name]
+        self.device = device
+        self.model = models.build("deeplabv3plus", num_classes=CLASSES, **options).to(device)
         if checkpointed:
             self.model.checkpoint_activations()
-        self.x, self.labels = _batch(n, side)
+        self.x, self.labels = (kernels.to_device(a, device) for a in _batch(n, side))
         self.optimiser = SGD(self.model, 0.001)
 
     def inference(self):
@@ -53,16 +58,18 @@ class Ours:
 class Torch:
     """The same on PyTorch, in one of its two memory formats."""
 
-    def __init__(self, name, channels_last):
+    def __init__(self, name, channels_last, device="cpu"):
         import torch
 
         from minideeplab.bench import torch_ops
 
-        n, side, options = MODELS[name]
+        n, side, options = _models(device)[name]
         x, labels = _batch(n, side)
+        model = models.build("deeplabv3plus", num_classes=CLASSES, **options)
         self.torch, self.torch_ops = torch, torch_ops.torch_ops
-        self.model = torch_ops.on_torch(models.build("deeplabv3plus", num_classes=CLASSES, **options), channels_last)
-        self.x, self.labels = torch_ops.images(x, channels_last), torch.from_numpy(labels.astype(np.int64))
+        self.model = torch_ops.on_torch(model, channels_last, device)
+        self.x = torch_ops.images(x, channels_last).to(device)
+        self.labels = torch.from_numpy(labels.astype(np.int64)).to(device)
         self.optimiser = torch.optim.SGD(self.model.torch_parameters, 0.001, momentum=0.9, weight_decay=1e-4)
 
     def inference(self):
@@ -80,23 +87,29 @@ class Torch:
         return loss.item()
 
 
-def run(torch, repeats):
+def _models(device):
+    return MODELS if device == "cpu" else GPU_MODELS
+
+
+def run(torch, repeats, device="cpu"):
     """A row for each model and job; then where our training step spends its time."""
-    peak, bandwidth, threads = peak_gflops(), copy_bandwidth(), kernels.num_threads()
+    peak, bandwidth, threads = peak_gflops(device), copy_bandwidth(device), kernels.num_threads()
     print(f"bounds: {peak:.0f} GFLOP/s of fused multiply-adds, {bandwidth:.1f} GB/s of copying; {threads} threads")
     rows = []
-    for name in MODELS:
+    for name in _models(device):
         print(f"\n{name}")
-        contenders = [Ours(name)] + [Torch(name, last) for last in (False, True) if torch]
+        contenders = [Ours(name, device)] + [Torch(name, last, device) for last in (False, True) if torch]
         for job in ("inference", "step"):
             row = {"model": name, "job": job} | _measure(contenders, job, threads, peak, repeats)
             rows.append(row)
             print(_line(row), flush=True)
-        profile = profile_of(contenders[0].step)
+        profile = profile_of(contenders[0].step, device)
         rows[-1]["profile"] = profile
         print(_profile_table(profile, peak))
         del contenders
-        kernels.load("cpu").release_pool()
+        kernels.load(device).release_pool()
+        if device != "cpu":  # what the pool holds is not what the process holds
+            continue
         for library in ("ours", "ours checkpointed", *(("torch",) if torch else ())):
             rows[-1][f"{library} peak bytes"] = peak_memory(name, library, threads)
             print(f"  peak memory of the step, {library}: {rows[-1][f'{library} peak bytes'] / 1e9:.2f} GB", flush=True)
@@ -104,14 +117,15 @@ def run(torch, repeats):
 
 
 def _measure(contenders, job, threads, peak, repeats):
-    seconds = timings([getattr(each, job) for each in contenders], repeats)
+    ours = contenders[0]
+    seconds = timings([getattr(each, job) for each in contenders], repeats, ours.device)
     middle = [float(np.median(s)) for s in seconds]
-    flops = sum(row["flops"] for row in profile_of(getattr(contenders[0], job)))
+    flops = sum(row["flops"] for row in profile_of(getattr(ours, job), ours.device))
     figures = {"seconds": middle[0], "spread": spread(seconds[0])}
     figures |= {"gflop": flops / 1e9, "of_peak": flops / middle[0] / peak / 1e9}
-    if threads > 1:
+    if threads > 1 and ours.device == "cpu":
         kernels.set_num_threads(1)
-        figures["seconds_1_thread"] = float(np.median(timings([getattr(contenders[0], job)], max(1, repeats // 3))[0]))
+        figures["seconds_1_thread"] = float(np.median(timings([getattr(ours, job)], max(1, repeats // 3))[0]))
         kernels.set_num_threads(threads)
     if len(middle) > 1:
         figures |= {"torch_seconds": min(middle[1:]), "ratio": min(middle[1:]) / middle[0]}
@@ -126,14 +140,16 @@ def _line(row):
     return text + (f"  torch {row['torch_seconds']:7.3f} s  torch / ours {row['ratio']:5.2f}" if "ratio" in row else "")
 
 
-def profile_of(job):
+def profile_of(job, device="cpu"):
     """Time, calls and dense multiply-adds of each kernel during one call of `job`, the slowest first."""
-    backend, rows = kernels.load("cpu"), collections.defaultdict(lambda: {"seconds": 0.0, "calls": 0, "flops": 0})
+    backend, rows = kernels.load(device), collections.defaultdict(lambda: {"seconds": 0.0, "calls": 0, "flops": 0})
+    wait = backend.synchronize
 
     def timed(name, function):
         def call(*args, **kwargs):
             began = time.perf_counter()
             result = function(*args, **kwargs)
+            wait()
             window = next((a for a in args if hasattr(a, "macs")), None)
             row = rows[name if window is None else f"{name} {window.k_h}x{window.k_w}"]
             row["seconds"] += time.perf_counter() - began
@@ -144,7 +160,7 @@ def profile_of(job):
         return call
 
     with contextlib.ExitStack() as restore:
-        for name in (name for names in kernels.CONTRACT.values() for name in names):
+        for name in (name for names in kernels.CONTRACT.values() for name in names if name != "synchronize"):
             function = getattr(backend, name)
             setattr(backend, name, timed(name, function))
             restore.callback(setattr, backend, name, function)

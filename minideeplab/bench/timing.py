@@ -1,36 +1,49 @@
-"""How everything is measured: in turn, in one process, medians; and the two bounds of the machine."""
+"""How everything is measured: in turn, in one process, medians; and the two bounds of a device.
 
+A GPU works behind the back of the program: what is timed there runs often enough to last, and then is waited for.
+"""
+
+import importlib
 import statistics
 import time
 
 import numpy as np
 
+import kernels
+
 _PAUSE = 0.02  # seconds: threads that have run out of work wait for more in a loop, and would hold the next one's cores
+_LASTING = 0.02  # seconds that calls on a GPU take together
 _SHORT = 0.2  # seconds: what takes less is run once more before it is timed, for caches and threads have gone cold
 
 
-def medians(functions, repeats):
+def medians(functions, repeats, device="cpu"):
     """Median seconds of each function, run in turn after one warm-up each, the order reversed every other round."""
-    return [statistics.median(seconds) for seconds in timings(functions, repeats)]
+    return [statistics.median(seconds) for seconds in timings(functions, repeats, device)]
 
 
-def timings(functions, repeats):
+def timings(functions, repeats, device="cpu"):
     """All seconds of each function, as `medians` takes them."""
+    wait = kernels.load(device).synchronize
     for f in functions:
         f()
+    wait()
+    calls = [1 if device == "cpu" else max(1, int(_LASTING / _timed(f, 1, wait))) for f in functions]
     seconds = [[] for _ in functions]
     for repeat in range(repeats):
         for i in range(len(functions)) if repeat % 2 else reversed(range(len(functions))):
             time.sleep(_PAUSE)
-            took = _timed(functions[i])
-            seconds[i].append(_timed(functions[i]) if took < _SHORT else took)
+            took = _timed(functions[i], calls[i], wait)
+            seconds[i].append(_timed(functions[i], calls[i], wait) if took < _SHORT else took)
     return seconds
 
 
-def _timed(function):
+def _timed(function, calls, wait):
+    """Seconds of one call."""
     began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
+    for _ in range(calls):
+        function()
+    wait()
+    return (time.perf_counter() - began) / calls
 
 
 def spread(seconds):
@@ -39,22 +52,20 @@ def spread(seconds):
     return (high - low) / middle
 
 
-def peak_gflops(repeats=7):
-    """Fused multiply-adds of all threads, in GFLOP/s: the register tile over and over on one small block."""
-    from kernels.cpu.peak import run_tiles
-
+def peak_gflops(device="cpu", repeats=7):
+    """Fused multiply-adds in GFLOP/s, nothing but registers: on the CPU the tile, over and over on one small block."""
+    run_tiles = importlib.import_module(f"kernels.{device}.peak").run_tiles
     flops = run_tiles(1)
     loops = max(1, int(2e10 / flops))
-    return flops * loops / medians([lambda: run_tiles(loops)], repeats)[0] / 1e9
+    return flops * loops / medians([lambda: run_tiles(loops)], repeats, device)[0] / 1e9
 
 
-def copy_bandwidth(size=1 << 25, repeats=7):
-    """Bytes read and written by all threads that copy `size` float32 numbers, in GB/s; 128 MiB leave the caches."""
-    from kernels.cpu.peak import copy
-
-    source = np.ones(size, np.float32)
-    target = np.empty_like(source)
-    return 2 * source.nbytes / medians([lambda: copy(source, target)], repeats)[0] / 1e9
+def copy_bandwidth(device="cpu", size=1 << 25, repeats=7):
+    """Bytes read and written by a copy of `size` float32 numbers, in GB/s; 128 MiB leave a CPU's caches."""
+    copy = importlib.import_module(f"kernels.{device}.peak").copy
+    source = kernels.to_device(np.ones(size, np.float32), device)
+    target = kernels.load(device).empty((size,), np.float32)
+    return 2 * source.nbytes / medians([lambda: copy(source, target)], repeats, device)[0] / 1e9
 
 
 def numpy_matmul_gflops(repeats=7):

@@ -18,8 +18,8 @@ from minideeplab import ops
 from minideeplab.nn import Buffer, Parameter
 
 
-def on_torch(model, channels_last):
-    """A copy of a model with PyTorch parameters and buffers, in one of PyTorch's two memory formats."""
+def on_torch(model, channels_last, device="cpu"):
+    """A copy of a model with PyTorch parameters and buffers on a device, in one of PyTorch's two memory formats."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     twin = copy.deepcopy(model)
     twin.torch_parameters = parameters = []
@@ -32,10 +32,11 @@ def on_torch(model, channels_last):
                 elif data.ndim == 4:
                     data = data.permute(3, 2, 0, 1)
                 data = data.contiguous(memory_format=layout) if data.ndim == 4 else data.clone()
+                data = data.to(device)
                 parameters.append(torch.nn.Parameter(data))
                 setattr(module, name, parameters[-1])
             elif isinstance(value, Buffer):
-                setattr(module, name, torch.from_numpy(value.data).clone())
+                setattr(module, name, torch.from_numpy(value.data).clone().to(device))
     return twin
 
 

@@ -79,6 +79,28 @@ def test_an_unknown_backend():
         kernels.load("tpu")
 
 
+@pytest.mark.skipif("cuda" in BACKENDS, reason="the simulator stands for a GPU")
+def test_the_device_cuda_says_what_it_lacks():
+    try:
+        kernels.load("cuda")
+    except ImportError as error:
+        assert 'pip install -e ".[cuda13]"' in str(error)
+    except RuntimeError as error:
+        assert "found no usable GPU" in str(error) and "use the device cpu" in str(error)
+
+
+def test_importing_the_project_leaves_cuda_alone():
+    code = "import sys, minideeplab.train; print([name for name in sys.modules if '.cuda' in name])"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("file", [*kernels.CONTRACT, "device"])
+def test_numba_cuda_is_imported_in_one_file(file):
+    source = (ROOT / "kernels" / "cuda" / f"{file}.py").read_text()
+    assert ("from numba import cuda" in source) == (file == "device")
+
+
 def test_the_device_of_arrays():
     assert kernels.device_of(np.ones(3), np.ones((2, 2), np.float32)) == "cpu"
     with pytest.raises(TypeError, match=r"expected a NumPy array, got list; wrap lists with numpy\.asarray"):

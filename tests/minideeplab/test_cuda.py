@@ -1,5 +1,7 @@
 """The engine on the device cuda gives what it gives on the CPU, in the simulator (NUMBA_ENABLE_CUDASIM=1)."""
 
+import json
+
 import numpy as np
 import pytest
 from op_cases import CASES
@@ -7,6 +9,8 @@ from strategies import SIMULATED
 
 import kernels
 from minideeplab import Tensor, models, no_grad, ops
+from minideeplab.bench import conv, memory
+from minideeplab.bench.__main__ import main as bench
 from minideeplab.gradcheck import check_direction, gradients
 from minideeplab.losses import cross_entropy
 from minideeplab.nn import ConvNorm, Module, SeparableConv2d
@@ -104,6 +108,20 @@ def test_a_separable_v3plus_runs_on_the_device():
         with no_grad():
             logits.append(model(Tensor(images).to(device)).numpy())
     np.testing.assert_allclose(logits[1], logits[0], rtol=0, atol=1e-4 * abs(logits[0]).max())
+
+
+@pytest.mark.parametrize("suite", ["conv", "memory"])
+def test_the_bench_measures_the_device(suite, tmp_path, monkeypatch):
+    for module in (conv, memory):
+        monkeypatch.setattr(module, "copy_bandwidth", lambda *args: 1.0)
+    monkeypatch.setattr(conv, "peak_gflops", lambda *args: 1.0)
+    monkeypatch.setattr(conv, "LAYERS", (("conv", 1, 4, 3, 2, 3, 1, 1), ("depthwise", 1, 4, 3, 3, 3, 2, 1)))
+    monkeypatch.setattr(conv, "IMAGES", {"cuda": 1})
+    monkeypatch.setattr(memory, "SHAPE", (1, 4, 4, 4))
+    monkeypatch.setattr(memory, "PARAMETERS", 9)
+    report = tmp_path / "figures.json"
+    assert bench(["--suite", suite, "--device", "cuda", "--repeats", "1", "--json", str(report)]) == 0
+    assert all(row["ms"] > 0 for row in json.loads(report.read_text())[suite]["rows"])
 
 
 # -------------------------------------------------------------------- errors

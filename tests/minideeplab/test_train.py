@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import kernels
 from minideeplab import cli, train
 from minideeplab.class_weights import median_frequency_weights
 from minideeplab.data import read_mask, write_mask, write_synthetic
@@ -178,6 +179,17 @@ def test_a_run_stopped_before_it_saved_anything_can_be_started_again(data, tmp_p
     assert train.main(command(data, out, "--stop-after", 1)) == 0
     assert train.main(command(data, out)) == 2
     assert "add --resume to continue" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there(data, tmp_path, monkeypatch, capsys):
+    def refuse():
+        raise ImportError('the device cuda needs numba-cuda: pip install -e ".[cuda13]"')
+
+    monkeypatch.setattr("kernels.cuda.device.require", refuse)
+    monkeypatch.setattr(kernels, "_loaded", {})
+    assert train.main(command(data, tmp_path / "out", "--device", "cuda")) == 2
+    assert "--device cuda: the device cuda needs numba-cuda: pip install" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_rates_follow_the_crop_and_too_large_ones_are_named(data, tmp_path, capsys):

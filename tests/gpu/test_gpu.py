@@ -1,0 +1,122 @@
+"""On a GPU: every kernel at real sizes against the CPU, from memory full of NaN, and a training step of v3+.
+
+python -m pytest tests/gpu
+"""
+
+import kernel_calls
+import numpy as np
+import pytest
+from hosted import Hosted
+from strategies import SIMULATED, assert_close, normal
+
+import kernels
+from kernels.geometry import Window
+from minideeplab import Tensor, models
+from minideeplab.bench.conv import LAYERS
+from minideeplab.optim import SGD
+
+
+def _why_not():
+    if SIMULATED:
+        return "the simulator is no GPU"
+    try:
+        kernels.load("cuda")
+    except (ImportError, RuntimeError) as error:
+        return str(error)
+    return ""
+
+
+WHY_NOT = _why_not()
+pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "a GPU is here")
+NAMES = [name for file, names in kernels.CONTRACT.items() if file != "arrays" for name in names]
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    return Hosted(kernels.load("cuda"))
+
+
+def poison():
+    """Fill all idle buffers of the pool: an element that no thread writes would be NaN."""
+    from kernels.cuda import arrays
+
+    for buffers in arrays._free.values():
+        for buffer in buffers:
+            bits = np.full(buffer.nbytes, 0xFF, np.uint8)  # NaN as a float, -1 as an integer
+            buffer.copy_to_device(bits.view(buffer.dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_kernel_is_that_of_the_cpu(gpu, name, dtype):
+    call = kernel_calls.calls(gpu, dtype)[name]
+    call()
+    poison()
+    expected = kernel_calls.calls(kernels.load("reference"), np.float64)[name]()
+    for a, e in zip(call(), expected, strict=True):
+        a, e = np.asarray(a), np.asarray(e, np.float64)
+        a = a.astype(dtype) if a.dtype.kind == "f" else a.astype(np.float64)
+        assert_close(a, e, magnitude=1 + np.abs(e).max(), terms=np.prod(kernel_calls.SHAPE[:3]))
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+def test_the_layers_of_the_bench(gpu, layer):
+    """Real sizes in float32, fresh numbers in every run, against the CPU's float32 kernels."""
+    kind, n, size, c, k, kernel, stride, rate = layer
+    op, make = ("conv2d", Window.conv) if kind == "conv" else ("depthwise_conv2d", Window.depthwise)
+    shape = (kernel, kernel, c, k) if kind == "conv" else (kernel, kernel, c)
+    win = make((n, size, size, c), shape, stride, rate, "same")
+    x, w, grad = normal(np.random.SeedSequence().entropy, win.x_shape, shape, win.y_shape, dtype=np.float32)
+    cpu = kernels.load("cpu")
+    for name, arrays in (("", (x, w)), ("_grad_input", (grad, w)), ("_grad_weight", (x, grad))):
+        expected = getattr(cpu, op + name)(*arrays, win)
+        error = getattr(gpu, op + name)(*arrays, win) - expected
+        assert np.linalg.norm(error) <= 1e-5 * np.linalg.norm(expected), name
+
+
+def test_the_same_bits_in_every_run(gpu):
+    calls = kernel_calls.calls(gpu)
+    for name, call in calls.items():
+        for a, b in zip(call(), call(), strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "xception41"])
+def test_a_training_step_of_v3plus(backbone):
+    """Loss, gradients and updated parameters in float64 are those of the CPU."""
+    rng, states = np.random.default_rng(0), []
+    x, labels = rng.standard_normal((2, 129, 129, 3)), rng.integers(0, 21, (2, 129, 129)).astype(np.uint8)
+    labels[0, :9] = 255
+    for device in ("cpu", "cuda"):
+        model = (
+            models.build("deeplabv3plus", backbone=backbone, width=0.25, head_width=64).astype(np.float64).to(device)
+        )
+        optimiser = SGD(model, 0.1)
+        loss = model.reseed(0).loss(Tensor(x).to(device), labels)
+        loss.backward()
+        gradients = {name: kernels.to_device(p.grad, "cpu") for name, p in model.named_parameters()}
+        optimiser.step()
+        states.append((loss.item(), gradients, model.state_dict()))
+    (loss, *arrays), (cpu_loss, *cpu_arrays) = states[1], states[0]
+    assert loss == pytest.approx(cpu_loss, rel=1e-10)
+    for mine, others in zip(arrays, cpu_arrays, strict=True):
+        for name, other in others.items():
+            np.testing.assert_allclose(mine[name], other, rtol=1e-6, atol=1e-8 * abs(other).max(), err_msg=name)
+
+
+def test_steady_training_allocates_nothing():
+    from kernels.cuda import arrays
+
+    model = models.build("deeplabv3plus", backbone="resnet18", width=0.25, head_width=64).to("cuda")
+    x, labels = Tensor(np.ones((2, 65, 65, 3), np.float32)).to("cuda"), np.zeros((2, 65, 65), np.uint8)
+    optimiser, count, allocate = SGD(model, 0.01), [], arrays._allocate
+    try:
+        arrays._allocate = lambda *key: count.append(key) or allocate(*key)
+        for _ in range(4):
+            optimiser.zero_grad()
+            model.reseed(0).loss(x, labels).backward()
+            optimiser.step()
+            count.append(None)
+    finally:
+        arrays._allocate = allocate
+    assert count[-1] is None and count[-2] is None  # the last step ends where the one before ended
