@@ -41,7 +41,7 @@ CONTRACT = {
     "resize": ("resize_bilinear", "resize_bilinear_grad", "resize_nearest", "resize_nearest_grad"),
     "layout": ("pad", "crop", "concat", "split"),
     "norm": ("batch_norm_statistics", "batch_norm", "batch_norm_factors", "batch_norm_grad", "update_running"),
-    "softmax": ("softmax", "softmax_grad", "log_softmax", "log_softmax_grad"),
+    "softmax": ("argmax", "softmax", "softmax_grad", "log_softmax", "log_softmax_grad"),
     "cross_entropy": ("cross_entropy", "cross_entropy_grad"),
     "update": ("sgd_update",),
 }

@@ -72,6 +72,13 @@ def check_image(op, name, array):
         )
 
 
+def check_argmax_of(x):
+    """Raise unless x is a float array whose channels can be numbered by uint8."""
+    check_floats("argmax", x=x)
+    if not x.shape or not 1 <= x.shape[-1] <= 256:
+        raise ValueError(f"argmax: x must have 1 to 256 channels in its last axis, got shape {tuple(x.shape)}")
+
+
 def check_pad(x, top, bottom, left, right):
     """Raise unless x is (N, H, W, C) and no border is negative."""
     check_image("pad", "x", x)
@@ -114,14 +121,20 @@ def check_channels(op, x, **channels):
         check_shape(op, name, a, (x.shape[3],))
 
 
-def check_update(param, velocity, grad):
-    """Raise unless the three agree in dtype and shape and can be updated in place."""
-    check_floats("sgd_update", param=param, velocity=velocity, grad=grad)
-    for name, a in (("velocity", velocity), ("grad", grad)):
-        check_shape("sgd_update", name, a, tuple(param.shape))
-    for name, a in (("param", param), ("velocity", velocity)):
-        if isinstance(a, np.ndarray) and not a.flags.c_contiguous:
-            raise ValueError(f"sgd_update: {name} of shape {tuple(a.shape)} must be contiguous to be updated in place")
+def check_update(params, velocities, grads, weight_decays):
+    """Raise unless each parameter has a velocity, a gradient and a decay that fit, and can be updated in place."""
+    if not len(params) == len(velocities) == len(grads) == len(weight_decays):
+        counts = f"{len(params)}, {len(velocities)}, {len(grads)} and {len(weight_decays)}"
+        raise ValueError(f"sgd_update: params, velocities, grads and weight_decays must be as many, got {counts}")
+    for param, velocity, grad in zip(params, velocities, grads, strict=True):
+        check_floats("sgd_update", param=param, velocity=velocity, grad=grad)
+        for name, a in (("velocity", velocity), ("grad", grad)):
+            check_shape("sgd_update", name, a, tuple(param.shape))
+        for name, a in (("param", param), ("velocity", velocity)):
+            if isinstance(a, np.ndarray) and not a.flags.c_contiguous:
+                raise ValueError(
+                    f"sgd_update: {name} of shape {tuple(a.shape)} must be contiguous to be updated in place"
+                )
 
 
 def check_alike(op, **arrays):

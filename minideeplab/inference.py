@@ -11,35 +11,22 @@ from minideeplab.metrics import ConfusionMatrix
 SMALLEST_SIDE = 33  # pixels; the networks take no less: at output stride 16 that leaves 3 x 3 positions
 
 
-def predict_logits(model, image: np.ndarray) -> np.ndarray:
-    """Class scores of one image.
+def predict_labels(model, image: np.ndarray) -> np.ndarray:
+    """The most probable class of each pixel.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode, at most 256 classes.
         image: (H, W, 3) uint8 RGB, any size; a side below 33 pixels is padded for the network.
 
     Returns:
-        (H, W, C) float32 logits.
+        (H, W) uint8 labels.
     """
     height, width = image.shape[:2]
     below, right = max(0, SMALLEST_SIDE - height), max(0, SMALLEST_SIDE - width)
     pixels = np.pad(normalise(image), ((0, below), (0, right), (0, 0)))  # the mean colour is 0 once normalised
     with no_grad():
-        logits = model(Tensor(pixels[None]).to(model.device)).numpy()
-    return logits[0, :height, :width]
-
-
-def predict_labels(model, image: np.ndarray) -> np.ndarray:
-    """The most probable class of each pixel.
-
-    Args:
-        model: in evaluation mode, at most 255 classes.
-        image: (H, W, 3) uint8 RGB.
-
-    Returns:
-        (H, W) uint8 labels.
-    """
-    return predict_logits(model, image).argmax(axis=-1).astype(np.uint8)
+        labels = model(Tensor(pixels[None]).to(model.device)).argmax()
+    return labels[0, :height, :width]
 
 
 def confusion_of(model, dataset, report: Callable[[], None] = lambda: None) -> ConfusionMatrix:

@@ -33,10 +33,14 @@ class SGD:
     def step(self, lr=None):
         """Update every parameter that has a gradient."""
         lr = self.lr if lr is None else lr
-        for name, p in self.parameters.items():
-            if p.grad is not None:
-                decay = self.weight_decay if p.decays else 0.0
-                kernels.load(p.device).sgd_update(p.data, self.velocity[name], p.grad, lr, self.momentum, decay)
+        trained = {name: p for name, p in self.parameters.items() if p.grad is not None}
+        if not trained:
+            return
+        data, grads = [p.data for p in trained.values()], [p.grad for p in trained.values()]
+        velocities = [self.velocity[name] for name in trained]
+        decays = [self.weight_decay if p.decays else 0.0 for p in trained.values()]
+        k = kernels.load(kernels.device_of(*data, *grads))
+        k.sgd_update(data, velocities, grads, lr, self.momentum, decays)
 
     def zero_grad(self):
         """Forget all gradients."""

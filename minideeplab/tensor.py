@@ -54,6 +54,11 @@ class Tensor:
         """The values as a NumPy array (shared, not copied, on the CPU)."""
         return kernels.load(self.device).to_numpy(self.data)
 
+    def argmax(self):
+        """The number of the largest channel at each position, (...) uint8 in host memory."""
+        k = kernels.load(self.device)
+        return k.to_numpy(k.argmax(self.data))
+
     def item(self):
         """The value of a tensor with one element, as a Python float."""
         if self.data.size != 1:

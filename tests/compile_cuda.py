@@ -48,6 +48,7 @@ def collect():
         signature = tuple(typeof(np.asarray(a) if isinstance(a, Buffer) else a) for a in arguments)
         seen[kernel.function, signature] = kernel.name
 
+    arrays.address_of = lambda buffer: 0
     arrays._allocate = lambda elements, dtype: np.zeros(elements, dtype).view(Buffer)
     device.launch = record
     k = Hosted(kernels.cuda)

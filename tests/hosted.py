@@ -18,7 +18,8 @@ class Hosted:
             moved = [self.to_device(a) for a in args]
             result = function(*moved, **{key: self.to_device(a) for key, a in kwargs.items()})
             for host, device in zip(args[: IN_PLACE.get(name, 0)], moved, strict=False):
-                host[...] = self.to_host(device)
+                for h, d in zip(host, device, strict=True) if isinstance(host, list) else [(host, device)]:
+                    h[...] = self.to_host(d)
             return self.to_host(result)
 
         call.__name__ = name

@@ -44,6 +44,11 @@ def calls(k, dtype=np.float32):
         function(*changed, *arguments[n_changed:])
         return changed
 
+    def sgd_update(k, params, velocities, grads):
+        params, velocities = [a.copy() for a in params], [a.copy() for a in velocities]
+        k.sgd_update(params, velocities, grads, 0.1, 0.9, [1e-4, 0.0])
+        return *params, *velocities
+
     table |= {
         "add": lambda: k.add(x, other),
         "multiply": lambda: k.multiply(x, mean),
@@ -73,6 +78,7 @@ def calls(k, dtype=np.float32):
         "batch_norm_factors": lambda: k.batch_norm_factors(mean, var, gamma, beta, 1e-5),
         "batch_norm_grad": lambda: k.batch_norm_grad(grad, x, other, mean, var, gamma, 1e-5, True, True),
         "update_running": lambda: in_place(k.update_running, 2, mean, var, gamma, var, 0.1, n * h * w),
+        "argmax": lambda: k.argmax(halved),
         "softmax": lambda: k.softmax(halved),
         "softmax_grad": lambda: k.softmax_grad(grad, softmax),
         "log_softmax": lambda: k.log_softmax(x),
@@ -84,7 +90,7 @@ def calls(k, dtype=np.float32):
             k.cross_entropy_grad(x, labels, log_sum, 1000.0, var, 255, 1.0),
             k.cross_entropy_grad(small, labels, log_sum, 1000.0, None, 255, 1.0, (66, 77)),
         ),
-        "sgd_update": lambda: in_place(k.sgd_update, 2, x, other, grad, 0.1, 0.9, 1e-4),
+        "sgd_update": lambda: sgd_update(k, [x, mean], [other, gamma], [grad, beta]),
     }  # fmt: skip
 
     def as_tuple(call):

@@ -19,5 +19,5 @@ from .pool import (
     max_pool2d_grad,
 )
 from .resize import resize_bilinear, resize_bilinear_grad, resize_nearest, resize_nearest_grad
-from .softmax import log_softmax, log_softmax_grad, softmax, softmax_grad
+from .softmax import argmax, log_softmax, log_softmax_grad, softmax, softmax_grad
 from .update import sgd_update

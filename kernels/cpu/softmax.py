@@ -1,4 +1,4 @@
-"""Softmax and log-softmax over channels.
+"""Softmax, its logarithm, and the largest channel.
 
 Channels are few (21), so the exponentials are taken over runs of pixels at once, as one long vector.
 """
@@ -8,13 +8,29 @@ import math
 import numpy as np
 from numba import prange
 
-from ..checks import check_alike, check_floats
+from ..checks import check_alike, check_argmax_of, check_floats
 from .arrays import contiguous, empty
 from .exponential import exponentiate
 from .jit import jit, jit_parallel
 from .parts import PARTS, bounds
 
 _RUN = 64  # pixels at a time
+
+
+def argmax(x):
+    """The channel of the largest value of each pixel, the first of equals; NaN counts as largest.
+
+    Args:
+        x: (..., K), K <= 256.
+
+    Returns:
+        (...) uint8.
+    """
+    check_argmax_of(x)
+    (x,) = contiguous(x)
+    labels = empty(x.shape[:-1], np.uint8)
+    _argmax(x.reshape(-1, x.shape[-1]), labels.reshape(-1))
+    return labels
 
 
 def softmax(x):
@@ -59,6 +75,18 @@ def shifted_exponentials(rows, top, e):
         for k in range(rows.shape[1]):
             e[i, k] = rows[i, k] - top[i]
     exponentiate(e[: len(rows)].reshape(-1))
+
+
+@jit_parallel
+def _argmax(x, labels):
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, x.shape[0])
+        for i in range(first, last):
+            best, label = x[i, 0], 0
+            for k in range(1, x.shape[1]):
+                if x[i, k] > best or (x[i, k] != x[i, k] and best == best):
+                    best, label = x[i, k], k
+            labels[i] = label
 
 
 @jit_parallel

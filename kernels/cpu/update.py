@@ -1,4 +1,4 @@
-"""The optimiser's step on one parameter, in place, in one pass."""
+"""The optimiser's step, in place, one pass over each parameter."""
 
 from numba import prange
 
@@ -7,17 +7,19 @@ from .jit import jit_parallel
 from .parts import PARTS, bounds
 
 
-def sgd_update(param, velocity, grad, lr, momentum, weight_decay):
-    """v <- momentum v + grad + weight_decay p;  p <- p - lr v, both in place.
+def sgd_update(params, velocities, grads, lr, momentum, weight_decays):
+    """v <- momentum v + grad + weight_decay p;  p <- p - lr v, in place, for every parameter.
 
     Args:
-        param, velocity, grad: arrays of one shape and dtype.
+        params, velocities, grads: lists of as many arrays, of one shape for each parameter and one dtype for each.
+        weight_decays: a number for each.
 
     Source: Sutskever et al. 2013 with the learning rate outside the velocity, as in DeepLab's training code.
     """
-    check_update(param, velocity, grad)
-    t = param.dtype.type
-    _sgd_update(param.reshape(-1), velocity.reshape(-1), grad.reshape(-1), t(lr), t(momentum), t(weight_decay))
+    check_update(params, velocities, grads, weight_decays)
+    for *arrays, weight_decay in zip(params, velocities, grads, weight_decays, strict=True):
+        t = arrays[0].dtype.type
+        _sgd_update(*(a.reshape(-1) for a in arrays), t(lr), t(momentum), t(weight_decay))
 
 
 @jit_parallel

@@ -1,6 +1,6 @@
 """The functions of `kernels.reference` on a GPU: hand-written numba.cuda kernels, the same bits in every run."""
 
-from .arrays import copy, empty, from_numpy, full, is_finite, release_pool, synchronize, to_numpy, zeros
+from .arrays import copy, empty, from_numpy, full, is_finite, launches, release_pool, synchronize, to_numpy, zeros
 from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
 from .cross_entropy import cross_entropy, cross_entropy_grad
 from .depthwise import depthwise_conv2d, depthwise_conv2d_grad_input, depthwise_conv2d_grad_weight
@@ -19,5 +19,5 @@ from .pool import (
     max_pool2d_grad,
 )
 from .resize import resize_bilinear, resize_bilinear_grad, resize_nearest, resize_nearest_grad
-from .softmax import log_softmax, log_softmax_grad, softmax, softmax_grad
+from .softmax import argmax, log_softmax, log_softmax_grad, softmax, softmax_grad
 from .update import sgd_update

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .device import SIMULATED, Kernel, cuda
+from .device import SIMULATED, Kernel, cuda, launch
 
 _free = defaultdict(list)  # (elements, dtype) -> buffers that nobody uses
 
@@ -72,8 +72,13 @@ class DeviceArray:
         return self.size * self.dtype.itemsize
 
     @property
+    def address(self):
+        """Of the first element, in device memory."""
+        return address_of(self.buffer)
+
+    @property
     def __cuda_array_interface__(self):
-        data = (self.buffer.__cuda_array_interface__["data"][0], False)
+        data = (self.address, False)
         return {"shape": self.shape, "typestr": self.dtype.str, "data": data, "strides": None, "version": 3}
 
     def __len__(self):
@@ -81,6 +86,13 @@ class DeviceArray:
 
     def __repr__(self):
         return f"DeviceArray({self.shape}, {self.dtype})"
+
+
+def address_of(buffer):
+    """Address of a flat device array's memory; in the simulator, of the NumPy array that stands for it."""
+    if SIMULATED:
+        return buffer._ary.ctypes.data
+    return buffer.__cuda_array_interface__["data"][0]
 
 
 def empty(shape, dtype=np.float32):
@@ -169,6 +181,11 @@ def is_finite(array):
     found = full((1,), 0, np.int32)
     _find_not_finite.flat(array.size, array.size, array, found)
     return not to_numpy(found)[0]
+
+
+def launches():
+    """How many kernels have been launched since the program began."""
+    return launch.count
 
 
 def synchronize():

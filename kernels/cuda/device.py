@@ -66,7 +66,11 @@ class Kernel:
 
 def launch(kernel, grid, block, arguments):
     """Hand a kernel to Numba. Tests of the compiler replace it, to see every kernel with its types and no GPU."""
+    launch.count += 1
     kernel.compiled[grid, block](*arguments)
+
+
+launch.count = 0  # what a training step costs the program that drives the GPU
 
 
 def device_function(function):

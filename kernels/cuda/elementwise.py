@@ -39,6 +39,8 @@ def sum_to(a, shape):
     if tuple(shape) == a.shape:
         return copy(a)
     y = empty(shape, a.dtype)
+    if not y.size:
+        return y
     lead = a.ndim - len(shape)
     stretched = [i < lead or (shape[i - lead] == 1 and a.shape[i] != 1) for i in range(a.ndim)]
     kept, summed = (

@@ -1,4 +1,4 @@
-"""Instructions that Numba has no word for: loads and stores of four numbers at once.
+"""Instructions that Numba has no word for: loads and stores of four numbers at once, and at an address.
 
 The simulator cannot run LLVM code; there they are what they mean.
 """
@@ -6,6 +6,24 @@ The simulator cannot run LLVM code; there they are what they mean.
 from .device import SIMULATED, device_function
 
 if SIMULATED:
+    import ctypes
+
+    import numpy as np
+
+    def _number_at(address, i, dtype):
+        kind = ctypes.c_float if dtype == np.float32 else ctypes.c_double
+        return kind.from_address(int(address) + int(i) * ctypes.sizeof(kind))
+
+    @device_function
+    def load_at(address, i, like):
+        """The i-th number from an address on, of the type of `like`."""
+        dtype = np.asarray(like).dtype
+        return dtype.type(_number_at(address, i, dtype).value)
+
+    @device_function
+    def store_at(address, i, value):
+        """Write the i-th number from an address on."""
+        _number_at(address, i, np.asarray(value).dtype).value = value
 
     @device_function
     def load4(array, i):
@@ -53,3 +71,26 @@ else:
             return context.get_dummy_value()
 
         return types.void(array, types.int64, *[types.float32] * 4), codegen
+
+    def _at(context, builder, number, address, index):
+        pointer = builder.inttoptr(address, context.get_value_type(number).as_pointer())
+        return builder.gep(pointer, [index])
+
+    @intrinsic
+    def load_at(typingctx, address, i, like):
+        """The i-th number from an address on, of the type of `like`."""
+
+        def codegen(context, builder, signature, args):
+            return builder.load(_at(context, builder, like, *args[:2]))
+
+        return like(types.int64, types.int64, like), codegen
+
+    @intrinsic
+    def store_at(typingctx, address, i, value):
+        """Write the i-th number from an address on."""
+
+        def codegen(context, builder, signature, args):
+            builder.store(args[2], _at(context, builder, value, *args[:2]))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, value), codegen

@@ -1,10 +1,28 @@
-"""Softmax and log-softmax over channels: a thread takes a pixel and walks through its channels."""
+"""Softmax, its logarithm, and the largest channel: a thread takes a pixel and walks through its channels."""
 
 import math
 
-from ..checks import check_alike, check_floats
+import numpy as np
+
+from ..checks import check_alike, check_argmax_of, check_floats
 from .arrays import empty
 from .device import Kernel, cuda
+
+
+def argmax(x):
+    """The channel of the largest value of each pixel, the first of equals; NaN counts as largest.
+
+    Args:
+        x: (..., K), K <= 256.
+
+    Returns:
+        (...) uint8.
+    """
+    check_argmax_of(x)
+    channels = x.shape[len(x.shape) - 1]
+    labels = empty(x.shape[: len(x.shape) - 1], np.uint8)
+    _argmax.flat(labels.size, labels.size, channels, x, labels)
+    return labels
 
 
 def softmax(x):
@@ -38,6 +56,17 @@ def _over_rows(kernel, *arrays):
     rows = result.size // max(1, channels)
     kernel.flat(rows, rows, channels, *arrays, result)
     return result
+
+
+@Kernel
+def _argmax(count, channels, x, labels):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        best, label = x[i * channels], 0
+        for k in range(1, channels):
+            value = x[i * channels + k]
+            if value > best or (value != value and best == best):
+                best, label = value, k
+        labels[i] = label
 
 
 @Kernel

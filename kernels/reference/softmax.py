@@ -1,8 +1,21 @@
-"""Softmax and log-softmax over channels."""
+"""Softmax, its logarithm, and the largest channel."""
 
 import numpy as np
 
-from ..checks import check_alike, check_floats
+from ..checks import check_alike, check_argmax_of, check_floats
+
+
+def argmax(x):
+    """The channel of the largest value of each pixel, the first of equals; NaN counts as largest.
+
+    Args:
+        x: (..., K), K <= 256.
+
+    Returns:
+        (...) uint8.
+    """
+    check_argmax_of(x)
+    return x.argmax(axis=-1).astype(np.uint8)
 
 
 def softmax(x):

@@ -1,18 +1,20 @@
-"""The optimiser's step on one parameter, in place."""
+"""The optimiser's step, in place."""
 
 from ..checks import check_update
 
 
-def sgd_update(param, velocity, grad, lr, momentum, weight_decay):
-    """v <- momentum v + grad + weight_decay p;  p <- p - lr v, both in place.
+def sgd_update(params, velocities, grads, lr, momentum, weight_decays):
+    """v <- momentum v + grad + weight_decay p;  p <- p - lr v, in place, for every parameter.
 
     Args:
-        param, velocity, grad: arrays of one shape and dtype.
+        params, velocities, grads: lists of as many arrays, of one shape for each parameter and one dtype for each.
+        weight_decays: a number for each.
 
     Source: Sutskever et al. 2013 with the learning rate outside the velocity, as in DeepLab's training code.
     """
-    check_update(param, velocity, grad)
-    t = param.dtype.type
-    velocity *= t(momentum)
-    velocity += grad + t(weight_decay) * param
-    param -= t(lr) * velocity
+    check_update(params, velocities, grads, weight_decays)
+    for param, velocity, grad, weight_decay in zip(params, velocities, grads, weight_decays, strict=True):
+        t = param.dtype.type
+        velocity *= t(momentum)
+        velocity += grad + t(weight_decay) * param
+        param -= t(lr) * velocity

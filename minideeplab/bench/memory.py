@@ -58,7 +58,7 @@ def cases(device):
             lambda: k.cross_entropy_grad(logits, labels, log_normaliser, weight, None, 255, 1.0),
             2 * logits.nbytes,
         ),
-        ("sgd_update", lambda: k.sgd_update(parameter, velocity, step, 1e-9, 0.9, 1e-4), 5 * parameter.nbytes),
+        ("sgd_update", lambda: k.sgd_update([parameter], [velocity], [step], 1e-9, 0.9, [1e-4]), 5 * parameter.nbytes),
     )
 
 

@@ -109,6 +109,8 @@ def run(torch, repeats, device="cpu"):
         del contenders
         kernels.load(device).release_pool()
         if device != "cpu":  # what the pool holds is not what the process holds
+            rows[-1]["launches"] = sum(row["launches"] for row in profile)
+            print(f"  {rows[-1]['launches']} launches of kernels in a step")
             continue
         for library in ("ours", "ours checkpointed", *(("torch",) if torch else ())):
             rows[-1][f"{library} peak bytes"] = peak_memory(name, library, threads)
@@ -142,18 +144,19 @@ def _line(row):
 
 def profile_of(job, device="cpu"):
     """Time, calls and dense multiply-adds of each kernel during one call of `job`, the slowest first."""
-    backend, rows = kernels.load(device), collections.defaultdict(lambda: {"seconds": 0.0, "calls": 0, "flops": 0})
-    wait = backend.synchronize
+    backend, rows = kernels.load(device), collections.defaultdict(lambda: collections.defaultdict(int))
+    wait, launches = backend.synchronize, getattr(backend, "launches", int)
 
     def timed(name, function):
         def call(*args, **kwargs):
-            began = time.perf_counter()
+            began, before = time.perf_counter(), launches()
             result = function(*args, **kwargs)
             wait()
             window = next((a for a in args if hasattr(a, "macs")), None)
             row = rows[name if window is None else f"{name} {window.k_h}x{window.k_w}"]
             row["seconds"] += time.perf_counter() - began
             row["calls"] += 1
+            row["launches"] += launches() - before
             row["flops"] += 2 * window.macs if window is not None and "conv2d" in name else 0
             return result
 
@@ -168,7 +171,7 @@ def profile_of(job, device="cpu"):
         job()
         total = time.perf_counter() - began
     outside = total - sum(row["seconds"] for row in rows.values())
-    rows["outside the kernels"] = {"seconds": outside, "calls": 1, "flops": 0}
+    rows["outside the kernels"] = {"seconds": outside, "calls": 1, "flops": 0, "launches": 0}
     return sorted(({"kernel": name} | row for name, row in rows.items()), key=lambda row: -row["seconds"])
 
 

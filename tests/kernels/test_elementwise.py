@@ -221,7 +221,7 @@ def test_errors_name_the_op_and_the_sizes(k, case):
 def test_sgd_update_is_its_formula_in_place(k, dtype, shape, seed, lr, momentum, decay):
     param, velocity, grad = (np.asarray(a, dtype) for a in normal(seed, shape, shape, shape))
     p, v, g = (a.astype(np.float64) for a in (param, velocity, grad))
-    k.sgd_update(param, velocity, grad, lr, momentum, decay)
+    k.sgd_update([param], [velocity], [grad], lr, momentum, [decay])
     magnitude = momentum * abs(v) + abs(g) + decay * abs(p)
     expected = momentum * v + g + decay * p
     assert_close(velocity, expected, magnitude, terms=6)
@@ -233,7 +233,7 @@ def test_sgd_update_is_its_formula_in_place(k, dtype, shape, seed, lr, momentum,
 def test_sgd_update_reads_a_gradient_of_any_layout(k):
     param, velocity, grad = normal(1, (6, 8), (6, 8), (8, 6))
     expected = param - 0.1 * (0.9 * velocity + grad.T)
-    k.sgd_update(param, velocity, grad.T, 0.1, 0.9, 0.0)
+    k.sgd_update([param], [velocity], [grad.T], 0.1, 0.9, [0.0])
     np.testing.assert_allclose(param, expected, rtol=1e-14)
 
 
@@ -243,13 +243,29 @@ def test_sgd_update_refuses_what_it_cannot_change_in_place(k, name):
     arrays = {n: np.ones((4, 6), np.float32) for n in ("param", "velocity", "grad")}
     arrays[name] = np.ones((6, 4), np.float32).T
     with pytest.raises(ValueError, match=rf"sgd_update: {name} of shape \(4, 6\) must be contiguous"):
-        k.sgd_update(**arrays, lr=0.1, momentum=0.9, weight_decay=0.0)
+        k.sgd_update(*([a] for a in arrays.values()), 0.1, 0.9, [0.0])
 
 
 @each_backend
 def test_sgd_update_checks_its_arrays(k):
     a = np.ones((4, 6), np.float32)
     with pytest.raises(ValueError, match=r"sgd_update: velocity must have shape \(4, 6\), got \(6,\)"):
-        k.sgd_update(a, a[0].copy(), a, 0.1, 0.9, 0.0)
+        k.sgd_update([a], [a[0].copy()], [a], 0.1, 0.9, [0.0])
     with pytest.raises(TypeError, match=r"sgd_update: arrays must share one dtype, .* grad float64"):
-        k.sgd_update(a, a.copy(), a.astype(np.float64), 0.1, 0.9, 0.0)
+        k.sgd_update([a], [a.copy()], [a.astype(np.float64)], 0.1, 0.9, [0.0])
+    with pytest.raises(ValueError, match="must be as many, got 2, 2, 1 and 2"):
+        k.sgd_update([a, a], [a.copy(), a.copy()], [a], 0.1, 0.9, [0.0, 0.0])
+
+
+@each_backend
+@both_dtypes
+def test_sgd_update_of_many_is_that_of_each(k, dtype):
+    shapes = [(3, 3, 2, 5), (5,), (1,), (40, 33)]
+    params, velocities, grads = ([*normal(seed, *shapes, dtype=dtype)] for seed in range(3))
+    decays = [1e-4, 0.0, 0.5, 0.25]
+    expected = [[a.copy() for a in arrays] for arrays in (params, velocities)]
+    for p, v, g, decay in zip(*expected, grads, decays, strict=True):
+        reference.sgd_update([p], [v], [g], 0.1, 0.9, [decay])
+    k.sgd_update(params, velocities, grads, 0.1, 0.9, decays)
+    for a, e in zip([*params, *velocities], [*expected[0], *expected[1]], strict=True):
+        np.testing.assert_allclose(a, e, rtol=0, atol=8 * np.finfo(dtype).eps * (1 + abs(e).max()))

@@ -79,6 +79,26 @@ def test_gradients_of_both(k, dtype, shape, seed, layout):
     assert_close(of_log, wide - p * total, abs(wide) + p * (1 + abs(y)) * magnitude, terms)
 
 
+@each_backend
+@both_dtypes
+@given(shape=image_shapes(), seed=seeds, layout=layouts)
+def test_argmax_is_numpys(k, dtype, shape, seed, layout):
+    """Few different numbers, so that there are equals; and some NaN."""
+    x = np.round(normal(seed, shape)).astype(dtype)
+    x[normal(seed + 1, shape) > 2] = np.nan
+    labels = k.argmax(arrange(x, layout))
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels, x.argmax(axis=-1))
+
+
+@each_backend
+def test_argmax_numbers_by_uint8(k):
+    with pytest.raises(
+        ValueError, match=r"argmax: x must have 1 to 256 channels in its last axis, got shape \(2, 257\)"
+    ):
+        k.argmax(np.zeros((2, 257), np.float32))
+
+
 # -------------------------------------------------------------------- errors
 
 

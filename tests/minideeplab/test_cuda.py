@@ -8,6 +8,7 @@ from op_cases import CASES
 from strategies import SIMULATED
 
 import kernels
+from kernels.cuda import arrays
 from minideeplab import Tensor, models, no_grad, ops
 from minideeplab.bench import conv, memory
 from minideeplab.bench.__main__ import main as bench
@@ -124,7 +125,44 @@ def test_the_bench_measures_the_device(suite, tmp_path, monkeypatch):
     assert all(row["ms"] > 0 for row in json.loads(report.read_text())[suite]["rows"])
 
 
+def test_buffers_come_back_to_the_pool():
+    first = arrays.empty((7, 3))
+    buffer = first.buffer
+    view = arrays.reshape(first, (21,))
+    del first
+    assert arrays.empty((21,)).buffer is not buffer  # the view still has it
+    del view
+    assert arrays.empty((3, 7)).buffer is buffer
+
+
+def test_arrays_without_elements():
+    k = kernels.load("cuda")
+    nothing = k.zeros((0, 3), np.float64)
+    assert k.to_numpy(k.relu(nothing)).shape == (0, 3)
+    assert k.to_numpy(k.add(nothing, k.zeros((3,), np.float64))).shape == (0, 3)
+    np.testing.assert_array_equal(k.to_numpy(k.sum_to(nothing, (3,))), np.zeros(3))
+    assert k.to_numpy(k.sum_to(nothing, (0, 1))).shape == (0, 1)
+    assert k.to_numpy(k.softmax(nothing)).shape == (0, 3)
+    assert k.is_finite(nothing)
+    k.sgd_update([nothing], [nothing], [nothing], 0.1, 0.9, [0.0])
+
+
+def test_launches_are_counted():
+    before = kernels.load("cuda").launches()
+    kernels.load("cuda").zeros((2,))
+    assert kernels.load("cuda").launches() == before + 1
+
+
 # -------------------------------------------------------------------- errors
+
+
+def test_out_of_memory_names_the_array_and_what_it_needs(monkeypatch):
+    def refuse(elements, dtype):
+        raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY")
+
+    monkeypatch.setattr(arrays, "_allocate", refuse)
+    with pytest.raises(MemoryError, match=r"an array of shape \(7, 1000, 1000\), float64, needs 0.06 GB on the device"):
+        arrays.empty((7, 1000, 1000), np.float64)
 
 
 def test_mixed_devices_are_refused():
