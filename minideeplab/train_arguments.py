@@ -18,7 +18,7 @@ EXAMPLE = """\
 EPOCHS = 30
 
 # Arguments of one start: free to differ when a run is resumed. All others stay as the run began.
-START_ARGUMENTS = {"resume", "out", "data", "device", "threads", "stop_after", "minutes"}
+START_ARGUMENTS = {"resume", "out", "data", "device", "precision", "threads", "stop_after", "minutes"}
 
 
 def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Checkpoint | None]:

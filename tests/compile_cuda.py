@@ -40,7 +40,7 @@ class Buffer(np.ndarray):
         return np.array(self)
 
 
-def collect():
+def collect(tensor_cores):
     """{(kernel, types of its arguments): name} of every launch that the kernels' own calls lead to."""
     seen = {}
 
@@ -55,13 +55,27 @@ def collect():
     for dtype in (np.float32, np.float64):
         for call in kernel_calls.calls(k, dtype).values():
             call()
-    for side, c_in, c_out in ((129, 304, 256), (33, 728, 728), (33, 64, 64), (33, 64, 24), (129, 7, 200), (33, 6, 50)):
-        x_shape, rows = (1, side, side, c_in), (3, 3, c_in)  # every tile, with and without loads of four
-        win, deep = Window.conv(x_shape, (*rows, c_out), padding="same"), Window.depthwise(x_shape, rows, padding=1)
-        x, w, y, d = (np.zeros(shape, np.float32) for shape in (x_shape, win.w_shape, win.y_shape, rows))
-        k.conv2d(x, w, win), k.conv2d_grad_input(y, w, win), k.conv2d_grad_weight(x, y, win)
-        k.depthwise_conv2d(x, d, deep), k.depthwise_conv2d_grad_weight(x, x, deep)
+    layers = (
+        (129, 304, 256),
+        (33, 728, 728),
+        (33, 64, 64),
+        (33, 64, 24),
+        (129, 7, 200),
+        (33, 6, 50),
+    )  # every tile, with and without loads of four
+    for precision in ("float32", "tf32") if tensor_cores else ("float32",):
+        kernels.cuda.set_precision(precision)
+        for layer in layers:
+            _call_convolutions(k, *layer)
     return seen
+
+
+def _call_convolutions(k, side, c_in, c_out):
+    x_shape, rows = (1, side, side, c_in), (3, 3, c_in)
+    win, deep = Window.conv(x_shape, (*rows, c_out), padding="same"), Window.depthwise(x_shape, rows, padding=1)
+    x, w, y, d = (np.zeros(shape, np.float32) for shape in (x_shape, win.w_shape, win.y_shape, rows))
+    k.conv2d(x, w, win), k.conv2d_grad_input(y, w, win), k.conv2d_grad_weight(x, y, win)
+    k.depthwise_conv2d(x, d, deep), k.depthwise_conv2d_grad_weight(x, x, deep)
 
 
 def find_ptxas():
@@ -86,10 +100,13 @@ def main(arch):
     gpu = types.SimpleNamespace(compute_capability=capability)
     numba.cuda.dispatcher.get_current_device = lambda: gpu  # functions that kernels call are compiled for it
     ptxas, failed = find_ptxas(), []
-    for (function, signature), name in sorted(collect().items(), key=lambda item: (item[1], str(item[0][1]))):
+    for (function, signature), name in sorted(
+        collect(capability >= (8, 0)).items(), key=lambda item: (item[1], str(item[0][1]))
+    ):
         ptx, _ = cuda.compile_ptx(function, signature, cc=capability)
         floats = "float64" if "float64" in str(signature) and "float32" not in str(signature) else "float32"
-        line = f"{arch} {name:24s} {floats}"
+        tensor = "tensor cores" if "mma.sync" in ptx else ""
+        line = f"{arch} {name:24s} {floats} {tensor:12s}"
         if ptxas:
             registers, local = resources(ptxas, arch, ptx)
             line += f"  {registers:3d} registers  {local:4d} bytes of local memory"

@@ -20,4 +20,5 @@ from .pool import (
 )
 from .resize import resize_bilinear, resize_bilinear_grad, resize_nearest, resize_nearest_grad
 from .softmax import argmax, log_softmax, log_softmax_grad, softmax, softmax_grad
+from .tile import set_precision
 from .update import sgd_update

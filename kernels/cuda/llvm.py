@@ -1,4 +1,4 @@
-"""Instructions that Numba has no word for: loads and stores of four numbers at once, and at an address.
+"""Instructions that Numba has no word for: loads and stores of four numbers at once and at an address, tensor cores.
 
 The simulator cannot run LLVM code; there they are what they mean.
 """
@@ -6,9 +6,41 @@ The simulator cannot run LLVM code; there they are what they mean.
 from .device import SIMULATED, device_function
 
 if SIMULATED:
+    import collections
     import ctypes
 
     import numpy as np
+
+    from .device import cuda
+
+    _fragments = collections.defaultdict(dict)  # of each warp: lane -> operands, while its threads meet in an `mma`
+
+    @device_function
+    def round_to_tf32(x):
+        """The nearest number with 10 bits of mantissa; ties away from zero."""
+        bits = np.float32(x).view(np.uint32).astype(np.int64)
+        return np.uint32((bits + 0x1000 & ~0x1FFF) & 0xFFFFFFFF).view(np.float32)
+
+    @device_function
+    def mma(a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
+        """C + A B of a warp, 16 x 8 = 16 x 8 + 16 x 8 @ 8 x 8; lane = 4 g + i.
+
+        It holds a0 .. a3 = A[g, i], A[g + 8, i], A[g, i + 4], A[g + 8, i + 4], b0, b1 = B[i, g], B[i + 4, g], and
+        c0 .. c3 = C[g, 2 i], C[g, 2 i + 1], C[g + 8, 2 i], C[g + 8, 2 i + 1].
+
+        Source: PTX ISA, mma.sync.aligned.m16n8k8 with .tf32.
+        """
+        warp, lane = cuda.threadIdx.x // 32, cuda.threadIdx.x % 32
+        _fragments[warp][lane] = a0, a1, a2, a3, b0, b1
+        cuda.syncthreads()
+        a, b = np.empty((16, 8), np.float32), np.empty((8, 8), np.float32)
+        for other, values in _fragments[warp].items():
+            g, i = other // 4, other % 4
+            a[g, i], a[g + 8, i], a[g, i + 4], a[g + 8, i + 4], b[i, g], b[i + 4, g] = values
+        cuda.syncthreads()
+        g, i = lane // 4, lane % 4
+        products = a[[g, g, g + 8, g + 8]] * b[:, [2 * i, 2 * i + 1] * 2].T
+        return tuple(np.float32(c + p) for c, p in zip((c0, c1, c2, c3), products.sum(axis=1), strict=True))
 
     def _number_at(address, i, dtype):
         kind = ctypes.c_float if dtype == np.float32 else ctypes.c_double
@@ -94,3 +126,35 @@ else:
             return context.get_dummy_value()
 
         return types.void(types.int64, types.int64, value), codegen
+
+    _INT, _FLOAT = ir.IntType(32), ir.FloatType()
+
+    @intrinsic
+    def round_to_tf32(typingctx, x):
+        """The nearest number with 10 bits of mantissa; ties away from zero. Compute capability 8.0 and later."""
+
+        def codegen(context, builder, signature, args):
+            convert = ir.InlineAsm(ir.FunctionType(_INT, [_FLOAT]), "cvt.rna.tf32.f32 $0, $1;", "=r,f")
+            return builder.bitcast(builder.call(convert, args), _FLOAT)
+
+        return types.float32(types.float32), codegen
+
+    @intrinsic
+    def mma(typingctx, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
+        """C + A B of a warp in TF32, sums in float32; the lanes' parts as in the simulator's version above."""
+
+        def codegen(context, builder, signature, args):
+            operands = [builder.bitcast(v, _INT) for v in args[:6]] + list(args[6:])
+            result = ir.LiteralStructType([_FLOAT] * 4)
+            multiply = ir.InlineAsm(
+                ir.FunctionType(result, [v.type for v in operands]),
+                "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"
+                " {$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, {$10, $11, $12, $13};",
+                "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f",
+                side_effect=True,
+            )
+            sums = builder.call(multiply, operands)
+            return cgutils.pack_array(builder, [builder.extract_value(sums, i) for i in range(4)])
+
+        f = types.float32
+        return types.UniTuple(f, 4)(*[f] * 10), codegen

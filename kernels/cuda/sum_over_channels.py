@@ -9,7 +9,7 @@ from functools import lru_cache
 import numba
 
 from .device import Kernel, cuda
-from .tile import PAD, blocks, loader, multiply_slab, storer, tile_for, vector_width
+from .tile import blocks, loader, multiplier, placer, preparer, storer, tile_for, vector_width
 
 
 def sum_over_channels(source, weights, result, gather, taps, scale=None, shift=None, relu=False, residual=None):
@@ -21,13 +21,15 @@ def sum_over_channels(source, weights, result, gather, taps, scale=None, shift=N
     """
     (n, height, width, n_columns), (_, source_h, source_w, channels) = result.shape, source.shape
     positions = n * height * width
-    tile = tile_for(positions, n_columns)
-    kernel = _kernel(tile, result.dtype, vector_width(result.dtype, channels), vector_width(result.dtype, n_columns))
+    widths = vector_width(result.dtype, channels), vector_width(result.dtype, n_columns)
+    tile = tile_for(result.dtype, positions, n_columns, widths)
+    kernel = _kernel(tile, result.dtype, *widths)
     unused = result
     kernel(
         blocks(tile, positions, n_columns), tile.threads, source, source_h, source_w, channels, *taps, weights,
         n_columns, result, positions, height, width, *gather,
-        unused if scale is None else scale, unused if shift is None else shift, scale is not None, relu,
+        unused if scale is None else scale, unused if shift is None else shift, scale is not None,
+        relu and scale is not None,
         unused if residual is None else residual, residual is not None,
     )  # fmt: skip
     return result
@@ -36,25 +38,20 @@ def sum_over_channels(source, weights, result, gather, taps, scale=None, shift=N
 @lru_cache(maxsize=32)
 def _kernel(tile, dtype, a_width, b_width):
     """The kernel for one tile, dtype, and numbers that a thread loads at once of the source and of the weights."""
-    rows, columns, depth, down, across = tile
+    rows, columns, depth, down, across = tile[:5]
     threads, number = tile.threads, numba.from_dtype(dtype)
     a_across = depth // a_width  # threads side by side along a pixel's channels
     a_down = threads // a_across
     a_loads = -(-rows // a_down)
     b_across = columns // b_width
     b_loads = -(-depth * b_across // threads)
-    a_pitch, b_pitch = rows + PAD, columns + PAD
+    a_pitch, b_pitch = tile.pitches
     size_of_a, size_of_b = 2 * depth * a_pitch, 2 * depth * b_pitch
     n_sums, n_a, n_b = down * across, a_loads * a_width, b_loads * b_width
-    of_down, of_across = min(4, down), min(4, across)
+    (of_down, of_across), (rows_apart, columns_apart) = tile.side_by_side, tile.apart
     groups = across // of_across
-    rows_apart, columns_apart = rows // down * of_down, columns // across * of_across
-    multiply, load_a, load_b, store = (
-        multiply_slab(tile, dtype),
-        loader(a_width),
-        loader(b_width),
-        storer(b_width, of_across),
-    )
+    place, prepare, multiply = placer(tile), preparer(tile), multiplier(tile, dtype)
+    load_a, load_b, store = loader(a_width), loader(b_width), storer(b_width, of_across)
 
     def sum_over_channels(
         source, source_h, source_w, channels, k_h, k_w, weights, n_columns, result, positions, height, width,
@@ -112,29 +109,29 @@ def _kernel(tile, dtype, a_width, b_width):
                 inside = j < depth * b_across and term < terms and column < n_columns
                 load_b(weights, term * n_columns + column, inside, next_b, i * b_width)
             if k > 0:
-                multiply(a, b, 1 - stage, t // (columns // across), t % (columns // across), sums)
+                multiply(a, b, 1 - stage, t, sums)
             # from registers to shared memory
             for i in range(a_loads):
                 row = t // a_across + i * a_down
                 if row < rows:
                     for v in range(a_width):
-                        a[(stage * depth + t % a_across * a_width + v) * a_pitch + row] = next_a[i * a_width + v]
+                        a[(stage * depth + t % a_across * a_width + v) * a_pitch + row] = prepare(
+                            next_a[i * a_width + v]
+                        )
             for i in range(b_loads):
                 j = t + i * threads
                 if j < depth * b_across:
                     at = (stage * depth + j // b_across) * b_pitch + j % b_across * b_width
                     for v in range(b_width):
-                        b[at + v] = next_b[i * b_width + v]
+                        b[at + v] = prepare(next_b[i * b_width + v])
             cuda.syncthreads()
             stage = 1 - stage
             c += depth
-        multiply(a, b, 1 - stage, t // (columns // across), t % (columns // across), sums)
+        multiply(a, b, 1 - stage, t, sums)
 
         # the sums of this thread to memory, in short loops: they are unrolled, and only then do sums stay in registers
-        first_m, first_n = (
-            first_row + t // (columns // across) * of_down,
-            first_column + t % (columns // across) * of_across,
-        )
+        row, column = place(t)
+        first_m, first_n = first_row + row, first_column + column
         zero = result.dtype.type(0)
         if scales:
             for j in range(across):

@@ -12,7 +12,7 @@ import numba
 from .arrays import empty, reshape
 from .channels import sum_parts
 from .device import SIMULATED, Kernel, cuda
-from .tile import PAD, blocks, loader, multiply_slab, storer, tile_for, vector_width
+from .tile import blocks, loader, multiplier, placer, preparer, storer, tile_for, vector_width
 
 _BLOCKS = 6 if SIMULATED else 528  # that splits aim at
 _PIXELS = 8 if SIMULATED else 512  # of a split at least
@@ -21,12 +21,13 @@ _PIXELS = 8 if SIMULATED else 512  # of a split at least
 def sum_over_pixels(x, grad, win, gather):
     """(KH, KW, C, K) from x (N, H, W, C) and grad (N, out_h, out_w, K); gather: see gather.py."""
     n_rows, positions = win.k_h * win.k_w * win.c_in, win.n * win.out_h * win.out_w
-    tile = tile_for(n_rows, win.c_out)
+    widths = vector_width(x.dtype, win.c_in), vector_width(x.dtype, win.c_out)
+    tile = tile_for(x.dtype, n_rows, win.c_out, widths)
     tiles = blocks(tile, n_rows, win.c_out)
     splits = max(1, min(_BLOCKS // tiles, positions // _PIXELS))
     per_split = -(-positions // splits)
     partial = empty((splits, *win.w_shape), x.dtype)
-    kernel = _kernel(tile, x.dtype, vector_width(x.dtype, win.c_in), vector_width(x.dtype, win.c_out))
+    kernel = _kernel(tile, x.dtype, *widths)
     kernel(
         (tiles, splits), tile.threads, x, win.in_h, win.in_w, win.c_in, win.k_w, grad, win.c_out, positions,
         win.out_h, win.out_w, per_split, *gather, n_rows, partial,
@@ -37,21 +38,17 @@ def sum_over_pixels(x, grad, win, gather):
 @lru_cache(maxsize=32)
 def _kernel(tile, dtype, a_width, b_width):
     """The kernel for one tile, dtype, and numbers that a thread loads at once of x and of the gradient."""
-    rows, columns, depth, down, across = tile
+    rows, columns, depth, down, across = tile[:5]
     threads, number = tile.threads, numba.from_dtype(dtype)
     a_across, b_across = rows // a_width, columns // b_width  # threads side by side along channels
     a_loads, b_loads = -(-depth * a_across // threads), -(-depth * b_across // threads)
-    a_pitch, b_pitch = rows + PAD, columns + PAD
+    a_pitch, b_pitch = tile.pitches
     size_of_a, size_of_b = 2 * depth * a_pitch, 2 * depth * b_pitch
     n_sums, n_a, n_b = down * across, a_loads * a_width, b_loads * b_width
-    of_down, of_across = min(4, down), min(4, across)
-    rows_apart, columns_apart = rows // down * of_down, columns // across * of_across
-    multiply, load_a, load_b, store = (
-        multiply_slab(tile, dtype),
-        loader(a_width),
-        loader(b_width),
-        storer(b_width, of_across),
-    )
+    (of_down, of_across), (rows_apart, columns_apart) = tile.side_by_side, tile.apart
+    groups = across // of_across
+    place, prepare, multiply = placer(tile), preparer(tile), multiplier(tile, dtype)
+    load_a, load_b, store = loader(a_width), loader(b_width), storer(b_width, of_across)
 
     def sum_over_pixels(
         x, in_h, in_w, channels, k_w, grad, n_columns, positions, height, width, per_split,
@@ -107,29 +104,30 @@ def _kernel(tile, dtype, a_width, b_width):
                 inside = j < depth * b_across and position < end and column < n_columns
                 load_b(grad, position * n_columns + column, inside, next_b, i * b_width)
             if first > start:
-                multiply(a, b, 1 - stage, t // (columns // across), t % (columns // across), sums)
+                multiply(a, b, 1 - stage, t, sums)
             # from registers to shared memory
             for i in range(a_loads):
                 j = t + i * threads
                 if j < depth * a_across:
                     at = (stage * depth + j // a_across) * a_pitch + j % a_across * a_width
                     for v in range(a_width):
-                        a[at + v] = next_a[i * a_width + v]
+                        a[at + v] = prepare(next_a[i * a_width + v])
             for i in range(b_loads):
                 j = t + i * threads
                 if j < depth * b_across:
                     at = (stage * depth + j // b_across) * b_pitch + j % b_across * b_width
                     for v in range(b_width):
-                        b[at + v] = next_b[i * b_width + v]
+                        b[at + v] = prepare(next_b[i * b_width + v])
             cuda.syncthreads()
             stage = 1 - stage
         if start < end:
-            multiply(a, b, 1 - stage, t // (columns // across), t % (columns // across), sums)
+            multiply(a, b, 1 - stage, t, sums)
 
+        row, column = place(t)
         for i in range(down):
-            m = first_row + i // of_down * rows_apart + t // (columns // across) * of_down + i % of_down
-            for group in range(across // of_across):
-                k = first_column + group * columns_apart + t % (columns // across) * of_across
+            m = first_row + row + i // of_down * rows_apart + i % of_down
+            for group in range(groups):
+                k = first_column + column + group * columns_apart
                 if m < n_rows and k < n_columns:
                     at = (cuda.blockIdx.y * n_rows + m) * n_columns + k
                     store(partial, at, sums, i * across + group * of_across, n_columns - k)

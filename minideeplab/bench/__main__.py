@@ -16,7 +16,7 @@ from minideeplab.errors import UsageError
 EXAMPLE = """\
   python -m minideeplab.bench --suite conv
   python -m minideeplab.bench --suite model --against torch --json model.json
-  python -m minideeplab.bench --suite all --device cuda --against torch"""
+  python -m minideeplab.bench --suite all --device cuda --precision tf32 --against torch"""
 
 SUITES = {"conv": conv.run, "memory": memory.run, "model": model.run}
 
@@ -42,7 +42,7 @@ def main(argv=None):
             raise UsageError("--against torch needs PyTorch in this environment: pip install torch") from error
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 against float32
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
     suites = SUITES if args.suite == "all" else [args.suite]
     figures = {suite: SUITES[suite](torch, args.repeats, args.device) for suite in suites}
     if report:

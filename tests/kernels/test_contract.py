@@ -18,7 +18,7 @@ NAMES = [name for names in kernels.CONTRACT.values() for name in names]
 BEYOND = {
     "reference": {"atrous_conv1d"},
     "cpu": {"release_pool"},
-    "cuda": {"launches", "release_pool"},
+    "cuda": {"launches", "release_pool", "set_precision"},
 }  # public, of one backend only
 
 every_backend = pytest.mark.parametrize("backend", BACKENDS)

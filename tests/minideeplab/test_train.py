@@ -192,6 +192,11 @@ def test_a_device_that_is_not_there(data, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_tf32_is_for_tensor_cores(data, tmp_path, capsys):
+    assert train.main(command(data, tmp_path / "out", "--precision", "tf32")) == 2
+    assert "--precision tf32 needs tensor cores: add --device cuda" in capsys.readouterr().err
+
+
 def test_rates_follow_the_crop_and_too_large_ones_are_named(data, tmp_path, capsys):
     assert train.main(command(data, tmp_path / "a", "--stop-after", 1)) == 0
     assert "warning: crops" not in capsys.readouterr().out
