@@ -11,6 +11,7 @@ import numba
 import numpy as np
 from numba import cuda
 
+numba.config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small kernels are meant: a sum of 21 classes has few blocks
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 THREADS = 4 if SIMULATED else 256  # of a block in a kernel over a flat range
 MAX_BLOCKS = 3 if SIMULATED else 4096  # of such a kernel: a thread takes every (THREADS * blocks)-th element

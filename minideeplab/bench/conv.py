@@ -1,4 +1,4 @@
-"""Suite conv: single layers of DeepLab v3 and v3+ in their three directions."""
+"""Suite conv: single layers of DeepLab v3 and v3+ in their directions; batch norm, which follows each, with ReLU."""
 
 import numpy as np
 
@@ -25,6 +25,7 @@ LAYERS = (
 )
 
 
+NORMS = ((1, 33, 728), (1, 129, 304), (2, 129, 128))  # N, H = W, C of a batch norm
 IMAGES = {"cpu": 1, "cuda": 16}  # times as many images as LAYERS says
 
 
@@ -44,6 +45,10 @@ class Layer:
         make = Window.conv if kind == "conv" else Window.depthwise
         self.window = make(self.x.shape, self.w.shape, stride, rate, "same")
         self.grad = _normal(self.window.y_shape, device)
+
+    def bytes_of(self, direction):
+        """What a memory-bound layer must read and write."""
+        return self.x.nbytes + self.grad.nbytes
 
     def ours(self):
         k, op = kernels.load(self.device), f"{'' if self.kind == 'conv' else 'depthwise_'}conv2d"
@@ -73,6 +78,53 @@ class Layer:
         }
 
 
+class Norm:
+    """A batch norm with ReLU in training: the batch's statistics and the result; the three gradients."""
+
+    kind = "norm"
+
+    def __init__(self, device, n, size, c):
+        shape, self.device = (n * IMAGES[device], size, size, c), device
+        self.name = f"batch norm {c} {f'{n}x' if n > 1 else ''}{size}x{size}"
+        self.x, self.grad = _normal(shape, device), _normal(shape, device)
+        self.gamma, self.beta = _normal((c,), device), _normal((c,), device)
+
+    def bytes_of(self, direction):
+        """x twice and y; or twice x, y and their gradient, and once that of x."""
+        return {"forward": 3, "gradients": 7}[direction] * self.x.nbytes
+
+    def ours(self):
+        k, x, gamma = kernels.load(self.device), self.x, self.gamma
+        mean, var = k.batch_norm_statistics(x)
+        y = k.batch_norm(x, mean, var, gamma, self.beta, 1e-5, True)
+        return {
+            "forward": lambda: k.batch_norm(x, *k.batch_norm_statistics(x), gamma, self.beta, 1e-5, True),
+            "gradients": lambda: k.batch_norm_grad(self.grad, x, y, mean, var, gamma, 1e-5, True, True),
+        }
+
+    def torch(self, torch, channels_last):
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        x, grad = (
+            torch.from_numpy(kernels.to_device(a, "cpu")).permute(0, 3, 1, 2).to(self.device)
+            for a in (self.x, self.grad)
+        )
+        x, grad = (a.contiguous(memory_format=layout) for a in (x, grad))
+        gamma, beta = (torch.from_numpy(kernels.to_device(a, "cpu")).to(self.device) for a in (self.gamma, self.beta))
+        y, mean, inverse = torch.native_batch_norm(x, gamma, beta, None, None, True, 0.1, 1e-5)
+        y = y.relu_()
+
+        def backward():
+            g = torch.ops.aten.threshold_backward(grad, y, 0)
+            return torch.ops.aten.native_batch_norm_backward(
+                g, x, gamma, None, None, mean, inverse, True, 1e-5, [True] * 3
+            )
+
+        return {
+            "forward": lambda: torch.native_batch_norm(x, gamma, beta, None, None, True, 0.1, 1e-5)[0].relu_(),
+            "gradients": backward,
+        }
+
+
 def _normal(shape, device):
     """Standard normal numbers in an array as the engine makes them."""
     numbers = kernels.load("cpu").copy(np.random.default_rng(0).standard_normal(shape, np.float32))
@@ -91,10 +143,10 @@ def run(torch, repeats, device="cpu"):
         f"{'layer':26s} {'direction':12s} {'ms':>8s} {'spread':>7s} {'speed':>13s} {'of bound':>9s}"
         + (f" {'torch ms':>9s} {'torch / ours':>13s}" if torch else "")
     )
-    for layer in (Layer(device, *layer) for layer in LAYERS):
+    for layer in (*(Layer(device, *layer) for layer in LAYERS), *(Norm(device, *norm) for norm in NORMS)):
         ours = layer.ours()
         theirs = [layer.torch(torch, last) for last in (False, True)] if torch else []
-        for direction in DIRECTIONS:
+        for direction in ours:
             rows.append(row := _measure(layer, direction, ours, theirs, peak, bandwidth, repeats))
             print(_line(row), flush=True)
     return {
@@ -111,7 +163,7 @@ def _measure(layer, direction, ours, theirs, peak, bandwidth, repeats):
         row["gflops"] = 2 * layer.window.macs / middle[0] / 1e9
         row["of_bound"] = row["gflops"] / peak
     else:
-        row["gbytes"] = (layer.x.nbytes + layer.grad.nbytes) / middle[0] / 1e9
+        row["gbytes"] = layer.bytes_of(direction) / middle[0] / 1e9
         row["of_bound"] = row["gbytes"] / bandwidth
     if theirs:
         row["torch_ms"] = min(middle[1:]) * 1e3

@@ -17,6 +17,7 @@ def tiny_models(monkeypatch):
     monkeypatch.setattr(model, "MODELS", {"tiny": (2, 65, TINY)})
     monkeypatch.setattr(memory, "SHAPE", (1, 9, 9, 4))
     monkeypatch.setattr(conv, "LAYERS", (("conv", 1, 9, 8, 4, 3, 1, 2), ("depthwise", 2, 9, 8, 8, 3, 2, 1)))
+    monkeypatch.setattr(conv, "NORMS", ((2, 9, 8),))
 
 
 def test_functions_are_timed_in_turn():
@@ -46,9 +47,10 @@ def test_the_table_and_the_json(suite, tmp_path, capsys, monkeypatch):
     rows = json.loads(report.read_text())[suite]["rows"]
     out = capsys.readouterr().out
     if suite == "conv":
-        names = ["8->4 3x3 r2 9x9", "depthwise 8 3x3 s2 2x9x9"]
-        assert [(row["layer"], row["direction"]) for row in rows] == [(n, d) for n in names for d in conv.DIRECTIONS]
-        assert all(name in out for name in names)
+        names, norm = ["8->4 3x3 r2 9x9", "depthwise 8 3x3 s2 2x9x9"], "batch norm 8 2x9x9"
+        expected = [(n, d) for n in names for d in conv.DIRECTIONS] + [(norm, "forward"), (norm, "gradients")]
+        assert [(row["layer"], row["direction"]) for row in rows] == expected
+        assert all(name in out for name in (*names, norm))
     elif suite == "memory":
         assert len(rows) == len({row["kernel"] for row in rows}) > 10 and all(row["gbytes"] > 0 for row in rows)
         assert all(row["kernel"] in out for row in rows)
@@ -81,3 +83,22 @@ def test_the_twin_on_pytorch_computes_the_same(channels_last):
         grad = q.grad.numpy().transpose(back).reshape(p.shape)
         np.testing.assert_allclose(p.grad, grad, rtol=0, atol=1e-8 * abs(grad).max() + 1e-14)
     assert ops.conv2d.__module__ == "minideeplab.ops"  # the functions are put back
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_what_is_timed_computes_the_same_on_pytorch(channels_last):
+    """Every layer of the suite conv, in every direction."""
+    torch = pytest.importorskip("torch")
+
+    def arrays(result):
+        return result if isinstance(result, (tuple, list)) else [result]
+
+    for layer in (*(conv.Layer("cpu", *layer) for layer in conv.LAYERS), *(conv.Norm("cpu", *n) for n in conv.NORMS)):
+        ours, theirs = layer.ours(), layer.torch(torch, channels_last)
+        assert ours.keys() == theirs.keys()
+        for direction in ours:
+            mine = [np.asarray(a) for a in arrays(ours[direction]())]
+            other = [a.detach().numpy() for a in arrays(theirs[direction]()) if a is not None]
+            for a, b in zip(mine, other, strict=True):
+                back = {1: (0,), 4: (0, 2, 3, 1) if a.shape[0] == b.shape[0] else (2, 3, 1, 0)}[b.ndim]
+                np.testing.assert_allclose(a, b.transpose(back).reshape(a.shape), rtol=0, atol=1e-4, err_msg=direction)

@@ -117,6 +117,7 @@ def test_the_bench_measures_the_device(suite, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "copy_bandwidth", lambda *args: 1.0)
     monkeypatch.setattr(conv, "peak_gflops", lambda *args: 1.0)
     monkeypatch.setattr(conv, "LAYERS", (("conv", 1, 4, 3, 2, 3, 1, 1), ("depthwise", 1, 4, 3, 3, 3, 2, 1)))
+    monkeypatch.setattr(conv, "NORMS", ((1, 4, 3),))
     monkeypatch.setattr(conv, "IMAGES", {"cuda": 1})
     monkeypatch.setattr(memory, "SHAPE", (1, 4, 4, 4))
     monkeypatch.setattr(memory, "PARAMETERS", 9)
