@@ -3,6 +3,7 @@
 import numpy as np
 from numba import get_num_threads, prange
 
+from .arrays import full, zeros
 from .jit import jit_parallel
 from .parts import PARTS, bounds
 from .rows import copy_row
@@ -15,7 +16,9 @@ def run_tiles(loops):
     """Run the float32 register tile `loops` times on each thread; returns the floating-point operations done."""
     width = columns(np.float32)
     threads = get_num_threads()
-    _run_tiles(loops, width, np.zeros((threads, ROWS * width), np.float32))
+    # every array starts at a cache line, as in a convolution: the tile's rows are whole lines
+    a, b = full((ROWS * (_LENGTH + 16),), 1), full((_LENGTH * width,), 1)
+    _run_tiles(loops, width, a, b, zeros((threads, ROWS * width)))
     return 2 * ROWS * width * _LENGTH * loops * threads
 
 
@@ -25,9 +28,8 @@ def copy(source, target):
 
 
 @jit_parallel
-def _run_tiles(loops, width, results):
+def _run_tiles(loops, width, a, b, results):
     for thread in prange(results.shape[0]):
-        a, b = np.ones(ROWS * (_LENGTH + 16), np.float32), np.ones(_LENGTH * width, np.float32)
         rows, c_rows = np.arange(ROWS) * (_LENGTH + 16), np.arange(ROWS) * width
         zero, length = np.zeros(1, np.int64), np.full(1, _LENGTH)
         for _ in range(loops):
