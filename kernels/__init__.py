@@ -43,6 +43,7 @@ CONTRACT = {
     "norm": ("batch_norm_statistics", "batch_norm", "batch_norm_factors", "batch_norm_grad", "update_running"),
     "softmax": ("argmax", "softmax", "softmax_grad", "log_softmax", "log_softmax_grad"),
     "cross_entropy": ("cross_entropy", "cross_entropy_grad"),
+    "confusion": ("confusion_matrix",),
     "update": ("sgd_update",),
 }
 

@@ -79,6 +79,23 @@ def check_argmax_of(x):
         raise ValueError(f"argmax: x must have 1 to 256 channels in its last axis, got shape {tuple(x.shape)}")
 
 
+def check_confusion(truth, prediction, n_classes, ignore_index):
+    """Raise unless both are integer arrays of one shape, and labels in host memory are in range."""
+    for name, labels in (("truth", truth), ("prediction", prediction)):
+        dtype = getattr(labels, "dtype", type(labels).__name__)
+        if getattr(dtype, "kind", "") not in ("i", "u") or not dtype.isnative:
+            raise TypeError(f"confusion_matrix: {name} has dtype {dtype}, expected an integer type")
+    if tuple(truth.shape) != tuple(prediction.shape):
+        raise ValueError(f"confusion_matrix: truth is {truth.shape}, prediction is {prediction.shape}")
+    if not isinstance(truth, np.ndarray):
+        return  # on a device its kernel looks at the values
+    for name, labels, void in (("truth", truth, truth == ignore_index), ("prediction", prediction, False)):
+        wrong = labels[((labels < 0) | (labels >= n_classes)) & ~np.asarray(void)]
+        if wrong.size:
+            worst = wrong.min() if wrong.min() < 0 else wrong.max()
+            raise ValueError(f"confusion_matrix: {name} holds the label {worst}, valid are 0..{n_classes - 1}")
+
+
 def check_pad(x, top, bottom, left, right):
     """Raise unless x is (N, H, W, C) and no border is negative."""
     check_image("pad", "x", x)

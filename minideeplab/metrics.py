@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+import kernels
+
 
 class ConfusionMatrix:
     """Counts of (true class, predicted class) over the pixels of a whole data set; void pixels are left out.
@@ -23,8 +25,8 @@ class ConfusionMatrix:
         self.ignore_index = ignore_index
         self.counts = np.zeros((num_classes, num_classes), np.int64)
 
-    def update(self, truth: np.ndarray, prediction: np.ndarray) -> None:
-        """Adds the pixels of one image, or of a batch.
+    def update(self, truth, prediction) -> None:
+        """Adds the pixels of one image, or of a batch; they are counted where the prediction lies.
 
         Args:
             truth: integer labels of any shape; `ignore_index` marks void.
@@ -34,22 +36,12 @@ class ConfusionMatrix:
             TypeError: one of them is not an integer array.
             ValueError: the shapes differ, or a label is out of range.
         """
-        for name, labels in (("truth", truth), ("prediction", prediction)):
-            if not np.issubdtype(labels.dtype, np.integer):
-                raise TypeError(f"ConfusionMatrix: {name} has dtype {labels.dtype}, expected an integer type")
-        if truth.shape != prediction.shape:
-            raise ValueError(f"ConfusionMatrix: truth is {truth.shape}, prediction is {prediction.shape}")
-        known = truth != self.ignore_index
-        rows = truth[known]
-        self._check_range("prediction", prediction)
-        self._check_range("truth", rows)
-        cells = rows.astype(np.int64) * self.num_classes + prediction[known]
-        self.counts += np.bincount(cells, minlength=self.num_classes**2).reshape(self.counts.shape)
-
-    def _check_range(self, name: str, labels: np.ndarray) -> None:
-        if labels.size and not 0 <= (lowest := labels.min()) <= (highest := labels.max()) < self.num_classes:
-            worst = lowest if lowest < 0 else highest
-            raise ValueError(f"ConfusionMatrix: {name} holds the label {worst}, valid are 0..{self.num_classes - 1}")
+        device = kernels.device_of(prediction)
+        k = kernels.load(device)
+        counts = k.confusion_matrix(
+            kernels.to_device(truth, device), prediction, self.num_classes, self.ignore_index
+        )
+        self.counts += k.to_numpy(counts)
 
     def iou(self) -> np.ndarray:
         """Intersection over union of each class: IoU_c = n_cc / (sum_p n_cp + sum_t n_tc - n_cc).

@@ -55,9 +55,8 @@ class Tensor:
         return kernels.load(self.device).to_numpy(self.data)
 
     def argmax(self):
-        """The number of the largest channel at each position, (...) uint8 in host memory."""
-        k = kernels.load(self.device)
-        return k.to_numpy(k.argmax(self.data))
+        """The number of the largest channel at each position: (...) uint8, an array on this device."""
+        return kernels.load(self.device).argmax(self.data)
 
     def item(self):
         """The value of a tensor with one element, as a Python float."""

@@ -90,6 +90,7 @@ def calls(k, dtype=np.float32):
             k.cross_entropy_grad(x, labels, log_sum, 1000.0, var, 255, 1.0),
             k.cross_entropy_grad(small, labels, log_sum, 1000.0, None, 255, 1.0, (66, 77)),
         ),
+        "confusion_matrix": lambda: k.confusion_matrix(labels, labels[:, ::-1] % c, c, 255),
         "sgd_update": lambda: sgd_update(k, [x, mean], [other, gamma], [grad, beta]),
     }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Numba kernels for the CPU: the functions of `kernels.reference`, fast, the same bits on any number of threads."""
 
 from .arrays import copy, empty, from_numpy, full, is_finite, release_pool, synchronize, to_numpy, zeros
+from .confusion import confusion_matrix
 from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
 from .cross_entropy import cross_entropy, cross_entropy_grad
 from .depthwise import depthwise_conv2d, depthwise_conv2d_grad_input, depthwise_conv2d_grad_weight
