@@ -89,7 +89,10 @@ def use_device(args: argparse.Namespace) -> int:
     except (ImportError, RuntimeError) as error:
         raise UsageError(f"--device {args.device}: {error}") from error
     if args.device == "cuda":
-        kernels.load("cuda").set_precision(args.precision)
+        try:
+            kernels.load("cuda").set_precision(args.precision)
+        except RuntimeError as error:
+            raise UsageError(f"--precision {args.precision}: {error}") from error
     elif args.precision != "float32":
         raise UsageError(f"--precision {args.precision} needs tensor cores: add --device cuda")
     if args.threads is not None:

@@ -38,9 +38,7 @@ class ConfusionMatrix:
         """
         device = kernels.device_of(prediction)
         k = kernels.load(device)
-        counts = k.confusion_matrix(
-            kernels.to_device(truth, device), prediction, self.num_classes, self.ignore_index
-        )
+        counts = k.confusion_matrix(kernels.to_device(truth, device), prediction, self.num_classes, self.ignore_index)
         self.counts += k.to_numpy(counts)
 
     def iou(self) -> np.ndarray:

@@ -24,7 +24,7 @@ from hosted import Hosted
 from numba import cuda, typeof
 
 import kernels.cuda
-from kernels.cuda import arrays, device
+from kernels.cuda import arrays, device, tile
 from kernels.geometry import Window
 
 IN_REGISTERS = ("sum_over_channels", "sum_over_pixels", "sum_over_taps", "grad_weight")
@@ -48,9 +48,9 @@ def collect(tensor_cores):
         signature = tuple(typeof(np.asarray(a) if isinstance(a, Buffer) else a) for a in arguments)
         seen[kernel.function, signature] = kernel.name
 
-    arrays.address_of = lambda buffer: 0
+    arrays.address_of, arrays._PINNED_FROM = (lambda buffer: 0), float("inf")
     arrays._allocate = lambda elements, dtype: np.zeros(elements, dtype).view(Buffer)
-    device.launch = record
+    device.launch, tile.has_tensor_cores = record, lambda: tensor_cores
     k = Hosted(kernels.cuda)
     for dtype in (np.float32, np.float64):
         for call in kernel_calls.calls(k, dtype).values():

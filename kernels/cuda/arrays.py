@@ -7,7 +7,7 @@ it next runs after whoever had it.
 """
 
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +15,8 @@ import numpy as np
 from .device import SIMULATED, Kernel, cuda, launch
 
 _free = defaultdict(list)  # (elements, dtype) -> buffers that nobody uses
+_PINNED_FROM = 64 if SIMULATED else 1 << 20  # bytes; a smaller copy is done as soon as the program could go on
+_staging = deque([None] * 4)  # (pinned host memory, event after the last copy out of it), used in turn
 
 
 class _Lease:
@@ -33,9 +35,16 @@ def _allocate(elements, dtype):
     """Fresh memory; what lies idle in the pool is given up before the driver's refusal is believed."""
     try:
         return cuda.device_array(elements, dtype)
-    except Exception:  # numba-cuda's class for a refusal has changed its place between versions
+    except Exception as error:
+        if not _is_refusal(error):
+            raise
         release_pool()
         return cuda.device_array(elements, dtype)
+
+
+def _is_refusal(error):
+    """Whether memory is short. Not so if a kernel went wrong before: whoever calls the driver next hears of that."""
+    return "OUT_OF_MEMORY" in str(error)  # numba-cuda's class for it has changed its place between versions
 
 
 def _size_class(elements):
@@ -105,6 +114,8 @@ def empty(shape, dtype=np.float32):
     try:
         return DeviceArray(shape, dtype, _Lease((_size_class(max(1, math.prod(shape))), dtype)))
     except Exception as error:
+        if not _is_refusal(error):
+            raise
         raise MemoryError(_out_of_memory(shape, dtype)) from error
 
 
@@ -120,7 +131,8 @@ def _out_of_memory(shape, dtype):
 
 def release_pool():
     """Give the memory of unused buffers back to the driver."""
-    _free.clear()
+    for idle in _free.values():
+        idle.clear()  # the lists stay: buffers in use go back to them
 
 
 def from_numpy(array):
@@ -128,9 +140,30 @@ def from_numpy(array):
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}")
     result = empty(array.shape, array.dtype)
-    if array.size:
+    if array.nbytes >= _PINNED_FROM:
+        _upload(array, result.buffer[: array.size])
+    elif array.size:
         result.buffer[: array.size].copy_to_device(np.ascontiguousarray(array).reshape(-1))
     return result
+
+
+def _upload(array, target):
+    """Copy a batch by way of pinned memory: kernels launched later wait for it, the program does not.
+
+    It lies in the kernels' own stream, between the steps that it belongs to: on a stream of its own the copy could
+    overtake kernels that still read what this memory held before, and 50 MB take less than a hundredth of a step.
+    """
+    _staging.rotate()
+    memory, copied = _staging[0] or (None, cuda.event())
+    copied.synchronize()  # before this memory is filled again, or given back because it is too small
+    if memory is None or memory.size < array.nbytes:
+        memory = cuda.pinned_array(array.nbytes, np.uint8)
+    staged = memory[: array.nbytes].view(array.dtype)
+    np.copyto(staged.reshape(array.shape), array)
+    stream = 0 if SIMULATED else cuda.legacy_default_stream()  # the kernels' own; the program would wait for a mere 0
+    target.copy_to_device(staged, stream=stream)
+    copied.record(stream)
+    _staging[0] = memory, copied
 
 
 def to_numpy(array):

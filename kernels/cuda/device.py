@@ -33,6 +33,11 @@ def require():
         raise RuntimeError(f"the device cuda found no usable GPU ({_why_not()}); use the device cpu")
 
 
+def has_tensor_cores():
+    """Whether the GPU multiplies in TF32."""
+    return SIMULATED or cuda.get_current_device().compute_capability >= (8, 0)
+
+
 def _why_not():
     try:
         cuda.current_context()

@@ -153,7 +153,7 @@ else:
                 "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f",
                 side_effect=True,
             )
-            sums = builder.call(multiply, operands)
+            sums = builder.call(multiply, operands, attrs=("convergent",))  # all lanes of a warp, together
             return cgutils.pack_array(builder, [builder.extract_value(sums, i) for i in range(4)])
 
         f = types.float32

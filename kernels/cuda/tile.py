@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numba
 
-from .device import SIMULATED, cuda, device_function
+from .device import SIMULATED, cuda, device_function, has_tensor_cores
 from .llvm import load4, mma, round_to_tf32, store4
 
 
@@ -57,6 +57,7 @@ SQUARE, TALL, NARROW, SMALL = (
 TENSOR, SMALL_TENSOR = (
     (Tile(64, 32, 8, 8, 8, True),) * 2 if SIMULATED else (Tile(128, 128, 16, 8, 8, True), Tile(64, 64, 16, 8, 8, True))
 )
+# every tile's shared arrays are multiples of 16 bytes long: Numba aligns them to 4 only, and loads of four need 16
 _ENOUGH = 264  # blocks keep the multiprocessors of a large GPU busy
 _precision = ["float32"]
 
@@ -68,10 +69,12 @@ def set_precision(name):
     tf32      operands rounded to 10 bits of mantissa, on tensor cores (compute capability 8.0); sums in float32
 
     Raises:
-        ValueError: another name.
+        ValueError: another name. RuntimeError: tf32 on a GPU without it.
     """
     if name not in ("float32", "tf32"):
         raise ValueError(f"precision must be float32 or tf32, got {name!r}")
+    if name == "tf32" and not has_tensor_cores():
+        raise RuntimeError("tf32 needs a GPU of compute capability 8.0 or later; use float32")
     _precision[0] = name
 
 

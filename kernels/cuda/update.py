@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..checks import check_update
-from .arrays import constant
+from .arrays import constant, from_numpy
 from .device import THREADS, Kernel, cuda
 from .llvm import load_at, store_at
 
@@ -30,7 +30,8 @@ def sgd_update(params, velocities, grads, lr, momentum, weight_decays):
         chosen = [i for i, p in enumerate(params) if p.dtype == dtype]
         sizes = tuple(params[i].size for i in chosen)
         addresses = [[arrays[i].address for i in chosen] for arrays in (params, velocities, grads)]
-        table, decays = constant(np.array(addresses, np.int64)), np.array([weight_decays[i] for i in chosen], dtype)
+        table = from_numpy(np.array(addresses, np.int64))  # gradients lie elsewhere in every step
+        decays = np.array([weight_decays[i] for i in chosen], dtype)
         pieces, owners, starts = _pieces(sizes)
         if not pieces:
             continue

@@ -59,19 +59,52 @@ def test_every_kernel_is_that_of_the_cpu(gpu, name, dtype):
         assert_close(a, e, magnitude=1 + np.abs(e).max(), terms=np.prod(kernel_calls.SHAPE[:3]))
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=str)
-def test_the_layers_of_the_bench(gpu, layer):
-    """Real sizes in float32, fresh numbers in every run, against the CPU's float32 kernels."""
+MANY_BLOCKS = ("conv", 4, 129, 256, 256, 3, 1, 2)  # enough for the largest tile in all three directions
+
+
+@pytest.fixture(params=["float32", "tf32"])
+def precision(request):
+    """Sets it for the test; skips it where the GPU cannot."""
+    k = kernels.load("cuda")
+    try:
+        k.set_precision(request.param)
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    yield request.param
+    k.set_precision("float32")
+
+
+def layer_arrays(layer, numbers):
+    """(name of the op, its window, {direction: arrays})."""
     kind, n, size, c, k, kernel, stride, rate = layer
     op, make = ("conv2d", Window.conv) if kind == "conv" else ("depthwise_conv2d", Window.depthwise)
     shape = (kernel, kernel, c, k) if kind == "conv" else (kernel, kernel, c)
     win = make((n, size, size, c), shape, stride, rate, "same")
-    x, w, grad = normal(np.random.SeedSequence().entropy, win.x_shape, shape, win.y_shape, dtype=np.float32)
-    cpu = kernels.load("cpu")
-    for name, arrays in (("", (x, w)), ("_grad_input", (grad, w)), ("_grad_weight", (x, grad))):
-        expected = getattr(cpu, op + name)(*arrays, win)
+    x, w, grad = numbers(win.x_shape, win.w_shape, win.y_shape)
+    return op, win, {"": (x, w), "_grad_input": (grad, w), "_grad_weight": (x, grad)}
+
+
+@pytest.mark.parametrize("layer", (*LAYERS, MANY_BLOCKS), ids=str)
+def test_the_layers_of_the_bench(gpu, layer, precision):
+    """Real sizes, fresh numbers in every run, against the CPU's float32 kernels."""
+    entropy, tolerance = np.random.SeedSequence().entropy, {"float32": 1e-5, "tf32": 1e-3}[precision]
+    op, win, directions = layer_arrays(layer, lambda *shapes: normal(entropy, *shapes, dtype=np.float32))
+    for name, arrays in directions.items():
+        expected = getattr(kernels.load("cpu"), op + name)(*arrays, win)
         error = getattr(gpu, op + name)(*arrays, win) - expected
-        assert np.linalg.norm(error) <= 1e-5 * np.linalg.norm(expected), name
+        assert np.linalg.norm(error) <= tolerance * np.linalg.norm(expected), name
+
+
+@pytest.mark.parametrize("layer", [("conv", 1, 33, 96, 72, 3, 1, 2), ("conv", 1, 65, 256, 256, 1, 1, 1), MANY_BLOCKS])
+def test_small_integers_are_multiplied_exactly(gpu, layer, precision):
+    """They fit 10 bits and their sums 24, so that every lane's part of the instruction shows."""
+    rng = np.random.default_rng()
+    op, win, directions = layer_arrays(
+        layer, lambda *shapes: [rng.integers(-2, 3, shape).astype(np.float32) for shape in shapes]
+    )
+    for name, arrays in directions.items():
+        expected = getattr(kernels.load("cpu"), op + name)(*arrays, win)
+        np.testing.assert_array_equal(getattr(gpu, op + name)(*arrays, win), expected, err_msg=name)
 
 
 def test_the_same_bits_in_every_run(gpu):
@@ -102,6 +135,33 @@ def test_a_training_step_of_v3plus(backbone):
     for mine, others in zip(arrays, cpu_arrays, strict=True):
         for name, other in others.items():
             np.testing.assert_allclose(mine[name], other, rtol=1e-6, atol=1e-8 * abs(other).max(), err_msg=name)
+
+
+def test_uploads_do_not_overtake_kernels():
+    """Batches go up while kernels still read the ones before, from memory that the pool has handed out again."""
+    k, rng = kernels.load("cuda"), np.random.default_rng(0)
+    batches, results = [rng.standard_normal((4, 257, 257, 3), np.float32) for _ in range(12)], []
+    for batch in batches:
+        x = k.from_numpy(batch)
+        for _ in range(20):
+            x = k.add(x, x)
+        results.append(x)
+        batch *= 2  # the program goes on with its own copy
+    for batch, result in zip(batches, results, strict=True):
+        np.testing.assert_array_equal(k.to_numpy(result), batch / 2 * 2.0**20)
+
+
+def test_more_than_2_to_31_elements():
+    k = kernels.load("cuda")
+    try:
+        x = k.full((2, 20_000, 20_000, 3), 1.5)  # 9.6 GB
+        y = k.relu(x)
+        w = k.from_numpy(np.float32([[[[2.0], [1.0], [-1.0]]]]))
+        z = k.conv2d(x, w, Window.conv(x.shape, w.shape))
+    except MemoryError as error:
+        pytest.skip(str(error))
+    corner = [k.to_numpy(k.crop(a, 19_990, 19_990, 10, 10)) for a in (y, z)]
+    assert (corner[0] == 1.5).all() and (corner[1] == 3.0).all()
 
 
 def test_steady_training_allocates_nothing():

@@ -75,3 +75,9 @@ def test_float64_is_never_rounded(k):
 def test_an_unknown_precision():
     with pytest.raises(ValueError, match="precision must be float32 or tf32, got 'bf16'"):
         kernels.load("cuda").set_precision("bf16")
+
+
+def test_a_gpu_without_it(monkeypatch):
+    monkeypatch.setattr(tile, "has_tensor_cores", lambda: False)
+    with pytest.raises(RuntimeError, match=r"tf32 needs a GPU of compute capability 8\.0 or later"):
+        kernels.load("cuda").set_precision("tf32")

@@ -136,6 +136,32 @@ def test_buffers_come_back_to_the_pool():
     assert arrays.empty((3, 7)).buffer is buffer
 
 
+def test_buffers_in_use_come_back_to_a_pool_that_was_emptied():
+    first, second = arrays.empty((7, 3)), arrays.empty((7, 3))
+    arrays.release_pool()
+    buffer = first.buffer
+    del first
+    assert arrays.empty((3, 7)).buffer is buffer and second.buffer is not buffer
+
+
+def test_batches_of_any_layout_go_up_through_pinned_memory():
+    batch = np.arange(6000, dtype=np.float32).reshape(2, 30, 20, 5)
+    for array in (batch, batch[:, ::-1, ::2], batch.transpose(3, 1, 0, 2), batch[..., :2].astype(np.uint8), batch * 2):
+        assert array.nbytes >= arrays._PINNED_FROM
+        np.testing.assert_array_equal(arrays.to_numpy(arrays.from_numpy(array)), array)
+
+
+def test_an_update_leaves_no_memory_behind():
+    """The table of addresses is another in every step; its memory goes back to the pool."""
+    k, rng = kernels.load("cuda"), np.random.default_rng(0)
+    params, velocities = ([k.from_numpy(rng.standard_normal(5)) for _ in range(3)] for _ in range(2))
+    before = arrays._constant.cache_info().currsize
+    for _ in range(5):
+        kept = [k.from_numpy(rng.standard_normal(5)) for _ in range(3)]
+        k.sgd_update(params, velocities, kept[:: rng.choice([-1, 1])], 0.1, 0.9, [0.0] * 3)
+    assert arrays._constant.cache_info().currsize - before <= 4  # sizes, owners, starts, decays
+
+
 def test_arrays_without_elements():
     k = kernels.load("cuda")
     nothing = k.zeros((0, 3), np.float64)
@@ -159,11 +185,20 @@ def test_launches_are_counted():
 
 def test_out_of_memory_names_the_array_and_what_it_needs(monkeypatch):
     def refuse(elements, dtype):
-        raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY")
+        raise RuntimeError("Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY")
 
     monkeypatch.setattr(arrays, "_allocate", refuse)
     with pytest.raises(MemoryError, match=r"an array of shape \(7, 1000, 1000\), float64, needs 0.06 GB on the device"):
         arrays.empty((7, 1000, 1000), np.float64)
+
+
+def test_a_fault_of_a_kernel_is_not_taken_for_short_memory(monkeypatch):
+    def refuse(elements, dtype):
+        raise RuntimeError("Call to cuMemAlloc results in CUDA_ERROR_ILLEGAL_ADDRESS")
+
+    monkeypatch.setattr(arrays.cuda, "device_array", refuse)
+    with pytest.raises(RuntimeError, match="ILLEGAL_ADDRESS"):
+        arrays.empty((7, 1001, 3), np.float64)
 
 
 def test_mixed_devices_are_refused():
