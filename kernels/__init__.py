@@ -5,6 +5,7 @@ Each backend is a module with the same functions and the same signatures, import
     reference   NumPy, straight from the definitions: the oracle that tests compare with
     cpu         Numba, fast
     cuda        numba.cuda, on a GPU; its arrays come from its `from_numpy` and go back by `to_numpy`
+    shapes      arrays without numbers: what would be done, for counting
 
     import kernels
     from kernels.geometry import Window
@@ -16,10 +17,11 @@ Activations are (N, H, W, C), weights (KH, KW, C, K), depthwise weights (KH, KW,
 """
 
 import importlib
+from contextlib import contextmanager
 
 import numpy as np
 
-BACKENDS = ("reference", "cpu", "cuda")
+BACKENDS = ("reference", "cpu", "cuda", "shapes")
 
 #: The functions that every backend must have, by the file that holds them.
 CONTRACT = {
@@ -68,7 +70,7 @@ def load(name):
 
 
 def device_of(*arrays):
-    """The device that holds the arrays: "cpu" for NumPy arrays, "cuda" for those of `kernels.cuda`.
+    """The device that holds the arrays: "cpu" for NumPy arrays, "cuda" and "shapes" for those of these backends.
 
     Raises:
         TypeError: something that is not an array of a known device, or arrays on different devices.
@@ -76,11 +78,11 @@ def device_of(*arrays):
     devices = set()
     for a in arrays:
         device = "cpu" if isinstance(a, np.ndarray) else getattr(type(a), "device", None)
-        if device not in ("cpu", "cuda"):
+        if device not in ("cpu", "cuda", "shapes"):
             raise TypeError(f"expected a NumPy array, got {type(a).__name__}; wrap lists with numpy.asarray")
         devices.add(device)
     if len(devices) > 1:
-        raise TypeError("arrays lie on different devices, cpu and cuda; move them to one first")
+        raise TypeError(f"arrays lie on different devices, {' and '.join(sorted(devices))}; move them to one first")
     return devices.pop()
 
 
@@ -88,6 +90,28 @@ def to_device(array, device):
     """The array on that device: itself where it lies there, else a copy."""
     here = device_of(array)
     return array if here == device else load(device).from_numpy(load(here).to_numpy(array))
+
+
+@contextmanager
+def watching(backend, observer):
+    """Inside the block observer(name, function, args, kwargs) stands between callers and each function of a backend.
+
+    It calls function(*args, **kwargs) and returns the result. Functions that call each other inside the backend are not
+    seen.
+    """
+    module = load(backend)
+    functions = {name: getattr(module, name) for names in CONTRACT.values() for name in names}
+
+    def watched(name, function):
+        return lambda *args, **kwargs: observer(name, function, args, kwargs)
+
+    try:
+        for name, function in functions.items():
+            setattr(module, name, watched(name, function))
+        yield
+    finally:
+        for name, function in functions.items():
+            setattr(module, name, function)
 
 
 def set_num_threads(count):

@@ -199,3 +199,35 @@ def _with_legend(picture: Image.Image, entries: list[tuple[str, tuple]], font) -
         draw.rectangle((x, middle - swatch // 2, x + swatch, middle + swatch // 2), colour, GREY)
         draw.text((x + swatch + gap, middle), name, INK, font, anchor="lm")
     return canvas
+
+
+def save_costs(path: Path, cost, title: str) -> None:
+    """Bars of multiply-adds, parameters and activations, a bar for each layer in the order in which they run.
+
+    Args:
+        path: file to write; cost: a `Cost`; title: above the picture.
+    """
+    figure = Figure(figsize=(12, 6.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    number = np.arange(len(cost.layers))
+    quantities = (
+        ("multiply-adds (millions)", [layer.macs / 1e6 for layer in cost.layers], f"{cost.macs / 1e9:.2f} x 1e9"),
+        ("parameters (thousands)", [layer.parameters / 1e3 for layer in cost.layers], f"{cost.parameters:,}"),
+        (
+            "activations (MB)",
+            [layer.activation_bytes / 1e6 for layer in cost.layers],
+            f"{cost.activation_bytes / 1e6:.0f} MB",
+        ),
+    )
+    for axes, (label, values, total) in zip(figure.subplots(3, 1, sharex=True), quantities, strict=True):
+        axes.bar(number, values, width=0.9, color=DARK_BLUE)
+        axes.set_title(f"{label}, {total} in all", fontsize=10, loc="left")
+        axes.grid(axis="y", alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    parts = [layer.name.split(".")[0] for layer in cost.layers]
+    starts = [i for i in number if i == 0 or parts[i] != parts[i - 1]]
+    axes.set_xticks([i - 0.5 for i in starts], [parts[i] for i in starts], rotation=45, ha="left", fontsize=8)
+    axes.tick_params(axis="x", length=6)
+    axes.set_xlabel("layers in the order in which they run")
+    figure.savefig(path, dpi=110)

@@ -211,6 +211,33 @@ class Conv2d(Module):
         return y if self.bias is None else y + self.bias
 
 
+def bilinear(generator, shape):
+    """Weights (k, k, K, C) of a transposed convolution that enlarges each channel bilinearly by (k + 1) // 2 (FCN)."""
+    k_h, k_w, k, c = shape
+    weight = np.zeros(shape)
+    for i in range(min(k, c)):
+        weight[:, :, i, i] = np.outer(_triangle(k_h), _triangle(k_w))
+    return weight
+
+
+def _triangle(size):
+    factor = (size + 1) // 2
+    return 1 - np.abs(np.arange(size) - (size - 1) / 2) / factor
+
+
+class ConvTranspose2d(Module):
+    """Transposed convolution with weight (KH, KW, K, C), C being the input's channels."""
+
+    def __init__(self, c_in, c_out, kernel, stride, padding=0, bias=False, initialiser=he_normal):
+        self.weight = Parameter((kernel, kernel, c_out, c_in), initialiser)
+        self.bias = Parameter((c_out,), zeros, decays=False) if bias else None
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x):
+        y = ops.conv_transpose2d(x, self.weight, self.stride, self.padding)
+        return y if self.bias is None else y + self.bias
+
+
 class DepthwiseConv2d(Module):
     """One k x k filter for each channel: weight (KH, KW, C)."""
 

@@ -146,6 +146,40 @@ def depthwise_conv2d(x, w, stride=1, rate=1, padding="same"):
     return DepthwiseConv2d.apply(x, w, stride=stride, rate=rate, padding=padding)
 
 
+class ConvTranspose2d(Function):
+    def forward(self, x, w, *, stride, padding):
+        if len(x.shape) != 4 or len(w.shape) != 4 or w.shape[3] != x.shape[3]:
+            raise ValueError(
+                f"conv_transpose2d: x {tuple(x.shape)} must be (N, H, W, C) and weight {tuple(w.shape)} (KH, KW, K, C)"
+            )
+        height, width = ((side - 1) * stride + k - 2 * padding for side, k in zip(x.shape[1:3], w.shape, strict=False))
+        self.window = Window.conv((x.shape[0], height, width, w.shape[2]), w.shape, stride, 1, padding)
+        self.saved = x, w
+        return self.k.conv2d_grad_input(x, w, self.window)
+
+    def backward(self, grad):
+        x, w = self.saved
+        grad_x = self.k.conv2d(grad, w, self.window) if self.needs[0] else None
+        grad_w = self.k.conv2d_grad_weight(grad, x, self.window) if self.needs[1] else None
+        return grad_x, grad_w
+
+
+def conv_transpose2d(x, w, stride=1, padding=0):
+    """Transposed convolution ("deconvolution"), the adjoint of `conv2d`.
+
+        y[n, p s + kh - padding, q s + kw - padding, k] += x[n, p, q, c] w[kh, kw, k, c]
+
+    Args:
+        x: (N, H, W, C); w: (KH, KW, K, C); stride, padding: ints.
+
+    Returns:
+        (N, (H - 1) s + KH - 2 padding, (W - 1) s + KW - 2 padding, K).
+
+    Source: FCN (arXiv 1411.4038), section 3.3.
+    """
+    return ConvTranspose2d.apply(x, w, stride=stride, padding=padding)
+
+
 class NormalisedConv2d(Function):
     def forward(self, x, w, gamma, beta, *residual, mean, var, eps, relu, stride, rate, padding, depthwise):
         affine = (*self.k.batch_norm_factors(mean, var, gamma, beta, eps), relu)
@@ -183,14 +217,32 @@ def normalised_conv2d(
 
 
 class MaxPool2d(Function):
-    def forward(self, x, *, size, stride, padding, ceil_mode):
+    def forward(self, x, *, size, stride, padding, ceil_mode, indices=None):
         self.window = Window.pool(x.shape, size, stride, padding, ceil_mode)
         y, argmax = self.k.max_pool2d(x, self.window)
         self.saved = (argmax,)
+        if indices is not None:
+            indices.extend((argmax, self.window))
         return y
 
     def backward(self, grad):
         return (self.k.max_pool2d_grad(grad, *self.saved, self.window),)
+
+
+class MaxUnpool2d(Function):
+    def forward(self, x, *, indices):
+        argmax, window = indices
+        if x.shape != window.y_shape:
+            raise ValueError(f"max_unpool2d: x has shape {tuple(x.shape)}, the pooling gave {window.y_shape}")
+        self.saved, self.window = (argmax,), window
+        return self.k.max_pool2d_grad(x, argmax, window)
+
+    def backward(self, grad):
+        """Each value takes the gradient of the pixel that it went to: the sum over its window, of what is marked."""
+        (argmax,), win = self.saved, self.window
+        marks = self.k.max_pool2d_grad(self.k.full(win.y_shape, 1, grad.dtype), argmax, win)
+        means = self.k.average_pool2d(self.k.multiply(marks, grad), win)
+        return (self.k.multiply(means, self.k.full((), win.k_h * win.k_w, grad.dtype)),)
 
 
 class AveragePool2d(Function):
@@ -225,6 +277,24 @@ class AdaptiveMaxPool2d(Function):
 def max_pool2d(x, size, stride=None, padding=0, ceil_mode=False):
     """Largest value of each window; padding never wins. Stride defaults to the size."""
     return MaxPool2d.apply(x, size=size, stride=stride, padding=padding, ceil_mode=ceil_mode)
+
+
+def max_pool2d_with_indices(x, size):
+    """`max_pool2d` with windows side by side, and the indices by which `max_unpool2d` puts values back.
+
+    Raises:
+        ValueError: sides that are no multiples of `size`.
+    """
+    if x.shape[1] % size or x.shape[2] % size:
+        raise ValueError(f"max_pool2d_with_indices: height and width of {tuple(x.shape)} must be multiples of {size}")
+    indices = []
+    y = MaxPool2d.apply(x, size=size, stride=None, padding=0, ceil_mode=False, indices=indices)
+    return y, tuple(indices)
+
+
+def max_unpool2d(x, indices):
+    """Each value goes to the pixel whose maximum was taken there; the others are zero (SegNet, arXiv 1511.00561)."""
+    return MaxUnpool2d.apply(x, indices=indices)
 
 
 def average_pool2d(x, size, stride=None, padding=0, ceil_mode=False):

@@ -18,6 +18,7 @@ from minideeplab.data import Loader, TrainTransform, open_dataset
 from minideeplab.errors import CheckpointError, DataError, DivergedError, UsageError
 from minideeplab.inference import SMALLEST_SIDE, confusion_of, predict_labels
 from minideeplab.metrics import ConfusionMatrix, percent
+from minideeplab.model_arguments import given_options
 from minideeplab.optim import SGD, poly
 from minideeplab.progress import Progress, Speed, duration
 from minideeplab.run_folder import EPOCH_COLUMNS, RunFolder, fingerprint
@@ -295,7 +296,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         fit_state(folder.last, model, checkpoint.state)
         folder.rewind(state.step, state.history)
     else:
-        folder = RunFolder.create(args.out, f"{args.model}-{args.backbone}-{train_set.name}")
+        parts = (args.model, args.backbone, train_set.name)
+        folder = RunFolder.create(args.out, "-".join(part for part in parts if part))
         folder.write_args(vars(args), threads, train_set, state.fingerprint, model)
         folder.rewind(0, [])
         if note:
@@ -328,7 +330,8 @@ def _describe(training: Training, threads: int) -> None:
             f"only padding and learn nothing. Choose larger crops or smaller --atrous-rates"
         )
     parameters = sum(parameter.data.size for parameter in training.model.parameters())
-    log(f"model  {args.model}, {args.backbone}, output stride {args.output_stride}: {parameters:,} parameters")
+    backbone = f", {args.backbone}" if args.backbone else ""
+    log(f"model  {args.model}{backbone}, output stride {training.model.output_stride}: {parameters:,} parameters")
     log(
         f"run    {training.total_steps} steps in {training.total_epochs} epochs, batches of {args.batch_size} "
         f"crops of {args.crop_size} x {args.crop_size}, {threads} threads, seed {args.seed}, to {training.folder.path}"
@@ -339,7 +342,7 @@ def _describe(training: Training, threads: int) -> None:
 
 def _rates_beyond_crops(model, crop_size: int) -> list[int]:
     """Rates of the ASPP that reach beyond the feature map of a crop."""
-    return [rate for rate in model.rates if rate >= math.ceil(crop_size / model.output_stride)]
+    return [rate for rate in getattr(model, "rates", ()) if rate >= math.ceil(crop_size / model.output_stride)]
 
 
 def _build(args: argparse.Namespace, train_set):
@@ -347,17 +350,10 @@ def _build(args: argparse.Namespace, train_set):
     if args.crop_size < SMALLEST_SIDE:
         raise UsageError(f"--crop-size {args.crop_size}: the network needs at least {SMALLEST_SIDE} pixels")
     try:
-        model = models.build(
-            args.model,
-            backbone=args.backbone,
-            num_classes=train_set.num_classes,
-            output_stride=args.output_stride,
-            atrous_rates=args.atrous_rates,
-            separable=args.separable,
-            width=args.width,
-            head_width=args.head_width,
-            seed=args.seed,
-        )
+        options = given_options(args) | {"num_classes": train_set.num_classes}
+        if args.model in models.CLASSIFIERS:
+            options["dense"] = True  # a classifier of every position
+        model = models.build(args.model, seed=args.seed, **options)
         transform = TrainTransform(
             args.crop_size, tuple(args.scale_range), mirror=args.mirror, blur=args.blur, jitter=args.jitter
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from minideeplab import cli, models
 from minideeplab.errors import CheckpointError, UsageError
+from minideeplab.model_arguments import OPTIONS, add_model_arguments, given_options
 from minideeplab.models.aspp import rates_for_crops
 from minideeplab.run_folder import RunFolder
 from minideeplab.weights import Checkpoint
@@ -13,6 +14,7 @@ from minideeplab.weights import Checkpoint
 EXAMPLE = """\
   python -m minideeplab.train --data synthetic --epochs 5
   python -m minideeplab.train --data VOCdevkit/VOC2012 --backbone resnet50 --crop-size 257 --out runs/voc
+  python -m minideeplab.train --model pspnet --width 0.25 --epochs 5
   python -m minideeplab.train --resume --out runs/voc"""
 
 EPOCHS = 30
@@ -33,7 +35,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Che
     if args.scale_range[0] > args.scale_range[1]:
         raise UsageError("--scale-range {} {}: LOW must not be above HIGH".format(*args.scale_range))
     args.epochs = args.epochs or (None if args.steps else EPOCHS)
-    args.atrous_rates = args.atrous_rates or rates_for_crops(args.crop_size, args.output_stride)
+    _choose_model_options(args)
     if args.data != "synthetic":
         args.data = str(Path(args.data).resolve())
     if not args.resume:
@@ -62,35 +64,23 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Che
     return argparse.Namespace(**{**vars(args), **checkpoint.args, **fresh}), checkpoint
 
 
+def _choose_model_options(args: argparse.Namespace) -> None:
+    """Fills in the model's own defaults, so that a run says what it was made of; rates of ASPP that suit the crops."""
+    given_options(args)
+    for name, default in models.options_of(args.model).items():
+        if name in OPTIONS and getattr(args, name) is None:
+            setattr(args, name, default)
+            if name == "atrous_rates":
+                args.atrous_rates = rates_for_crops(args.crop_size, args.output_stride)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = cli.command_parser("train", "Train a segmentation network.", EXAMPLE)
     cli.add_data_arguments(parser, default="synthetic")
     add = parser.add_argument
     add("--split", default="train", help="split to train on")
     add("--val-split", default="val", help="split to validate on")
-    add("--model", choices=["deeplabv3plus"], default="deeplabv3plus", help="network")
-    add("--backbone", choices=list(models.BACKBONES), default="resnet18", help="its feature extractor")
-    add(
-        "--output-stride",
-        type=int,
-        choices=[8, 16, 32],
-        default=16,
-        help="input size over the size of the last features",
-    )
-    add(
-        "--separable",
-        action=argparse.BooleanOptionalAction,
-        help="depthwise separable convolutions in head and decoder (the model's own choice if not given)",
-    )
-    add("--width", type=cli.positive_float, default=1.0, help="factor on the backbone's channels")
-    add("--head-width", type=cli.positive_int, default=256, help="channels of ASPP and decoder")
-    add(
-        "--atrous-rates",
-        type=cli.positive_int,
-        nargs="+",
-        metavar="R",
-        help="of ASPP, as if at output stride 16 (6 12 18 for crops from 513 on, smaller crops in proportion)",
-    )
+    add_model_arguments(parser)
     add("--crop-size", type=cli.positive_int, default=129, help="side of the training crops, pixels")
     add("--batch-size", type=cli.positive_int, default=4, help="crops per step")
     length = parser.add_mutually_exclusive_group()

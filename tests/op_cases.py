@@ -100,6 +100,18 @@ CASES = {  # name: (op, (function, arrays))
     ),
     "global average": (ops.AdaptiveAveragePool2d, unary(ops.global_average_pool, 2, 3, 4, 2)),
     "adaptive max": (ops.AdaptiveMaxPool2d, unary(ops.adaptive_max_pool2d, 2, 5, 7, 2, out_h=2, out_w=3)),
+    "transposed convolution": (
+        ops.ConvTranspose2d,
+        convolution(ops.conv_transpose2d, (2, 3, 4, 3), (4, 4, 2, 3), stride=2),
+    ),
+    "transposed convolution padded": (
+        ops.ConvTranspose2d,
+        convolution(ops.conv_transpose2d, (1, 3, 3, 2), (3, 3, 3, 2), stride=2, padding=1),
+    ),
+    "max unpool": (
+        ops.MaxUnpool2d,
+        (lambda x: ops.max_unpool2d(*ops.max_pool2d_with_indices(x, 2)), (spaced(2, 4, 6, 2),)),
+    ),
     "bilinear up aligned": (ops.ResizeBilinear, unary(ops.resize_bilinear, 2, 3, 4, 2, out_h=5, out_w=7)),
     "bilinear up": (ops.ResizeBilinear, unary(ops.resize_bilinear, 2, 3, 4, 2, out_h=5, out_w=7, align_corners=False)),
     "bilinear down aligned": (ops.ResizeBilinear, unary(ops.resize_bilinear, 1, 7, 6, 2, out_h=3, out_w=4)),

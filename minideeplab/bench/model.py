@@ -1,7 +1,6 @@
 """Suite model: inference and training step of whole networks, with a profile of the step and its peak memory."""
 
 import collections
-import contextlib
 import resource
 import subprocess
 import sys
@@ -147,26 +146,19 @@ def profile_of(job, device="cpu"):
     backend, rows = kernels.load(device), collections.defaultdict(lambda: collections.defaultdict(int))
     wait, launches = backend.synchronize, getattr(backend, "launches", int)
 
-    def timed(name, function):
-        def call(*args, **kwargs):
-            began, before = time.perf_counter(), launches()
-            result = function(*args, **kwargs)
-            wait()
-            window = next((a for a in args if hasattr(a, "macs")), None)
-            row = rows[name if window is None else f"{name} {window.k_h}x{window.k_w}"]
-            row["seconds"] += time.perf_counter() - began
-            row["calls"] += 1
-            row["launches"] += launches() - before
-            row["flops"] += 2 * window.macs if window is not None and "conv2d" in name else 0
-            return result
+    def timed(name, function, args, kwargs):
+        began, before = time.perf_counter(), launches()
+        result = function(*args, **kwargs)
+        wait()
+        window = next((a for a in args if hasattr(a, "macs")), None)
+        row = rows[name if window is None else f"{name} {window.k_h}x{window.k_w}"]
+        row["seconds"] += time.perf_counter() - began
+        row["calls"] += 1
+        row["launches"] += launches() - before
+        row["flops"] += 2 * window.macs if window is not None and "conv2d" in name else 0
+        return result
 
-        return call
-
-    with contextlib.ExitStack() as restore:
-        for name in (name for names in kernels.CONTRACT.values() for name in names if name != "synchronize"):
-            function = getattr(backend, name)
-            setattr(backend, name, timed(name, function))
-            restore.callback(setattr, backend, name, function)
+    with kernels.watching(device, timed):
         began = time.perf_counter()
         job()
         total = time.perf_counter() - began

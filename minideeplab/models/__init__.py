@@ -1,17 +1,69 @@
 """Models by name, one file for each paper: `build("deeplabv3plus", backbone="xception65", output_stride=16)`."""
 
-from .classifier import BACKBONES, Classifier, check_name
-from .deeplabv3plus import DeepLabV3Plus
+import inspect
+from functools import partial
 
-NAMES = ("deeplabv3plus", *BACKBONES)
+from .classifier import BACKBONES, Classifier, check_name
+from .deeplabv1 import VARIANTS, DeepLabV1
+from .deeplabv2 import RATES, DeepLabV2
+from .deeplabv3 import DeepLabV3, DeepLabV3Cascade
+from .deeplabv3plus import DeepLabV3Plus
+from .fcn import FCN
+from .pspnet import PSPNet
+from .segnet import SegNet
+from .sppnet import SPPNet
+from .torchvision import TorchvisionSegmenter
+from .unet import UNet
+from .vgg import VGG16
+
+MODELS = {
+    "deeplabv3plus": DeepLabV3Plus,
+    "deeplabv3": DeepLabV3,
+    "deeplabv3-cascade": DeepLabV3Cascade,
+    **{f"deeplabv2-{name}": partial(DeepLabV2, name) for name in RATES},
+    **{f"deeplabv1-{name}": partial(DeepLabV1, name) for name in VARIANTS},
+    **{f"deeplabv1-{name}-msc": partial(DeepLabV1, name, msc=True) for name in VARIANTS},
+    "pspnet": PSPNet,
+    **{f"fcn-{stride}s": partial(FCN, stride) for stride in (32, 16, 8)},
+    "segnet": SegNet,
+    "unet": UNet,
+    **{
+        f"torchvision-{head}_{backbone}": partial(TorchvisionSegmenter, head, backbone)
+        for head in ("fcn", "deeplabv3")
+        for backbone in ("resnet50", "resnet101")
+    },
+    **{name: partial(Classifier, name) for name in BACKBONES},
+    "vgg16": VGG16,
+    "spp-net": SPPNet,
+}
+CLASSIFIERS = (*BACKBONES, "vgg16", "spp-net")
+NAMES = tuple(MODELS)
+
+
+def options_of(name):
+    """The options that `build(name, ...)` takes, with their defaults.
+
+    Raises:
+        ValueError: an unknown name (the near ones are listed).
+    """
+    check_name("model", name, NAMES)
+    parameters = inspect.signature(MODELS[name]).parameters.values()
+    given = MODELS[name].keywords if isinstance(MODELS[name], partial) else ()
+    return {p.name: p.default for p in parameters if p.name not in given}
+
+
+def create(name, **options):
+    """A model with parameters of zero: for counting, or to be loaded. Arguments as of `build`."""
+    check_name("model", name, NAMES)
+    return MODELS[name](**options)
 
 
 def build(name, seed=0, **options):
     """A model with its first values drawn from `seed`.
 
     Args:
-        name: "deeplabv3plus", or a backbone's name for the classifier of its paper.
-        options: of the model's constructor: for DeepLabV3Plus backbone, num_classes, output_stride and more.
+        name: one of NAMES; a backbone's name is the classifier of its paper.
+        options: of the model's constructor, see `options_of(name)`: num_classes, width and more.
 
     Returns:
         The Module in training mode; `model.config` is a dict that JSON can hold, and build(**model.config) rebuilds
@@ -20,7 +72,6 @@ def build(name, seed=0, **options):
     Raises:
         ValueError: an unknown name (the near ones are listed), or options that do not fit.
     """
-    check_name("model", name, NAMES)
-    model = DeepLabV3Plus(**options) if name == "deeplabv3plus" else Classifier(name, **options)
+    model = create(name, **options)
     model.config = {"name": name, "seed": seed, **options}
     return model.initialise(seed)

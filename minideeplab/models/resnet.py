@@ -22,7 +22,7 @@ class Basic(Module):
 
     expansion = 1
 
-    def __init__(self, c_in, width, stride, rate):
+    def __init__(self, c_in, width, stride, rate, strided="3x3"):
         self.conv1 = ConvNorm(c_in, width, 3, stride, rate)
         self.conv2 = ConvNorm(width, width, 3, 1, rate)
         self.shortcut = _shortcut(c_in, width, stride)
@@ -36,9 +36,9 @@ class Bottleneck(Module):
 
     expansion = 4
 
-    def __init__(self, c_in, width, stride, rate):
-        self.conv1 = ConvNorm(c_in, width, 1)
-        self.conv2 = ConvNorm(width, width, 3, stride, rate)
+    def __init__(self, c_in, width, stride, rate, strided="3x3"):
+        self.conv1 = ConvNorm(c_in, width, 1, stride if strided == "1x1" else 1)
+        self.conv2 = ConvNorm(width, width, 3, stride if strided == "3x3" else 1, rate)
         self.conv3 = ConvNorm(width, 4 * width, 1)
         self.shortcut = _shortcut(c_in, 4 * width, stride)
 
@@ -60,15 +60,20 @@ class ResNet(Module):
         multi_grid: factors on the rate of the last stage's units (DeepLab v3, section 3.1.1); None for (1, 2, 4)
             where that stage is atrous and has three bottleneck units, else ones.
         width: factor on all channels of the paper.
-
-    Where a stage is atrous all its units have the stage's rate times their factor, as in the paper: (2, 4, 8) at output
-    stride 16 with (1, 2, 4). (torchvision's models keep the previous rate in the first unit of such a stage.)
+        stem: "7x7", or "3x3" for three of them with 64, 64, 128 channels ("beta", as in PSPNet and DeepLab v3+).
+        strided: which convolution of a bottleneck has the stride: "3x3", or "1x1" as in the paper and the Caffe models.
+        first_rate: rate of an atrous stage's first unit: "stage" as in the paper, (2, 4, 8) at output stride 16 with
+            multi-grid (1, 2, 4); "previous" as in torchvision.
+        ceil_mode: of the max pooling, as in the Caffe models.
 
     `forward` returns (features, low-level features): (N, H / output_stride, ...) with `channels` channels, and the
-    first stage's output at stride 4 with `low_level_channels`.
+    first stage's output at stride 4 with `low_level_channels`. `stages_of` gives the outputs of all stages.
     """
 
-    def __init__(self, name, output_stride=32, multi_grid=None, width=1.0):
+    def __init__(
+        self, name, output_stride=32, multi_grid=None, width=1.0, stem="7x7", strided="3x3", first_rate="stage",
+        ceil_mode=False,
+    ):  # fmt: skip
         bottleneck, units = RESNETS[name]
         unit = Bottleneck if bottleneck else Basic
         if output_stride not in (8, 16, 32):
@@ -80,25 +85,39 @@ class ResNet(Module):
                 f"{name}: multi_grid needs {units[-1]} factors, one a unit of the last stage, got {multi_grid}"
             )
         first = max(1, round(64 * width))
-        self.stem = ConvNorm(3, first, 7, stride=2)
+        if stem == "7x7":
+            self.stem = ConvNorm(3, first, 7, stride=2)
+        else:
+            self.stem = Sequential(
+                ConvNorm(3, first, 3, stride=2), ConvNorm(first, first, 3), ConvNorm(first, 2 * first, 3)
+            )
+        self.ceil_mode = ceil_mode
         self.stages = []
-        channels, reached, rate = first, 4, 1
+        channels, reached, rate = first if stem == "7x7" else 2 * first, 4, 1
         for i, count in enumerate(units):
-            stride = 1 if i == 0 else 2
+            stride, previous = 1 if i == 0 else 2, rate
             if reached * stride > output_stride:
                 stride, rate = 1, rate * stride
             reached *= stride
             grid = multi_grid if i == 3 else (1,) * count
             layers = []
             for j in range(count):
-                layers.append(unit(channels, first * 2**i, stride if j == 0 else 1, rate * grid[j]))
+                unit_rate = (previous if j == 0 and first_rate == "previous" else rate) * grid[j]
+                layers.append(unit(channels, first * 2**i, stride if j == 0 else 1, unit_rate, strided))
                 channels = first * 2**i * unit.expansion
             self.stages.append(Sequential(*layers))
         self.channels, self.low_level_channels = channels, first * unit.expansion
+        self.output_stride = output_stride
+
+    def stages_of(self, x):
+        """The outputs of the four stages."""
+        x = ops.max_pool2d(self.stem(x), 3, stride=2, padding=1, ceil_mode=self.ceil_mode)  # (N, H/4, W/4, 64)
+        outputs = []
+        for stage in self.stages:
+            x = stage(x)
+            outputs.append(x)
+        return outputs
 
     def forward(self, x):
-        x = ops.max_pool2d(self.stem(x), 3, stride=2, padding=1)  # (N, H/4, W/4, 64)
-        low_level = x = self.stages[0](x)
-        for stage in self.stages[1:]:
-            x = stage(x)
-        return x, low_level
+        low_level, *_, features = self.stages_of(x)
+        return features, low_level

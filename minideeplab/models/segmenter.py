@@ -12,15 +12,34 @@ class Segmenter(Module):
     (513 = 32 * 16 + 1) every logit then lies on the pixel in the middle of what it saw. Other images are padded at the
     bottom and right up to the next such size, with zeros, the mean colour of normalised images, and the logits are
     cropped.
+
+    Attributes:
+        corner: 1 for sizes of k * output_stride + 1, 0 for networks whose maps have the size k * output_stride.
+        align_corners: how logits are enlarged.
     """
+
+    corner, align_corners = 1, True
 
     def forward(self, x):
         padded = self._padded(x)
-        logits = ops.resize_bilinear(self.small_logits(padded), *padded.shape[1:3])
+        return self._enlarged(self.small_logits(padded), padded, x)
+
+    def training_logits(self, x):
+        """[(weight, small logits)] of all heads that training uses; the first is that of inference."""
+        return [(1.0, self.small_logits(x))]
+
+    def heads(self, x):
+        """The enlarged logits of all heads that training uses, for counting."""
+        padded = self._padded(x)
+        return [self._enlarged(logits, padded, x) for _, logits in self.training_logits(padded)]
+
+    def _enlarged(self, logits, padded, x):
+        if logits.shape[1:3] != padded.shape[1:3]:
+            logits = ops.resize_bilinear(logits, *padded.shape[1:3], self.align_corners)
         return logits if padded is x else ops.crop(logits, 0, 0, *x.shape[1:3])
 
     def loss(self, x, labels, class_weights=None):
-        """`losses.cross_entropy(model(x), labels, ...)`, but the enlarged logits never exist.
+        """The sum of `losses.cross_entropy` over all heads with their weights; with aligned corners no enlarged logits.
 
         Args:
             x: (N, H, W, 3) tensor; labels: (N, H, W) integer array, 255 for void.
@@ -29,9 +48,15 @@ class Segmenter(Module):
         padded = self._padded(x)
         if tuple(labels.shape) != tuple(x.shape[:3]):
             raise ValueError(f"loss: labels must have shape {tuple(x.shape[:3])}, got {tuple(labels.shape)}")
-        return losses.cross_entropy(
-            self.small_logits(padded), labels, class_weights=class_weights, size=padded.shape[1:3]
-        )
+        total = None
+        for weight, logits in self.training_logits(padded):
+            if not self.align_corners:
+                logits = self._enlarged(logits, padded, x)
+            size = padded.shape[1:3] if self.align_corners else None
+            loss = losses.cross_entropy(logits, labels, class_weights=class_weights, size=size)
+            loss = loss if weight == 1 else weight * loss
+            total = loss if total is None else total + loss
+        return total
 
     def _padded(self, x):
         if len(x.shape) != 4:
@@ -39,5 +64,5 @@ class Segmenter(Module):
         _, h, w, _ = x.shape
         if min(h, w) < 33:
             raise ValueError(f"{type(self).__name__}: images must be at least 33x33, got {h}x{w}; enlarge or pad them")
-        down, right = (-(side - 1) % self.output_stride for side in (h, w))
+        down, right = (-(side - self.corner) % self.output_stride for side in (h, w))
         return ops.pad(x, 0, down, 0, right) if down or right else x

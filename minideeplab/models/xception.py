@@ -90,6 +90,7 @@ class Xception(Module):
         self.exit2 = add((1536, 1536, 2048), 1, None, relu_inside=True, grid=multi_grid)
         self.low_level_block = _LOW_LEVEL_BLOCK[name]
         self.channels, self.low_level_channels = channels, scaled(256)[0]
+        self.output_stride = output_stride
 
     def forward(self, x):
         x, low_level = self.stem(x), None

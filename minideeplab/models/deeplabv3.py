@@ -1,0 +1,88 @@
+"""DeepLab v3: ASPP with image-level pooling, or a cascade of atrous blocks.
+
+Source: Chen et al. 2017, "Rethinking Atrous Convolution for Semantic Image Segmentation" (arXiv 1706.05587).
+"""
+
+from ..nn import Conv2d, ConvNorm, Dropout, Module, Sequential, truncated_normal
+from .aspp import ASPP, RATES_AT_16, rates_at
+from .classifier import backbone as build_backbone
+from .resnet import Bottleneck
+from .segmenter import Segmenter
+
+
+class AuxiliaryHead(Module):
+    """3x3 with a quarter of the channels, dropout, class scores: a second loss on an earlier stage (PSPNet, 3.3)."""
+
+    def __init__(self, c_in, num_classes, dropout=0.1, width=None):
+        width = c_in // 4 if width is None else width
+        self.conv, self.dropout = ConvNorm(c_in, width, 3), Dropout(dropout)
+        self.score = Conv2d(width, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
+
+    def forward(self, x):
+        return self.score(self.dropout(self.conv(x)))
+
+
+class DeepLabV3(Segmenter):
+    """(N, H, W, 3) -> (N, H, W, num_classes) logits, see `Segmenter`. Section 3.3, figure 5.
+
+    Args:
+        backbone, output_stride, atrous_rates, multi_grid, width, head_width, dropout: as of `DeepLabV3Plus`.
+    """
+
+    def __init__(
+        self, backbone="resnet50", num_classes=21, output_stride=16, atrous_rates=RATES_AT_16, multi_grid=None,
+        width=1.0, head_width=256, dropout=0.1,
+    ):  # fmt: skip
+        self.backbone = build_backbone(backbone, output_stride=output_stride, multi_grid=multi_grid, width=width)
+        self.rates = rates_at(output_stride, atrous_rates)
+        self.aspp = ASPP(self.backbone.channels, self.rates, head_width, False, dropout)
+        self.head = Conv2d(head_width, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
+        self.output_stride = output_stride
+
+    def small_logits(self, x):
+        return self.head(self.aspp(self.backbone(x)[0]))
+
+
+class DeepLabV3Cascade(Segmenter):
+    """(N, H, W, 3) -> (N, H, W, num_classes) logits, see `Segmenter`. Section 3.2, figure 3.
+
+    Blocks 5 to 7 repeat block 4 of a ResNet with bottlenecks. Without atrous convolution each halves the resolution,
+    down to output stride 256; where the wanted output stride is reached, a block takes its stride as rate: with 16 the
+    blocks 4 to 7 have the rates 2, 4, 8, 16.
+
+    Args:
+        backbone: resnet50, resnet101 or resnet152; output_stride: 8, 16, ..., 256; blocks: 4 to 7, the last one.
+        multi_grid: factors on the rate of the three units of blocks 4 to 7; (1, 2, 1) was best (table 3).
+        width: factor on all channels.
+    """
+
+    def __init__(
+        self, backbone="resnet50", num_classes=21, output_stride=16, blocks=7, multi_grid=(1, 2, 1), width=1.0
+    ):
+        if not 4 <= blocks <= 7:
+            raise ValueError(f"deeplabv3-cascade: blocks must be 4 to 7, got {blocks}")
+        if output_stride not in (8, 16, 32, 64, 128, 256):
+            raise ValueError(f"deeplabv3-cascade: output_stride must be 8, 16, ... 256, got {output_stride}")
+        multi_grid = tuple(multi_grid)
+        self.backbone = build_backbone(
+            backbone, output_stride=min(output_stride, 32), multi_grid=multi_grid, width=width
+        )
+        if not isinstance(self.backbone.stages[-1].layers[0], Bottleneck):
+            raise ValueError(f"deeplabv3-cascade: the backbone must have bottleneck units, {backbone} has none")
+        channels, reached = self.backbone.channels, min(output_stride, 32)
+        rate, self.blocks = 32 // reached, []
+        for _ in range(5, blocks + 1):
+            stride = 2 if reached < output_stride else 1
+            reached, rate = reached * stride, rate * (2 // stride)
+            units = (
+                Bottleneck(channels, channels // 4, stride if j == 0 else 1, rate * multi_grid[j]) for j in range(3)
+            )
+            self.blocks.append(Sequential(*units))
+        self.head = Conv2d(channels, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
+        self.output_stride = output_stride
+
+    def small_logits(self, x):
+        x, _ = self.backbone(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)

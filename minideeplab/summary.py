@@ -1,0 +1,112 @@
+"""Says what a network costs: `python -m minideeplab.summary --help`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from minideeplab import cli, figures, models
+from minideeplab.cost import Cost, cost_of, time_layers
+from minideeplab.errors import UsageError
+from minideeplab.model_arguments import add_model_arguments, given_options
+
+EXAMPLE = """\
+  python -m minideeplab.summary --model deeplabv3plus --backbone xception65
+  python -m minideeplab.summary --model pspnet --backbone resnet101 --size 473 --json"""
+
+# Multiply-adds in units of 1e9 that the DeepLab v3+ paper prints for Xception-65 at 513 x 513 with 21 classes
+# (arXiv 1802.02611, table 5): (output stride, decoder, separable)
+PAPER = {
+    (16, False, False): 68.00,
+    (8, False, False): 240.85,
+    (16, True, False): 89.76,
+    (8, True, False): 262.59,
+    (16, True, True): 54.17,
+    (8, True, True): 177.10,
+}
+
+
+@cli.main_guard
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    args = _parser().parse_args(argv)
+    report = cli.output_file("--plot", args.plot, ".png") if args.plot else None
+    options = {"num_classes": args.classes or models.options_of(args.model)["num_classes"]} | given_options(args)
+    try:
+        cost = cost_of(models.create(args.model, **options), args.size)
+    except ValueError as error:
+        raise UsageError(f"--model {args.model}: {error}") from error
+    if args.time:
+        time_layers(args.model, args.size, cost, **options)
+    if report:
+        figures.save_costs(report, cost, f"{args.model}, {args.size} x {args.size}")
+    if args.json:
+        print(json.dumps({"model": args.model, "options": options, "size": args.size} | cost.as_dict(), indent=2))
+    else:
+        print(_table(cost))
+        print(_totals(args, options, cost))
+    return 0
+
+
+def _table(cost: Cost) -> str:
+    """A line for each layer."""
+    timed = any(layer.seconds is not None for layer in cost.layers)
+    width = max(len("layer"), *(len(layer.name) for layer in cost.layers))
+    head = f"{'layer':{width}s}  {'kind':25s} {'output':>14s} {'parameters':>11s} {'mult-adds':>10s} {'field':>6s}"
+    lines = [head + f" {'MB':>7s}" + (f" {'ms':>8s}" if timed else "")]
+    for layer in cost.layers:
+        field = "all" if layer.receptive_field is None else str(layer.receptive_field)
+        line = (
+            f"{layer.name:{width}s}  {layer.kind:25s} {'x'.join(map(str, layer.output)):>14s} {layer.parameters:11,d}"
+            f" {layer.macs / 1e6:8.1f} M {field:>6s} {layer.activation_bytes / 1e6:7.1f}"
+        )
+        lines.append(line + (f" {layer.seconds * 1e3:8.2f}" if timed else ""))
+    return "\n".join(lines)
+
+
+def _totals(args, options: dict, cost: Cost) -> str:
+    """Totals, and where the paper prints one, its number beside ours."""
+    billions, padded = cost.macs / 1e9, cost.macs_space_to_batch / 1e9
+    lines = [
+        f"{args.model} at {args.size} x {args.size}, {options['num_classes']} classes",
+        f"  parameters             {cost.parameters:,}",
+        f"  multiply-adds          {billions:.3f} x 1e9 (atrous layers as space-to-batch: {padded:.3f})",
+        f"  receptive field        {cost.receptive_field} pixels (paths through image-level pooling left out)",
+        f"  activations            {cost.activation_bytes / 1e6:.1f} MB (outputs of all layers in float32)",
+    ]
+    if any(layer.seconds is not None for layer in cost.layers):
+        lines.append(f"  time of these layers   {sum(layer.seconds for layer in cost.layers) * 1e3:.1f} ms")
+    if (printed := _printed_by_the_paper(args, options)) is not None:
+        gap, plain_gap = padded / printed - 1, billions / printed - 1
+        lines.append(
+            f"  the paper prints       {printed:.2f} x 1e9 (arXiv 1802.02611, table 5): space-to-batch {gap:+.1%},"
+            f" plain {plain_gap:+.1%}"
+        )
+    return "\n".join(lines)
+
+
+def _printed_by_the_paper(args, options: dict) -> float | None:
+    asked = {"separable": True, "decoder": True, "output_stride": 16, "backbone": "resnet18"} | options
+    if (args.model, args.size) != ("deeplabv3plus", 513):
+        return None
+    if asked["backbone"] != "xception65" or asked["num_classes"] != 21 or asked.get("width", 1.0) != 1.0:
+        return None
+    return PAPER.get((asked["output_stride"], asked["decoder"], asked["separable"]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.command_parser(
+        "summary", "What a network costs: parameters, multiply-adds, receptive field, memory, layer by layer.", EXAMPLE
+    )
+    add = parser.add_argument
+    add_model_arguments(parser)
+    add("--size", type=cli.positive_int, default=513, help="side of the image, pixels")
+    add("--classes", type=cli.positive_int, help="channels of the logits (21, of a classifier 1000, if not given)")
+    add("--time", action="store_true", help="run it, and say how long each layer takes on this CPU")
+    add("--json", action="store_true", help="print JSON instead of the table")
+    add("--plot", metavar="FILE", help="also draw where parameters and multiply-adds are, as a .png")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""The two formats of torch.save, read without PyTorch.
+
+Both hold a pickle that describes tensors (`state_pickle` reads it), and raw storages that the tensors are strided
+views of.
+"""
+
+import io
+import os
+import zipfile
+from collections.abc import Callable
+from typing import BinaryIO
+
+import numpy as np
+
+from minideeplab.weights.raw_arrays import REDO, STORED, Budget, Refusal, decode, element_count, result_dtype, shown
+from minideeplab.weights.state_pickle import RESAVE, StatePickle, Storage, Tensor
+
+MAX_PICKLE = 16 * 2**20
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_PROTOCOL = 1001
+_NUMBERS = {bool: np.bool_, int: np.int64, float: np.float64}
+_WRAPPERS = ("state_dict", "model_state", "model")
+
+
+def read_zip(archive: zipfile.ZipFile, max_bytes: int) -> dict[str, np.ndarray]:
+    """Reads the format of PyTorch 1.6 and later: one folder with data.pkl and data/KEY for each storage.
+
+    Args:
+        archive: opened, its members stored (not compressed) and of different names.
+        max_bytes: limit on the bytes of all arrays, and on those of the storages under them.
+
+    Returns:
+        Arrays by name, read-only; those that share memory in PyTorch do so here.
+
+    Raises:
+        Refusal: damaged, hostile, too large, or not the format of a state dict.
+    """
+    members = {info.filename: info for info in archive.infolist()}
+    top = next(name for name in members if name.endswith("/data.pkl")).removesuffix("data.pkl")
+    if outside := [name for name in members if not name.startswith(top)]:
+        raise Refusal(f"member {shown(outside[0])} is not in the folder {shown(top)}; {REDO}")
+    if f"{top}constants.pkl" in members or any(name.startswith(f"{top}code/") for name in members):
+        raise Refusal(f"a TorchScript program, not weights alone; {RESAVE}")
+    order = archive.read(f"{top}byteorder") if f"{top}byteorder" in members else b"little"
+    if order != b"little":
+        raise Refusal(f"its byte order is {shown(order)}, only little endian is read; {RESAVE}")
+    size = members[f"{top}data.pkl"].file_size
+    if size > MAX_PICKLE:
+        raise Refusal(f"its data.pkl has {size} bytes, the limit is {MAX_PICKLE}; {RESAVE}")
+
+    def read(storage: Storage) -> bytes:
+        info = members.get(f"{top}data/{storage.key}")
+        if info is None:
+            raise Refusal(f"the storage {shown(storage.key)} is missing; {REDO}")
+        _check_size(storage, info.file_size)
+        return archive.read(info)
+
+    content = StatePickle().run(io.BytesIO(archive.read(f"{top}data.pkl")))
+    return _arrays(_state_dict(content), read, max_bytes)
+
+
+def read_legacy(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
+    """Reads the format before PyTorch 1.6: five pickles, then each storage as a count (8 bytes) and its elements.
+
+    Args, Returns, Raises: as `read_zip`, with a file that is open for reading.
+    """
+    file_size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    pickles = io.BytesIO(file.read(MAX_PICKLE))
+    if (magic := StatePickle().run(pickles)) != _LEGACY_MAGIC:
+        raise Refusal(f"a pickle of {shown(magic)}, not a file of torch.save; {RESAVE}")
+    if (protocol := StatePickle().run(pickles)) != _LEGACY_PROTOCOL:
+        raise Refusal(f"its protocol is {shown(protocol)}, {_LEGACY_PROTOCOL} was expected; {RESAVE}")
+    system = StatePickle().run(pickles)
+    if type(system) is not dict or system.get("little_endian") is not True:
+        raise Refusal(f"it was not written on a little endian machine; {RESAVE}")
+    pickle = StatePickle()
+    content = pickle.run(pickles)
+    places = _legacy_places(file, file_size, pickle.storages, StatePickle().run(pickles), pickles.tell())
+
+    def read(storage: Storage) -> bytes:
+        if storage.key not in places:
+            raise Refusal(f"the storage {shown(storage.key)} is missing; {REDO}")
+        file.seek(places[storage.key])
+        return file.read(storage.numel * STORED[storage.code].itemsize)
+
+    return _arrays(_state_dict(content), read, max_bytes)
+
+
+def _legacy_places(file: BinaryIO, file_size: int, storages: dict[str, Storage], keys, position: int) -> dict[str, int]:
+    """Where the elements of each storage begin, found by a walk over the counts from `position` on."""
+    if type(keys) is not list or not all(type(key) is str for key in keys):
+        raise Refusal(f"its list of storages is {shown(keys)}; {REDO}")
+    places = {}
+    for key in keys:
+        if key in places or key not in storages:
+            raise Refusal(f"the storage {shown(key)} occurs twice, or no tensor uses it; {REDO}")
+        file.seek(position)
+        count = int.from_bytes(file.read(8), "little")
+        _check_size(storages[key], count * STORED[storages[key].code].itemsize)
+        places[key] = position + 8
+        position += 8 + count * STORED[storages[key].code].itemsize
+        if position > file_size:
+            raise Refusal(f"truncated: storage {shown(key)} ends at {position}, the file at {file_size}; {REDO}")
+    return places
+
+
+def _check_size(storage: Storage, nbytes: int) -> None:
+    expected = storage.numel * STORED[storage.code].itemsize
+    if nbytes != expected:
+        raise Refusal(
+            f"the storage {shown(storage.key)} of {storage.numel} elements ({storage.code}) takes {expected} bytes, "
+            f"the file has {nbytes}; {REDO}"
+        )
+
+
+def _state_dict(content) -> dict:
+    """The tensors and numbers by name, taken out of the checkpoint that may be around them."""
+    if type(content) is not dict:
+        raise Refusal(f"it holds {shown(content)}, not tensors by name; {RESAVE}")
+    inner = next((content[key] for key in _WRAPPERS if type(content.get(key)) is dict), content)
+    if not any(isinstance(value, Tensor) for value in inner.values()):
+        keys = ", ".join(shown(key) for key in list(inner)[:10])
+        raise Refusal(f"no tensors under {', '.join(_WRAPPERS)} nor at the top, where it has {keys}; {RESAVE}")
+    for name, value in inner.items():
+        if not isinstance(value, Tensor | int | float):
+            raise Refusal(f"{shown(name)} is neither a tensor nor a number; {RESAVE}")
+    return inner
+
+
+def _arrays(state: dict, read: Callable[[Storage], bytes], max_bytes: int) -> dict[str, np.ndarray]:
+    """The arrays of a state dict, each storage read once. All sizes are added up before the first one is read."""
+    tensors = [value for value in state.values() if isinstance(value, Tensor)]
+    used = {tensor.storage: result_dtype(tensor.storage.code).itemsize for tensor in tensors}
+    storages, views = Budget(max_bytes), Budget(max_bytes)
+    for storage, itemsize in used.items():
+        storages.take(storage.numel * itemsize)
+    for tensor in tensors:
+        # Views cost nothing here. But with stride 0, or in great number, they would in any copy.
+        views.take(element_count(tensor.size) * used[tensor.storage])
+    vectors = {storage: decode(storage.code, read(storage)) for storage in used}
+    return {
+        name: value.view(vectors[value.storage])
+        if isinstance(value, Tensor)
+        else np.array(value, _NUMBERS[type(value)])
+        for name, value in state.items()
+    }

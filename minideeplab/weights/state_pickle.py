@@ -1,0 +1,303 @@
+"""The pickle in a PyTorch file, read without being executed.
+
+A pickle is a program. It is not given to Python's unpickler, not even with a strict `find_class`: that one would
+still call what it is given, hash nested keys in C until the stack overflows, and allocate as large a memo as the file
+asks for. `pickletools.genops` splits it into instructions and executes none; `StatePickle` follows the few that a
+state dict needs and builds only plain values from them. No callable is ever looked up by a name of the file, so there
+is nothing that a file could call.
+"""
+
+import io
+import pickletools
+from dataclasses import dataclass
+
+import numpy as np
+
+from minideeplab.weights.raw_arrays import MAX_ELEMENTS, REDO, Refusal, element_count, shown
+
+RESAVE = "if you trust it, open it in PyTorch and write it again with torch.save(model.state_dict(), path)"
+_MAX_INSTRUCTIONS = 1_000_000  # a tensor takes about sixty
+_MAX_MARKS = 200
+
+_STORAGES = {
+    f"torch.{name}Storage": code
+    for name, code in (
+        ("Double", "F64"),
+        ("Float", "F32"),
+        ("Half", "F16"),
+        ("BFloat16", "BF16"),
+        ("Long", "I64"),
+        ("Int", "I32"),
+        ("Short", "I16"),
+        ("Char", "I8"),
+        ("Byte", "U8"),
+        ("Bool", "BOOL"),
+    )
+}
+
+# Beside the state dict, training checkpoints hold a best score, arguments and the like. These names are known not
+# to matter: they, and whatever is made with them, become one and the same placeholder.
+_OPAQUE = object()
+_OPAQUE_NAMES = {
+    "_codecs.encode",
+    "argparse.Namespace",
+    "collections.Counter",
+    "collections.defaultdict",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "pathlib.PosixPath",
+    "torch.device",
+    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("dict", "int", "list", "set")),
+    *(f"torch.{name}" for name in ("float16", "bfloat16", "float32", "float64", "int32", "int64", "uint8", "bool")),
+}
+
+
+@dataclass(frozen=True)
+class _Global:
+    """A dotted name that the pickle refers to; only ever compared with the lists in this file."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A flat array of the file: type, key, number of elements."""
+
+    code: str
+    key: str
+    numel: int
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A view of a storage; offset and strides count elements."""
+
+    storage: Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def view(self, vector: np.ndarray) -> np.ndarray:
+        """The array; NumPy checks the bounds a second time."""
+        if 0 in self.size:
+            return np.empty(self.size, vector.dtype)
+        # The stride of an axis of size 1 is never used, but may be too large for NumPy.
+        strides = [step * vector.itemsize if n > 1 else 0 for n, step in zip(self.size, self.stride, strict=True)]
+        return np.ndarray(self.size, vector.dtype, vector, self.offset * vector.itemsize, strides)
+
+
+class StatePickle:
+    """Follows the instructions of one pickle, with plain values in place of everything that it would make.
+
+    Attributes:
+        storages: all storages that were referred to, by key.
+    """
+
+    def __init__(self):
+        self.stack, self.marks, self.memo = [], [], {}
+        self.storages: dict[str, Storage] = {}
+
+    def run(self, stream: io.BytesIO):
+        """Returns the value, and leaves the stream after the last instruction.
+
+        Raises:
+            Refusal: an instruction, name or value outside what a state dict needs, or too many of them.
+        """
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+            if number == _MAX_INSTRUCTIONS:
+                raise Refusal(f"its pickle has more than {_MAX_INSTRUCTIONS} instructions; {RESAVE}")
+            if opcode.name in _CONSTANTS:
+                self.push(argument)
+            elif opcode.name in _FRESH:
+                self.push(_FRESH[opcode.name]())
+            elif opcode.name in _STEPS:
+                _STEPS[opcode.name](self, argument)
+            else:
+                raise Refusal(f"its pickle has the instruction {opcode.name}, no state dict needs that; {RESAVE}")
+        return self.stack.pop()
+
+    def push(self, value):
+        self.stack.append(value)
+
+    def ignore(self, _):
+        pass
+
+    def mark(self, _):
+        if len(self.marks) == _MAX_MARKS:
+            raise Refusal(f"its pickle is nested more than {_MAX_MARKS} deep; {RESAVE}")
+        self.marks.append(self.stack)
+        self.stack = []
+
+    def since_mark(self) -> list:
+        values, self.stack = self.stack, self.marks.pop()
+        return values
+
+    def last(self, count: int) -> list:
+        if len(self.stack) < count:
+            raise Refusal(f"its pickle takes values that it never gave; {REDO}")
+        values = self.stack[len(self.stack) - count :]
+        del self.stack[len(self.stack) - count :]
+        return values
+
+    def put(self, index: int):
+        self.memo[index] = self.stack[-1]
+
+    def get(self, index: int):
+        self.push(self.memo[index])
+
+    def append(self, values: list):
+        target = self.stack[-1]
+        if type(target) is list:
+            target.extend(values)
+        elif target is not _OPAQUE:
+            raise Refusal(f"its pickle appends to {shown(target)}; {RESAVE}")
+
+    def set_items(self, values: list):
+        target = self.stack[-1]
+        if type(target) is dict:
+            _fill(target, zip(values[::2], values[1::2], strict=True))
+        elif target is not _OPAQUE:
+            raise Refusal(f"its pickle sets items of {shown(target)}; {RESAVE}")
+
+    def refer(self, module, name):
+        full = f"{module}.{name}" if type(module) is type(name) is str else "a name that is no text"
+        if full not in _STORAGES and full not in _MAKERS and full not in _OPAQUE_NAMES:
+            raise Refusal(
+                f"its pickle refers to {shown(full)}, which is not on the list of names that weights need: "
+                f"a whole model or program was saved, or an attack; nothing was run; {RESAVE}"
+            )
+        self.push(_OPAQUE if full in _OPAQUE_NAMES else _Global(full))
+
+    def call(self, _):
+        function, arguments = self.last(2)
+        if function is _OPAQUE:
+            self.push(_OPAQUE)
+        elif type(arguments) is tuple and type(function) is _Global and function.name in _MAKERS:
+            self.push(_MAKERS[function.name](*arguments))
+        else:
+            raise Refusal(f"its pickle calls {shown(getattr(function, 'name', function))}; {RESAVE}")
+
+    def build(self, _):
+        """Attributes, such as `_metadata` of a state dict, are dropped."""
+        target, _ = self.last(2)
+        if type(target) is not dict and target is not _OPAQUE:
+            raise Refusal(f"its pickle sets attributes of {shown(target)}; {RESAVE}")
+        self.push(target)
+
+    def persistent(self, _):
+        """('storage', type, key, location, numel), in the legacy format with a view of it at the end, now None."""
+        identity = self.stack.pop()
+        if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
+            raise Refusal(f"its pickle refers to {shown(identity)}, not to a storage; {RESAVE}")
+        _, kind, key, location, numel = identity[:5]
+        code = _STORAGES.get(kind.name) if type(kind) is _Global else None
+        if code is None or type(key) is not str or type(location) is not str or identity[5:] not in ((), (None,)):
+            raise Refusal(f"a storage {shown(key)} is not described as those of torch.save are; {RESAVE}")
+        if type(numel) is not int or not 0 <= numel <= MAX_ELEMENTS:
+            raise Refusal(f"the storage {shown(key)} has {shown(numel)} elements, not possible; {REDO}")
+        storage = Storage(code, key, numel)
+        if self.storages.setdefault(key, storage) != storage:
+            raise Refusal(f"the storage {shown(key)} is described in two ways; {RESAVE}")
+        self.push(storage)
+
+
+def _fill(target: dict, pairs) -> None:
+    for key, value in pairs:
+        if type(key) is not str:
+            continue  # numbers, as in the state of an optimiser: never looked up, and hashing a tuple may recurse
+        if key in target:
+            raise Refusal(f"its pickle has {shown(key)} twice; {REDO}")
+        target[key] = value
+
+
+def _ordered_dict(pairs=()) -> dict:
+    """Empty and filled later, or (Python 2) from a list of pairs."""
+    result = {}
+    if type(pairs) not in (tuple, list) or not all(type(pair) in (tuple, list) and len(pair) == 2 for pair in pairs):
+        raise Refusal(f"its pickle makes an OrderedDict of {shown(pairs)}; {RESAVE}")
+    _fill(result, pairs)
+    return result
+
+
+def _tensor(storage, offset, size, stride, *_) -> Tensor:
+    """A tensor whose last element, offset + sum((size - 1) * stride), lies in its storage."""
+    if type(storage) is not Storage or type(offset) is not int or type(size) is not tuple or type(stride) is not tuple:
+        raise Refusal(f"a tensor is described by {shown(storage)}, {shown(offset)}, {shown(size)}; {RESAVE}")
+    count = element_count(size)
+    if len(stride) != len(size) or any(type(step) is not int or step < 0 for step in stride) or offset < 0:
+        raise Refusal(f"a tensor of shape {size} has offset {shown(offset)} and impossible strides; {REDO}")
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if count and last >= storage.numel:
+        raise Refusal(
+            f"a tensor of shape {size} ends at element {shown(last)} of storage {shown(storage.key)}, which has "
+            f"{storage.numel}; {REDO}"
+        )
+    return Tensor(storage, offset, size, stride)
+
+
+def _parameter(tensor, *_) -> Tensor:
+    if type(tensor) is not Tensor:
+        raise Refusal(f"a parameter is made of {shown(tensor)}; {RESAVE}")
+    return tensor
+
+
+def _size(sizes=()) -> tuple:
+    if type(sizes) not in (tuple, list):
+        raise Refusal(f"a size is made of {shown(sizes)}; {RESAVE}")
+    return tuple(sizes)
+
+
+_MAKERS = {
+    "collections.OrderedDict": _ordered_dict,
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch.nn.parameter.Parameter": _parameter,
+    "torch.Size": _size,
+}
+
+# Instructions that give their argument as it is.
+_CONSTANTS = {
+    *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"),
+    *("BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES"),
+}
+# Instructions that make a new value. Sets are kept as lists: nothing of them is ever needed.
+_FRESH = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list,
+    "EMPTY_SET": list,
+    "EMPTY_DICT": dict,
+}
+_STEPS = {
+    "PROTO": StatePickle.ignore,
+    "FRAME": StatePickle.ignore,
+    "STOP": StatePickle.ignore,
+    "MARK": StatePickle.mark,
+    "TUPLE": lambda self, _: self.push(tuple(self.since_mark())),
+    "TUPLE1": lambda self, _: self.push(tuple(self.last(1))),
+    "TUPLE2": lambda self, _: self.push(tuple(self.last(2))),
+    "TUPLE3": lambda self, _: self.push(tuple(self.last(3))),
+    "APPEND": lambda self, _: self.append(self.last(1)),
+    "APPENDS": lambda self, _: self.append(self.since_mark()),
+    "ADDITEMS": lambda self, _: self.append(self.since_mark()),
+    "SETITEM": lambda self, _: self.set_items(self.last(2)),
+    "SETITEMS": lambda self, _: self.set_items(self.since_mark()),
+    "BINPUT": StatePickle.put,
+    "LONG_BINPUT": StatePickle.put,
+    "MEMOIZE": lambda self, _: self.put(len(self.memo)),
+    "BINGET": StatePickle.get,
+    "LONG_BINGET": StatePickle.get,
+    "GLOBAL": lambda self, names: self.refer(*names.split(" ", 1)),
+    "STACK_GLOBAL": lambda self, _: self.refer(*self.last(2)),
+    "REDUCE": StatePickle.call,
+    "NEWOBJ": StatePickle.call,
+    "BUILD": StatePickle.build,
+    "BINPERSID": StatePickle.persistent,
+}
