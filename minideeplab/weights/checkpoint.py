@@ -7,8 +7,6 @@ buffer, `optim/NAME` for each slot of the optimiser. Nothing in it is ever unpic
 import io
 import json
 import math
-import os
-import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from minideeplab import models
 from minideeplab.data import IMAGE_MEAN, IMAGE_STD
 from minideeplab.errors import CheckpointError
+from minideeplab.weights.atomic import written_whole
 
 FORMAT_VERSION = 1
 _REDO = "copy the file again, or train again"
@@ -77,19 +76,8 @@ class Checkpoint:
         members = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8), "palette": self.palette}
         members |= {f"model/{name}": array for name, array in self.state.items()}
         members |= {f"optim/{name}": array for name, array in self.optimiser.items()}
-        path = Path(path)
-        # In the same folder, since os.replace is atomic only within one file system.
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, **members)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())  # as any new file; mkstemp's are private
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        with written_whole(path) as file:
+            np.savez(file, **members)
 
     @classmethod
     def load(cls, path: str | Path) -> "Checkpoint":
@@ -205,7 +193,7 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             _check_members(archive.infolist(), path.stat().st_size)
             # `read` also compares the checksum of each member.
-            return {info.filename.removesuffix(".npy"): _decode(archive.read(info)) for info in archive.infolist()}
+            return {info.filename.removesuffix(".npy"): decode_npy(archive.read(info)) for info in archive.infolist()}
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); {_REDO}") from error
     # On hostile bytes the zip and header parsers raise nearly anything; to the user it is all the same.
@@ -223,8 +211,8 @@ def _check_members(members: list[zipfile.ZipInfo], file_size: int) -> None:
         raise ValueError("a member occurs twice")
 
 
-def _decode(data: bytes) -> np.ndarray:
-    """One .npy member; its shape must match the bytes that are there, and objects (pickles) are refused."""
+def decode_npy(data: bytes) -> np.ndarray:
+    """The array of one .npy member: its shape must match the bytes that are there; objects (pickles) are refused."""
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
@@ -270,22 +258,3 @@ def _read_meta(path: Path, arrays: dict[str, np.ndarray]) -> dict:
 
 def _with_prefix(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the new name itself durable; systems that cannot open a folder do without."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

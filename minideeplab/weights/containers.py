@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from minideeplab.errors import CheckpointError
-from minideeplab.weights.checkpoint import _decode as decode_npy
+from minideeplab.weights.checkpoint import decode_npy
 from minideeplab.weights.pytorch_file import read_legacy, read_zip
 from minideeplab.weights.raw_arrays import DEFAULT_MAX_BYTES, REDO, Budget, Refusal, shown
 from minideeplab.weights.safetensors_file import read_safetensors, write_safetensors

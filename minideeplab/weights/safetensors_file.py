@@ -6,14 +6,13 @@ of the header, and perhaps `__metadata__`, text by name. The arrays cover the re
 
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from minideeplab.weights.checkpoint import _sync_folder, _umask
+from minideeplab.weights.atomic import written_whole
 from minideeplab.weights.raw_arrays import REDO, STORED, Budget, Refusal, decode, element_count, result_dtype, shown
 
 MAX_HEADER = 100_000_000  # of the format
@@ -142,8 +141,10 @@ def write_safetensors(
     codes = {name: _code(name, array) for name, array in arrays.items()}
     order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
     header = _header(arrays, codes, order, metadata)
-    contents = (arrays[name].astype(STORED[codes[name]], copy=False).tobytes() for name in order)
-    _write_atomically(Path(path), _chunks(header, contents))
+    with written_whole(path) as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for name in order:
+            file.write(arrays[name].astype(STORED[codes[name]], copy=False).tobytes())
 
 
 def _code(name: str, array: np.ndarray) -> str:
@@ -171,25 +172,3 @@ def _header(arrays: dict, codes: dict, order: list[str], metadata: Mapping[str, 
         position = end
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % 8)
-
-
-def _chunks(header: bytes, contents: Iterable[bytes]) -> Iterator[bytes]:
-    yield len(header).to_bytes(8, "little")
-    yield header
-    yield from contents
-
-
-def _write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
-    # In the same folder, since os.replace is atomic only within one file system.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # as any new file; mkstemp's are private
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    _sync_folder(path.parent)

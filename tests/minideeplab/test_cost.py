@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -284,6 +285,17 @@ def test_fcn_without_its_deconvolutions(stride, parameters):
 )
 def test_multiply_adds_of_the_family(name, size, billions):
     assert round(cost_of(models.create(name), size).macs / 1e9, 3) == billions
+
+
+def test_the_table_of_the_readme():
+    lines = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("|")[1:5] for line in lines if line.startswith("| `") and line.count("|") == 6]
+    assert {row[0].strip(" `").split()[0] for row in rows} == set(models.NAMES)
+    for name, *printed in rows:
+        name, *backbone = name.strip(" `").split(" --backbone ")
+        found = cost_of(models.create(name, **({"backbone": backbone[0]} if backbone else {})), 513)
+        expected = f"{found.parameters:,}", f"{found.macs / 1e9:.2f}", f"{found.receptive_field:,}"
+        assert tuple(cell.strip() for cell in printed) == expected, name
 
 
 # -------------------------------------------------------------------- the command
