@@ -1,4 +1,4 @@
-"""SGD with momentum, and the poly learning-rate policy."""
+"""SGD with momentum, and the learning-rate policies of the papers."""
 
 import numpy as np
 
@@ -10,6 +10,13 @@ def poly(base_lr, step, max_steps, power=0.9, end_lr=0.0):
     if not 0 <= step <= max_steps:
         raise ValueError(f"poly: step must be in 0 .. {max_steps}, got {step}")
     return (base_lr - end_lr) * (1 - step / max_steps) ** power + end_lr
+
+
+def step_policy(base_lr, step, every, factor=0.1):
+    """lr = base_lr factor^floor(step / every) (DeepLab v1, section 4.1: a tenth after every 2000 steps)."""
+    if step < 0 or every < 1:
+        raise ValueError(f"step_policy: step must be >= 0 and every >= 1, got {step} and {every}")
+    return base_lr * factor ** (step // every)
 
 
 class SGD:

@@ -19,7 +19,7 @@ from minideeplab.errors import CheckpointError, DataError, DivergedError, UsageE
 from minideeplab.inference import SMALLEST_SIDE, confusion_of, predict_labels
 from minideeplab.metrics import ConfusionMatrix, percent
 from minideeplab.model_arguments import given_options
-from minideeplab.optim import SGD, poly
+from minideeplab.optim import SGD, poly, step_policy
 from minideeplab.progress import Progress, Speed, duration
 from minideeplab.run_folder import EPOCH_COLUMNS, RunFolder, fingerprint
 from minideeplab.train_arguments import parse_arguments
@@ -101,7 +101,7 @@ class Training:
     def _step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
         """Forward, loss, backward, update: images (N, H, W, 3), labels (N, H, W) -> loss and learning rate."""
         args, state = self.args, self.state
-        lr = poly(args.lr, state.step, self.total_steps, power=args.power, end_lr=args.end_lr)
+        lr = self._lr(state.step)
         self.model.reseed(_step_seed(args.seed, state.step))
 
         loss = self.model.loss(
@@ -129,6 +129,13 @@ class Training:
         )
         return value, lr
 
+    def _lr(self, step: int) -> float:
+        """The learning rate of a step, by the policy that was chosen."""
+        args = self.args
+        if args.lr_every:
+            return step_policy(args.lr, step, args.lr_every)
+        return poly(args.lr, step, self.total_steps, power=args.power, end_lr=args.end_lr)
+
     def _finish_epoch(self) -> None:
         """Validates when it is due, and then, or when the last time is long ago, writes checkpoints and reports."""
         state = self.state
@@ -140,7 +147,7 @@ class Training:
 
         row = dict.fromkeys(EPOCH_COLUMNS)
         row |= {"epoch": number, "step": state.step, "train_loss": state.epoch_loss / state.batch}
-        row["lr"] = poly(self.args.lr, state.step - 1, self.total_steps, self.args.power, self.args.end_lr)
+        row["lr"] = self._lr(state.step - 1)
         best, improved = state.best, False
         if confusion:
             score = _finite_or_zero(confusion.mean_iou())

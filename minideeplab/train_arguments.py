@@ -96,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
         default=0.9,
         help="of the poly schedule (1 - step / steps) ** power",
     )
+    add(
+        "--lr-every",
+        type=cli.positive_int,
+        metavar="STEPS",
+        help="a tenth of the learning rate after every so many steps, as DeepLab v1 did, instead of the poly schedule",
+    )
     add("--momentum", type=cli.fraction_below_one, default=0.9, help="of the gradient descent")
     add("--weight-decay", type=cli.non_negative_float, default=1e-4, help="not on biases and batch norms")
     add(

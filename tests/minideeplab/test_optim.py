@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minideeplab import nn
-from minideeplab.optim import SGD, poly
+from minideeplab.optim import SGD, poly, step_policy
 
 
 def conv_norm(dtype=np.float64):
@@ -25,6 +25,13 @@ def test_poly_values():
     assert poly(0.01, 100, 100, end_lr=0.002) == 0.002
     rates = [poly(0.01, step, 100) for step in range(101)]
     assert rates == sorted(rates, reverse=True)
+
+
+def test_step_policy_values():
+    assert [step_policy(0.5, step, 2000) for step in (0, 1999, 2000, 5999)] == pytest.approx([0.5, 0.5, 0.05, 0.005])
+    assert step_policy(1.0, 7, 3, factor=0.5) == 0.25
+    with pytest.raises(ValueError, match="step must be >= 0 and every >= 1, got 3 and 0"):
+        step_policy(0.1, 3, 0)
 
 
 @pytest.mark.parametrize("step", [-1, 101])

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import kernels
-from minideeplab import cli, train
+from minideeplab import cli, evaluate, train
 from minideeplab.class_weights import median_frequency_weights
 from minideeplab.data import read_mask, write_mask, write_synthetic
 from minideeplab.errors import CheckpointError, DataError
@@ -320,6 +320,33 @@ def test_arguments_that_do_not_fit_are_usage_errors(data, tmp_path, capsys, argu
     assert train.main(command(data, tmp_path / "out", *arguments)) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["deeplabv1-largefov", "pspnet", "unet", "torchvision-fcn_resnet50", "drn-d-22", "spp-net"]
+)
+def test_every_kind_of_network_is_trained_resumed_and_used(data, tmp_path, name, capsys):
+    sizes = ["--crop-size", "65", "--batch-size", "2", "--steps", "3", "--width", "0.03125", "--model", name]
+    arguments = ["--data", str(data), *sizes, "--lr-every", "2"]
+    for out, more in (("whole", []), ("halves", ["--stop-after", "1"])):
+        assert train.main([*arguments, "--out", str(tmp_path / out), *more]) == 0
+    assert train.main(["--resume", "--out", str(tmp_path / "halves")]) == 0
+    whole, halves = (Checkpoint.load(tmp_path / out / "last.npz") for out in ("whole", "halves"))
+    for key, array in whole.state.items():
+        np.testing.assert_array_equal(halves.state[key], array, err_msg=key)
+    rows = [json.loads(line) for line in (tmp_path / "halves" / "metrics.jsonl").read_text().splitlines()]
+    np.testing.assert_allclose([row["lr"] for row in rows], [0.01, 0.01, 0.001])
+    best = str(tmp_path / "whole" / "best.npz")
+    assert evaluate.main(["--checkpoint", best, "--data", str(data)]) == 0
+    assert name in capsys.readouterr().out
+
+
+def test_options_of_another_network_are_refused(data, tmp_path, capsys):
+    assert (
+        train.main(["--data", str(data), "--model", "segnet", "--backbone", "resnet50", "--out", str(tmp_path / "o")])
+        == 2
+    )
+    assert "--backbone: segnet has no such option; of the network's options it has --width" in capsys.readouterr().err
 
 
 def test_init_from_takes_the_weights(data, run, tmp_path, capsys):
