@@ -188,7 +188,11 @@ class Sequential(Module):
         self.layers = list(layers)
 
     def forward(self, x):
-        for layer in self.layers:
+        return self.part(x, 0, None)
+
+    def part(self, x, first, last):
+        """Through layers[first:last] alone."""
+        for layer in self.layers[first:last]:
             x = recompute(layer, x) if self.recompute and x.requires_grad and is_recording() else layer(x)
         return x
 

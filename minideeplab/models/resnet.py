@@ -6,7 +6,7 @@ its resolution and its convolutions take the stride that it gave up as their rat
 """
 
 from .. import ops
-from ..nn import ConvNorm, Module, Sequential
+from ..nn import ConvNorm, MaxPool2d, Module, Sequential
 
 RESNETS = {  # name: (bottleneck units?, units in each of the four stages)
     "resnet18": (False, (2, 2, 2, 2)),
@@ -14,6 +14,8 @@ RESNETS = {  # name: (bottleneck units?, units in each of the four stages)
     "resnet50": (True, (3, 4, 6, 3)),
     "resnet101": (True, (3, 4, 23, 3)),
     "resnet152": (True, (3, 8, 36, 3)),
+    "resnet50-beta": (True, (3, 4, 6, 3)),
+    "resnet101-beta": (True, (3, 4, 23, 3)),
 }
 
 
@@ -47,8 +49,10 @@ class Bottleneck(Module):
 
 
 def _shortcut(c_in, c_out, stride):
-    """A strided 1x1 projection where the unit changes the shape, else None."""
-    return ConvNorm(c_in, c_out, 1, stride, relu=False) if stride != 1 or c_in != c_out else None
+    """A strided 1x1 where the unit changes the channels, every second pixel where only the size, else None."""
+    if c_in != c_out:
+        return ConvNorm(c_in, c_out, 1, stride, relu=False)
+    return MaxPool2d(1, stride) if stride != 1 else None
 
 
 class ResNet(Module):
@@ -61,13 +65,17 @@ class ResNet(Module):
             where that stage is atrous and has three bottleneck units, else ones.
         width: factor on all channels of the paper.
         stem: "7x7", or "3x3" for three of them with 64, 64, 128 channels ("beta", as in PSPNet and DeepLab v3+).
-        strided: which convolution of a bottleneck has the stride: "3x3", or "1x1" as in the paper and the Caffe models.
+        strided: which convolution of a stage has its stride: "3x3" of the first unit; "1x1" of the first unit, as in
+            the paper and the Caffe models; "last", the 3x3 of the last unit, as in DeepLab's TensorFlow code.
         first_rate: rate of an atrous stage's first unit: "stage" as in the paper, (2, 4, 8) at output stride 16 with
             multi-grid (1, 2, 4); "previous" as in torchvision.
         ceil_mode: of the max pooling, as in the Caffe models.
 
+    resnet50-beta and resnet101-beta have stem "3x3" and strided "last": the form that the cost column of DeepLab v3+
+    (table 3) fits.
+
     `forward` returns (features, low-level features): (N, H / output_stride, ...) with `channels` channels, and the
-    first stage's output at stride 4 with `low_level_channels`. `stages_of` gives the outputs of all stages.
+    first stage's output while it is at stride 4, with `low_level_channels`. `stages_of` gives all stages' outputs.
     """
 
     def __init__(
@@ -75,6 +83,8 @@ class ResNet(Module):
         ceil_mode=False,
     ):  # fmt: skip
         bottleneck, units = RESNETS[name]
+        if name.endswith("-beta"):
+            stem, strided = "3x3", "last"
         unit = Bottleneck if bottleneck else Basic
         if output_stride not in (8, 16, 32):
             raise ValueError(f"{name}: output_stride must be 8, 16 or 32, got {output_stride}")
@@ -94,16 +104,21 @@ class ResNet(Module):
         self.ceil_mode = ceil_mode
         self.stages = []
         channels, reached, rate = first if stem == "7x7" else 2 * first, 4, 1
+        self.last = strided == "last"
         for i, count in enumerate(units):
-            stride, previous = 1 if i == 0 else 2, rate
-            if reached * stride > output_stride:
-                stride, rate = 1, rate * stride
-            reached *= stride
+            halves = i < 3 if self.last else i > 0  # the stage's stride is 2, in its last or its first unit
             grid = multi_grid if i == 3 else (1,) * count
             layers = []
             for j in range(count):
-                unit_rate = (previous if j == 0 and first_rate == "previous" else rate) * grid[j]
-                layers.append(unit(channels, first * 2**i, stride if j == 0 else 1, unit_rate, strided))
+                stride, unit_rate = 1, rate
+                if halves and j == (count - 1 if self.last else 0):
+                    if 2 * reached <= output_stride:
+                        stride, reached = 2, 2 * reached
+                    else:  # a stride that is given up becomes the rate of what follows
+                        rate *= 2
+                        unit_rate = rate if first_rate == "stage" and not self.last else unit_rate
+                where = "1x1" if strided == "1x1" else "3x3"
+                layers.append(unit(channels, first * 2**i, stride, unit_rate * grid[j], where))
                 channels = first * 2**i * unit.expansion
             self.stages.append(Sequential(*layers))
         self.channels, self.low_level_channels = channels, first * unit.expansion
@@ -111,13 +126,22 @@ class ResNet(Module):
 
     def stages_of(self, x):
         """The outputs of the four stages."""
-        x = ops.max_pool2d(self.stem(x), 3, stride=2, padding=1, ceil_mode=self.ceil_mode)  # (N, H/4, W/4, 64)
-        outputs = []
-        for stage in self.stages:
-            x = stage(x)
-            outputs.append(x)
-        return outputs
+        return self._run(x)[1:]
 
     def forward(self, x):
-        low_level, *_, features = self.stages_of(x)
+        low_level, *_, features = self._run(x)
         return features, low_level
+
+    def _run(self, x):
+        """[low-level features, outputs of the four stages]."""
+        x = ops.max_pool2d(self.stem(x), 3, stride=2, padding=1, ceil_mode=self.ceil_mode)  # (N, H/4, W/4, 64)
+        early = self.stages[0]
+        if self.last:  # the last unit of the first stage goes on to stride 8
+            low_level = early.part(x, 0, -1)
+            outputs = [early.part(low_level, -1, None)]
+        else:
+            low_level = early(x)
+            outputs = [low_level]
+        for stage in self.stages[1:]:
+            outputs.append(stage(outputs[-1]))
+        return [low_level, *outputs]

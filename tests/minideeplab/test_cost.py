@@ -191,6 +191,24 @@ def test_multiply_adds_of_v3plus(options, plain, padded):
     assert (round(found.macs / 1e9, 3), round(found.macs_space_to_batch / 1e9, 3)) == (plain, padded)
 
 
+@pytest.mark.parametrize(
+    ("options", "parameters", "plain", "padded"),
+    [
+        ({"decoder": False}, 58_164_437, 76.052, 80.835),
+        ({"decoder": False, "output_stride": 8}, 58_164_437, 252.252, 275.940),
+        ({"decoder": False, "output_stride": 32, "multi_grid": (1, 2, 4)}, 58_164_437, 51.407, 52.247),
+        ({"output_stride": 8}, 59_468_085, 273.994, 297.682),
+        ({"output_stride": 32, "multi_grid": (1, 2, 4)}, 59_468_085, 73.170, 74.010),
+        ({}, 59_468_085, 97.811, 102.594),
+    ],
+)
+def test_multiply_adds_of_v3plus_with_resnet101_beta(options, parameters, plain, padded):
+    """Table 3 prints 81.02, 276.18, 52.43, 297.92, 74.20, and, in the last row, 101.28, which fits nothing."""
+    found = cost_of(models.create("deeplabv3plus", backbone="resnet101-beta", **options), 513)
+    assert found.parameters == parameters
+    assert (round(found.macs / 1e9, 3), round(found.macs_space_to_batch / 1e9, 3)) == (plain, padded)
+
+
 SIZES = [int(512 * scale + 1) for scale in (0.5, 0.75, 1, 1.25, 1.5, 1.75)]
 
 
