@@ -220,14 +220,30 @@ def save_costs(path: Path, cost, title: str) -> None:
             f"{cost.activation_bytes / 1e6:.0f} MB",
         ),
     )
+    parts = _parts_of(cost)
     for axes, (label, values, total) in zip(figure.subplots(3, 1, sharex=True), quantities, strict=True):
-        axes.bar(number, values, width=0.9, color=DARK_BLUE)
+        for i, (_, first, last) in enumerate(parts):
+            axes.axvspan(first - 0.5, last + 0.5, color="#f2f2f2" if i % 2 else "white", zorder=0)
+        axes.bar(number, values, width=0.9, color=DARK_BLUE, zorder=2)
         axes.set_title(f"{label}, {total} in all", fontsize=10, loc="left")
         axes.grid(axis="y", alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    parts = [layer.name.split(".")[0] for layer in cost.layers]
-    starts = [i for i in number if i == 0 or parts[i] != parts[i - 1]]
-    axes.set_xticks([i - 0.5 for i in starts], [parts[i] for i in starts], rotation=45, ha="left", fontsize=8)
-    axes.tick_params(axis="x", length=6)
+        axes.set_xlim(-0.5, len(number) - 0.5)
+    axes.set_xticks(
+        [(first + last) / 2 for _, first, last in parts], [name for name, *_ in parts], rotation=90, fontsize=8
+    )
+    axes.tick_params(axis="x", length=0)
     axes.set_xlabel("layers in the order in which they run")
     figure.savefig(path, dpi=110)
+
+
+def _parts_of(cost) -> list[tuple[str, int, int]]:
+    """(name, first layer, last layer) of the parts of a network; what has no weights belongs to the part before it."""
+    parts = []
+    for i, layer in enumerate(cost.layers):
+        name = ".".join(layer.name.split(".")[: 2 if layer.name.startswith("backbone.") else 1])
+        if parts and (not layer.parameters or name == parts[-1][0]):
+            parts[-1] = (*parts[-1][:2], i)
+        else:
+            parts.append((name, i, i))
+    return parts

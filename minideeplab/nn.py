@@ -331,6 +331,8 @@ class ConvNorm(Module):
 class SeparableConv2d(Module):
     """Depthwise k x k, then pointwise, each with batch norm, and with ReLU after both if `relu`.
 
+    `relu_between` decides on the ReLU after the depthwise one alone.
+
     A residual, if one is given, is added to the second batch norm's result.
 
     Cost: C k^2 + C K parameters and H W C (k^2 + K) multiply-adds for K outputs, against C k^2 K and H W C k^2 K of
@@ -338,9 +340,9 @@ class SeparableConv2d(Module):
     released code.
     """
 
-    def __init__(self, c_in, c_out, kernel=3, stride=1, rate=1, relu=True):
+    def __init__(self, c_in, c_out, kernel=3, stride=1, rate=1, relu=True, relu_between=None):
         self.depthwise = DepthwiseConv2d(c_in, kernel, stride, rate)
-        self.depthwise_norm = BatchNorm2d(c_in, relu=relu)
+        self.depthwise_norm = BatchNorm2d(c_in, relu=relu if relu_between is None else relu_between)
         self.pointwise = Conv2d(c_in, c_out, 1)
         self.pointwise_norm = BatchNorm2d(c_out, relu=relu)
 

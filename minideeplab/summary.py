@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.time:
         time_layers(args.model, args.size, cost, **options)
     if report:
-        figures.save_costs(report, cost, f"{args.model}, {args.size} x {args.size}")
+        backbone = f", {options['backbone']}" if "backbone" in options else ""
+        figures.save_costs(report, cost, f"{args.model}{backbone}, {args.size} x {args.size}")
     if args.json:
         print(json.dumps({"model": args.model, "options": options, "size": args.size} | cost.as_dict(), indent=2))
     else:

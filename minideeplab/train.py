@@ -286,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     threads = cli.use_device(args)
     train_set = open_dataset(args.data, args.dataset, args.split, args.limit)
     val_set = open_dataset(args.data, args.dataset, args.val_split, args.limit)
-    model, loader = _build(args, train_set)
+    model, loader = _build(args, train_set, checkpoint)
     model.to(args.device)
     if args.checkpoint_activations:
         model.checkpoint_activations()
@@ -352,15 +352,16 @@ def _rates_beyond_crops(model, crop_size: int) -> list[int]:
     return [rate for rate in getattr(model, "rates", ()) if rate >= math.ceil(crop_size / model.output_stride)]
 
 
-def _build(args: argparse.Namespace, train_set):
-    """The network and the loader of its batches."""
+def _build(args: argparse.Namespace, train_set, checkpoint: Checkpoint | None):
+    """The network, of a resumed run as it began, and the loader of its batches."""
     if args.crop_size < SMALLEST_SIDE:
         raise UsageError(f"--crop-size {args.crop_size}: the network needs at least {SMALLEST_SIDE} pixels")
     try:
         options = given_options(args) | {"num_classes": train_set.num_classes}
         if args.model in models.CLASSIFIERS:
             options["dense"] = True  # a classifier of every position
-        model = models.build(args.model, seed=args.seed, **options)
+        config = {"name": args.model, "seed": args.seed, **options}
+        model = models.build(**(checkpoint.configuration() | config if checkpoint else config))
         transform = TrainTransform(
             args.crop_size, tuple(args.scale_range), mirror=args.mirror, blur=args.blur, jitter=args.jitter
         )

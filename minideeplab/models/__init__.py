@@ -73,5 +73,7 @@ def build(name, seed=0, **options):
         ValueError: an unknown name (the near ones are listed), or options that do not fit.
     """
     model = create(name, **options)
-    model.config = {"name": name, "seed": seed, **options}
+    chosen = options_of(name) | options  # defaults too, so that a file means the same when they change
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in chosen.items()}
+    model.config = {"name": name, "seed": seed, **plain}
     return model.initialise(seed)

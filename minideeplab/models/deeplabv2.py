@@ -23,14 +23,18 @@ class DeepLabV2(Segmenter):
             (section 3.1); training sums the losses of the three and of the result. None for the paper's choice: with
             ResNet-101.
         width: factor on all channels.
+        align_corners: how images are made smaller and logits enlarged; without, images of any size are taken as they
+            are.
     """
 
     output_stride = 8
     scales = (0.5, 0.75)
 
-    def __init__(self, variant="aspp-l", num_classes=21, multi_scale=None, width=1.0):
+    def __init__(self, variant="aspp-l", num_classes=21, multi_scale=None, width=1.0, align_corners=True):
         if variant not in RATES:
             raise ValueError(f"deeplabv2: variant must be one of {', '.join(RATES)}, got {variant!r}")
+        if not align_corners:
+            self.output_stride, self.corner, self.align_corners = 1, 0, False  # any size, as it is
         self.rates = RATES[variant]
         self.on_vgg = variant != "resnet101"
         self.multi_scale = not self.on_vgg if multi_scale is None else multi_scale
@@ -63,9 +67,9 @@ class DeepLabV2(Segmenter):
             return [(1.0, scores)]
         heads, fused = [scores], scores
         for scale in self.scales:
-            height, width = (int((side - 1) * scale) + 1 for side in x.shape[1:3])
-            smaller = self._scores(ops.resize_bilinear(x, height, width))
-            smaller = ops.resize_bilinear(smaller, *scores.shape[1:3])
+            height, width = (int((side - self.corner) * scale) + self.corner for side in x.shape[1:3])
+            smaller = self._scores(ops.resize_bilinear(x, height, width, self.align_corners))
+            smaller = ops.resize_bilinear(smaller, *scores.shape[1:3], self.align_corners)
             heads.append(smaller)
             fused = fused + ops.relu(smaller - fused)  # the larger of the two
         return [(1.0, fused), *((1.0, head) for head in heads)]

@@ -26,21 +26,30 @@ class DeepLabV3(Segmenter):
     """(N, H, W, 3) -> (N, H, W, num_classes) logits, see `Segmenter`. Section 3.3, figure 5.
 
     Args:
-        backbone, output_stride, atrous_rates, multi_grid, width, head_width, dropout: as of `DeepLabV3Plus`.
+        backbone, output_stride, atrous_rates, multi_grid, width, head_width, dropout, align_corners, first_rate: as of
+            `DeepLabV3Plus`.
+        refine: a further 3x3 after ASPP, as in torchvision.
     """
 
     def __init__(
         self, backbone="resnet50", num_classes=21, output_stride=16, atrous_rates=RATES_AT_16, multi_grid=None,
-        width=1.0, head_width=256, dropout=0.1,
+        width=1.0, head_width=256, dropout=0.1, refine=False, align_corners=True, first_rate=None,
     ):  # fmt: skip
-        self.backbone = build_backbone(backbone, output_stride=output_stride, multi_grid=multi_grid, width=width)
+        rest = {} if first_rate is None else {"first_rate": first_rate}
+        self.backbone = build_backbone(
+            backbone, output_stride=output_stride, multi_grid=multi_grid, width=width, **rest
+        )
         self.rates = rates_at(output_stride, atrous_rates)
         self.aspp = ASPP(self.backbone.channels, self.rates, head_width, False, dropout)
+        self.refine = ConvNorm(head_width, head_width, 3) if refine else None
         self.head = Conv2d(head_width, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
         self.output_stride = output_stride
+        if not align_corners:
+            self.output_stride, self.corner, self.align_corners = 1, 0, False  # any size, as it is
 
     def small_logits(self, x):
-        return self.head(self.aspp(self.backbone(x)[0]))
+        y = self.aspp(self.backbone(x)[0])
+        return self.head(self.refine(y) if self.refine else y)
 
 
 class DeepLabV3Cascade(Segmenter):

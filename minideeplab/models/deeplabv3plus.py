@@ -16,19 +16,23 @@ class Decoder(Module):
 
     Args:
         c_in, c_low: channels of encoder and low-level features; width: of the 3x3 (256); low_level_width: of the 1x1
-            (48).
+            (48). refinements, align_corners: as of `DeepLabV3Plus`.
     """
 
-    def __init__(self, c_in, c_low, width=256, low_level_width=48, separable=False):
+    def __init__(self, c_in, c_low, width=256, low_level_width=48, separable=False, refinements=2, align_corners=True):
+        if refinements not in (1, 2):
+            raise ValueError(f"deeplabv3plus: refinements must be 1 or 2, got {refinements}")
         conv = SeparableConv2d if separable else ConvNorm
         self.reduce = ConvNorm(c_low, low_level_width, 1)
         self.refine1 = conv(c_in + low_level_width, width, 3)
-        self.refine2 = conv(width, width, 3)
+        self.refine2 = conv(width, width, 3) if refinements == 2 else None
+        self.align_corners = align_corners
 
     def forward(self, x, low_level):
         _, h, w, _ = low_level.shape
-        joined = ops.concat([ops.resize_bilinear(x, h, w), self.reduce(low_level)])  # (N, H/4, W/4, 256 + 48)
-        return self.refine2(self.refine1(joined))
+        enlarged = ops.resize_bilinear(x, h, w, self.align_corners)
+        y = self.refine1(ops.concat([enlarged, self.reduce(low_level)]))  # of (N, H/4, W/4, 256 + 48)
+        return self.refine2(y) if self.refine2 else y
 
 
 class DeepLabV3Plus(Segmenter):
@@ -46,23 +50,36 @@ class DeepLabV3Plus(Segmenter):
         multi_grid: rates within the backbone's last stage, see the backbone.
         width: factor on the backbone's channels. head_width: channels of ASPP and decoder (256 in the paper).
         dropout: after ASPP's projection.
+        refinements: 3x3 convolutions in the decoder: two in the paper, one in some reimplementations.
+        align_corners: how features and logits are enlarged; without, images of any size are taken as they are.
+        first_rate: of a ResNet's atrous stages; extra_relu, low_level: of an Xception; see there. None for the
+            backbone's own choice.
     """
 
     def __init__(
         self, backbone="resnet18", num_classes=21, output_stride=16, atrous_rates=RATES_AT_16, separable=None,
-        decoder=True, multi_grid=None, width=1.0, head_width=256, dropout=0.1,
+        decoder=True, multi_grid=None, width=1.0, head_width=256, dropout=0.1, refinements=2, align_corners=True,
+        first_rate=None, extra_relu=None, low_level=None,
     ):  # fmt: skip
         separable = backbone.startswith("xception") if separable is None else separable
-        self.backbone = build_backbone(backbone, output_stride=output_stride, multi_grid=multi_grid, width=width)
+        switches = {"first_rate": first_rate, "extra_relu": extra_relu, "low_level": low_level}
+        rest = {name: value for name, value in switches.items() if value is not None}
+        self.backbone = build_backbone(
+            backbone, output_stride=output_stride, multi_grid=multi_grid, width=width, **rest
+        )
         self.rates = rates_at(output_stride, atrous_rates)
         self.aspp = ASPP(self.backbone.channels, self.rates, head_width, separable, dropout)
         self.decoder = None
         if decoder:
             low_level_width = max(1, 48 * head_width // 256)
             c_low = self.backbone.low_level_channels
-            self.decoder = Decoder(head_width, c_low, head_width, low_level_width, separable)
+            self.decoder = Decoder(
+                head_width, c_low, head_width, low_level_width, separable, refinements, align_corners
+            )
         self.head = Conv2d(head_width, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
         self.output_stride = output_stride
+        if not align_corners:
+            self.output_stride, self.corner, self.align_corners = 1, 0, False  # any size, as it is
 
     def small_logits(self, x):
         features, low_level = self.backbone(x)

@@ -109,6 +109,11 @@ class Checkpoint:
             args=meta["args"],
         )
 
+    def configuration(self) -> dict:
+        """`model`, with the choices of older files in words: their Xception had no ReLU after depthwise parts."""
+        older = {"extra_relu": False} if str(self.model.get("backbone")).startswith("xception") else {}
+        return older | self.model
+
     def build_model(self, path: str | Path):
         """Builds the network and fills in the weights.
 
@@ -122,7 +127,7 @@ class Checkpoint:
             CheckpointError: the configuration names no known model, or the arrays do not fit it.
         """
         try:
-            model = models.build(**self.model)
+            model = models.build(**self.configuration())
         except (ValueError, TypeError, KeyError, MemoryError) as error:
             raise CheckpointError(f"{path}: no model can be built from its configuration: {error}") from error
         fit_state(path, model, self.state)

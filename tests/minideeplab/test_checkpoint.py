@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minideeplab import models
+from minideeplab import Tensor, models, no_grad
 from minideeplab.data import voc_colour_map
 from minideeplab.errors import CheckpointError
 from minideeplab.weights import Checkpoint, fit_state, initialise
@@ -229,3 +229,15 @@ def test_initialise_skips_the_head_of_other_classes_only(tmp_path):
         else:
             assert name not in changed and name in note
     assert "head skipped" not in initialise(network(num_classes=3), path)
+
+
+def test_older_files_of_xception_have_no_relu_after_depthwise_parts(tmp_path):
+    options = {"backbone": "xception41", "num_classes": 3, "width": 1 / 32, "head_width": 4, "extra_relu": False}
+    model = models.build("deeplabv3plus", **options)
+    older = {key: value for key, value in model.config.items() if key != "extra_relu"}
+    path = tmp_path / "older.npz"
+    Checkpoint(older, model.state_dict(), ["a", "b", "c"], np.zeros((256, 3), np.uint8)).save(path)
+    image = Tensor(np.random.default_rng(0).standard_normal((1, 33, 33, 3)).astype(np.float32))
+    with no_grad():
+        again = Checkpoint.load(path).build_model(path)
+        np.testing.assert_array_equal(again(image).numpy(), model.eval()(image).numpy())

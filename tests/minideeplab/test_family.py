@@ -15,7 +15,7 @@ from minideeplab.models.deeplabv3 import DeepLabV3Cascade
 from minideeplab.models.pspnet import PSPNet, PyramidPooling
 from minideeplab.models.sppnet import SpatialPyramidPooling
 from minideeplab.models.unet import UNet
-from minideeplab.nn import Conv2d, ConvTranspose2d, bilinear
+from minideeplab.nn import Conv2d, ConvTranspose2d, SeparableConv2d, bilinear
 from minideeplab.optim import SGD
 
 SEGMENTERS = [name for name in models.NAMES if name not in models.CLASSIFIERS]
@@ -156,6 +156,24 @@ def test_auxiliary_heads_have_their_weights():
             assert full == pytest.approx(single[0] + weight * single[1], rel=1e-5)
             model.auxiliary = None
             assert model.loss(x, target).item() == pytest.approx(single[0], rel=1e-5)
+
+
+def test_the_switches_of_xception():
+    """The paper's ReLU after each depthwise 3x3, which its code has in the last block only; two low-level features."""
+    relus = []
+    for extra_relu in (None, False):
+        net = models.create("deeplabv3plus", backbone="xception65", extra_relu=extra_relu).backbone
+        separable = (m for _, m in net.named_modules() if isinstance(m, SeparableConv2d))
+        relus.append([m.depthwise_norm.relu for m in separable])
+    paper, code = relus
+    assert all(paper) and code == [False] * (len(code) - 3) + [True] * 3
+    for low_level, channels in (("block2", 256), ("block1", 128)):
+        net = models.create("deeplabv3plus", backbone="xception65", low_level=low_level, width=1 / 32)
+        image = Tensor(kernels.load("shapes").empty((1, 513, 513, 3)))
+        with no_grad():
+            assert net.to("shapes").eval().backbone(image)[1].shape == (1, 129, 129, channels // 32)
+    with pytest.raises(ValueError, match="xception41: low_level must be block1 or block2, got 'stem'"):
+        models.create("deeplabv3plus", backbone="xception41", low_level="stem")
 
 
 @pytest.mark.parametrize("pooling, pool", [("average", np.mean), ("max", np.max)])

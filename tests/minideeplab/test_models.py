@@ -170,7 +170,7 @@ def test_other_rates_are_given_at_output_stride_16():
         ("resnet18", {"output_stride": 8}),
         ("resnet50", {"separable": True}),
         ("xception41", {"output_stride": 32, "decoder": False}),
-        ("xception71", {"separable": False}),
+        ("xception71", {"separable": False, "extra_relu": False}),
     ],
 )
 def test_logits_have_the_size_of_the_image(name, options, size):
@@ -203,19 +203,22 @@ def test_padding_at_the_bottom_and_right_is_what_the_model_does_itself():
         ("resnet18", {"output_stride": 8, "decoder": False}),
         ("resnet50", {"separable": True, "output_stride": 32}),
         ("xception41", {"output_stride": 8}),
-        ("xception71", {"separable": False}),
+        ("xception71", {"separable": False, "extra_relu": False}),
     ],
 )
 def test_the_gradient_of_a_whole_model(name, options):
     model = tiny(name, **options).astype(np.float64)
+    rng = np.random.default_rng(1)
+    for p in model.parameters():  # behind a ReLU that lets nothing pass batch norm gives its beta: no kink there
+        p.data = p.data + 0.02 * rng.standard_normal(p.shape)
     x = images(2, 33, 40, np.float64)
-    labels = np.random.default_rng(1).integers(0, 5, (2, 33, 40))
+    labels = rng.integers(0, 5, (2, 33, 40))
     labels[0, :5] = 255
 
     def loss():
         return model.reseed(0).loss(x, labels)
 
-    check_direction(loss, model)
+    check_direction(loss, model, step=1e-7)  # a step ten times as long meets a kink
 
 
 @pytest.mark.parametrize("shape", [(2, 20, 20), (2, 49, 64), (2, 60, 49), (1, 49, 49)])
