@@ -144,7 +144,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="continue the run in --out, with the arguments that it began with",
     )
-    add("--init-from", metavar="FILE", help="start from the weights of this checkpoint")
+    add(
+        "--init-from",
+        metavar="FILE",
+        help="start from the weights of a checkpoint, .pth, .safetensors or .npz; of a classifier take the backbone",
+    )
     add(
         "--stop-after",
         type=cli.positive_int,

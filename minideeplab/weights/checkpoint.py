@@ -160,34 +160,6 @@ def fit_state(path: str | Path, model, state: dict[str, np.ndarray]) -> None:
     model.load_state_dict(state)
 
 
-def initialise(model, path: str | Path) -> str:
-    """Starts a model from the weights of a checkpoint, of the same network but perhaps of other classes.
-
-    The layers whose size is the number of classes keep their own weights where those numbers differ.
-
-    Args:
-        model: the model to fill in.
-        path: the checkpoint.
-
-    Returns:
-        One line that says what was taken.
-
-    Raises:
-        CheckpointError: the file is bad, or does not fit the model in the rest.
-    """
-    source = Checkpoint.load(path)
-    own, given = model.state_dict(), source.state
-    here, there = model.config["num_classes"], len(source.class_names)
-    head = [
-        name
-        for name in (own.keys() & given.keys() if here != there else ())
-        if own[name].shape[-1:] == (here,) and given[name].shape == (*own[name].shape[:-1], there)
-    ]
-    fit_state(path, model, given | {name: own[name] for name in head})
-    note = f"weights of {path}: {len(own) - len(head)} of {len(own)} arrays"
-    return note + (f"; head skipped, {there} classes there, {here} here: {', '.join(sorted(head))}" if head else "")
-
-
 def _read_archive(path: Path) -> dict[str, np.ndarray]:
     """All arrays of the file, after checks on the sizes that it declares."""
     if path.is_dir():

@@ -241,3 +241,21 @@ def test_older_files_of_xception_have_no_relu_after_depthwise_parts(tmp_path):
     with no_grad():
         again = Checkpoint.load(path).build_model(path)
         np.testing.assert_array_equal(again(image).numpy(), model.eval()(image).numpy())
+
+
+@pytest.mark.parametrize(("classifier", "options"), [
+    ("resnet18", {"name": "deeplabv3plus", "head_width": 8}),
+    ("vgg16", {"name": "deeplabv1-largefov"}),
+    ("drn-d-22", {"name": "deeplabv3", "backbone": "drn-d-22", "output_stride": 8, "head_width": 8}),
+])  # fmt: skip
+def test_a_classifier_gives_its_backbone(tmp_path, classifier, options):
+    source = models.build(classifier, num_classes=9, width=1 / 32, seed=1)
+    path = tmp_path / "classifier.npz"
+    names = [str(i) for i in range(9)]
+    Checkpoint(source.config, source.state_dict(), names, np.zeros((256, 3), np.uint8)).save(path)
+    model, other = (models.build(**options, num_classes=4, width=1 / 32) for _ in range(2))
+    note = initialise(model, path)
+    assert f"all but the backbone begins anew, the file holds the classifier {classifier}" in note
+    given, untouched = source.state_dict(), other.state_dict()
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, given[name] if name.startswith("backbone.") else untouched[name])

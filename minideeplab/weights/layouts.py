@@ -1,0 +1,266 @@
+"""How other programs name and store the weights of the networks that are here, too: one table for each source.
+
+Rules go from our names to those of the file, so that the same table reads and writes. Sources of names and behaviours:
+torchvision (github.com/pytorch/vision), jfzhang95/pytorch-deeplab-xception, VainF/DeepLabV3Plus-Pytorch,
+kazuto1011/deeplab-pytorch.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from minideeplab.data import IMAGE_MEAN, IMAGE_STD
+from minideeplab.models.densenet import DENSENETS
+from minideeplab.models.resnet import RESNETS
+from minideeplab.weights import layout_names
+from minideeplab.weights.layout_names import Rules, renamed
+from minideeplab.weights.raw_arrays import REDO, Refusal
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one source stores one kind of network.
+
+    Attributes:
+        title: for messages.
+        marks: patterns of names; a file in which each of them begins some name has this layout.
+        rules: (pattern, replacement) pairs, applied one after the other to our names.
+        describe: from the shapes of a file to the name of our model and the options of its constructor.
+        writes: pattern of the names of the models that can be written in this layout.
+        spellings: (pattern, replacement) pairs that bring other spellings in a file to that of the rules.
+        linear: pattern of the file's names that are fully connected layers, (K, inputs), and convolutions here.
+        rolled: (our name of a weight, that of another) pairs: the outputs of the other are its first input channels
+            there, its last here.
+        fold: from our state, for the source's images, to that for our images; None where they are the same.
+    """
+
+    title: str
+    marks: tuple[str, ...]
+    rules: Rules
+    describe: Callable[[Shapes], tuple[str, dict]]
+    writes: str = ""
+    spellings: Rules = ()
+    linear: str = ""
+    rolled: tuple[tuple[str, str], ...] = ()
+    fold: Callable[[dict], dict] | None = None
+
+    def recognises(self, names) -> bool:
+        return all(any(re.match(mark, name) for name in names) for mark in self.marks)
+
+    def writes_model(self, name: str) -> bool:
+        return bool(self.writes and re.match(self.writes, name))
+
+    def stored_name(self, ours: str) -> str:
+        """The file's name for ours."""
+        return renamed(ours, self.rules)
+
+    def spelled(self, name: str) -> str:
+        """A name of the file in the spelling of the rules."""
+        return renamed(name, self.spellings)
+
+    def is_linear(self, stored: str) -> bool:
+        return bool(self.linear and re.match(self.linear, stored))
+
+
+# ---------------------------------------------------------------- from shapes to models
+
+
+def _channels(shapes, name, what):
+    """The number of output channels of an array."""
+    shape = shapes.get(name, ())
+    if not shape or 0 in shape:
+        raise Refusal(f"it has no {name!r}, from whose shape {what} is read; {REDO}")
+    return shape[0]
+
+
+def _classes(shapes, name):
+    return {"num_classes": _channels(shapes, name, "the number of classes")}
+
+
+def _width(shapes, name, full=64):
+    """The option `width` of networks whose stem does not have the paper's number of channels."""
+    channels = _channels(shapes, name, "the width")
+    return {} if channels == full else {"width": channels / full}
+
+
+def _head_width(shapes, name):
+    channels = _channels(shapes, name, "the width of the head")
+    return {} if channels == 256 else {"head_width": channels}
+
+
+def _counts(shapes, pattern):
+    """(stage, unit) in the names -> the number of units in each stage."""
+    found = {match.groups() for name in shapes if (match := re.match(pattern, name))}
+    return tuple(count for _, count in sorted(Counter(stage for stage, _ in found).items()))
+
+
+def _resnet(shapes, prefix=""):
+    units = _counts(shapes, rf"{re.escape(prefix)}layer([1-4])\.(\d+)\.")
+    bottleneck = any(re.match(rf"{re.escape(prefix)}layer1\.\d+\.conv3\.", name) for name in shapes)
+    names = [name for name in RESNETS if "-" not in name]
+    for name in names:
+        if RESNETS[name] == (bottleneck, units):
+            return name
+    raise Refusal(
+        f"its stages have {units or 'no'} units of {'three' if bottleneck else 'two'} convolutions, "
+        f"only {', '.join(names)} can be loaded, by themselves or as backbone"
+    )
+
+
+def _classifier(shapes):
+    return _resnet(shapes), {**_classes(shapes, "fc.weight"), **_width(shapes, "conv1.weight")}
+
+
+def _densenet(shapes):
+    layers = _counts(shapes, r"features\.denseblock(\d+)\.denselayer(\d+)\.")
+    named = {known: (name, 2 * growth) for name, (growth, known) in DENSENETS.items()}
+    if layers not in named:
+        raise Refusal(f"its blocks have {layers} layers, as none of {', '.join(DENSENETS)} has")
+    name, full = named[layers]
+    return name, {**_classes(shapes, "classifier.weight"), **_width(shapes, "features.conv0.weight", full)}
+
+
+def _vgg16(shapes):
+    return "vgg16", {**_classes(shapes, "classifier.6.weight"), **_width(shapes, "features.0.weight")}
+
+
+def _torchvision(head):
+    def describe(shapes):
+        options = {"auxiliary": any(name.startswith("aux_classifier.") for name in shapes)}
+        if head == "deeplabv3":
+            options |= _head_width(shapes, "classifier.0.project.0.weight")
+        options |= _width(shapes, "backbone.conv1.weight")
+        classes = _classes(shapes, "classifier.4.weight")
+        return f"torchvision-{head}_{_resnet(shapes, 'backbone.')}", {**classes, **options}
+
+    return describe
+
+
+def _segmenter(name, score, project, **options):
+    """A model whose backbone is an option."""
+
+    def describe(shapes):
+        return name, {
+            "backbone": _resnet(shapes, "backbone."),
+            **_classes(shapes, score),
+            **_head_width(shapes, project),
+            **_width(shapes, "backbone.conv1.weight"),
+            **options,
+        }
+
+    return describe
+
+
+def _deeplabv2(shapes):
+    options = {**_classes(shapes, "aspp.c0.weight"), **_width(shapes, "layer1.conv1.conv.weight")}
+    return "deeplabv2-resnet101", {**options, "align_corners": False}  # and three scales, as that source always has
+
+
+_CAFFE_MEAN_BGR = np.array([104.008, 116.669, 122.675])
+
+
+def _from_caffe_images(state):
+    """The first convolution for our images instead of BGR in 0 ... 255 minus a mean.
+
+    With x = (c / 255 - mean) / std in RGB, the source's image is 255 std x + d, d = 255 mean - mean'. The factor goes
+    into the weight, what the convolution makes of d into the running mean. Exact but for the zeros around the image,
+    which now mean a colour that is off by |d| <= 1 of 255.
+    """
+    weight, mean = "backbone.stem.conv.weight", "backbone.stem.norm.running_mean"
+    rgb = state[weight][:, :, ::-1].astype(np.float64)
+    shift = 255 * IMAGE_MEAN.astype(np.float64) - _CAFFE_MEAN_BGR[::-1]
+    return state | {
+        weight: (rgb * 255 * IMAGE_STD[:, None]).astype(np.float32),
+        mean: (state[mean] - np.einsum("hwck,c->k", rgb, shift)).astype(np.float32),
+    }
+
+
+# ---------------------------------------------------------------- all layouts; the first that recognises a file has it
+
+_VAINF = {"align_corners": False, "first_rate": "previous", "multi_grid": (1, 1, 1)}  # its backbone is torchvision's
+
+LAYOUTS = (
+    Layout(
+        "DeepLab v2 of kazuto1011/deeplab-pytorch",
+        marks=(r"(base\.|scale\.)?layer1\.conv1\.conv\.",),
+        rules=layout_names.KAZUTO_V2,
+        describe=_deeplabv2,
+        spellings=((r"^(base|scale)\.", ""), (r"^aspp\.stages\.", "aspp."), (r"\.proj\.", ".shortcut.")),
+        fold=_from_caffe_images,
+    ),
+    Layout(
+        "DeepLab v3+ on a ResNet of jfzhang95/pytorch-deeplab-xception",
+        marks=(r"aspp\.aspp\d\.", r"decoder\.last_conv\."),
+        rules=layout_names.JFZHANG_V3PLUS,
+        describe=_segmenter("deeplabv3plus", "decoder.last_conv.8.weight", "aspp.conv1.weight"),
+    ),
+    Layout(
+        "DeepLab v3+ on a ResNet of VainF/DeepLabV3Plus-Pytorch",
+        marks=(r"backbone\.", r"classifier\.aspp\."),
+        rules=layout_names.VAINF_V3PLUS,
+        describe=_segmenter(
+            "deeplabv3plus",
+            "classifier.classifier.3.weight",
+            "classifier.aspp.project.0.weight",
+            refinements=1,
+            **_VAINF,
+        ),
+        rolled=(("decoder.refine1.conv.weight", "decoder.reduce.conv.weight"),),
+    ),
+    Layout(
+        "DeepLab v3 on a ResNet of VainF/DeepLabV3Plus-Pytorch",
+        marks=(r"backbone\.", r"classifier\.classifier\.0\."),
+        rules=layout_names.VAINF_V3,
+        describe=_segmenter(
+            "deeplabv3",
+            "classifier.classifier.4.weight",
+            "classifier.classifier.0.project.0.weight",
+            refine=True,
+            **_VAINF,
+        ),
+    ),
+    Layout(
+        "torchvision's deeplabv3_resnet50, 101",
+        marks=(r"backbone\.", r"classifier\.0\.(convs|project)\."),
+        rules=layout_names.DEEPLABV3,
+        describe=_torchvision("deeplabv3"),
+        writes=r"torchvision-deeplabv3_",
+    ),
+    Layout(
+        "torchvision's fcn_resnet50, 101",
+        marks=(r"backbone\.layer\d\.", r"classifier\.\d\."),
+        rules=layout_names.FCN,
+        describe=_torchvision("fcn"),
+        writes=r"torchvision-fcn_",
+    ),
+    Layout(
+        "torchvision's resnet18 ... 152",
+        marks=(r"conv1\.", r"layer1\.0\.conv1\."),
+        rules=layout_names.CLASSIFIER,
+        describe=_classifier,
+        writes=r"resnet\d+$",
+        linear=r"fc\.weight",
+    ),
+    Layout(
+        "torchvision's densenet121, 161, 169, 201",
+        marks=(r"features\.denseblock1\.",),
+        rules=layout_names.DENSENET,
+        describe=_densenet,
+        writes=r"densenet\d+$",
+        spellings=((r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2."),),
+        linear=r"classifier\.weight",
+    ),
+    Layout(
+        "torchvision's vgg16",
+        marks=(r"features\.0\.", r"classifier\.6\."),
+        rules=layout_names.VGG,
+        describe=_vgg16,
+        writes=r"vgg16$",
+        linear=r"classifier\.\d\.weight",
+    ),
+)
