@@ -165,6 +165,9 @@ def main_guard(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequenc
         except MiniDeepLabError as error:
             print(f"error: {error}", file=sys.stderr)
             return error.exit_code
+        except BrokenPipeError:  # whoever read the output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         except OSError as error:
             print(f"error: {error}", file=sys.stderr)
             return MiniDeepLabError.exit_code

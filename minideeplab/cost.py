@@ -104,7 +104,7 @@ class Field(NamedTuple):
 
 
 def _join(fields: list[Field]) -> Field | None:
-    """What a sum or a concatenation sees. Paths through image-level pooling, which see everything, are left out."""
+    """What a sum or a concatenation sees. Paths through pooling to a number of bins (image level) are left out."""
     if not fields:
         return None
     return Field(max(f.jump for f in fields), min(f.start for f in fields), max(f.end for f in fields))
@@ -115,17 +115,14 @@ _SLIDING_BACK = ("conv2d_grad_input", "depthwise_conv2d_grad_input", "max_pool2d
 
 
 def _through(name: str, field: Field, args: tuple, output) -> Field | None:
-    """The field after one call; None where it sees the whole image."""
+    """The field after one call; None where its size follows from that of the image."""
     window = next((a for a in args if isinstance(a, Window)), None)
     if name in _SLIDING:
         return field.slide(window.k_h, window.stride_h, window.rate_h, window.pad_top)
     if name in _SLIDING_BACK:
         return field.slide_back(window.k_h, window.stride_h, window.rate_h, window.pad_top)
     if name.startswith("adaptive_"):
-        if output.shape[1:3] == (1, 1):
-            return None
-        bin_size = -(-args[0].shape[1] // output.shape[1])
-        return Field(field.jump * args[0].shape[1] / output.shape[1], field.start, field.end + bin_size * field.jump)
+        return None  # a part of the image, if not all of it
     if name in ("resize_bilinear", "resize_nearest"):
         return field.resize(args[0].shape[1], output.shape[1], 1 if name == "resize_bilinear" else 0)
     if name in ("pad", "crop"):
@@ -144,8 +141,8 @@ class Layer:
         name: of the module that owns its weights; kind: what it is.
         output: (H, W, C); parameters: with bias, and with the batch norm that follows; shared ones at their first use.
         macs, macs_space_to_batch: see the module; activation_bytes: of its output in float32.
-        receptive_field: input pixels along one side, None where the whole image is seen; output_stride: input pixels
-            from one position to the next; rate; seconds: if it was timed.
+        receptive_field: input pixels along one side, None behind pooling to a number of bins; output_stride: input
+            pixels from one position to the next; rate; seconds: if it was timed.
     """
 
     name: str
@@ -166,8 +163,8 @@ class Cost:
     """A network's layers in the order in which they run, and its totals for one image.
 
     Attributes:
-        receptive_field: of an output of the first head, paths through image-level pooling left out; of a classifier, of
-            its last features.
+        receptive_field: of an output of the first head, paths through pooling to a number of bins left out; of a
+            classifier, of its last features.
     """
 
     parameters: int

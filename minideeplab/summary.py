@@ -72,8 +72,8 @@ def _totals(args, options: dict, cost: Cost) -> str:
         f"{args.model} at {args.size} x {args.size}, {options['num_classes']} classes",
         f"  parameters             {cost.parameters:,}",
         f"  multiply-adds          {billions:.3f} x 1e9 (atrous layers as space-to-batch: {padded:.3f})",
-        f"  receptive field        {cost.receptive_field} pixels (paths through image-level pooling left out)",
-        f"  activations            {cost.activation_bytes / 1e6:.1f} MB (outputs of all layers in float32)",
+        f"  receptive field        {cost.receptive_field} pixels (paths through pooling to a number of bins left out)",
+        f"  activations            {cost.activation_bytes / 1e6:.1f} MB (outputs of the layers above in float32)",
     ]
     if any(layer.seconds is not None for layer in cost.layers):
         lines.append(f"  time of these layers   {sum(layer.seconds for layer in cost.layers) * 1e3:.1f} ms")

@@ -331,10 +331,11 @@ def _describe(training: Training, threads: int) -> None:
     )
     if (shared := len(set(train_set.ids) & set(val_set.ids))) > 0:
         log(f"warning: {shared} images are in both splits, the validation numbers will be too good")
+    has_rates = "atrous_rates" in models.options_of(args.model)
     if untrained := _rates_beyond_crops(training.model, args.crop_size):
         log(
             f"warning: crops of {args.crop_size} are too small for the atrous rates {untrained}: their outer taps see "
-            f"only padding and learn nothing. Choose larger crops or smaller --atrous-rates"
+            f"only padding and learn nothing. Choose larger crops{' or smaller --atrous-rates' if has_rates else ''}"
         )
     parameters = sum(parameter.data.size for parameter in training.model.parameters())
     backbone = f", {args.backbone}" if args.backbone else ""
@@ -349,7 +350,9 @@ def _describe(training: Training, threads: int) -> None:
 
 def _rates_beyond_crops(model, crop_size: int) -> list[int]:
     """Rates of the ASPP that reach beyond the feature map of a crop."""
-    return [rate for rate in getattr(model, "rates", ()) if rate >= math.ceil(crop_size / model.output_stride)]
+    return [
+        rate for rate in sorted(set(getattr(model, "rates", ()))) if rate >= math.ceil(crop_size / model.output_stride)
+    ]
 
 
 def _build(args: argparse.Namespace, train_set, checkpoint: Checkpoint | None):

@@ -22,7 +22,7 @@ VARIANTS = {  # kernel and rate of fc6, channels of fc6 and fc7 (table 2)
 
 
 class Branch(Module):
-    """Scores of an early feature map: 3x3, 1x1 with 128 channels each, then a class score (section 3.3).
+    """Scores of an early feature map, for multi-scale prediction: 3x3, 1x1 with 128 channels each, then class scores.
 
     The paper joins the channels of all branches before one linear layer; here, as in the released code, each branch has
     its own scores and they are added: the same function.
@@ -44,7 +44,7 @@ class DeepLabV1(Segmenter):
 
     Args:
         variant: "basic" (4x4 at rate 4), "4x4-r8", "7x7" (rate 4) or "largefov" (3x3 at rate 12): fc6, table 2.
-        msc: add scores from the image and the first four poolings (section 3.3).
+        msc: add scores from the image and the first four poolings (multi-scale prediction).
         average_pool5: a 3x3 average pooling after pool5; None for the released configuration's choice, in LargeFOV and
             with msc only. The paper does not have it.
         width: factor on all channels.
@@ -56,6 +56,7 @@ class DeepLabV1(Segmenter):
         if variant not in VARIANTS:
             raise ValueError(f"deeplabv1: variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
         kernel, rate, hidden = VARIANTS[variant]
+        self.rates = (rate,)
         size, padding4 = (3, 1) if variant == "largefov" or msc else (2, 0)  # of the poolings
         self.corner = 1 if size == 3 else 2  # images of 8 k + 2 for poolings of 2 x 2: 514, 306
         self.average_pool5 = (variant == "largefov" or msc) if average_pool5 is None else average_pool5

@@ -6,7 +6,7 @@ Source: Chen et al. 2017, "Rethinking Atrous Convolution for Semantic Image Segm
 from ..nn import Conv2d, ConvNorm, Dropout, Module, Sequential, truncated_normal
 from .aspp import ASPP, RATES_AT_16, rates_at
 from .classifier import backbone as build_backbone
-from .resnet import Bottleneck
+from .resnet import Bottleneck, check_bottleneck
 from .segmenter import Segmenter
 
 
@@ -45,7 +45,7 @@ class DeepLabV3(Segmenter):
         self.head = Conv2d(head_width, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
         self.output_stride = output_stride
         if not align_corners:
-            self.output_stride, self.corner, self.align_corners = 1, 0, False  # any size, as it is
+            self.multiple, self.corner, self.align_corners = 1, 0, False  # any size, as it is
 
     def small_logits(self, x):
         y = self.aspp(self.backbone(x)[0])
@@ -72,12 +72,11 @@ class DeepLabV3Cascade(Segmenter):
             raise ValueError(f"deeplabv3-cascade: blocks must be 4 to 7, got {blocks}")
         if output_stride not in (8, 16, 32, 64, 128, 256):
             raise ValueError(f"deeplabv3-cascade: output_stride must be 8, 16, ... 256, got {output_stride}")
+        check_bottleneck("deeplabv3-cascade", backbone)
         multi_grid = tuple(multi_grid)
         self.backbone = build_backbone(
             backbone, output_stride=min(output_stride, 32), multi_grid=multi_grid, width=width
         )
-        if not isinstance(self.backbone.stages[-1].layers[0], Bottleneck):
-            raise ValueError(f"deeplabv3-cascade: the backbone must have bottleneck units, {backbone} has none")
         channels, reached = self.backbone.channels, min(output_stride, 32)
         rate, self.blocks = 32 // reached, []
         for _ in range(5, blocks + 1):
@@ -89,6 +88,7 @@ class DeepLabV3Cascade(Segmenter):
             self.blocks.append(Sequential(*units))
         self.head = Conv2d(channels, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
         self.output_stride = output_stride
+        self.rates = tuple(unit.conv2.conv.rate for block in self.blocks for unit in block.layers)
 
     def small_logits(self, x):
         x, _ = self.backbone(x)

@@ -79,7 +79,7 @@ class DeepLabV3Plus(Segmenter):
         self.head = Conv2d(head_width, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
         self.output_stride = output_stride
         if not align_corners:
-            self.output_stride, self.corner, self.align_corners = 1, 0, False  # any size, as it is
+            self.multiple, self.corner, self.align_corners = 1, 0, False  # any size, as it is
 
     def small_logits(self, x):
         features, low_level = self.backbone(x)

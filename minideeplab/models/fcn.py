@@ -17,12 +17,14 @@ def _upsample(classes, factor):
 class FCN(Segmenter):
     """(N, H, W, 3) -> (N, H, W, num_classes) logits; images of any size are padded by 100 pixels in the first layer.
 
+    All enlargements are learned here; in the paper the last one stays bilinear.
+
     Args:
         stride: 32, 16 or 8, of the finest scores that are used.
         width: factor on all channels.
     """
 
-    output_stride, corner = 1, 0  # logits of the image's size come out of the network
+    output_stride, multiple, corner = 32, 1, 0  # logits of the image's size come out of the network
 
     def __init__(self, stride=8, num_classes=21, width=1.0):
         if stride not in (32, 16, 8):

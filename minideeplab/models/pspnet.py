@@ -6,7 +6,7 @@ Source: Zhao et al. 2016 (arXiv 1612.01105), section 3, figure 3, table 1; stem 
 from .. import ops
 from ..nn import Conv2d, ConvNorm, Dropout, Module, truncated_normal
 from .deeplabv3 import AuxiliaryHead
-from .resnet import ResNet
+from .resnet import ResNet, check_bottleneck
 from .segmenter import Segmenter
 
 
@@ -50,6 +50,7 @@ class PSPNet(Segmenter):
         self, backbone="resnet50", num_classes=21, bins=(1, 2, 3, 6), pooling="average", reduce=True, auxiliary=True,
         width=1.0,
     ):  # fmt: skip
+        check_bottleneck("pspnet", backbone)
         self.backbone = ResNet(backbone, 8, (1, 1, 1), width, stem="3x3")
         c_in, head_width = self.backbone.channels, max(1, round(512 * width))
         self.pyramid = PyramidPooling(c_in, bins, pooling, reduce)

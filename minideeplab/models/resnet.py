@@ -19,6 +19,13 @@ RESNETS = {  # name: (bottleneck units?, units in each of the four stages)
 }
 
 
+def check_bottleneck(model, name):
+    """Raise ValueError unless `name` is a ResNet with bottleneck units."""
+    names = [each for each, (bottleneck, _) in RESNETS.items() if bottleneck]
+    if name not in names:
+        raise ValueError(f"{model}: backbone must be a ResNet with bottleneck units, {', '.join(names)}, got {name!r}")
+
+
 class Basic(Module):
     """Two 3x3 convolutions and a shortcut: y = relu(x + f(x)) (He et al., figure 5 left)."""
 

@@ -9,16 +9,16 @@ class Segmenter(Module):
 
     A subclass sets `output_stride` and gives `small_logits(x)`, (N, H, W, 3) -> (N, h, w, num_classes) logits of fewer
     pixels. With aligned corners they are enlarged bilinearly; where H and W are k * output_stride + 1
-    (513 = 32 * 16 + 1) every logit then lies on the pixel in the middle of what it saw. Other images are padded at the
-    bottom and right up to the next such size, with zeros, the mean colour of normalised images, and the logits are
-    cropped.
+    (513 = 32 * 16 + 1) every logit then lies on the pixel in the middle of what it saw, as long as all windows have a
+    middle: 2x2 poolings (VGG-16, DenseNet) move it. Other images are padded at the bottom and right up to the next such
+    size, with zeros, the mean colour of normalised images, and the logits are cropped.
 
     Attributes:
         corner: 1 for sizes of k * output_stride + 1, 0 for networks whose maps have the size k * output_stride.
-        align_corners: how logits are enlarged.
+        align_corners: how logits are enlarged; multiple: stands for output_stride in these sizes, 1 for any size.
     """
 
-    corner, align_corners = 1, True
+    corner, align_corners, multiple = 1, True, None
 
     def forward(self, x):
         padded = self._padded(x)
@@ -64,5 +64,5 @@ class Segmenter(Module):
         _, h, w, _ = x.shape
         if min(h, w) < 33:
             raise ValueError(f"{type(self).__name__}: images must be at least 33x33, got {h}x{w}; enlarge or pad them")
-        down, right = (-(side - self.corner) % self.output_stride for side in (h, w))
+        down, right = (-(side - self.corner) % (self.multiple or self.output_stride) for side in (h, w))
         return ops.pad(x, 0, down, 0, right) if down or right else x

@@ -53,8 +53,9 @@ class SpatialPyramidPooling(Module):
 class SPPNet(Segmenter):
     """(N, H, W, 3) -> (N, 1, 1, num_classes) logits of a classifier, for images of any size.
 
-    Five convolutions (ZF-5), spatial pyramid pooling, three fully connected layers. With `dense` every position's
-    features are joined with the image's vector of fc7 before the scores, which are enlarged to (N, H, W, num_classes).
+    Five convolutions (ZF-5, without its local response normalisation), spatial pyramid pooling, three fully connected
+    layers. With `dense` every position's features are joined with the image's vector of fc7 before the scores, which
+    are enlarged to (N, H, W, num_classes).
 
     Args:
         bins, rule: of the pooling; width: factor on all channels.

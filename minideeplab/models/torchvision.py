@@ -34,7 +34,7 @@ class TorchvisionSegmenter(Segmenter):
         width, head_width: factor on the backbone's channels; channels of ASPP.
     """
 
-    output_stride, corner, align_corners = 1, 0, False  # any size, as it is
+    output_stride, multiple, corner, align_corners = 8, 1, 0, False  # any size, as it is
 
     def __init__(
         self, head="deeplabv3", backbone="resnet50", num_classes=21, auxiliary=True, width=1.0, head_width=256
@@ -44,6 +44,7 @@ class TorchvisionSegmenter(Segmenter):
         if head not in ("fcn", "deeplabv3"):
             raise ValueError(f"torchvision: head must be fcn or deeplabv3, got {head!r}")
         self.head = AuxiliaryHead(c_in, num_classes) if head == "fcn" else ASPPHead(c_in, num_classes, head_width)
+        self.rates = (12, 24, 36) if head == "deeplabv3" else ()
         self.auxiliary = AuxiliaryHead(c_in // 2, num_classes) if auxiliary else None
 
     def small_logits(self, x):

@@ -137,9 +137,13 @@ def _fill(model, layout: Layout, arrays: dict, source_images: bool) -> None:
     for weight, first in layout.rolled:
         if weight in state:
             state[weight] = np.roll(state[weight], -own[first].shape[-1], axis=2)
+    with np.errstate(over="ignore"):  # what is too large for float32 is found below
+        state = {ours: array.astype(np.float32) for ours, array in state.items()}
     for ours, array in state.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if not np.isfinite(array).all():
             raise Refusal(f"{stored[ours]!r} holds values that are not finite, the training had diverged; take another")
+        if ours.endswith("running_var") and (array < 0).any():
+            raise Refusal(f"{stored[ours]!r}, a variance, holds {array.min()}; {REDO}")
     model.load_state_dict(layout.fold(state) if layout.fold and not source_images else state)
 
 

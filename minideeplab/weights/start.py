@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from minideeplab import models
+from minideeplab.errors import CheckpointError
 from minideeplab.weights.checkpoint import fit_state
 from minideeplab.weights.pretrained import load_pretrained
 
@@ -28,9 +29,14 @@ def initialise(model, path: str | Path) -> str:
     here, there = model.config["num_classes"], source.config["num_classes"]
     kind = source.config["name"]
     if kind in models.CLASSIFIERS and kind != model.config["name"]:
-        given = {name: array for name, array in given.items() if name.startswith("backbone.")}
-        kept = [name for name in own if not name.startswith("backbone.")]
-        why = f"; all but the backbone begins anew, the file holds the classifier {kind}"
+        given = {name: array for name, array in given.items() if _is_taken(name, array, own)}
+        if not any(name.startswith("backbone.") for name in own.keys() & given.keys()):
+            raise CheckpointError(
+                f"{path}: {model.config['name']} has no backbone that the classifier {kind} of this file could be; "
+                f"start from a file of {model.config['name']}, or without --init-from"
+            )
+        kept = [name for name in own if name not in given and not name.startswith("backbone.")]
+        why = f"; what the file's classifier {kind} does not have begins anew"
     else:
         kept = [
             name
@@ -40,6 +46,11 @@ def initialise(model, path: str | Path) -> str:
         why = f"; head skipped, {there} classes there, {here} here: {', '.join(sorted(kept))}" if kept else ""
     fit_state(path, model, given | {name: own[name] for name in kept})
     return f"weights of {path}: {len(own) - len(kept)} of {len(own)} arrays{why}"
+
+
+def _is_taken(name: str, array, own: dict) -> bool:
+    """The backbone of a classifier, and what else fits: VGG-16's fc6 and fc7 in FCN and DeepLab v1."""
+    return name.startswith("backbone.") or (name in own and own[name].shape == array.shape)
 
 
 def _is_head(own: dict, given: dict, name: str, here: int, there: int) -> bool:

@@ -255,7 +255,21 @@ def test_a_classifier_gives_its_backbone(tmp_path, classifier, options):
     Checkpoint(source.config, source.state_dict(), names, np.zeros((256, 3), np.uint8)).save(path)
     model, other = (models.build(**options, num_classes=4, width=1 / 32) for _ in range(2))
     note = initialise(model, path)
-    assert f"all but the backbone begins anew, the file holds the classifier {classifier}" in note
+    assert f"what the file's classifier {classifier} does not have begins anew" in note
+    with pytest.raises(CheckpointError, match=f"unet has no backbone that the classifier {classifier}"):
+        initialise(models.build("unet", width=1 / 32), path)
     given, untouched = source.state_dict(), other.state_dict()
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, given[name] if name.startswith("backbone.") else untouched[name])
+
+
+def test_vgg_gives_its_fully_connected_layers_to_fcn(tmp_path):
+    """As the paper begins: fc6 and fc7 become the 7x7 and 1x1 convolutions, the class scores begin anew."""
+    source, path = models.build("vgg16", num_classes=9, width=1 / 32, seed=1), tmp_path / "vgg16.npz"
+    Checkpoint(source.config, source.state_dict(), list("abcdefghi"), np.zeros((256, 3), np.uint8)).save(path)
+    model = models.build("fcn-32s", num_classes=4, width=1 / 32)
+    initialise(model, path)
+    given, found = source.state_dict(), model.state_dict()
+    same = {name for name in found if name in given and np.array_equal(given[name], found[name])}
+    weights = {name for name in found if name.endswith("weight")}
+    assert len(weights & same) == 15 and not any("score" in name for name in weights & same), weights - same

@@ -163,8 +163,15 @@ def test_fields_through_a_graph_hold_what_is_seen(name):
 
 
 def test_fields_of_the_literature():
-    """VGG-16's fc6 sees 404 pixels (DeepLab v1, section 4.1); ResNets' last features 435, 899, 427, 971, 1451."""
-    for name, field in (("vgg16", 404), ("resnet18", 435), ("resnet34", 899), ("resnet50", 427), ("resnet101", 971)):
+    """VGG-16's fc6 sees 404 pixels (DeepLab v1); ResNets' last features 435, 899, 427, 971, 1451."""
+    for name, field in (
+        ("vgg16", 404),
+        ("resnet18", 435),
+        ("resnet34", 899),
+        ("resnet50", 427),
+        ("resnet101", 971),
+        ("resnet152", 1451),
+    ):
         assert cost_of(models.create(name), 224).receptive_field == field
 
 
@@ -310,8 +317,11 @@ def test_the_table_of_the_readme():
     rows = [line.split("|")[1:5] for line in lines if line.startswith("| `") and line.count("|") == 6]
     assert {row[0].strip(" `").split()[0] for row in rows} == set(models.NAMES)
     for name, *printed in rows:
-        name, *backbone = name.strip(" `").split(" --backbone ")
-        found = cost_of(models.create(name, **({"backbone": backbone[0]} if backbone else {})), 513)
+        name, *given = name.strip(" `").split(" --")
+        options = dict(each.split() for each in given)
+        if "classes" in options:
+            options["num_classes"] = int(options.pop("classes"))
+        found = cost_of(models.create(name, **options), 513)
         expected = f"{found.parameters:,}", f"{found.macs / 1e9:.2f}", f"{found.receptive_field:,}"
         assert tuple(cell.strip() for cell in printed) == expected, name
 
