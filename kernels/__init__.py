@@ -49,6 +49,13 @@ CONTRACT = {
     "update": ("sgd_update",),
 }
 
+#: The functions of a dense CRF, which backends without MISSING_CRF have beside those of the contract.
+CRF_CONTRACT = {
+    "lattice": ("build_lattice", "join_lattices", "splat", "blur", "slice_lattice"),
+    "mean_field": ("mean_field_update",),
+}
+MISSING_CRF = ("cuda", "shapes")  # the shape of a lattice follows from numbers
+
 
 _loaded = {}
 
@@ -99,8 +106,8 @@ def watching(backend, observer):
     It calls function(*args, **kwargs) and returns the result. Functions that call each other inside the backend are not
     seen.
     """
-    module = load(backend)
-    functions = {name: getattr(module, name) for names in CONTRACT.values() for name in names}
+    module, contract = load(backend), CONTRACT if backend in MISSING_CRF else CONTRACT | CRF_CONTRACT
+    functions = {name: getattr(module, name) for names in contract.values() for name in names}
 
     def watched(name, function):
         return lambda *args, **kwargs: observer(name, function, args, kwargs)

@@ -185,3 +185,72 @@ def check_running(running_mean, running_var, mean, var, count):
         raise ValueError(
             f"update_running: {count} values a channel have no variance; leave the running statistics alone"
         )
+
+
+MOST_DIMENSIONS = 19  # of a permutohedral lattice
+
+
+def check_features(features):
+    """Raise unless features are (N, d) finite floats that lie within 2^24 standard deviations."""
+    check_floats("lattice", features=features)
+    check_shape("lattice", "features", features, (None, None))
+    n, d = features.shape
+    if n < 1 or not 1 <= d <= MOST_DIMENSIONS:
+        raise ValueError(f"lattice: features must be (N, d) with N >= 1 and d from 1 to 19, got {(n, d)}")
+    if not isinstance(features, np.ndarray):
+        return
+    largest = max(float(features.max()), -float(features.min()))
+    if not np.isfinite(largest):
+        raise ValueError("lattice: features must be finite")
+    if largest > 1 << 24:
+        raise ValueError(
+            f"lattice: a feature lies {largest:.3g} standard deviations from 0, at most 2^24 are possible; choose a"
+            " larger standard deviation"
+        )
+
+
+def check_lattice_values(op, lattice, values, rows):
+    """Raise unless values are (rows, K) of the lattice's dtype."""
+    check_floats(op, values=values, lattice_weights=lattice.slice_weight)
+    check_shape(op, "values", values, (rows, None))
+
+
+def check_mean_field(lattice, values, unary, message, q, damping):
+    """Raise unless q (N, K) can be updated in place and all that it is updated from fits."""
+    arrays = {"unary": unary, "q": q, "message": message, "values": values}
+    check_floats("mean_field_update", **{name: a for name, a in arrays.items() if a is not None})
+    check_shape("mean_field_update", "q", q, (None, None))
+    n, k = q.shape
+    if min(n, k) < 1:
+        raise ValueError(f"mean_field_update: q must have pixels and labels, got shape {(n, k)}")
+    check_shape("mean_field_update", "unary", unary, (n, k))
+    if message is not None:
+        check_shape("mean_field_update", "message", message, (n, k))
+    if (lattice is None) != (values is None):
+        raise ValueError("mean_field_update: lattice and values belong together, give both or none")
+    if lattice is not None:
+        check_lattice_values("mean_field_update", lattice, values, lattice.n_vertices)
+        check_shape("mean_field_update", "vertices of the lattice", lattice.vertex, (n, None))
+    if isinstance(q, np.ndarray) and not (q.flags.c_contiguous and q.flags.writeable):
+        raise ValueError(
+            f"mean_field_update: q of shape {(n, k)} must be contiguous and writeable to be updated in place"
+        )
+    if not 0 <= damping < 1:
+        raise ValueError(f"mean_field_update: damping must be in [0, 1), got {damping}")
+
+
+def check_join(lattices, before, after):
+    """Raise unless the lattices are of as many pixels and one dtype, with factors for each."""
+    if not lattices or not len(lattices) == len(before) == len(after):
+        counts = f"{len(lattices)}, {len(before)} and {len(after)}"
+        raise ValueError(f"join_lattices: lattices, before and after must be as many, and not none, got {counts}")
+    check_floats("join_lattices", **{f"weights of lattice {i}": a.slice_weight for i, a in enumerate(lattices)})
+    pixels = [a.n_pixels for a in lattices]
+    if len(set(pixels)) > 1:
+        raise ValueError(f"join_lattices: lattices must have the same pixels, they have {pixels}")
+    for name, factors in (("before", before), ("after", after)):
+        for i, factor in enumerate(factors):
+            if np.shape(factor) not in ((), (pixels[0],)):
+                raise ValueError(
+                    f"join_lattices: {name}[{i}] must be a number or ({pixels[0]},), got shape {np.shape(factor)}"
+                )

@@ -94,11 +94,42 @@ def calls(k, dtype=np.float32):
         "sgd_update": lambda: sgd_update(k, [x, mean], [other, gamma], [grad, beta]),
     }  # fmt: skip
 
+    if hasattr(k, "build_lattice"):
+        table |= _lattice_calls(k, x, dtype)
+
     def as_tuple(call):
         result = call()
         return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 
     return {name: functools.partial(as_tuple, call) for name, call in table.items()}
+
+
+def _lattice_calls(k, x, dtype):
+    """The same for the functions of a dense CRF, on the pixels of one image and 36 labels."""
+    _, h, w, c = SHAPE
+    y, column = np.mgrid[:h, :w].reshape(2, -1)
+    place = np.stack([column, y], axis=1).astype(dtype) / 3
+    lattices = [k.build_lattice(place), k.build_lattice(np.concatenate([place / 4, x[0, ..., :3].reshape(-1, 3)], 1))]
+    factors = normal(5, h * w, h * w, dtype=dtype)
+    lattice, values, unary = k.join_lattices(lattices, factors, [0.5, 2.0]), x[0].reshape(-1, c), x[1].reshape(-1, c)
+    vertices = k.blur(lattice, k.splat(lattice, values))
+
+    def arrays(lattice):
+        return *lattice[:5], *lattice.neighbours
+
+    def mean_field_update():
+        q, narrow = k.softmax(values), k.softmax(values[:, :3])
+        change = k.mean_field_update(lattice, vertices, unary, values, q, 0.25)
+        return q, change, k.mean_field_update(None, None, unary[:, :3].copy(), None, narrow), narrow
+
+    return {
+        "build_lattice": lambda: arrays(lattices[1]),
+        "join_lattices": lambda: arrays(lattice),
+        "splat": lambda: (k.splat(lattice, values), k.splat(lattice, values[:, :2])),
+        "blur": lambda: (k.blur(lattice, vertices), k.blur(lattice, vertices, True)),
+        "slice_lattice": lambda: (k.slice_lattice(lattice, vertices), k.slice_lattice(lattice, vertices[:, :2])),
+        "mean_field_update": mean_field_update,
+    }
 
 
 def _each(function, problems, which):

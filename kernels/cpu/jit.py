@@ -68,8 +68,14 @@ def _tolerate_faults(cache):
     cache.load_overload, cache.save_overload = load_overload, save_overload
 
 
-def _decorate(function, parallel):
-    options = {"fastmath": {"contract"}, "parallel": parallel, "error_model": "numpy", "nogil": True}
+def _decorate(function, parallel, contract=True, **more):
+    options = {
+        **more,
+        "fastmath": {"contract"} if contract else False,
+        "parallel": parallel,
+        "error_model": "numpy",
+        "nogil": True,
+    }
     if not _FOLDER:
         return numba.njit(**options)(function)
     with _numba_cache_in(_FOLDER):
@@ -83,6 +89,16 @@ def jit(function):
     return _decorate(function, parallel=False)
 
 
+def jit_inline(function):
+    """Helper that is called for every row: a call would hand over each array as seven numbers."""
+    return _decorate(function, parallel=False, forceinline=True)
+
+
 def jit_parallel(function):
     """Kernel with a `prange` over outputs: each element belongs to one iteration, so threads do not change the bits."""
     return _decorate(function, parallel=True)
+
+
+def jit_parallel_rounded(function):
+    """`jit_parallel` without fused operations, for what decides on differences of one rounding as NumPy would."""
+    return _decorate(function, parallel=True, contract=False)

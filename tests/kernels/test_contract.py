@@ -15,8 +15,9 @@ import kernels
 
 ROOT = Path(kernels.__file__).parent.parent
 NAMES = [name for names in kernels.CONTRACT.values() for name in names]
+CRF_NAMES = [name for names in kernels.CRF_CONTRACT.values() for name in names]
 BEYOND = {
-    "reference": {"atrous_conv1d"},
+    "reference": {"atrous_conv1d", "exact_gaussian", "simplex_of"},
     "cpu": {"release_pool"},
     "cuda": {"launches", "release_pool", "set_precision"},
 }  # public, of one backend only
@@ -37,7 +38,17 @@ def test_signatures_are_those_of_the_reference(backend, name):
 
 @every_backend
 def test_a_backend_has_the_contract_and_nothing_else(backend):
-    assert public_functions(kernels.load(backend)) == set(NAMES) | BEYOND[backend]
+    crf = set() if backend in kernels.MISSING_CRF else set(CRF_NAMES)
+    assert public_functions(kernels.load(backend)) == set(NAMES) | crf | BEYOND[backend]
+
+
+@pytest.mark.parametrize("file", kernels.CRF_CONTRACT)
+def test_the_dense_crf_is_one_interface_too(file):
+    modules = [importlib.import_module(f"kernels.{backend}.{file}") for backend in ("reference", "cpu")]
+    for name in kernels.CRF_CONTRACT[file]:
+        functions = [getattr(module, name) for module in modules]
+        assert inspect.signature(functions[0]) == inspect.signature(functions[1])
+        assert [f.__module__ for f in functions] == [module.__name__ for module in modules]
 
 
 @every_backend
@@ -50,7 +61,7 @@ def test_each_file_holds_its_names(backend, file):
 
 
 def test_a_name_stands_in_one_file_only():
-    assert len(set(NAMES)) == len(NAMES)
+    assert len(set(NAMES + CRF_NAMES)) == len(NAMES + CRF_NAMES)
 
 
 def test_kernels_never_import_minideeplab():

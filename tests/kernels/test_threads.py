@@ -16,7 +16,8 @@ import kernels
 from kernels.cpu import arrays
 
 TESTS = Path(__file__).parent.parent
-NAMES = sorted(name for file, names in kernels.CONTRACT.items() if file != "arrays" for name in names)
+FILES = kernels.CONTRACT | kernels.CRF_CONTRACT
+NAMES = sorted(name for file, names in FILES.items() if file != "arrays" for name in names)
 
 
 def digests(dtype=np.float32):

@@ -1,0 +1,93 @@
+"""Sums of weighted rows and the two helpers beside them: vector code, plain code and the definitions agree."""
+
+import numba
+import numpy as np
+import pytest
+from strategies import SIMULATED, assert_close, both_dtypes, normal
+
+from kernels.cpu import gather
+
+pytestmark = pytest.mark.skipif(SIMULATED, reason="the simulator is for the CUDA backend")
+WIDTHS = range(1, 41)
+
+
+@numba.njit
+def gather_row(x, width, index, weight, begin, end, y, at, accumulate):
+    gather.gather_row(x, width, index, weight, begin, end, y, at, accumulate)
+
+
+@numba.njit
+def shift_row(x, at, width, y, y_at, lowest):
+    gather.shift_row(x, at, width, y, y_at, lowest)
+
+
+@numba.njit
+def mix_row(e, at, width, q, q_at, damping, largest):
+    gather.mix_row(e, at, width, q, q_at, damping, largest)
+
+
+@both_dtypes
+@pytest.mark.parametrize("code", [gather_row, gather.gather_row_plain], ids=["vector", "plain"])
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_gather_is_a_sum_of_weighted_rows(code, dtype, accumulate):
+    """Of 0 to 7 entries from anywhere in the list; nothing beside the row changes."""
+    for width in WIDTHS:
+        x, weight, held = normal(width, (9, width), 20, width + 30, dtype=dtype)
+        index = np.random.default_rng(width).integers(0, 9, 20).astype(np.int32)
+        for entries in range(8):
+            used, y, out = slice(5, 5 + entries), held.copy(), slice(13, 13 + width)
+            code(x.reshape(-1), width, index, weight, used.start, used.stop, y, out.start, accumulate)
+            rows, factors = x[index[used]].astype(np.float64), weight[used].astype(np.float64)[:, None]
+            start = held[out].astype(np.float64) * accumulate
+            expected, magnitude = start + (factors * rows).sum(axis=0), abs(start) + abs(factors * rows).sum(axis=0)
+            assert_close(y[out], expected, magnitude, terms=entries + 1)
+            np.testing.assert_array_equal(np.delete(y, range(13, 13 + width)), np.delete(held, range(13, 13 + width)))
+
+
+@both_dtypes
+def test_vector_and_plain_gather_agree(dtype):
+    for width in WIDTHS:
+        x, weight, held = normal(width, 9 * width, 20, width + 3, dtype=dtype)
+        index = np.random.default_rng(width).integers(0, 9, 20).astype(np.int32)
+        for entries in range(8):
+            for accumulate in (False, True):
+                y, plain = held.copy(), held.copy()
+                gather_row(x, width, index, weight, 2, 2 + entries, y, 1, accumulate)
+                gather.gather_row_plain(x, width, index, weight, 2, 2 + entries, plain, 1, accumulate)
+                magnitude = (1 + abs(weight).max() * entries) * max(abs(x).max(), abs(held).max())
+                assert_close(y, plain.astype(np.float64), magnitude, terms=entries + 1)
+
+
+@both_dtypes
+def test_shift_moves_the_largest_to_0_and_the_lowest_not_below_the_limit(dtype):
+    """A difference and a comparison round once or not at all: the vector code has the bits of the plain code."""
+    for width in WIDTHS:
+        for place in range(width):  # of the largest
+            x, held = normal(100 * width + place, width + 8, width + 6, dtype=dtype)
+            x[5 + place], x[:5], x[5 + width :] = 6, 9, 9  # larger ones lie beside the row
+            lowest, y, plain = dtype(-6.5), held.copy(), held.copy()
+            shift_row(x, 5, width, y, 2, lowest)
+            gather.shift_row_plain(x, 5, width, plain, 2, lowest)
+            expected = held.copy()
+            expected[2 : 2 + width] = np.maximum(x[5 : 5 + width] - dtype(6), lowest)
+            np.testing.assert_array_equal(y, expected)
+            np.testing.assert_array_equal(plain, expected)
+
+
+@both_dtypes
+@pytest.mark.parametrize("code", [mix_row, gather.mix_row_plain], ids=["vector", "plain"])
+@pytest.mark.parametrize("damping", [0.0, 0.3])
+def test_mix_damps_normalises_and_keeps_the_largest_change(code, dtype, damping):
+    for width in WIDTHS:
+        e, held = (abs(a) for a in normal(width, width + 9, width + 7, dtype=dtype))
+        q, largest, row = held.copy(), np.zeros(gather.LANES, dtype), slice(4, 4 + width)
+        code(e, 3, width, q, row.start, dtype(damping), largest)
+        old, share = held[row].astype(np.float64), e[3 : 3 + width].astype(np.float64)
+        kept = float(dtype(damping))
+        expected = kept * old + (1 - kept) * share / share.sum()
+        assert_close(q[row], expected, expected, terms=width + 4)
+        np.testing.assert_array_equal(np.delete(q, range(4, 4 + width)), np.delete(held, range(4, 4 + width)))
+        assert largest.max() == abs(q[row] - held[row]).max()
+        once = largest.max()
+        code(e, 3, width, q, row.start, dtype(damping), largest)  # changes less
+        assert largest.max() == once
