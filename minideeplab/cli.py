@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import kernels
+from minideeplab.crf import PRESETS, preset_of
 from minideeplab.errors import MiniDeepLabError, UsageError
 
 INTERRUPTED = 130
@@ -57,6 +58,23 @@ def add_data_arguments(parser: argparse.ArgumentParser, default: str | None) -> 
     parser.add_argument("--limit", type=positive_int, help="use only the first LIMIT images of each split")
 
 
+def add_crf_argument(parser: argparse.ArgumentParser) -> None:
+    """--crf."""
+    parser.add_argument(
+        "--crf", type=_crf, metavar="PRESET",
+        help=f"refine the labels by a dense CRF: {', '.join(PRESETS)}; with other settings: deeplab-v2,sxy=50,srgb=5",
+    )  # fmt: skip
+
+
+def _crf(text: str) -> str:
+    """The text, if it names a preset and its settings."""
+    try:
+        preset_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """--device, --precision and --threads."""
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute: cuda is a GPU")
@@ -95,6 +113,11 @@ def use_device(args: argparse.Namespace) -> int:
             raise UsageError(f"--precision {args.precision}: {error}") from error
     elif args.precision != "float32":
         raise UsageError(f"--precision {args.precision} needs tensor cores: add --device cuda")
+    return set_threads(args)
+
+
+def set_threads(args: argparse.Namespace) -> int:
+    """Sets the number of --threads; returns the number in use."""
     if args.threads is not None:
         try:
             kernels.set_num_threads(args.threads)

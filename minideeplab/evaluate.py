@@ -1,6 +1,7 @@
 """Scores a checkpoint on a data set: `python -m minideeplab.evaluate --help`."""
 
 import argparse
+import itertools
 import json
 import math
 import sys
@@ -8,11 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minideeplab import cli
+import kernels
+from minideeplab import cli, figures
 from minideeplab.data import open_dataset
-from minideeplab.errors import CheckpointError
-from minideeplab.inference import confusion_of
-from minideeplab.metrics import ConfusionMatrix
+from minideeplab.inference import labels_on_device, logits_on_device, refined_labels
+from minideeplab.metrics import ConfusionMatrix, trimap
 from minideeplab.progress import Progress
 from minideeplab.weights import Checkpoint
 
@@ -24,12 +25,15 @@ EXAMPLE = """\
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     args = _parser().parse_args(argv)
+    args.trimap = args.trimap or []
     threads = cli.use_device(args)
     report = cli.output_file("--json", args.json, ".json") if args.json else None
     checkpoint = Checkpoint.load(args.checkpoint)
     dataset = open_dataset(args.data, args.dataset, args.split, args.limit)
-    _check_classes(args.checkpoint, checkpoint.class_names, dataset)
+    checkpoint.check_classes(args.checkpoint, dataset)
     dataset.check()
+    args.palette = checkpoint.palette
+    args.pictures = cli.create_folder("--pictures", args.pictures) if args.pictures else None
     model = checkpoint.build_model(args.checkpoint).to(args.device)
     print(
         f"{checkpoint.model['name']} of {args.checkpoint} on {len(dataset)} images of {dataset.name}, "
@@ -37,33 +41,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     cli.announce_compilation()
     with Progress(len(dataset), "evaluate") as bar:
-        confusion = confusion_of(model, dataset, bar.update)
+        results = _confusions(model, dataset, args, bar.update)
+    confusion = results[args.crf, None]
     print(confusion.table(dataset.class_names))
+    if args.crf:
+        print(f"without the CRF: {results[None, None].summary()}")
     print(confusion.summary())
+    for width in args.trimap:
+        scores = [f"{100 * results[crf, width].mean_iou():.2f}{' with CRF' if crf else ''}" for crf in _steps(args.crf)]
+        print(f"mIoU within {width} pixels of a boundary: {', '.join(scores)}")
     if report:
-        report.write_text(json.dumps(_scores(args, dataset, confusion), indent=2) + "\n", encoding="utf-8")
+        report.write_text(json.dumps(_scores(args, dataset, results), indent=2) + "\n", encoding="utf-8")
     return 0
 
 
-def _check_classes(path: str, trained: list[str], dataset) -> None:
-    """A label means the same in both only if count, names and order of the classes are the same."""
-    names = list(dataset.class_names)
-    if len(trained) != len(names):
-        raise CheckpointError(
-            f"{path}: trained on {len(trained)} classes ({', '.join(trained)}), "
-            f"the data set {dataset.root} has {len(names)} ({', '.join(names)}); evaluate it on data of its own classes"
-        )
-    for label, (there, here) in enumerate(zip(trained, names, strict=True)):
-        if there != here:
-            raise CheckpointError(
-                f"{path}: trained with label {label} as '{there}', which is '{here}' in the data set "
-                f"{dataset.root}; evaluate it on data of its own classes"
-            )
+def _steps(crf: str | None) -> list[str | None]:
+    """Without and with the CRF, if there is one."""
+    return [None, crf] if crf else [None]
 
 
-def _scores(args: argparse.Namespace, dataset, confusion: ConfusionMatrix) -> dict:
+def _confusions(model, dataset, args: argparse.Namespace, report) -> dict:
+    """(None or the CRF's preset, None or the width of a trimap) -> ConfusionMatrix; writes --pictures by the way."""
+    crf, widths = args.crf, args.trimap
+    results = {
+        key: ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+        for key in itertools.product(_steps(crf), [None, *widths])
+    }
+    for i in range(len(dataset)):
+        image, truth = dataset.sample(i)
+        if crf or widths:
+            logits = logits_on_device(model, image).numpy()[0]
+            labels = {step: refined_labels(logits, image, step) if step else logits.argmax(-1) for step in _steps(crf)}
+            labels = {step: found[None] for step, found in labels.items()}
+        else:
+            labels = {None: labels_on_device(model, image)}
+        bands = {None: truth, **{width: trimap(truth, width, dataset.ignore_index) for width in widths}}
+        for (step, width), confusion in results.items():
+            confusion.update(bands[width][None], labels[step])
+        if args.pictures:
+            shown = {"with CRF" if step else "prediction": kernels.to_device(a, "cpu")[0] for step, a in labels.items()}
+            path = args.pictures / f"{dataset.ids[i].replace('/', '_')}.png"
+            figures.save_comparison(path, image, {"truth": truth} | shown, dataset.class_names, args.palette)
+        report()
+    return results
+
+
+def _scores(args: argparse.Namespace, dataset, results: dict) -> dict:
     """What --json writes; null stands for a ratio without pixels."""
-    return {
+    confusion = results[args.crf, None]
+    more = {"crf": args.crf, "mean_iou_without_crf": _number(results[None, None].mean_iou())} if args.crf else {}
+    if args.trimap:
+        more["trimap"] = {str(width): _number(results[args.crf, width].mean_iou()) for width in args.trimap}
+    if args.trimap and args.crf:
+        more["trimap_without_crf"] = {str(width): _number(results[None, width].mean_iou()) for width in args.trimap}
+    return more | {
         "checkpoint": args.checkpoint,
         "data": str(dataset.root),
         "split": dataset.split,
@@ -91,6 +122,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="best.npz or last.npz of a run")
     cli.add_data_arguments(parser, default=None)
     parser.add_argument("--split", default="val", help="split to score")
+    cli.add_crf_argument(parser)
+    parser.add_argument(
+        "--trimap", type=cli.positive_int, nargs="+", metavar="WIDTH",
+        help="also score the pixels within WIDTH pixels of a boundary between labels, e.g. 1 2 5 10 20 40",
+    )  # fmt: skip
+    parser.add_argument("--pictures", metavar="DIR", help="also write image, truth and prediction side by side")
     parser.add_argument("--json", metavar="FILE", help="also write the scores and the confusion matrix here")
     cli.add_device_arguments(parser)
     return parser

@@ -113,24 +113,43 @@ def save_sample(
     """
     error = np.where((truth == prediction)[..., None], np.uint8(RIGHT), np.uint8(WRONG))
     error[truth == IGNORE_INDEX] = VOID
+    labels = {"truth": truth, "prediction": prediction}
+    verdict = [("right", RIGHT), ("wrong", WRONG)]
+    _save_strip(path, image, labels, class_names, palette, {"error": error}, verdict)
+
+
+def save_comparison(
+    path: Path, image: np.ndarray, labels: dict[str, np.ndarray], class_names: tuple[str, ...], palette: np.ndarray
+) -> None:
+    """One row of the image and label maps, each under its title, with the classes named below.
+
+    Args:
+        path: file to write.
+        image: (H, W, 3) uint8 RGB.
+        labels: title -> (H, W) uint8 labels; 255 is void.
+        class_names: C names; palette: (256, 3) uint8.
+    """
+    _save_strip(path, image, labels, class_names, palette, {}, [])
+
+
+def _save_strip(path, image, labels, class_names, palette, pictures, more_entries):
+    """image | label maps | pictures (H, W, 3), under their titles; a legend of the classes present and more entries."""
     colours = palette.copy()
     colours[IGNORE_INDEX] = VOID
-    panels = [image, colours[truth], colours[prediction], error]
-    titles = ["image", "truth", "prediction", "error"]
+    panels = {"image": image} | {title: colours[each] for title, each in labels.items()} | pictures
     width, height = _readable_size(image.shape[1], image.shape[0], least=200)
     font = _font(height, width)
     line = font.size * 3 // 2
     gap = max(4, font.size // 3)
-    strip = Image.new("RGB", (4 * width + 3 * gap, line + height), PAPER)
+    strip = Image.new("RGB", (len(panels) * (width + gap) - gap, line + height), PAPER)
     draw = ImageDraw.Draw(strip)
-    for i, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+    for i, (title, panel) in enumerate(panels.items()):
         left = i * (width + gap)
         draw.text((left + 2, line // 2), title, INK, font, anchor="lm")
         strip.paste(_scaled(panel, (width, height), smooth=i == 0), (left, line))
-    present = np.union1d(truth[truth != IGNORE_INDEX], prediction)
-    entries = [(class_names[label], tuple(palette[label].tolist())) for label in present]
-    entries += [("void", VOID), ("right", RIGHT), ("wrong", WRONG)]
-    _with_legend(strip, entries, font).save(path)
+    present = np.unique(np.concatenate([np.unique(each) for each in labels.values()]))
+    entries = [(class_names[label], tuple(palette[label].tolist())) for label in present if label != IGNORE_INDEX]
+    _with_legend(strip, [*entries, ("void", VOID), *more_entries], font).save(path)
 
 
 def save_overlay(

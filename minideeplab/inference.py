@@ -6,33 +6,46 @@ import numpy as np
 
 import kernels
 from minideeplab import Tensor, no_grad, ops
+from minideeplab.crf import refine
 from minideeplab.data import normalise
 from minideeplab.metrics import ConfusionMatrix
 
 SMALLEST_SIDE = 33  # pixels; the networks take no less: at output stride 16 that leaves 3 x 3 positions
 
 
-def labels_on_device(model, image: np.ndarray):
-    """The most probable class of each pixel, where the model is.
+def logits_on_device(model, image: np.ndarray) -> Tensor:
+    """The network's scores of each pixel, where the model is.
 
     Args:
-        model: in evaluation mode, at most 256 classes.
+        model: in evaluation mode.
         image: (H, W, 3) uint8 RGB, any size; a side below 33 pixels is padded for the network.
 
     Returns:
-        (1, H, W) uint8 labels, an array of the model's device.
+        (1, H, W, K) logits.
     """
     height, width = image.shape[:2]
     below, right = max(0, SMALLEST_SIDE - height), max(0, SMALLEST_SIDE - width)
     pixels = np.pad(normalise(image), ((0, below), (0, right), (0, 0)))  # the mean colour is 0 once normalised
     with no_grad():
         logits = model(Tensor(pixels[None]).to(model.device))
-        return (ops.crop(logits, 0, 0, height, width) if below or right else logits).argmax()
+        return ops.crop(logits, 0, 0, height, width) if below or right else logits
 
 
-def predict_labels(model, image: np.ndarray) -> np.ndarray:
-    """`labels_on_device` as a NumPy array (H, W)."""
-    return kernels.to_device(labels_on_device(model, image), "cpu")[0]
+def labels_on_device(model, image: np.ndarray):
+    """The most probable class of each pixel, (1, H, W) uint8 on the model's device; at most 256 classes."""
+    return logits_on_device(model, image).argmax()
+
+
+def predict_labels(model, image: np.ndarray, crf: str | None = None) -> np.ndarray:
+    """The same as a NumPy array (H, W); with `crf`, the name of a preset, after a dense CRF on the image."""
+    if crf is None:
+        return kernels.to_device(labels_on_device(model, image), "cpu")[0]
+    return refined_labels(logits_on_device(model, image).numpy()[0], image, crf)
+
+
+def refined_labels(logits: np.ndarray, image: np.ndarray, crf: str) -> np.ndarray:
+    """Labels (H, W) uint8 of logits (H, W, K) after a dense CRF with the settings of that name."""
+    return refine(logits, image, crf, kind="logits").argmax(axis=-1).astype(np.uint8)
 
 
 def confusion_of(model, dataset, report: Callable[[], None] = lambda: None) -> ConfusionMatrix:

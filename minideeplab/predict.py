@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             except DataError as error:
                 failures.append(str(error))
             else:
-                labels = predict_labels(model, image)
+                labels = predict_labels(model, image, args.crf)
                 write_mask(masks / name, labels, checkpoint.palette)
                 figures.save_overlay(
                     overlays / name, image, labels, checkpoint.class_names, checkpoint.palette, args.alpha
@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="best.npz or last.npz of a run")
     parser.add_argument("--out", default="predictions", help="folder for masks/ and overlays/")
     parser.add_argument("--alpha", type=cli.fraction, default=0.5, help="weight of the class colours in the overlay")
+    cli.add_crf_argument(parser)
     cli.add_device_arguments(parser)
     return parser
 

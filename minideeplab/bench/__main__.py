@@ -10,7 +10,7 @@ import json
 import sys
 
 from minideeplab import cli
-from minideeplab.bench import conv, memory, model
+from minideeplab.bench import conv, crf, memory, model
 from minideeplab.errors import UsageError
 
 EXAMPLE = """\
@@ -18,24 +18,33 @@ EXAMPLE = """\
   python -m minideeplab.bench --suite model --against torch --json model.json
   python -m minideeplab.bench --suite all --device cuda --precision tf32 --against torch"""
 
-SUITES = {"conv": conv.run, "memory": memory.run, "model": model.run}
+SUITES = {"conv": conv.run, "memory": memory.run, "model": model.run, "crf": crf.run}
 
 
 @cli.main_guard
 def main(argv=None):
     """Run the command; returns the exit code."""
     parser = cli.command_parser("bench", "Measure kernels and models against the machine's bounds.", EXAMPLE)
-    parser.add_argument("--suite", choices=[*SUITES, "all"], default="conv", help="layers, other kernels, whole models")
     parser.add_argument(
-        "--against", choices=["torch"], help="also run PyTorch, and print time ratios (> 1: we are faster)"
+        "--suite", choices=[*SUITES, "all"], default="conv", help="layers, other kernels, whole models, the dense CRF"
+    )
+    parser.add_argument(
+        "--against",
+        choices=["torch", "pydensecrf"],
+        help="also run PyTorch, or pydensecrf in suite crf, and print time ratios (> 1: we are faster)",
     )
     parser.add_argument("--repeats", type=cli.positive_int, default=9, help="rounds, of which the median counts")
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file")
     cli.add_device_arguments(parser)
     args: argparse.Namespace = parser.parse_args(argv)
     report = cli.output_file("--json", args.json, ".json") if args.json else None
-    threads, torch = cli.use_device(args), None
-    if args.against:
+    threads, torch, pydensecrf = cli.use_device(args), None, None
+    if args.against == "pydensecrf":
+        try:
+            import pydensecrf.densecrf as pydensecrf
+        except ImportError as error:
+            raise UsageError("--against pydensecrf needs that package in this environment") from error
+    if args.against == "torch":
         try:
             import torch
         except ImportError as error:
@@ -44,7 +53,9 @@ def main(argv=None):
         torch.set_grad_enabled(False)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
     suites = SUITES if args.suite == "all" else [args.suite]
-    figures = {suite: SUITES[suite](torch, args.repeats, args.device) for suite in suites}
+    figures = {
+        suite: SUITES[suite](pydensecrf if suite == "crf" else torch, args.repeats, args.device) for suite in suites
+    }
     if report:
         report.write_text(json.dumps(figures, indent=2) + "\n")
     return 0

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from strategies import SIMULATED
 
 from minideeplab import Tensor, evaluate, models, no_grad
-from minideeplab.data import SHAPE_CLASSES, normalise, voc_colour_map, write_synthetic
-from minideeplab.inference import SMALLEST_SIDE, predict_labels
+from minideeplab.data import SHAPE_CLASSES, normalise, open_dataset, voc_colour_map, write_synthetic
+from minideeplab.inference import SMALLEST_SIDE, logits_on_device, predict_labels
+from minideeplab.metrics import ConfusionMatrix, trimap
 from minideeplab.weights import Checkpoint
 
 
@@ -27,6 +29,20 @@ def write_checkpoint(path, class_names=SHAPE_CLASSES):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     return write_checkpoint(tmp_path_factory.mktemp("weights") / "best.npz")
+
+
+@pytest.fixture(scope="module")
+def varied(data, tmp_path_factory):
+    """A network whose logits have mean 0 and deviation 1 in each class: many labels occur."""
+    path = tmp_path_factory.mktemp("weights") / "varied.npz"
+    model = models.build("deeplabv3plus", num_classes=len(SHAPE_CLASSES), width=0.125, head_width=16)
+    model.eval()
+    logits = logits_on_device(model, open_dataset(str(data), "auto", "val", None).sample(0)[0]).numpy()[0]
+    mean, deviation = logits.mean(axis=(0, 1)), logits.std(axis=(0, 1))
+    head = model.head
+    head.weight.data, head.bias.data = head.weight.numpy() / deviation, (head.bias.numpy() - mean) / deviation
+    Checkpoint(model.config, model.state_dict(), list(SHAPE_CLASSES), voc_colour_map()).save(path)
+    return str(path)
 
 
 def test_table_and_json_agree(data, checkpoint, tmp_path, capsys):
@@ -57,6 +73,67 @@ def test_limit_and_split(data, checkpoint, capsys):
     assert "on 1 images of" in capsys.readouterr().out
     assert evaluate.main(["--checkpoint", checkpoint, "--data", str(data), "--split", "test"]) == 3
     assert "test" in capsys.readouterr().err
+
+
+def confusion_by_hand(checkpoint, data, crf=None, width=None):
+    model = Checkpoint.load(checkpoint).build_model(checkpoint)
+    confusion, dataset = ConfusionMatrix(len(SHAPE_CLASSES)), open_dataset(str(data), "auto", "val", None)
+    for i in range(len(dataset)):
+        image, truth = dataset.sample(i)
+        confusion.update(truth if width is None else trimap(truth, width), predict_labels(model, image, crf))
+    return confusion
+
+
+def scores_of(checkpoint, data, folder, *options):
+    path = folder / "scores.json"
+    assert evaluate.main(["--checkpoint", checkpoint, "--data", str(data), "--json", str(path), *options]) == 0
+    return json.loads(path.read_text())
+
+
+def test_trimaps_score_the_pixels_near_boundaries(data, varied, tmp_path, capsys):
+    scores = scores_of(varied, data, tmp_path, "--trimap", "1", "5")
+    out = capsys.readouterr().out
+    whole = confusion_by_hand(varied, data)
+    assert scores["confusion"] == whole.counts.tolist()
+    assert set(scores["trimap"]) == {"1", "5"} and "trimap_without_crf" not in scores
+    assert (whole.counts.sum(axis=0) > 0).sum() > 3
+    for width in (1, 5):
+        by_hand = confusion_by_hand(varied, data, width=width)
+        assert 0 < by_hand.counts.sum() < whole.counts.sum()
+        assert scores["trimap"][str(width)] == by_hand.mean_iou()
+        assert f"mIoU within {width} pixels of a boundary: {100 * by_hand.mean_iou():.2f}\n" in out
+
+
+@pytest.mark.skipif(SIMULATED, reason="the CUDA backend has no lattice")
+def test_with_a_crf_scores_are_those_of_its_labels_beside_those_without(data, varied, tmp_path, capsys):
+    scores = scores_of(varied, data, tmp_path, "--crf", "pydensecrf", "--trimap", "3")
+    out = capsys.readouterr().out
+    results = {
+        (crf, width): confusion_by_hand(varied, data, crf, width) for crf in (None, "pydensecrf") for width in (None, 3)
+    }
+    assert scores["crf"] == "pydensecrf"
+    assert scores["confusion"] == results["pydensecrf", None].counts.tolist() != results[None, None].counts.tolist()
+    assert scores["mean_iou"] == results["pydensecrf", None].mean_iou()
+    assert scores["mean_iou_without_crf"] == results[None, None].mean_iou()
+    assert scores["trimap"] == {"3": results["pydensecrf", 3].mean_iou()}
+    assert scores["trimap_without_crf"] == {"3": results[None, 3].mean_iou()}
+    near = [f"{100 * results[crf, 3].mean_iou():.2f}" for crf in (None, "pydensecrf")]
+    assert f"mIoU within 3 pixels of a boundary: {near[0]}, {near[1]} with CRF\n" in out
+    assert f"without the CRF: {results[None, None].summary()}\n{results['pydensecrf', None].summary()}\n" in out
+
+
+def test_without_a_crf_nothing_is_said_of_it(data, checkpoint, tmp_path, capsys):
+    scores = scores_of(checkpoint, data, tmp_path)
+    assert not {"crf", "mean_iou_without_crf", "trimap", "trimap_without_crf"} & set(scores)
+    out = capsys.readouterr().out
+    assert "CRF" not in out and "boundary" not in out
+
+
+@pytest.mark.parametrize(("option", "value"), [("--trimap", "0"), ("--crf", "deeplab"), ("--trimap", "two")])
+def test_wrong_crfs_and_trimaps_are_refused(data, checkpoint, capsys, option, value):
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main(["--checkpoint", checkpoint, "--data", str(data), option, value])
+    assert option in capsys.readouterr().err
 
 
 def test_another_number_of_classes_is_refused(data, tmp_path, capsys):

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import seeds
 
-from minideeplab.metrics import ConfusionMatrix
+from minideeplab.metrics import ConfusionMatrix, trimap
 
 TRUTH = np.array([[0, 0, 0, 1], [1, 1, 2, 255]], np.uint8)
 PREDICTION = np.array([[0, 0, 1, 1], [1, 0, 1, 2]], np.uint8)
@@ -87,3 +90,44 @@ def test_wrong_labels_are_refused(truth, prediction, error, message):
 def test_no_classes():
     with pytest.raises(ValueError, match="num_classes=0"):
         ConfusionMatrix(0)
+
+
+# -------------------------------------------------------------------- the band around boundaries
+
+
+def test_trimap_keeps_the_pixels_near_a_boundary():
+    """On both of its sides distance is counted from the pixels that touch it, which are at 0."""
+    truth = np.repeat([[0, 0, 0, 0, 3, 3, 3, 3]], 2, axis=0).astype(np.uint8)
+    v = 255
+    expected = {0: [v, v, v, 0, 3, v, v, v], 1: [v, v, 0, 0, 3, 3, v, v], 2: [v, 0, 0, 0, 3, 3, 3, v]}
+    for width, row in expected.items():
+        band = trimap(truth, width)
+        assert band.dtype == np.uint8
+        np.testing.assert_array_equal(band, [row, row])
+        np.testing.assert_array_equal(trimap(truth.T, width), np.array([row, row]).T)
+    np.testing.assert_array_equal(trimap(truth, 4), truth)
+
+
+def test_void_has_boundaries_and_stays_void():
+    truth = np.array([[1, 1, 1, 255, 1, 1, 1]], np.uint8)
+    np.testing.assert_array_equal(trimap(truth, 1), [[255, 1, 1, 255, 1, 1, 255]])
+    np.testing.assert_array_equal(trimap(np.where(truth == 255, 9, truth), 1, ignore_index=9), [[9, 1, 1, 9, 1, 1, 9]])
+
+
+def test_truth_without_boundaries_has_no_band():
+    for shape in ((3, 4), (1, 1), (1, 5)):
+        np.testing.assert_array_equal(trimap(np.full(shape, 2, np.uint8), 40), np.full(shape, 255))
+
+
+@given(seed=seeds, width=st.integers(1, 5))
+def test_trimap_is_euclidean_distance_to_a_pixel_with_another_neighbour(seed, width):
+    rng = np.random.default_rng(seed)
+    truth = np.kron(rng.integers(0, 2, (3, 3)), np.ones((4, 5), int)).astype(np.uint8)
+    kept = truth.copy()
+    places = list(np.ndindex(truth.shape))
+    edge = np.array(
+        [p for p in places if any(truth[p] != truth[o] for o in places if abs(p[0] - o[0]) + abs(p[1] - o[1]) == 1)]
+    ).reshape(-1, 2)
+    expected = [truth[p] if (((edge - p) ** 2).sum(axis=1) <= width**2).any() else 255 for p in places]
+    np.testing.assert_array_equal(trimap(truth, width).reshape(-1), expected)
+    np.testing.assert_array_equal(truth, kept)

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from PIL import Image
+from strategies import SIMULATED
 
 from minideeplab import figures, models, predict
+from minideeplab.crf import refine
 from minideeplab.data import SHAPE_CLASSES, read_image, voc_colour_map
-from minideeplab.inference import predict_labels
+from minideeplab.inference import logits_on_device, predict_labels
 from minideeplab.metrics import ConfusionMatrix
 from minideeplab.weights import Checkpoint
 
@@ -15,6 +17,20 @@ from minideeplab.weights import Checkpoint
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "best.npz"
     model = models.build("deeplabv3plus", num_classes=len(SHAPE_CLASSES), width=0.125, head_width=16)
+    Checkpoint(model.config, model.state_dict(), list(SHAPE_CLASSES), voc_colour_map()).save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory):
+    """A network whose logits have mean 0 and deviation 1 in each class: many labels occur."""
+    path = tmp_path_factory.mktemp("weights") / "varied.npz"
+    model = models.build("deeplabv3plus", num_classes=len(SHAPE_CLASSES), width=0.125, head_width=16)
+    model.eval()
+    logits = logits_on_device(model, np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).numpy()[0]
+    mean, deviation = logits.mean(axis=(0, 1)), logits.std(axis=(0, 1))
+    head = model.head
+    head.weight.data, head.bias.data = head.weight.numpy() / deviation, (head.bias.numpy() - mean) / deviation
     Checkpoint(model.config, model.state_dict(), list(SHAPE_CLASSES), voc_colour_map()).save(path)
     return str(path)
 
@@ -39,6 +55,26 @@ def test_masks_hold_the_labels_and_the_palette(checkpoint, tmp_path):
         np.testing.assert_array_equal(np.asarray(mask), predict_labels(model, read_image(path)))
         np.testing.assert_array_equal(np.reshape(mask.getpalette(), (256, 3)), voc_colour_map())
     assert (tmp_path / "out" / "overlays" / "photo.png").exists()
+
+
+@pytest.mark.skipif(SIMULATED, reason="the CUDA backend has no lattice")
+@pytest.mark.parametrize("preset", ["deeplab-v1", "pydensecrf"])
+def test_with_a_crf_masks_hold_its_labels(varied, tmp_path, preset):
+    path = write_image(tmp_path / "photo.png", 20, 41)  # a side that is padded for the network, not for the CRF
+    assert predict.main(["--checkpoint", varied, "--out", str(tmp_path / "out"), str(path), "--crf", preset]) == 0
+    model, image = Checkpoint.load(varied).build_model(varied), read_image(path)
+    expected = refine(logits_on_device(model, image).numpy()[0], image, preset, kind="logits").argmax(axis=2)
+    with Image.open(tmp_path / "out" / "masks" / "photo.png") as mask:
+        np.testing.assert_array_equal(np.asarray(mask), expected)
+    np.testing.assert_array_equal(predict_labels(model, image, preset), expected)
+    assert (predict_labels(model, image) != expected).any()
+
+
+def test_an_unknown_crf_is_refused_with_the_choices(checkpoint, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        predict.main(["--checkpoint", checkpoint, "--out", str(tmp_path), "photo.png", "--crf", "deeplab"])
+    error = capsys.readouterr().err
+    assert "--crf" in error and "deeplab-v1" in error and "pydensecrf" in error
 
 
 def test_folders_and_equal_names(checkpoint, tmp_path):

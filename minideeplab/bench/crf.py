@@ -1,0 +1,107 @@
+"""Suite crf: a dense CRF on one image, built and inferred, with the share of each kernel and the memory it takes."""
+
+import collections
+import time
+from functools import partial
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, zoom
+
+import kernels
+from minideeplab.bench.timing import spread, timings
+from minideeplab.crf import DenseField, LatticeFilter, bilateral_features, position_features
+
+ITERATIONS = 10
+CASES = {  # name: (height, width, labels, sxy, srgb)
+    "500x375, 21 labels (80, 13)": (375, 500, 21, 80, 13),
+    "500x375, 21 labels (49, 5)": (375, 500, 21, 49, 5),
+    "500x375, 21 labels (121, 5)": (375, 500, 21, 121, 5),
+    "500x375, 81 labels (80, 13)": (375, 500, 81, 80, 13),
+    "1920x1080, 19 labels (80, 13)": (1080, 1920, 19, 80, 13),
+}
+SMOOTH_SXY, SMOOTH_WEIGHT, WEIGHT = 3, 3, 10
+
+
+def run(pydensecrf, repeats, device="cpu"):
+    """A row for each case: vertices, seconds in all and of each part; pydensecrf's beside it."""
+    if device != "cpu":
+        print("crf: there are no kernels for this device, suite skipped")
+        return {"rows": []}
+    rows = []
+    print(f"dense CRF, {ITERATIONS} iterations, two kernels, symmetric normalisation; {kernels.num_threads()} threads")
+    for name, (height, width, labels, sxy, srgb) in CASES.items():
+        image, unary = photograph(height, width), _costs(height * width, labels)
+        jobs = [partial(infer, image, unary, sxy, srgb)]
+        if pydensecrf:
+            jobs.append(partial(_theirs, pydensecrf, image, np.ascontiguousarray(unary.T), sxy, srgb))
+        seconds = timings(jobs, repeats)
+        row = {"case": name, "seconds": float(np.median(seconds[0])), "spread": spread(seconds[0])} | _parts(jobs[0])
+        row["vertices"] = LatticeFilter(bilateral_features(image, sxy, srgb)).lattice.n_vertices
+        if pydensecrf:
+            row["pydensecrf_seconds"] = float(np.median(seconds[1]))
+            row["ratio"] = row["pydensecrf_seconds"] / row["seconds"]
+        rows.append(row)
+        print(_line(row), flush=True)
+    return {"rows": rows, "threads": kernels.num_threads()}
+
+
+def infer(image, unary, sxy, srgb):
+    """Probabilities after ITERATIONS steps, the lattices built anew."""
+    height, width, _ = image.shape
+    smooth = LatticeFilter(position_features(height, width, SMOOTH_SXY))
+    bilateral = LatticeFilter(bilateral_features(image, sxy, srgb))
+    return DenseField(unary, [(smooth, SMOOTH_WEIGHT), (bilateral, WEIGHT)]).infer(ITERATIONS)
+
+
+def _theirs(pydensecrf, image, unary, sxy, srgb):
+    height, width, _ = image.shape
+    field = pydensecrf.DenseCRF2D(width, height, len(unary))
+    field.setUnaryEnergy(unary)
+    field.addPairwiseGaussian(sxy=SMOOTH_SXY, compat=SMOOTH_WEIGHT)
+    field.addPairwiseBilateral(sxy=sxy, srgb=srgb, rgbim=image, compat=WEIGHT)
+    return np.array(field.inference(ITERATIONS))
+
+
+def photograph(height, width):
+    """(H, W, 3) uint8 with the statistics of a photograph: structure of all sizes in correlated colours, and noise."""
+    generator = np.random.default_rng(0)
+    image = np.zeros((height, width, 3))
+    for step in (128, 64, 32, 16, 8, 4, 2):
+        small = generator.standard_normal((height // step + 3, width // step + 3))
+        color = np.array([1, 0.9, 0.8]) + 0.3 * generator.standard_normal(3)
+        image += 3.6 * step**0.6 * zoom(small, step, order=1)[:height, :width, None] * color
+    edges = gaussian_filter(generator.standard_normal((height, width)), 25)
+    image += 60 * (edges > 0)[:, :, None]
+    return (image + 4 * generator.standard_normal(image.shape) + 100).clip(0, 255).astype(np.uint8)
+
+
+def _costs(pixels, labels):
+    """(N, K) costs of random probabilities."""
+    logits = 4 * np.random.default_rng(1).random((pixels, labels), np.float32)
+    return logits + np.log(np.exp(-logits).sum(axis=1, keepdims=True))
+
+
+def _parts(job):
+    """{kernel: seconds} of one call."""
+    parts = collections.defaultdict(float)
+
+    def timed(name, function, args, kwargs):
+        began = time.perf_counter()
+        result = function(*args, **kwargs)
+        parts[name] += time.perf_counter() - began
+        return result
+
+    with kernels.watching("cpu", timed):
+        began = time.perf_counter()
+        job()
+        total = time.perf_counter() - began
+    return {"parts": dict(parts) | {"other": total - sum(parts.values())}}
+
+
+def _line(row):
+    parts = ", ".join(f"{name} {1e3 * seconds:.0f}" for name, seconds in row["parts"].items() if seconds > 1e-3)
+    text = f"{row['case']:30s} {row['seconds']:6.3f} s (spread {row['spread']:.0%})  {row['vertices']:7,d} vertices"
+    text += f"  [ms: {parts}]"
+    if "ratio" in row:
+        text += f"  pydensecrf {row['pydensecrf_seconds']:6.3f} s  pydensecrf / ours {row['ratio']:5.2f}"
+    return text

@@ -1,0 +1,118 @@
+"""Refines the labels or probabilities of one image: `python -m minideeplab.crf --help`."""
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from minideeplab import cli
+from minideeplab.data.images import mask_palette, read_image, read_mask, write_mask
+from minideeplab.errors import DataError, UsageError
+
+from .field import Step
+from .refine import KINDS, PRESETS, SMOOTHNESS, Preset, refine
+
+EXAMPLE = """\
+  python -m minideeplab.crf --image photo.jpg --labels mask.png --out refined.png
+  python -m minideeplab.crf --image photo.jpg --probabilities scores.npy --out refined.npy --preset deeplab-v1"""
+
+
+@cli.main_guard
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    args = _parser().parse_args(argv)
+    cli.set_threads(args)
+    if args.labels and args.out.lower().endswith(".npy"):
+        raise UsageError(f"--out {args.out}: labels in, labels out; give the name of a .png file")
+    out = cli.output_file("--out", args.out, ".npy" if args.out.lower().endswith(".npy") else ".png")
+    image = read_image(args.image)
+    scores = read_mask(args.labels) if args.labels else _read_scores(args.probabilities)
+    given = {field.name: getattr(args, field.name) for field in dataclasses.fields(Preset)}
+    cli.announce_compilation()
+    steps: list[Step] = []
+    start = time.perf_counter()
+    try:
+        result = refine(
+            scores, image, args.preset, kind="labels" if args.labels else args.kind, confidence=args.confidence,
+            unknown=args.unknown, damping=args.damping, tolerance=args.tolerance, smoothness=args.smoothness,
+            report=steps.append if args.report else None, **given,
+        )  # fmt: skip
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{args.labels or args.probabilities} with {args.image}: {error}") from error
+    seconds = time.perf_counter() - start
+    for number, step in enumerate(steps, 1):
+        print(
+            f"step {number:2}  free energy {step.free_energy:14.2f}  largest change {step.change:.4f}  "
+            f"labels changed {step.changed_labels}"
+        )
+    before, after = _labels(scores, image), _labels(result, image)
+    if out.suffix == ".npy":
+        np.save(out, result)
+    else:
+        write_mask(out, after.astype(np.uint8), mask_palette(args.labels) if args.labels else None)
+    print(
+        f"{args.preset}: {100 * (before != after).mean():.2f} % of {after.size} pixels changed their label, "
+        f"{seconds:.2f} s; written to {out}"
+    )
+    return 0
+
+
+def _labels(scores: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """(H, W) labels of labels, or of scores with the labels first or last."""
+    if scores.ndim == 2:
+        return scores
+    return scores.argmax(axis=2 if scores.shape[:2] == image.shape[:2] else 0)
+
+
+def _read_scores(path: str) -> np.ndarray:
+    """The array of a .npy file, or the only one of a .npz file."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            if len(loaded.files) != 1:
+                raise DataError(f"{path}: holds the arrays {', '.join(loaded.files)}; save the scores alone")
+            return loaded[loaded.files[0]]
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not an array of numbers ({error}); save it with numpy.save") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.command_parser("crf", "Refine a segmentation at the edges of its image, by a dense CRF.", EXAMPLE)
+    parser.add_argument("--image", required=True, metavar="FILE", help="the photograph")
+    scores = parser.add_mutually_exclusive_group(required=True)
+    scores.add_argument("--probabilities", metavar="FILE", help=".npy or .npz, (H, W, K) or (K, H, W); logits, too")
+    scores.add_argument("--labels", metavar="FILE", help="a mask, .png")
+    parser.add_argument("--out", required=True, metavar="FILE", help="labels as .png, or probabilities as .npy")
+    parser.add_argument("--kind", choices=KINDS[:2], help="what --probabilities holds; found out if not given")
+    parser.add_argument("--confidence", type=cli.fraction, default=0.7, help="probability that a given label is right")
+    parser.add_argument(
+        "--unknown", type=cli.non_negative_int, default=255, help="label of pixels that could be anything"
+    )
+    parser.add_argument("--preset", choices=list(PRESETS), default="deeplab-v2", help="settings; those below change it")
+    number = cli.positive_float
+    parser.add_argument("--bilateral-weight", type=cli.non_negative_float, help="of the kernel of position and colour")
+    parser.add_argument("--sxy", type=number, help="its standard deviation in pixels")
+    parser.add_argument("--srgb", type=number, help="its standard deviation in colours of 0..255")
+    parser.add_argument("--smooth-weight", type=cli.non_negative_float, help="of the kernel of position")
+    parser.add_argument("--smooth-sxy", type=number, help="its standard deviation in pixels")
+    parser.add_argument("--iterations", type=cli.non_negative_int, help="steps of inference, at most")
+    parser.add_argument("--normalization", choices=["none", "before", "after", "symmetric"], help="of both kernels")
+    parser.add_argument("--smoothness", choices=SMOOTHNESS, default="lattice", help="how the second kernel is filtered")
+    parser.add_argument("--damping", type=cli.fraction_below_one, default=0.0, help="share of the old in each step")
+    parser.add_argument(
+        "--tolerance", type=cli.non_negative_float, default=0.0, help="stop when nothing changes by more"
+    )
+    parser.add_argument("--report", action="store_true", help="print free energy and changes of each step")
+    parser.add_argument("--threads", type=cli.positive_int, help="number of CPU threads (all cores if not given)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""How close the lattice comes to the Gaussian: `python -m minideeplab.crf.accuracy` prints the README's table.
+
+Mass is the mean of K 1 on the lattice over that of the exact matrix: what the lattice loses. The error is that of
+filters normalised `after`, on values drawn for each pixel and on a smooth picture: the root mean square of the
+difference over that of the exact result, without its mean.
+"""
+
+import sys
+
+import numpy as np
+
+from minideeplab.bench.crf import photograph
+
+from .filters import ExactFilter, LatticeFilter, bilateral_features, position_features
+
+SIDE = 60  # pixels: the exact matrix has 60^4 numbers
+
+
+def cases():
+    """name -> features (SIDE^2, d) and the image."""
+    image = photograph(4 * SIDE, 4 * SIDE)[::2, ::2][:SIDE, :SIDE]
+    table = {
+        f"positions, sigma {sigma}": position_features(SIDE, SIDE, sigma, np.float64) for sigma in (1, 2, 3, 5, 10)
+    }
+    for sxy, srgb in ((80, 13), (50, 5), (20, 20), (10, 40), (5, 60)):
+        table[f"positions {sxy}, colours {srgb}"] = bilateral_features(image, sxy, srgb, np.float64)
+    return table, image
+
+
+def errors(features, values):
+    """(mass, vertices, error on each column of the values)."""
+    exact, lattice = ExactFilter(features, "after"), LatticeFilter(features, "after")
+    wanted, found = exact.apply(values), lattice.apply(values)
+    deviation = np.sqrt(((found - wanted) ** 2).mean(axis=0) / wanted.var(axis=0))
+    return lattice.normalizer.mean() / exact.normalizer.mean(), lattice.lattice.n_vertices, deviation
+
+
+def main():
+    """Prints the table; returns the exit code."""
+    table, image = cases()
+    noise = np.random.default_rng(0).standard_normal(SIDE**2)
+    values = np.stack([noise, image.mean(axis=2).reshape(-1)], axis=1)
+    print("| features | d | vertices / pixels | mass | error on noise | on the image |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, features in table.items():
+        mass, vertices, (on_noise, on_image) = errors(features, values)
+        figures = f"{vertices / len(features):.2f} | {mass:.3f} | {on_noise:.3f} | {on_image:.3f}"
+        print(f"| {name} | {features.shape[1]} | {figures} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""Mean-field inference in a fully connected conditional random field.
+
+    E(x) = sum_i U_i(x_i) + 1/2 sum_m sum_{i, j} mu_m(x_i, x_j) A_m[i, j]
+
+Labels x_i of pixels i have costs U, and pairs of pixels the costs mu of their labels, weighed by Gaussian filters A
+(filters.py). Its distribution exp(-E) is approximated by independent pixels Q:
+
+    Q_i(l) <- exp(-U_i(l) - sum_m sum_l' mu_m(l, l') (A_m Q)_i(l')) / normaliser, for all pixels at once.
+
+Source: Krähenbühl & Koltun 2011, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials"
+(arXiv 1210.5644), equations 1-5 and algorithm 1.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+import kernels
+
+from .filters import GaussianFilter, LatticeFilter
+
+
+class Step(NamedTuple):
+    """What one step of inference did.
+
+    Attributes:
+        free_energy: of Q after the step, see `DenseField.free_energy`; change: largest |dQ|; changed_labels: pixels
+            whose most probable label is another now.
+    """
+
+    free_energy: float
+    change: float
+    changed_labels: int
+
+
+class DenseField:
+    """Unary costs and Gaussian filters with their label compatibilities.
+
+    Args:
+        unary: (N, K) float32 or float64 costs, -log of probabilities.
+        edges: pairs (filter, compatibility), the filter of N pixels, of unary's dtype. A compatibility is a cost:
+            a number w: of two different labels (Potts), mu = w (1 - I). It is computed as -w I, which differs by a
+                number for each pixel that no probability depends on;
+            (K,): of a label beside itself, mu = diag(v), so that negative ones attract;
+            (K, K): mu itself.
+        remove_self: leave out the pixel itself, A[i, i] Q_i, as the paper's sums do and its code does not. Kept, it
+            makes a symmetric Gaussian matrix positive semidefinite, so that with Potts weights no step raises the free
+            energy; left out, one can.
+    """
+
+    def __init__(self, unary, edges, remove_self=False):
+        self.unary = _checked_unary(unary)
+        n, k = self.unary.shape
+        self.remove_self, self._edges = remove_self, []
+        for number, (gaussian, compatibility) in enumerate(edges):
+            if not isinstance(gaussian, GaussianFilter):
+                raise TypeError(f"edges {number}: expected a GaussianFilter, got {type(gaussian).__name__}")
+            if gaussian.n_pixels != n:
+                raise ValueError(f"edges {number}: the filter is of {gaussian.n_pixels} pixels, unary of {n}")
+            self._edges.append((gaussian, _checked_compatibility(compatibility, k, self.unary.dtype)))
+        self._k = kernels.load("cpu")
+        self._on_lattice = [
+            edge for edge in self._edges if isinstance(edge[0], LatticeFilter) and edge[0].dtype == self.unary.dtype
+        ]
+        self._others = [edge for edge in self._edges if not any(edge is other for other in self._on_lattice)]
+        self._lattice = self._join()
+
+    def _join(self):
+        """One lattice of all, with normalisation and Potts weights inside."""
+        if not self._on_lattice:
+            return None
+        weights = [c if np.ndim(c) == 0 else 1.0 for _, c in self._on_lattice]
+        filters = [gaussian for gaussian, _ in self._on_lattice]
+        after = [gaussian.after * gaussian.dtype.type(w) for gaussian, w in zip(filters, weights, strict=True)]
+        return self._k.join_lattices([f.lattice for f in filters], [f.before for f in filters], after)
+
+    def start(self):
+        """softmax(-U): Q before the first step, (N, K)."""
+        q = self._k.zeros(self.unary.shape, self.unary.dtype)
+        self._k.mean_field_update(None, None, self.unary, None, q)
+        return q
+
+    def step(self, q, damping=0.0):
+        """One step of inference, in place; returns the largest change of a probability."""
+        values = None
+        if self._lattice is not None:
+            values, first = self._k.blur(self._lattice, self._k.splat(self._lattice, q)), 0
+            for gaussian, compatibility in self._on_lattice:  # labels mix on the vertices: there are fewer of them
+                rows = slice(first, first + gaussian.lattice.n_vertices)
+                if np.ndim(compatibility):
+                    values[rows] = -_mixed(compatibility, values[rows])
+                first = rows.stop
+        return self._k.mean_field_update(self._lattice, values, self.unary, self._message(q, self._others), q, damping)
+
+    def message(self, q):
+        """-sum_m sum_l' mu_m(l, l') (A_m Q)(l'), (N, K): what the filters add to the logits -U."""
+        message = self._message(q, self._edges, everything=True)
+        return np.zeros_like(q) if message is None else message
+
+    def _message(self, q, edges, everything=False):
+        """The message of some filters, and what is to be taken off for the pixels themselves; None for nothing."""
+        message = None
+        for gaussian, compatibility in edges:
+            filtered = gaussian.apply(q).astype(q.dtype, copy=False)
+            part = compatibility * filtered if np.ndim(compatibility) == 0 else -_mixed(compatibility, filtered)
+            message = part if message is None else message + part
+        for gaussian, compatibility in self._edges if self.remove_self else ():
+            own = (gaussian.own_weight()[:, None] * q).astype(q.dtype, copy=False)
+            part = -compatibility * own if np.ndim(compatibility) == 0 else _mixed(compatibility, own)
+            message = part if message is None else message + part
+        return message
+
+    def free_energy(self, q):
+        """F(Q) = sum Q log Q + sum U Q + 1/2 sum_m sum mu_m(l, l') Q(l) (A_m Q)(l') = KL(Q || P) - log Z, in float64.
+
+        With symmetric filters it is what the steps minimise; P = exp(-E) / Z. The 1/2 counts each pair once.
+        """
+        wide, message = q.astype(np.float64), self.message(q).astype(np.float64)
+        entropy = (wide * np.log(np.maximum(wide, 1e-300))).sum()
+        return float(entropy + (wide * self.unary).sum() - 0.5 * (wide * message).sum())
+
+    def infer(self, iterations=10, damping=0.0, tolerance=0.0, report=None, start=None):
+        """Mean-field inference.
+
+        Args:
+            iterations: steps at most; tolerance: stop when no probability has changed by more.
+            damping: share of the old Q that a step keeps, in [0, 1).
+            report: function called with a `Step` after each step; costs a filter more each time.
+            start: Q to begin with, softmax(-U) if None.
+
+        Returns:
+            (N, K) probabilities.
+        """
+        if iterations < 0:
+            raise ValueError(f"iterations must be >= 0, got {iterations}")
+        q = self.start() if start is None else np.array(start, self.unary.dtype, order="C")
+        for _ in range(iterations):
+            before = q.argmax(axis=1) if report else None
+            change = self.step(q, damping)
+            if report:
+                report(Step(self.free_energy(q), change, int((before != q.argmax(axis=1)).sum())))
+            if change <= tolerance:
+                break
+        return q
+
+
+def _checked_unary(unary):
+    unary = np.ascontiguousarray(unary)
+    if unary.dtype not in (np.float32, np.float64):
+        raise TypeError(f"unary must be float32 or float64, got {unary.dtype}")
+    if unary.ndim != 2 or 0 in unary.shape:
+        raise ValueError(f"unary must be (N, K), costs of K labels for N pixels, got shape {unary.shape}")
+    if not np.isfinite(unary).all():
+        raise ValueError("unary holds values that are not finite; clip the probabilities before taking their logarithm")
+    return unary
+
+
+def _checked_compatibility(compatibility, k, dtype):
+    value = np.asarray(compatibility, dtype)
+    if value.shape not in ((), (k,), (k, k)):
+        raise ValueError(
+            f"compatibility must be a number, ({k},) or ({k}, {k}) for {k} labels, got shape {value.shape}"
+        )
+    if not np.isfinite(value).all():
+        raise ValueError("compatibility must be finite")
+    return value
+
+
+def _mixed(compatibility, values):
+    """sum_l' mu(l, l') values(l')."""
+    return values * compatibility if compatibility.ndim == 1 else values @ compatibility.T

@@ -1,0 +1,188 @@
+"""Gaussian filters between all pairs of pixels, normalised: by lattice, by separable convolution, or exactly.
+
+Each stands for the matrix A = diag(after) K diag(before), K[i, j] = exp(-|f_i - f_j|^2 / 2), with n = K 1:
+
+    normalization    before      after
+    none             1           1          symmetric
+    before           1 / n       1          keeps sums
+    after            1           1 / n      keeps constants; Krähenbühl & Koltun 2011, DeepLab, CRF as RNN
+    symmetric        n^-1/2      n^-1/2     symmetric; Krähenbühl & Koltun 2013, pydensecrf
+
+The pixel itself is one of its neighbours, as in the authors' code; the paper's sums leave it out.
+"""
+
+import math
+
+import numpy as np
+
+import kernels
+from kernels.geometry import Window
+
+NORMALIZATIONS = ("none", "before", "after", "symmetric")
+_SMALLEST = 1e-20  # of a normaliser, as in the authors' code
+
+
+class GaussianFilter:
+    """Base of the filters: a subclass has `_filter(values, transpose)`, K without normalisation, and `_own_weight()`.
+
+    Attributes:
+        before, after: (N,), see the module; normalizer: n, (N,).
+    """
+
+    def _normalize(self, n_pixels, dtype, normalization):
+        if normalization not in NORMALIZATIONS:
+            raise ValueError(f"normalization must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}")
+        self.n_pixels, self.dtype = n_pixels, np.dtype(dtype)
+        ones = np.ones(n_pixels, dtype)
+        self.normalizer = ones if normalization == "none" else self._filter(ones[:, None], False)[:, 0]
+        inverse = 1 / (self.normalizer + ones.dtype.type(_SMALLEST))
+        self.before = {"before": inverse, "symmetric": np.sqrt(inverse)}.get(normalization, ones)
+        self.after = {"after": inverse, "symmetric": np.sqrt(inverse)}.get(normalization, ones)
+
+    def apply(self, values):
+        """A x for x (N, K)."""
+        return self.after[:, None] * self._filter(self.before[:, None] * values, False)
+
+    def apply_transposed(self, values):
+        """A^T x for x (N, K)."""
+        return self.before[:, None] * self._filter(self.after[:, None] * values, True)
+
+    def own_weight(self):
+        """The diagonal of A, (N,)."""
+        return self.before * self.after * self._own_weight()
+
+    def _own_weight(self):
+        return self.dtype.type(1)
+
+
+class LatticeFilter(GaussianFilter):
+    """By splat, blur and slice on a permutohedral lattice: O(N d) for any d, but not quite Gaussian.
+
+    Args:
+        features: (N, d) floats, each dimension divided by its standard deviation.
+        normalization: see the module.
+
+    Source: Adams, Baek, Davis 2010.
+    """
+
+    def __init__(self, features, normalization="symmetric"):
+        self._k = kernels.load("cpu")
+        self.lattice = self._k.build_lattice(features)
+        self._normalize(len(features), features.dtype, normalization)
+
+    def _filter(self, values, transpose):
+        k, lattice = self._k, self.lattice  # its weights for splat and slice differ by one factor: the blur decides
+        return k.slice_lattice(lattice, k.blur(lattice, k.splat(lattice, values), reverse=transpose))
+
+    def _own_weight(self):
+        """From corner a of the simplex around a pixel to corner b: |a - b| steps forward or the rest back, each a half.
+
+        A vertex that is missing on the way is not taken into account.
+        """
+        weights = self.lattice.slice_weight
+        corners = np.arange(weights.shape[1])
+        steps = abs(corners[:, None] - corners)
+        between = 2.0**-steps + 2.0 ** (steps - len(corners)) + (steps == 0) * 2.0 ** -len(corners)
+        alpha = 1 / (1 + 2.0 ** (1 - len(corners)))
+        return ((weights @ between.astype(weights.dtype)) * weights).sum(axis=1) / self.dtype.type(alpha)
+
+    def statistics(self):
+        """Size and occupancy of the lattice, for those who choose standard deviations."""
+        vertices, pixels = self.lattice.n_vertices, self.n_pixels
+        arrays = [a for a in self.lattice if isinstance(a, np.ndarray)] + list(self.lattice.neighbours)
+        return {
+            "vertices": vertices,
+            "pixels_per_vertex": pixels * self.lattice.vertex.shape[1] / vertices,
+            "smallest_normalizer": float(self.normalizer.min()),
+            "largest_normalizer": float(self.normalizer.max()),
+            "bytes": sum(a.nbytes for a in arrays),
+        }
+
+
+class SeparableFilter(GaussianFilter):
+    """By two convolutions along rows and columns, for positions alone; taps up to four standard deviations.
+
+    Args:
+        height, width: of the image; sigma: standard deviation in pixels, one number or (vertical, horizontal).
+    """
+
+    def __init__(self, height, width, sigma, normalization="symmetric", dtype=np.float32):
+        self._size, self._k = (height, width), kernels.load("cpu")
+        self._taps = [_taps(s, side, dtype) for s, side in zip(np.broadcast_to(sigma, 2), self._size, strict=True)]
+        self._normalize(height * width, dtype, normalization)
+
+    def _filter(self, values, transpose):
+        x = np.ascontiguousarray(values, self.dtype).reshape(1, *self._size, -1)
+        for axis, taps in enumerate(self._taps):
+            shape = (len(taps), 1) if axis == 0 else (1, len(taps))
+            weight = np.repeat(taps, x.shape[3]).reshape(*shape, x.shape[3])
+            x = self._k.depthwise_conv2d(x, weight, Window.depthwise(x.shape, weight.shape, padding="same"))
+        return x.reshape(values.shape)
+
+
+class ExactFilter(GaussianFilter):
+    """By the matrix itself, in float64: the oracle, for a few thousand pixels.
+
+    Args:
+        features: (N, d), as in `LatticeFilter`.
+    """
+
+    def __init__(self, features, normalization="symmetric"):
+        features = np.asarray(features, np.float64)
+        self.matrix = kernels.load("reference").exact_gaussian(features, np.eye(len(features)))
+        self._normalize(len(features), np.float64, normalization)
+
+    def _filter(self, values, transpose):
+        return self.matrix @ values
+
+
+def _taps(sigma, side, dtype):
+    radius = min(math.ceil(4 * sigma), side - 1)
+    return np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2).astype(dtype)
+
+
+def position_features(height, width, sigma, dtype=np.float32):
+    """(H W, 2): column and row of each pixel over their standard deviations.
+
+    Args:
+        sigma: in pixels, one number or (horizontal, vertical).
+
+    Raises:
+        ValueError: an empty image, sigma not positive.
+    """
+    if min(height, width) < 1:
+        raise ValueError(f"the image is empty: {height} x {width} pixels")
+    sigma_x, sigma_y = _positive("sigma of the position", sigma, 2)
+    row, column = np.mgrid[:height, :width].astype(dtype)
+    return np.stack([column.reshape(-1) / dtype(sigma_x), row.reshape(-1) / dtype(sigma_y)], axis=1)
+
+
+def bilateral_features(image, sigma_xy, sigma_color, dtype=np.float32):
+    """(H W, 2 + C): as `position_features`, then each channel over its standard deviation.
+
+    Args:
+        image: (H, W) or (H, W, C) numbers.
+        sigma_xy: in pixels; sigma_color: in units of the image, one number or C.
+    """
+    image = np.asarray(image)
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.dtype.kind not in "uifb":
+        raise ValueError(f"the image must be numbers (H, W) or (H, W, C), got {image.dtype} of shape {image.shape}")
+    height, width, channels = image.shape
+    place = position_features(height, width, sigma_xy, dtype)
+    colors = image.reshape(-1, channels).astype(dtype) / np.array(
+        _positive("sigma of the color", sigma_color, channels), dtype
+    )
+    return np.concatenate([place, colors], axis=1)
+
+
+def _positive(name, sigma, count):
+    values = (
+        np.broadcast_to(np.asarray(sigma, np.float64), count) if np.ndim(sigma) == 0 else np.asarray(sigma, np.float64)
+    )
+    if values.shape != (count,):
+        raise ValueError(f"{name}: give one number or {count}, got {sigma!r}")
+    if not (np.isfinite(values) & (values > 0)).all():
+        raise ValueError(f"{name} must be positive, got {sigma!r}")
+    return values

@@ -1,0 +1,87 @@
+"""Mean-field inference as the last layers of a network, learned with it.
+
+Source: Zheng et al. 2015, "Conditional Random Fields as Recurrent Neural Networks" (arXiv 1502.03240), section 4.
+"""
+
+import numpy as np
+
+from minideeplab import ops
+from minideeplab.function import Function
+from minideeplab.nn import Module, Parameter
+
+from .filters import LatticeFilter, bilateral_features, position_features
+from .refine import preset_of
+
+
+class FilterEach(Function):
+    """y[n] = A_n x[n]: each image of a batch through its own filter. The adjoint is the transposed filter."""
+
+    def forward(self, x, *, filters):
+        self.filters = filters
+        return self._each(x, [gaussian.apply for gaussian in filters])
+
+    def backward(self, grad):
+        return (self._each(grad, [gaussian.apply_transposed for gaussian in self.filters]),)
+
+    @staticmethod
+    def _each(x, functions):
+        pixels = x.reshape(len(x), -1, x.shape[-1])
+        return np.stack([f(rows) for f, rows in zip(functions, pixels, strict=True)]).astype(x.dtype).reshape(x.shape)
+
+
+def filter_each(x, filters):
+    """x (N, H, W, K) -> the same, image n by filters[n]; exact in x, the filters' features are constants."""
+    if len(filters) != x.shape[0]:
+        raise ValueError(f"filter_each: {x.shape[0]} images need as many filters, got {len(filters)}")
+    return FilterEach.apply(x, filters=filters)
+
+
+def constant(value):
+    """An initialiser: the same number everywhere."""
+    return lambda generator, shape: np.full(shape, value)
+
+
+def minus_identity(generator, shape):
+    """An initialiser: labels that are equal attract, others do not care (Potts)."""
+    return -np.eye(shape[-1]).reshape(shape)
+
+
+class CRFLayer(Module):
+    """Logits (N, H, W, K) and images (N, H, W, 3) -> logits after mean-field steps with learned weights.
+
+        L <- U - mu (sum_m w_m * A_m softmax(L)), w_m (K,), mu (K, K), U the logits that came in
+
+    Learned are w, one weight for each label and kernel, and mu, the compatibility; differentiated exactly, as are the
+    logits. Not differentiated: the features of the filters, positions and colours, and their standard deviations.
+
+    Args:
+        num_classes: K; preset: standard deviations, normalisation and first weights, see `refine.PRESETS`.
+        iterations: 5 in training, as the paper; set the attribute to 10 for testing.
+    """
+
+    def __init__(self, num_classes, preset="crfasrnn", iterations=5):
+        self.preset, self.iterations = preset_of(preset), iterations
+        self.smooth_weight = Parameter((num_classes,), constant(self.preset.smooth_weight), decays=False)
+        self.bilateral_weight = Parameter((num_classes,), constant(self.preset.bilateral_weight), decays=False)
+        self.compatibility = Parameter((1, 1, num_classes, num_classes), minus_identity, decays=False)
+        self.initialise(0)
+
+    def forward(self, logits, images):
+        """images: (N, H, W, C) array in units of the preset, colours of 0 .. 255."""
+        images, preset = np.asarray(images), self.preset
+        if images.ndim != 4 or images.shape[:3] != logits.shape[:3]:
+            raise ValueError(f"CRFLayer: images must be (N, H, W, C) as the logits {logits.shape}, got {images.shape}")
+        _, height, width, _ = logits.shape
+        dtype = logits.dtype.type
+        place = LatticeFilter(position_features(height, width, preset.smooth_sxy, dtype), preset.normalization)
+        looks = [
+            LatticeFilter(bilateral_features(image, preset.sxy, preset.srgb, dtype), preset.normalization)
+            for image in images
+        ]
+        refined = logits
+        for _ in range(self.iterations):
+            q = ops.softmax(refined)
+            message = self.smooth_weight * filter_each(q, [place] * len(images))
+            message = message + self.bilateral_weight * filter_each(q, looks)
+            refined = logits - ops.conv2d(message, self.compatibility)
+        return refined

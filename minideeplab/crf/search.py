@@ -1,0 +1,135 @@
+"""Searches a CRF's settings on a data set, coarse to fine: `python -m minideeplab.crf.search --help`.
+
+As DeepLab v1 (section 5.1) and v2 (section 4.1) did it: the network and the kernel of smoothness stay as they are, the
+weight and the two standard deviations of the bilateral kernel are tried on a grid, then on a finer one around the best.
+
+Cost: a lattice for each image and pair of standard deviations, all weights share it; one inference for each setting.
+"""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from minideeplab import cli
+from minideeplab.data import open_dataset
+from minideeplab.inference import logits_on_device
+from minideeplab.metrics import ConfusionMatrix
+from minideeplab.progress import Progress
+from minideeplab.weights import Checkpoint
+
+from .field import DenseField
+from .filters import LatticeFilter, bilateral_features, position_features
+from .refine import PRESETS, Preset, preset_of
+
+EXAMPLE = """\
+  python -m minideeplab.crf.search --checkpoint runs/voc/best.npz --data VOCdevkit/VOC2012 --limit 100"""
+
+
+class Grid(NamedTuple):
+    """Values that are tried, each list in ascending order."""
+
+    bilateral_weight: list[float]
+    sxy: list[float]
+    srgb: list[float]
+
+    def finer(self, best: tuple[float, float, float]) -> "Grid":
+        """The best value of each list, and the middles between it and its neighbours."""
+        return Grid(*(_around(values, value) for values, value in zip(self, best, strict=True)))
+
+
+def _around(values: list[float], best: float) -> list[float]:
+    i = values.index(best)
+    middles = [(best + values[j]) / 2 for j in (i - 1, i + 1) if 0 <= j < len(values)]
+    return sorted({best, *middles})
+
+
+def search_grid(samples, num_classes: int, preset: Preset, grid: Grid, ignore_index=255, report=lambda: None) -> dict:
+    """Mean IoU over the samples for every setting of a grid.
+
+    Args:
+        samples: sequence of (logits (H, W, K), image (H, W, 3), truth (H, W)).
+        preset: the settings that are not searched.
+        report: called after each image and pair of standard deviations.
+
+    Returns:
+        {(bilateral_weight, sxy, srgb): mean IoU}.
+    """
+    scores = {key: ConfusionMatrix(num_classes, ignore_index) for key in itertools.product(*grid)}
+    for logits, image, truth in samples:
+        height, width, k = logits.shape
+        unary = -np.ascontiguousarray(logits, np.float32).reshape(-1, k)
+        smooth = LatticeFilter(position_features(height, width, preset.smooth_sxy), preset.normalization)
+        for sxy, srgb in itertools.product(grid.sxy, grid.srgb):
+            bilateral = LatticeFilter(bilateral_features(image, sxy, srgb), preset.normalization)
+            for weight in grid.bilateral_weight:
+                field = DenseField(unary, [(smooth, preset.smooth_weight), (bilateral, weight)])
+                labels = field.infer(preset.iterations).argmax(axis=1).astype(np.uint8).reshape(height, width)
+                scores[weight, sxy, srgb].update(truth, labels)
+            report()
+    return {key: confusion.mean_iou() for key, confusion in scores.items()}
+
+
+@cli.main_guard
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    args = _parser().parse_args(argv)
+    cli.use_device(args)
+    grid = Grid(*(sorted(set(values)) for values in (args.bilateral_weight, args.sxy, args.srgb)))
+    checkpoint = Checkpoint.load(args.checkpoint)
+    dataset = open_dataset(args.data, args.dataset, args.split, args.limit)
+    checkpoint.check_classes(args.checkpoint, dataset)
+    dataset.check()
+    model = checkpoint.build_model(args.checkpoint).to(args.device)
+    preset = preset_of(args.preset)
+    cli.announce_compilation()
+    plain, samples = ConfusionMatrix(dataset.num_classes, dataset.ignore_index), []
+    with Progress(len(dataset), "network") as bar:
+        for i in range(len(dataset)):
+            image, truth = dataset.sample(i)
+            logits = logits_on_device(model, image).numpy()[0]
+            plain.update(truth, logits.argmax(axis=-1))
+            samples.append((logits, image, truth))
+            bar.update()
+    print(f"without a CRF: mIoU {100 * plain.mean_iou():.2f} on {len(dataset)} images")
+    found: dict = {}
+    for number in range(1, args.rounds + 1):
+        with Progress(len(dataset) * len(grid.sxy) * len(grid.srgb), f"round {number}/{args.rounds}") as bar:
+            found |= search_grid(samples, dataset.num_classes, preset, grid, dataset.ignore_index, bar.update)
+        best = max(found, key=found.get)
+        if number < args.rounds:
+            grid = grid.finer(best)
+    print("bilateral_weight      sxy     srgb     mIoU")
+    for (weight, sxy, srgb), score in sorted(found.items(), key=lambda item: -item[1])[: args.show]:
+        print(f"{weight:16g} {sxy:8g} {srgb:8g} {100 * score:8.2f}")
+    settings = ",".join(f"{name}={value:g}" for name, value in zip(Grid._fields, best, strict=True))
+    print(f"best of {len(found)}: --crf {args.preset},{settings}")
+    if found[best] <= plain.mean_iou():
+        print("no setting is better than the network alone")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.command_parser(
+        "crf.search", "Search the settings of a dense CRF for a checkpoint and its data.", EXAMPLE
+    )
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="best.npz or last.npz of a run")
+    cli.add_data_arguments(parser, default=None)
+    parser.add_argument("--split", default="val", help="split to search on; report scores of another one")
+    parser.add_argument("--preset", choices=list(PRESETS), default="deeplab-v2", help="the settings that stay")
+    for name, default, what in (
+        ("bilateral-weight", [3, 4, 5, 6], "weights"), ("sxy", [30, 50, 70, 90], "standard deviations in pixels"),
+        ("srgb", [3, 5, 8], "standard deviations in colours of 0..255"),
+    ):  # fmt: skip
+        parser.add_argument(f"--{name}", type=cli.positive_float, nargs="+", default=default, help=f"{what} of round 1")
+    parser.add_argument("--rounds", type=cli.positive_int, default=2, help="grids, each around the best of the last")
+    parser.add_argument("--show", type=cli.positive_int, default=10, help="settings in the table")
+    cli.add_device_arguments(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

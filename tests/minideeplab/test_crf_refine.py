@@ -1,0 +1,395 @@
+"""One call and one command that refine a segmentation: layouts, kinds, presets, and what each refusal says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.special import softmax
+from strategies import SIMULATED, arrange, normal
+
+from minideeplab.crf import PRESETS, DenseField, LatticeFilter, bilateral_features, position_features, refine
+from minideeplab.crf.__main__ import main
+from minideeplab.data import read_mask, voc_colour_map, write_mask
+
+pytestmark = pytest.mark.skipif(SIMULATED, reason="the CUDA backend has no lattice")
+H, W, K = 18, 23, 4
+TRUTH = (np.arange(W) >= 11).astype(np.uint8)[None].repeat(H, axis=0)
+IMAGE = (np.where(TRUTH[..., None] == 1, (40, 80, 200), (200, 120, 60)) + normal(0, (H, W, 3)) * 4).astype(np.uint8)
+LOGITS = 2 * normal(1, (H, W, K), dtype=np.float32)
+PROBABILITIES = softmax(LOGITS, axis=2)
+
+
+def noisy_labels(share=0.25):
+    return np.where(np.random.default_rng(2).random((H, W)) < share, 1 - TRUTH, TRUTH)
+
+
+# -------------------------------------------------------------------- layouts and kinds
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["logits", "probabilities", None])
+def test_labels_first_or_last_come_back_in_their_layout_and_dtype(dtype, kind):
+    scores = (LOGITS if kind == "logits" else PROBABILITIES).astype(dtype)
+    last, first = refine(scores, IMAGE, kind=kind), refine(scores.transpose(2, 0, 1), IMAGE, kind=kind)
+    assert (last.shape, first.shape) == ((H, W, K), (K, H, W)) and last.dtype == first.dtype == dtype
+    np.testing.assert_array_equal(last, first.transpose(1, 2, 0))
+    expected = refine(PROBABILITIES.astype(np.float64), IMAGE)
+    np.testing.assert_allclose(last, expected, atol=0.03 if dtype == np.float16 else 1e-3)
+    np.testing.assert_allclose(last.sum(axis=2, dtype=np.float64), 1, atol=2e-3 if dtype == np.float16 else 1e-5)
+
+
+@pytest.mark.parametrize("layout", ["F", "strided", "reversed"])
+def test_any_memory_layout_is_read_and_nothing_written(layout):
+    scores, image, labels = (arrange(a, layout) for a in (PROBABILITIES, IMAGE, noisy_labels()))
+    for a in (scores, image, labels):
+        a.flags.writeable = False
+    np.testing.assert_array_equal(refine(scores, image), refine(PROBABILITIES, IMAGE))
+    np.testing.assert_array_equal(refine(labels, image), refine(noisy_labels(), IMAGE))
+    np.testing.assert_array_equal(scores, PROBABILITIES)
+    np.testing.assert_array_equal(labels, noisy_labels())
+
+
+@pytest.mark.parametrize("kind", ["logits", None])
+def test_logits_are_the_probabilities_of_their_softmax(kind):
+    moved = LOGITS + normal(3, (H, W, 1), dtype=np.float32)
+    np.testing.assert_allclose(refine(moved, IMAGE, kind=kind), refine(PROBABILITIES, IMAGE), atol=1e-4)
+
+
+def test_probabilities_may_be_zero_and_need_not_sum_to_one_if_named():
+    certain = np.eye(K, dtype=np.float32)[LOGITS.argmax(axis=2)]
+    assert np.isfinite(refine(certain, IMAGE)).all()
+    halved = refine(PROBABILITIES / 2, IMAGE, kind="probabilities")
+    np.testing.assert_allclose(halved, refine(PROBABILITIES, IMAGE), atol=1e-4)  # a number for each pixel
+
+
+@pytest.mark.parametrize("channels", [None, 1, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64, np.int16])
+def test_images_of_any_kind(channels, dtype):
+    """The channels are taken as they are: one more that is constant, or another dtype, changes nothing."""
+    grey = IMAGE[..., 0]
+    image = {None: grey, 1: grey[..., None], 3: IMAGE, 4: np.dstack([IMAGE, np.full_like(grey, 7)])}[channels]
+    expected = refine(PROBABILITIES, IMAGE if channels in (3, 4) else grey[..., None])
+    actual = refine(PROBABILITIES, image.astype(dtype))
+    assert (actual.argmax(axis=2) == expected.argmax(axis=2)).mean() > 0.95  # the lattice of 6 dimensions is another
+    if channels != 4:
+        np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32, np.uint16, np.int64])
+def test_labels_in_and_labels_out(dtype):
+    labels = (noisy_labels() * 3).astype(dtype)
+    refined = refine(labels, IMAGE)
+    assert refined.dtype == dtype and refined.shape == (H, W) and set(np.unique(refined)) == {0, 3}
+    np.testing.assert_array_equal(refined, refine(labels, IMAGE, kind="labels", num_classes=4))
+
+
+def test_labels_are_probabilities_of_their_confidence():
+    labels = noisy_labels()
+    changed = []
+    for confidence in (0.55, 0.99):
+        probabilities = np.where(labels[..., None] == np.arange(2), confidence, 1 - confidence)
+        expected = refine(probabilities, IMAGE, srgb=13).argmax(axis=2)
+        refined = refine(labels, IMAGE, confidence=confidence, srgb=13)
+        np.testing.assert_array_equal(refined, expected)
+        changed.append((refined != labels).sum())
+    assert changed[0] > changed[1]
+    with_more = np.where(labels[..., None] == np.arange(5), 0.7, 0.3 / 4)  # the rest is shared by the other labels
+    expected = refine(with_more, IMAGE).argmax(axis=2)
+    np.testing.assert_array_equal(refine(labels, IMAGE, num_classes=5), expected)
+
+
+@pytest.mark.parametrize("unknown", [255, 9])
+def test_unknown_pixels_are_filled_from_what_looks_like_them(unknown):
+    labels = TRUTH.copy()
+    labels[4:9, 3:20] = unknown
+    np.testing.assert_array_equal(refine(labels, IMAGE, unknown=unknown), TRUTH)
+
+
+def test_one_label_alone():
+    np.testing.assert_array_equal(refine(np.zeros((H, W), np.uint8), IMAGE), 0)
+    np.testing.assert_array_equal(refine(np.full((H, W), 255, np.uint8), IMAGE), 0)
+    np.testing.assert_array_equal(refine(np.ones((H, W, 1)), IMAGE), 1)
+    np.testing.assert_array_equal(refine(PROBABILITIES[:1, :1], IMAGE[:1, :1]).shape, (1, 1, K))
+
+
+# -------------------------------------------------------------------- settings
+
+NUMBERS = {  # bilateral weight, sxy, srgb, smooth weight, smooth sxy, iterations, normalization
+    "deeplab-v1": (5, 50, 10, 3, 3, 10, "after"),
+    "deeplab-v2": (4, 67, 3, 3, 3, 10, "after"),
+    "crfasrnn": (5, 160, 3, 3, 3, 10, "after"),
+    "pydensecrf": (10, 80, 13, 3, 3, 5, "symmetric"),
+}
+
+
+def by_hand(bilateral_weight, sxy, srgb, smooth_weight, smooth_sxy, iterations, normalization):
+    unary = -np.log(PROBABILITIES).reshape(-1, K)
+    edges = [
+        (LatticeFilter(position_features(H, W, smooth_sxy), normalization), smooth_weight),
+        (LatticeFilter(bilateral_features(IMAGE, sxy, srgb), normalization), bilateral_weight),
+    ]
+    return DenseField(unary, edges).infer(iterations).reshape(H, W, K)
+
+
+@pytest.mark.parametrize("preset", NUMBERS)
+def test_presets_are_fields_with_the_numbers_of_the_papers(preset):
+    np.testing.assert_array_equal(refine(PROBABILITIES, IMAGE, preset), by_hand(*NUMBERS[preset]))
+    assert set(NUMBERS) == set(PRESETS)
+
+
+def test_settings_change_the_preset():
+    refined = refine(
+        PROBABILITIES, IMAGE, bilateral_weight=2, sxy=20, srgb=30, smooth_weight=1, smooth_sxy=2, iterations=3,
+        normalization="none",
+    )  # fmt: skip
+    np.testing.assert_array_equal(refined, by_hand(2, 20, 30, 1, 2, 3, "none"))
+    np.testing.assert_array_equal(
+        refine(PROBABILITIES, IMAGE, "crfasrnn", sxy=20, srgb=None), by_hand(5, 20, 3, 3, 3, 10, "after")
+    )
+
+
+def test_damping_tolerance_and_report_are_those_of_inference():
+    unary = -np.log(PROBABILITIES).reshape(-1, K)
+    edges = [
+        (LatticeFilter(position_features(H, W, 3), "after"), 3),
+        (LatticeFilter(bilateral_features(IMAGE, 67, 3), "after"), 4),
+    ]
+    steps, expected = [], []
+    q = refine(PROBABILITIES, IMAGE, damping=0.4, tolerance=0.05, iterations=50, report=steps.append)
+    by_field = DenseField(unary, edges).infer(50, 0.4, 0.05, expected.append)
+    np.testing.assert_array_equal(q.reshape(-1, K), by_field)
+    assert steps == expected and 1 < len(steps) < 50
+
+
+def test_separable_smoothness_is_close_to_that_of_the_lattice():
+    rng = np.random.default_rng(4)
+    image = np.kron(rng.integers(0, 256, (6, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    scores = np.kron(rng.normal(size=(6, 8, K)), np.ones((8, 8, 1))) + rng.normal(size=(48, 64, K))
+    both = [refine(scores, image, kind="logits", smoothness=name) for name in ("lattice", "separable")]
+    before, after = scores.argmax(axis=2), [q.argmax(axis=2) for q in both]
+    assert (after[0] == after[1]).mean() > 0.95 > (before == after[0]).mean()
+    assert 0 < abs(both[0] - both[1]).max()
+    one_sided = [  # smoothness alone
+        refine(scores, image, kind="logits", smoothness=s, bilateral_weight=0).argmax(axis=2)
+        for s in ("lattice", "separable")
+    ]
+    assert (one_sided[0] == one_sided[1]).mean() > 0.95
+
+
+def test_a_noisy_segmentation_of_two_colours_gets_closer_to_the_truth():
+    labels = noisy_labels()
+    for preset in PRESETS:
+        refined = refine(labels, IMAGE, preset, srgb=13)
+        assert (refined != TRUTH).sum() < 0.1 * (labels != TRUTH).sum(), preset
+
+
+def test_a_boundary_beside_the_edge_moves_onto_it():
+    blurred = 1 / (1 + np.exp(-0.7 * (np.arange(W) - 8.0)))  # even at 8, where the colours change at 11
+    scores = np.broadcast_to(np.stack([1 - blurred, blurred], axis=-1), (H, W, 2))
+    assert (scores.argmax(axis=2) != TRUTH).mean() > 0.08
+    np.testing.assert_array_equal(refine(scores, IMAGE, srgb=13).argmax(axis=2), TRUTH)
+
+
+# -------------------------------------------------------------------- warnings and refusals
+
+
+def test_an_image_in_0_to_1_is_warned_about(recwarn):
+    small = IMAGE / 255
+    with pytest.warns(UserWarning, match=r"lies in 0\.\.1, but srgb is 3.*multiply"):
+        refine(PROBABILITIES, small)
+    recwarn.clear()
+    refine(PROBABILITIES, IMAGE)
+    refine(PROBABILITIES, IMAGE.astype(np.float32))
+    refine(PROBABILITIES, IMAGE // 255)  # whole numbers: dark
+    refine(PROBABILITIES, small, srgb=0.05)
+    assert not recwarn.list
+
+
+P = PROBABILITIES
+NAN, INF = (np.where(np.arange(K) == 1, value, P) for value in (np.nan, -np.inf))
+BRIGHT = np.where(IMAGE == IMAGE[0, 0, 0], np.inf, IMAGE)
+BELOW_ZERO = TRUTH.astype(int) - 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "image", "options", "message"),
+    [
+        (P, IMAGE, {"preset": "deeplab"}, "unknown preset 'deeplab'; there are deeplab-v1, deeplab-v2, crfasrnn"),
+        (P, IMAGE, {"weight": 3}, "unknown setting weight; there are bilateral_weight, sxy, srgb"),
+        (P, IMAGE, {"smoothness": "box"}, "smoothness must be one of lattice, separable, got 'box'"),
+        (P, IMAGE, {"kind": "costs"}, "kind must be one of probabilities, logits, labels or None, got 'costs'"),
+        (P, IMAGE, {"normalization": "L2"}, "normalization must be one of none"),
+        (P, IMAGE, {"sxy": 0}, "sigma of the position must be positive"),
+        (P, IMAGE, {"smooth_sxy": -1, "smoothness": "separable"}, "sigma of the position must be positive"),
+        (P, IMAGE, {"srgb": 1e-7}, "choose a larger standard deviation"),
+        (P, IMAGE, {"iterations": -1}, "iterations must be >= 0"),
+        (NAN, IMAGE, {}, "scores hold values that are not finite"),
+        (INF, IMAGE, {}, "scores hold values that are not finite"),
+        (P, BRIGHT, {}, "the image holds values that are not finite"),
+        (P, IMAGE[:-1], {}, r"\(18, 23, 4\) do not fit an image of 17 x 23: give \(H, W, K\) or \(K, H, W\)"),
+        (P.transpose(1, 0, 2), IMAGE, {}, r"shape \(23, 18, 4\) do not fit an image of 18 x 23"),
+        (P[None], IMAGE, {}, "do not fit an image of 18 x 23"),
+        (P[..., :0], IMAGE, {}, "have no labels"),
+        (P[:0], IMAGE[:0], {}, "not empty, got shape"),
+        (P, IMAGE.reshape(-1), {}, r"the image must be \(H, W\) or \(H, W, C\)"),
+        (P, IMAGE.astype(complex), {}, "the image must be numbers"),
+        (LOGITS, IMAGE, {"kind": "probabilities"}, r"must lie in 0\.\.1, got -.*are they logits\?"),
+        (TRUTH[1:], IMAGE, {}, r"labels of shape \(17, 23\) do not fit an image of 18 x 23"),
+        (TRUTH, IMAGE, {"num_classes": 1}, r"labels lie in 0 \.\. 1, valid are 0 \.\. 0 and 255"),
+        (BELOW_ZERO, IMAGE, {}, r"labels lie in -1 \.\. 0, valid are 0 \.\. 0 and 255"),
+        (TRUTH, IMAGE, {"confidence": 1}, "confidence must lie between 0 and 1, got 1"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(scores, image, options, message):
+    with pytest.raises(ValueError, match=message):
+        refine(scores, image, **options)
+
+
+@pytest.mark.parametrize(
+    ("scores", "kind", "message"),
+    [
+        (LOGITS.astype(int), None, r"scores must be floats .*or labels \(H, W\), got int64"),
+        (LOGITS[..., 0], None, r"labels must be integers \(H, W\), got float32"),
+        (LOGITS, "labels", "labels must be integers"),
+    ],
+)
+def test_dtypes_that_do_not_fit_are_refused(scores, kind, message):
+    with pytest.raises(TypeError, match=message):
+        refine(scores, IMAGE, kind=kind)
+
+
+# -------------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The photograph, a mask with a palette of its own, probabilities with the labels last and first."""
+    Image.fromarray(IMAGE).save(tmp_path / "photo.png")
+    write_mask(tmp_path / "mask.png", noisy_labels(), voc_colour_map()[::-1])
+    np.save(tmp_path / "last.npy", PROBABILITIES)
+    np.save(tmp_path / "first.npy", PROBABILITIES.transpose(2, 0, 1))
+    np.savez(tmp_path / "one.npz", scores=LOGITS)
+    np.savez(tmp_path / "two.npz", scores=LOGITS, more=LOGITS)
+    return tmp_path
+
+
+def run(folder, *arguments, out="out.png"):
+    return main(["--image", str(folder / "photo.png"), "--out", str(folder / out), *map(str, arguments)])
+
+
+def test_a_mask_becomes_a_mask_with_its_palette(files, capsys):
+    assert run(files, "--labels", files / "mask.png") == 0
+    refined = refine(noisy_labels(), IMAGE)
+    np.testing.assert_array_equal(read_mask(files / "out.png"), refined)
+    with Image.open(files / "out.png") as mask:
+        np.testing.assert_array_equal(np.reshape(mask.getpalette(), (256, 3)), voc_colour_map()[::-1])
+    changed = 100 * (refined != noisy_labels()).mean()
+    assert f"deeplab-v2: {changed:.2f} % of {H * W} pixels changed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["last.npy", "first.npy", "one.npz"])
+def test_scores_become_probabilities_or_labels(files, name):
+    scores = {"last.npy": PROBABILITIES, "first.npy": PROBABILITIES.transpose(2, 0, 1), "one.npz": LOGITS}[name]
+    expected = refine(scores, IMAGE)
+    assert run(files, "--probabilities", files / name, out="new/out.npy") == 0
+    np.testing.assert_array_equal(np.load(files / "new" / "out.npy"), expected)
+    assert run(files, "--probabilities", files / name) == 0
+    np.testing.assert_array_equal(read_mask(files / "out.png"), expected.argmax(axis=0 if name == "first.npy" else 2))
+
+
+def test_options_are_the_arguments_of_refine(files):
+    options = (
+        "--preset pydensecrf --bilateral-weight 2 --sxy 20 --srgb 30 --smooth-weight 1 --smooth-sxy 2 --kind logits"
+    )
+    options += " --normalization none --iterations 3 --smoothness separable --damping 0.2"
+    assert run(files, "--probabilities", files / "one.npz", *options.split(), out="out.npy") == 0
+    expected = refine(
+        LOGITS, IMAGE, "pydensecrf", kind="logits", bilateral_weight=2, sxy=20, srgb=30, smooth_weight=1, smooth_sxy=2,
+        normalization="none", iterations=3, smoothness="separable", damping=0.2,
+    )  # fmt: skip
+    np.testing.assert_array_equal(np.load(files / "out.npy"), expected)
+    for option, value in (("confidence", 0.99), ("unknown", 1)):
+        assert run(files, "--labels", files / "mask.png", "--srgb", 13, f"--{option}", value) == 0
+        expected = refine(noisy_labels(), IMAGE, srgb=13, **{option: value})
+        np.testing.assert_array_equal(read_mask(files / "out.png"), expected)
+        assert (expected != refine(noisy_labels(), IMAGE, srgb=13)).any()
+
+
+def test_the_report_has_a_line_for_each_iteration(files, capsys):
+    assert run(files, "--labels", files / "mask.png", "--iterations", 4, "--report") == 0
+    steps = []
+    refine(noisy_labels(), IMAGE, iterations=4, report=steps.append)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    assert [line.split()[1] for line in lines] == ["1", "2", "3", "4"][: len(steps)]
+    for line, step in zip(lines, steps, strict=True):
+        assert f"free energy {step.free_energy:14.2f}" in line and line.endswith(
+            f"labels changed {step.changed_labels}"
+        )
+    assert run(files, "--labels", files / "mask.png") == 0
+    assert "step " not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--labels", "none.png"], 3, "none.png: no such file"),
+        (["--probabilities", "none.npy"], 3, "none.npy: no such file"),
+        (["--probabilities", "photo.png"], 3, "photo.png: not an array of numbers"),
+        (["--probabilities", "two.npz"], 3, "two.npz: holds the arrays scores, more; save the scores alone"),
+        (
+            ["--probabilities", "small.npy"],
+            3,
+            "small.npy with FOLDER/photo.png: scores of shape (17, 23, 4) do not fit",
+        ),
+        (["--labels", "small.png"], 3, "labels of shape (17, 23) do not fit an image of 18 x 23"),
+        (["--labels", "mask.png", "--image", "none.jpg"], 3, "none.jpg: no such file"),
+        (["--labels", "mask.png", "--out", "out.npy"], 2, "labels in, labels out; give the name of a .png file"),
+        (["--labels", "mask.png", "--out", "out.jpg"], 2, "--out FOLDER/out.jpg: expected the name of a .png file"),
+        (["--labels", "mask.png", "--threads", "9999"], 2, "--threads 9999"),
+    ],
+)
+def test_files_and_arguments_that_cannot_be_used(files, capsys, arguments, code, message):
+    np.save(files / "small.npy", PROBABILITIES[1:])
+    write_mask(files / "small.png", TRUTH[1:])
+    places = [str(files / a) if "." in a else a for a in arguments]
+    assert run(files, *places) == code
+    assert message.replace("FOLDER", str(files)) in capsys.readouterr().err
+    assert not list(files.glob("out.*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "one of the arguments --probabilities --labels is required"),
+        (["--labels", "x.png", "--probabilities", "x.npy"], "not allowed with"),
+        (["--labels", "x.png", "--preset", "deeplab"], "deeplab-v2"),
+        (["--labels", "x.png", "--sxy", "0"], "expected a number above 0"),
+        (["--labels", "x.png", "--damping", "1"], "expected a number, 0 or more and below 1"),
+    ],
+)
+def test_usage_errors_exit_with_2(tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path, *arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_help_has_an_example_that_runs(files, capsys, monkeypatch):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = capsys.readouterr().out
+    examples = [line.split()[3:] for line in text.splitlines() if line.startswith("  python -m minideeplab.crf --")]
+    assert len(examples) == 2
+    Image.fromarray(IMAGE).save(files / "photo.jpg")
+    np.save(files / "scores.npy", PROBABILITIES)
+    monkeypatch.chdir(files)
+    for arguments in examples:
+        assert main(arguments) == 0
+
+
+def test_the_module_runs():
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-m", "minideeplab.crf"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 2 and "--image" in done.stderr
