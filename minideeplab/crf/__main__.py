@@ -49,8 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"labels changed {step.changed_labels}"
         )
     before, after = _labels(scores, image), _labels(result, image)
-    if out.suffix == ".npy":
-        np.save(out, result)
+    if out.suffix.lower() == ".png" and after.max() > 255:
+        raise UsageError(
+            f"--out {args.out}: a mask holds labels up to 255, these go to {after.max()}; write a .npy file"
+        )
+    if out.suffix.lower() == ".npy":
+        with out.open("wb") as file:  # by name, NumPy would add .npy to .NPY
+            np.save(file, result)
     else:
         write_mask(out, after.astype(np.uint8), mask_palette(args.labels) if args.labels else None)
     print(

@@ -92,8 +92,9 @@ class DenseCRF:
         KernelType(kernel)
         if not isinstance(compat, Number):
             compat = _floats("compat", compat)
-            if compat.ndim > 2:
-                raise ValueError("LabelCompatibility of dimension >2 not meaningful.")
+            if compat.shape not in ((self._nlabel,), (self._nlabel, self._nlabel)):
+                k = self._nlabel
+                raise ValueError(f"compat must be a number, ({k},) or ({k}, {k}), got shape {compat.shape}")
             compat = (compat + compat.T) / 2
         self._edges.append((LatticeFilter(features, _NAMES[NormalizationType(normalization)]), compat))
         self._field = None
@@ -114,7 +115,7 @@ class DenseCRF:
 
     def stepInference(self, Q, tmp1, tmp2):
         """One step on Q, in place."""
-        q = np.ascontiguousarray(Q.T)
+        q = np.ascontiguousarray(Q.T, np.float32)
         self._built().step(q)
         Q[...] = q.T
 

@@ -101,7 +101,7 @@ class DenseField:
         """The message of some filters, and what is to be taken off for the pixels themselves; None for nothing."""
         message = None
         for gaussian, compatibility in edges:
-            filtered = gaussian.apply(q).astype(q.dtype, copy=False)
+            filtered = gaussian.apply(q.astype(gaussian.dtype, copy=False)).astype(q.dtype, copy=False)
             part = compatibility * filtered if np.ndim(compatibility) == 0 else -_mixed(compatibility, filtered)
             message = part if message is None else message + part
         for gaussian, compatibility in self._edges if self.remove_self else ():
@@ -111,9 +111,11 @@ class DenseField:
         return message
 
     def free_energy(self, q):
-        """F(Q) = sum Q log Q + sum U Q + 1/2 sum_m sum mu_m(l, l') Q(l) (A_m Q)(l') = KL(Q || P) - log Z, in float64.
+        """F(Q) = sum Q log Q + sum U Q + 1/2 sum_m sum mu_m(l, l') Q(l) (A_m Q)(l'), in float64.
 
-        With symmetric filters it is what the steps minimise; P = exp(-E) / Z. The 1/2 counts each pair once.
+        With symmetric filters it is what the steps minimise; the 1/2 counts each pair once. With `remove_self` it is
+        KL(Q || P) - log Z for P = exp(-E) / Z; else a pixel beside itself adds, with Potts weights w, half the sum of
+        w A[i, i] (1 - sum_l Q_i(l)^2) to the divergence.
         """
         wide, message = q.astype(np.float64), self.message(q).astype(np.float64)
         entropy = (wide * np.log(np.maximum(wide, 1e-300))).sum()

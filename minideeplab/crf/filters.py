@@ -103,12 +103,13 @@ class SeparableFilter(GaussianFilter):
     """By two convolutions along rows and columns, for positions alone; taps up to four standard deviations.
 
     Args:
-        height, width: of the image; sigma: standard deviation in pixels, one number or (vertical, horizontal).
+        height, width: of the image; sigma: standard deviation in pixels, one number or (horizontal, vertical).
     """
 
     def __init__(self, height, width, sigma, normalization="symmetric", dtype=np.float32):
         self._size, self._k = (height, width), kernels.load("cpu")
-        self._taps = [_taps(s, side, dtype) for s, side in zip(np.broadcast_to(sigma, 2), self._size, strict=True)]
+        across, down = _positive("sigma of the position", sigma, 2)
+        self._taps = [_taps(down, height, dtype), _taps(across, width, dtype)]
         self._normalize(height * width, dtype, normalization)
 
     def _filter(self, values, transpose):

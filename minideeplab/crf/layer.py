@@ -49,7 +49,7 @@ def minus_identity(generator, shape):
 class CRFLayer(Module):
     """Logits (N, H, W, K) and images (N, H, W, 3) -> logits after mean-field steps with learned weights.
 
-        L <- U - mu (sum_m w_m * A_m softmax(L)), w_m (K,), mu (K, K), U the logits that came in
+        L(l) <- U(l) - sum_l' mu(l', l) sum_m w_m(l') (A_m softmax(L))(l'), U the logits that came in
 
     Learned are w, one weight for each label and kernel, and mu, the compatibility; differentiated exactly, as are the
     logits. Not differentiated: the features of the filters, positions and colours, and their standard deviations.

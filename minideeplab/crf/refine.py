@@ -126,7 +126,6 @@ def edges_of(image, preset, dtype=np.float32, smoothness="lattice"):
     if smoothness == "lattice":
         smooth = LatticeFilter(position_features(height, width, preset.smooth_sxy, dtype), preset.normalization)
     else:
-        position_features(1, 1, preset.smooth_sxy)  # its checks
         smooth = SeparableFilter(height, width, preset.smooth_sxy, preset.normalization, dtype)
     return [
         (smooth, preset.smooth_weight), (LatticeFilter(appearance, preset.normalization), preset.bilateral_weight)
@@ -180,6 +179,8 @@ def _unary_of_labels(labels, size, confidence, unknown, num_classes):
     known = labels != unknown
     found = int(labels[known].max(initial=0)) + 1
     k = found if num_classes is None else num_classes
+    if k < 1:
+        raise ValueError(f"num_classes must be at least 1, got {k}")
     if found > k or labels[known].min(initial=0) < 0:
         raise ValueError(
             f"labels lie in {labels[known].min()} .. {labels[known].max()}, valid are 0 .. {k - 1} and {unknown}"

@@ -405,11 +405,13 @@ def test_own_weight_on_a_lattice_is_the_diagonal_where_no_vertex_is_missing(d, s
 @pytest.mark.parametrize("sigma", [(2.0, 2.0), (1.0, 3.0), (0.3, 40.0)])
 @pytest.mark.parametrize("size", [(9, 20), (1, 30), (12, 1)])
 def test_the_separable_filter_is_the_exact_one_but_for_taps_beyond_four_sigma(size, sigma):
-    """sigma is (vertical, horizontal)."""
-    matrix = matrix_of(np.indices(size).reshape(2, -1).T / np.array(sigma), "none")
+    """sigma is (horizontal, vertical), as that of `position_features`."""
+    matrix = matrix_of(position_features(*size, sigma, np.float64), "none")
     actual = dense(SeparableFilter(*size, sigma, "none", np.float64))
     assert abs(actual - matrix).max() <= np.exp(-8)
     assert (abs(actual - matrix).sum(axis=1) <= 2e-3 * matrix.sum(axis=1)).all()
+    with pytest.raises(ValueError, match="sigma of the position must be positive"):
+        SeparableFilter(*size, 0.0)
     one = dense(SeparableFilter(*size, 2.0, "none", np.float64))
     np.testing.assert_array_equal(one, dense(SeparableFilter(*size, (2.0, 2.0), "none", np.float64)))
 
@@ -503,3 +505,17 @@ def test_a_filter_of_ones_own():
 
     expected = plain_mean_field(U, [(np.full((SIZE, SIZE), 1 / SIZE), -2 * np.eye(LABELS))], 3)
     assert_same_probabilities(DenseField(U, [(Everywhere(SIZE), 2.0)]).infer(3), expected)
+
+
+def test_a_filter_of_another_precision_is_applied_in_its_own():
+    features = np.random.default_rng(5).random((40, 2)) * 3
+    unary = np.random.default_rng(6).random((40, 3))
+    fields = [
+        DenseField(unary.astype(u), [(LatticeFilter(features.astype(f)), 2.0)])
+        for u in (np.float32, np.float64)
+        for f in (np.float32, np.float64)
+    ]
+    for field in fields:
+        q = field.infer(4)
+        assert q.dtype == field.unary.dtype
+        np.testing.assert_allclose(q, fields[3].infer(4), atol=1e-5)

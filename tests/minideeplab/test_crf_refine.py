@@ -393,3 +393,25 @@ def test_the_module_runs():
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-m", "minideeplab.crf"], cwd=root, capture_output=True, text=True)
     assert done.returncode == 2 and "--image" in done.stderr
+
+
+def test_smoothness_of_two_standard_deviations_is_horizontal_first_either_way():
+    scores = np.random.default_rng(0).standard_normal((40, 50, 3))
+    image = np.zeros((40, 50, 3), np.uint8)
+    settings = {"kind": "logits", "bilateral_weight": 0, "smooth_sxy": (1.0, 6.0)}
+    by_lattice, by_convolution = (
+        refine(scores, image, smoothness=each, **settings).argmax(axis=2) for each in ("lattice", "separable")
+    )
+    assert (by_lattice == by_convolution).mean() > 0.95
+
+
+def test_a_mask_cannot_hold_more_than_256_labels(tmp_path, capsys):
+    scores = np.zeros((8, 9, 300), np.float32)
+    scores[:, :, 299] = 9
+    np.save(tmp_path / "scores.npy", scores)
+    Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(tmp_path / "image.png")
+    arguments = ["--image", str(tmp_path / "image.png"), "--probabilities", str(tmp_path / "scores.npy")]
+    assert main([*arguments, "--out", str(tmp_path / "mask.png")]) == 2
+    assert "a mask holds labels up to 255, these go to 299" in capsys.readouterr().err
+    assert main([*arguments, "--out", str(tmp_path / "REFINED.NPY")]) == 0
+    assert np.load(tmp_path / "REFINED.NPY").shape == scores.shape
