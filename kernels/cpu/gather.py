@@ -1,12 +1,10 @@
-"""Sums of weighted rows, y[at : at + K] (+)= sum_e weight[e] x[index[e]]: a sparse matrix times a dense one by rows.
+"""Sums of weighted rows, y[at : at + K] = sum_e weight[e] x[index[e]]: a sparse matrix times a dense one by rows.
 
 Splat, blur and slice of a lattice are three such products. Rows of labels are short (21) and their number is known only
 at run time, so that plain Numba leaves the loop over them scalar; here it runs in vectors of 32 bytes, up to four at a
 time in registers, and the last vector of a row starts earlier so that it ends with the row: some columns are computed
 twice, to the same bits.
 """
-
-import numpy as np
 
 from .jit import jit, jit_inline
 from .llvm import gather_intrinsic, mix_row_intrinsic, shift_row_intrinsic
@@ -19,41 +17,41 @@ _gather1, _gather2, _gather3, _gather4 = (gather_intrinsic(n, _BYTES) for n in (
 
 
 @jit
-def gather_row_plain(x, width, index, weight, begin, end, y, at, accumulate):
-    """y[at + k] (+)= sum_e weight[e] x[index[e] * width + k] for e in begin .. end, k < width.
+def gather_row_plain(x, width, index, weight, begin, end, y, at, minus, minus_at):
+    """y[at + k] = sum_e weight[e] x[index[e] * width + k] - minus[minus_at + k] for e in begin .. end, k < width.
 
     Args:
         x, y: flat arrays of one float dtype; index: int32 rows of x; weight: floats.
-        accumulate: add to what y holds.
+        minus: a flat array, or one without elements: nothing is subtracted.
     """
     for k in range(width):
-        total = y[at + k] if accumulate else y.dtype.type(0)
+        total = -minus[minus_at + k] if minus.size else y.dtype.type(0)
         for e in range(begin, end):
             total += weight[e] * x[index[e] * width + k]
         y[at + k] = total
 
 
 @jit_inline
-def gather_row(x, width, index, weight, begin, end, y, at, accumulate):
+def gather_row(x, width, index, weight, begin, end, y, at, minus, minus_at):
     """`gather_row_plain` in vector registers where the processor and the width allow it."""
     lanes = _BYTES // x.itemsize
     if not VECTORISED or width < lanes:
-        gather_row_plain(x, width, index, weight, begin, end, y, at, accumulate)
+        gather_row_plain(x, width, index, weight, begin, end, y, at, minus, minus_at)
         return
-    n_vectors, start, one = (width + lanes - 1) // lanes, 0, np.int64(accumulate)
+    n_vectors, start = (width + lanes - 1) // lanes, 0
     while start < n_vectors:  # the last vector and the one that it overlaps go together
         left, first = n_vectors - start, start * lanes
         if left == 1:
-            _gather1(x, width, first, index, weight, begin, end, y, at, one)
+            _gather1(x, width, first, index, weight, begin, end, y, at, minus, minus_at)
             start += 1
         elif left == 2:
-            _gather2(x, width, first, index, weight, begin, end, y, at, one)
+            _gather2(x, width, first, index, weight, begin, end, y, at, minus, minus_at)
             start += 2
         elif left == 3 or left == 5:
-            _gather3(x, width, first, index, weight, begin, end, y, at, one)
+            _gather3(x, width, first, index, weight, begin, end, y, at, minus, minus_at)
             start += 3
         else:
-            _gather4(x, width, first, index, weight, begin, end, y, at, one)
+            _gather4(x, width, first, index, weight, begin, end, y, at, minus, minus_at)
             start += 4
 
 

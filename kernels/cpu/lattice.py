@@ -183,40 +183,32 @@ def _embed(features, scale, lowest, strides, keys, weights):
     On equal residuals the order decides which vertices of weight 0 exist, so it must be that of the reference.
     """
     d = features.shape[1]
+    per_cell = 1 / (d + 1)
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, features.shape[0])
         residual, quotient = np.empty(d + 1), np.empty(d + 1)
-        rank, by_rank, t = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1)
+        by_rank, t = np.empty(d + 1, np.int64), np.empty(d + 1)
         for i in range(first, last):
             tail, excess = 0.0, 0.0
             for axis in range(d, -1, -1):
                 c = 0.0 if axis == 0 else np.float64(features[i, axis - 1]) * scale[axis - 1]
                 coordinate = tail - axis * c
                 tail += c
-                quotient[axis] = np.rint(coordinate / (d + 1))
+                quotient[axis] = np.rint(coordinate * per_cell)
                 residual[axis] = coordinate - quotient[axis] * (d + 1)
                 excess += quotient[axis]
-                rank[axis] = 0
-            for a in range(d):
-                for b in range(a + 1, d + 1):
-                    if residual[a] < residual[b]:
-                        rank[a] += 1
-                    else:
-                        rank[b] += 1
             key = np.int64(0)
             for axis in range(d + 1):
-                position = rank[axis] + np.int64(excess)
-                if position < 0:
-                    position += d + 1
-                    quotient[axis] += 1
-                    residual[axis] -= d + 1
-                elif position > d:
-                    position -= d + 1
-                    quotient[axis] -= 1
-                    residual[axis] += d + 1
-                by_rank[position], t[position] = axis, residual[axis] / (d + 1)
+                position = np.int64(excess)  # plus the rank: how many residuals are larger, or as large and before it
+                for other in range(axis):
+                    position += residual[other] >= residual[axis]
+                for other in range(axis + 1, d + 1):
+                    position += residual[other] > residual[axis]
+                wrap = np.int64(position < 0) - np.int64(position > d)
+                position += wrap * (d + 1)
+                by_rank[position], t[position] = axis, (residual[axis] - wrap * (d + 1)) * per_cell
                 if axis < d:
-                    key += np.int64(quotient[axis] - lowest[axis]) * strides[axis]
+                    key += np.int64(quotient[axis] + wrap - lowest[axis]) * strides[axis]
             weights[i, 0] = 1 + t[d] - t[0]
             keys[i, 0] = key
             for k in range(1, d + 1):  # from corner k - 1 to k: one step along the axis with the next lower residual
@@ -289,7 +281,7 @@ def _find_neighbours(unique, table_keys, table_ids, strides, neighbours):
 
 def _transposed(vertex, weights, m):
     """(starts, pixel, weight) of the matrix that has `vertex` and `weights` as the columns and values of its rows."""
-    counts = np.zeros((_CHUNKS, m), np.int64)
+    counts = np.zeros((_CHUNKS, m), np.int32)
     _count(vertex, counts)
     ends = np.cumsum(counts.T.reshape(-1))  # by vertex, then by chunk
     first = (ends.reshape(m, _CHUNKS) - counts.T).T.copy()
@@ -344,8 +336,9 @@ def _place_entries(pixel, weight, factor, all_pixel, all_weight):
 @jit_parallel
 def _splat(x, width, shares, starts, pixel, weight, u):
     for part in prange(shares.size - 1):
+        none = np.empty(0, x.dtype)  # made here, so that the compiler sees that it has no elements
         for m in range(shares[np.int64(part)], shares[np.int64(part) + 1]):
-            gather_row(x, width, pixel, weight, starts[m], starts[m + 1], u, m * width, False)
+            gather_row(x, width, pixel, weight, starts[m], starts[m + 1], u, m * width, none, 0)
 
 
 @jit_parallel
@@ -353,19 +346,20 @@ def _blur(x, width, neighbours, u):
     """u[m] = x[m] + (x[forward] + x[back]) / 2 along one axis."""
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, neighbours.shape[0])
-        index, weight = np.empty(3, np.int32), np.ones(3, x.dtype)
+        index, weight, none = np.empty(3, np.int32), np.ones(3, x.dtype), np.empty(0, x.dtype)
         for m in range(first, last):
             index[0] = m
             for side in range(2):  # where there is no vertex: the row itself, which is at hand, times 0
                 there = neighbours[m, side] < neighbours.shape[0]
                 index[1 + side] = neighbours[m, side] if there else m
                 weight[1 + side] = 0.5 if there else 0
-            gather_row(x, width, index, weight, 0, 3, u, m * width, False)
+            gather_row(x, width, index, weight, 0, 3, u, m * width, none, 0)
 
 
 @jit_parallel
 def _slice(u, width, vertex, weight, corners, y):
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, vertex.size // corners)
+        none = np.empty(0, u.dtype)
         for i in range(first, last):
-            gather_row(u, width, vertex, weight, i * corners, (i + 1) * corners, y, i * width, False)
+            gather_row(u, width, vertex, weight, i * corners, (i + 1) * corners, y, i * width, none, 0)

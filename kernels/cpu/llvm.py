@@ -212,9 +212,9 @@ def gather_intrinsic(n_vectors, vector_bytes):
     """
 
     @intrinsic
-    def gather(typingctx, x, width, first, index, weight, begin, end, y, at, accumulate):
+    def gather(typingctx, x, width, first, index, weight, begin, end, y, at, minus, minus_at):
         i = types.intp
-        signature = types.void(x, i, i, index, weight, i, i, y, i, i)
+        signature = types.void(x, i, i, index, weight, i, i, y, i, minus, i)
         itemsize = 8 if y.dtype == types.float64 else 4
 
         def codegen(context, builder, signature, args):
@@ -222,8 +222,9 @@ def gather_intrinsic(n_vectors, vector_bytes):
             _emit_gather(
                 builder,
                 (n_vectors, vector_bytes // itemsize, itemsize),
-                (data(0), data(3), data(4), data(7)),
-                *(args[i] for i in (1, 2, 5, 6, 8, 9)),
+                (data(0), data(3), data(4), data(7), data(9)),
+                *(args[i] for i in (1, 2, 5, 6, 8, 10)),
+                context.make_array(signature.args[9])(context, builder, args[9]).nitems,
             )
             return context.get_dummy_value()
 
@@ -232,11 +233,11 @@ def gather_intrinsic(n_vectors, vector_bytes):
     return gather
 
 
-def _emit_gather(builder, shape, pointers, width, first, begin, end, at, accumulate):
+def _emit_gather(builder, shape, pointers, width, first, begin, end, at, minus_at, has_minus):
     """A loop over the entries of a sparse row, with the sums in registers."""
     n_vectors, lanes, itemsize = shape
     vector, fma = _vector_and_fma(builder, lanes, itemsize)
-    x, index, weight, y = pointers
+    x, index, weight, y, minus = pointers
     i64 = first.type
     last = builder.sub(width, ir.Constant(i64, lanes))
     columns = [builder.add(first, ir.Constant(i64, v * lanes)) for v in range(n_vectors)]
@@ -246,7 +247,8 @@ def _emit_gather(builder, shape, pointers, width, first, begin, end, at, accumul
         return [builder.bitcast(builder.gep(start, [column]), vector.as_pointer()) for column in columns]
 
     outs = vectors(builder.gep(y, [at]))
-    sums = [cgutils.alloca_once_value(builder, v) for v in _held_or_zero(builder, outs, itemsize, accumulate)]
+    held = _held_or_zero(builder, vectors(builder.gep(minus, [minus_at])), itemsize, has_minus)
+    sums = [cgutils.alloca_once_value(builder, builder.fsub(ir.Constant(vector, None), value)) for value in held]
     with cgutils.for_range_slice(builder, begin, end, ir.Constant(i64, 1)) as (entry, _):
         row = builder.sext(builder.load(builder.gep(index, [entry])), i64)
         factor = _broadcast(builder, builder.load(builder.gep(weight, [entry])), vector)

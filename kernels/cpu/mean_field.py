@@ -56,16 +56,15 @@ def _update(values, vertex, weight, corners, unary, message, q, width, damping, 
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, n)
         logits, e = np.empty(_RUN * width, q.dtype), np.empty(_RUN * width, q.dtype)
-        own, minus, largest = np.empty(1, np.int32), np.full(1, -1, q.dtype), np.zeros(LANES, q.dtype)
+        largest = np.zeros(LANES, q.dtype)
         for start in range(first, last, _RUN):
             count = min(_RUN, last - start)
             for i in range(count):
-                own[0], entry = start + i, (start + i) * corners
-                gather_row(unary, width, own, minus, 0, 1, logits, i * width, False)
-                gather_row(values, width, vertex, weight, entry, entry + corners, logits, i * width, True)
+                at, entry = (start + i) * width, (start + i) * corners
+                gather_row(values, width, vertex, weight, entry, entry + corners, logits, i * width, unary, at)
                 if message.size:
                     for k in range(width):
-                        logits[i * width + k] += message[(start + i) * width + k]
+                        logits[i * width + k] += message[at + k]
                 shift_row(logits, i * width, width, e, i * width, lowest)
             exponentiate(e[: count * width])
             for i in range(count):

@@ -48,7 +48,7 @@ def simplex_of(features):
     embedded[:, :-1] = np.cumsum(c[:, ::-1], axis=1)[:, ::-1]  # sum of c_k for k > i, k counted from 1
     embedded[:, 1:] -= j * c
 
-    nearest = np.rint(embedded / (d + 1)).astype(np.int64)  # times d + 1: the nearest point with remainder 0
+    nearest = np.rint(embedded * (1 / (d + 1))).astype(np.int64)  # times d + 1: the nearest point with remainder 0
     excess = nearest.sum(axis=1, keepdims=True)
     residual = embedded - nearest * (d + 1)
     rank = np.argsort(np.argsort(-residual, axis=1, kind="stable"), axis=1, kind="stable") + excess
@@ -56,7 +56,7 @@ def simplex_of(features):
     rank, nearest = rank + wrap * (d + 1), nearest + wrap
 
     t = np.empty((n, d + 1))  # residuals in descending order, in units of the cell
-    np.put_along_axis(t, rank, (embedded - nearest * (d + 1)) / (d + 1), axis=1)
+    np.put_along_axis(t, rank, (embedded - nearest * (d + 1)) * (1 / (d + 1)), axis=1)
     weights = np.empty((n, d + 1))
     weights[:, 1:] = t[:, -2::-1] - t[:, :0:-1]
     weights[:, 0] = 1 + t[:, -1] - t[:, 0]

@@ -12,8 +12,8 @@ WIDTHS = range(1, 41)
 
 
 @numba.njit
-def gather_row(x, width, index, weight, begin, end, y, at, accumulate):
-    gather.gather_row(x, width, index, weight, begin, end, y, at, accumulate)
+def gather_row(x, width, index, weight, begin, end, y, at, minus, minus_at):
+    gather.gather_row(x, width, index, weight, begin, end, y, at, minus, minus_at)
 
 
 @numba.njit
@@ -28,17 +28,18 @@ def mix_row(e, at, width, q, q_at, damping, largest):
 
 @both_dtypes
 @pytest.mark.parametrize("code", [gather_row, gather.gather_row_plain], ids=["vector", "plain"])
-@pytest.mark.parametrize("accumulate", [False, True])
-def test_gather_is_a_sum_of_weighted_rows(code, dtype, accumulate):
+@pytest.mark.parametrize("subtracts", [False, True])
+def test_gather_is_a_sum_of_weighted_rows(code, dtype, subtracts):
     """Of 0 to 7 entries from anywhere in the list; nothing beside the row changes."""
     for width in WIDTHS:
-        x, weight, held = normal(width, (9, width), 20, width + 30, dtype=dtype)
+        x, weight, held, given = normal(width, (9, width), 20, width + 30, width + 4, dtype=dtype)
+        minus = given if subtracts else given[:0]
         index = np.random.default_rng(width).integers(0, 9, 20).astype(np.int32)
         for entries in range(8):
             used, y, out = slice(5, 5 + entries), held.copy(), slice(13, 13 + width)
-            code(x.reshape(-1), width, index, weight, used.start, used.stop, y, out.start, accumulate)
+            code(x.reshape(-1), width, index, weight, used.start, used.stop, y, out.start, minus, 3)
             rows, factors = x[index[used]].astype(np.float64), weight[used].astype(np.float64)[:, None]
-            start = held[out].astype(np.float64) * accumulate
+            start = -given[3 : 3 + width].astype(np.float64) * subtracts
             expected, magnitude = start + (factors * rows).sum(axis=0), abs(start) + abs(factors * rows).sum(axis=0)
             assert_close(y[out], expected, magnitude, terms=entries + 1)
             np.testing.assert_array_equal(np.delete(y, range(13, 13 + width)), np.delete(held, range(13, 13 + width)))
@@ -50,10 +51,10 @@ def test_vector_and_plain_gather_agree(dtype):
         x, weight, held = normal(width, 9 * width, 20, width + 3, dtype=dtype)
         index = np.random.default_rng(width).integers(0, 9, 20).astype(np.int32)
         for entries in range(8):
-            for accumulate in (False, True):
+            for minus in (held[:0], held):
                 y, plain = held.copy(), held.copy()
-                gather_row(x, width, index, weight, 2, 2 + entries, y, 1, accumulate)
-                gather.gather_row_plain(x, width, index, weight, 2, 2 + entries, plain, 1, accumulate)
+                gather_row(x, width, index, weight, 2, 2 + entries, y, 1, minus, 2)
+                gather.gather_row_plain(x, width, index, weight, 2, 2 + entries, plain, 1, minus, 2)
                 magnitude = (1 + abs(weight).max() * entries) * max(abs(x).max(), abs(held).max())
                 assert_close(y, plain.astype(np.float64), magnitude, terms=entries + 1)
 
