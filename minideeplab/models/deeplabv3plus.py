@@ -16,22 +16,26 @@ class Decoder(Module):
 
     Args:
         c_in, c_low: channels of encoder and low-level features; width: of the 3x3 (256); low_level_width: of the 1x1
-            (48). refinements, align_corners: as of `DeepLabV3Plus`.
+            (48). refinements, align_corners, low_level_first: as of `DeepLabV3Plus`.
     """
 
-    def __init__(self, c_in, c_low, width=256, low_level_width=48, separable=False, refinements=2, align_corners=True):
+    def __init__(
+        self, c_in, c_low, width=256, low_level_width=48, separable=False, refinements=2, align_corners=True,
+        low_level_first=False,
+    ):  # fmt: skip
         if refinements not in (1, 2):
             raise ValueError(f"deeplabv3plus: refinements must be 1 or 2, got {refinements}")
         conv = SeparableConv2d if separable else ConvNorm
         self.reduce = ConvNorm(c_low, low_level_width, 1)
         self.refine1 = conv(c_in + low_level_width, width, 3)
         self.refine2 = conv(width, width, 3) if refinements == 2 else None
-        self.align_corners = align_corners
+        self.align_corners, self.low_level_first = align_corners, low_level_first
 
     def forward(self, x, low_level):
         _, h, w, _ = low_level.shape
         enlarged = ops.resize_bilinear(x, h, w, self.align_corners)
-        y = self.refine1(ops.concat([enlarged, self.reduce(low_level)]))  # of (N, H/4, W/4, 256 + 48)
+        joined = [enlarged, self.reduce(low_level)]  # (N, H/4, W/4, 256) and 48
+        y = self.refine1(ops.concat(joined[::-1] if self.low_level_first else joined))
         return self.refine2(y) if self.refine2 else y
 
 
@@ -52,6 +56,8 @@ class DeepLabV3Plus(Segmenter):
         dropout: after ASPP's projection.
         refinements: 3x3 convolutions in the decoder: two in the paper, one in some reimplementations.
         align_corners: how features and logits are enlarged; without, images of any size are taken as they are.
+        low_level_first: the order in which the decoder joins its two inputs: the released code has the encoder's
+            features first, some reimplementations the low-level ones. The paper does not say.
         first_rate: of a ResNet's atrous stages; extra_relu, low_level: of an Xception; see there. None for the
             backbone's own choice.
     """
@@ -59,7 +65,7 @@ class DeepLabV3Plus(Segmenter):
     def __init__(
         self, backbone="resnet18", num_classes=21, output_stride=16, atrous_rates=RATES_AT_16, separable=None,
         decoder=True, multi_grid=None, width=1.0, head_width=256, dropout=0.1, refinements=2, align_corners=True,
-        first_rate=None, extra_relu=None, low_level=None,
+        low_level_first=False, first_rate=None, extra_relu=None, low_level=None,
     ):  # fmt: skip
         separable = backbone.startswith("xception") if separable is None else separable
         switches = {"first_rate": first_rate, "extra_relu": extra_relu, "low_level": low_level}
@@ -74,7 +80,7 @@ class DeepLabV3Plus(Segmenter):
             low_level_width = max(1, 48 * head_width // 256)
             c_low = self.backbone.low_level_channels
             self.decoder = Decoder(
-                head_width, c_low, head_width, low_level_width, separable, refinements, align_corners
+                head_width, c_low, head_width, low_level_width, separable, refinements, align_corners, low_level_first
             )
         self.head = Conv2d(head_width, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
         self.output_stride = output_stride

@@ -34,8 +34,6 @@ class Layout:
         writes: pattern of the names of the models that can be written in this layout.
         spellings: (pattern, replacement) pairs that bring other spellings in a file to that of the rules.
         linear: pattern of the file's names that are fully connected layers, (K, inputs), and convolutions here.
-        rolled: (our name of a weight, that of another) pairs: the outputs of the other are its first input channels
-            there, its last here.
         fold: from our state, for the source's images, to that for our images; None where they are the same.
     """
 
@@ -46,7 +44,6 @@ class Layout:
     writes: str = ""
     spellings: Rules = ()
     linear: str = ""
-    rolled: tuple[tuple[str, str], ...] = ()
     fold: Callable[[dict], dict] | None = None
 
     def recognises(self, names) -> bool:
@@ -208,9 +205,9 @@ LAYOUTS = (
             "classifier.classifier.3.weight",
             "classifier.aspp.project.0.weight",
             refinements=1,
+            low_level_first=True,
             **_VAINF,
         ),
-        rolled=(("decoder.refine1.conv.weight", "decoder.reduce.conv.weight"),),
     ),
     Layout(
         "DeepLab v3 on a ResNet of VainF/DeepLabV3Plus-Pytorch",

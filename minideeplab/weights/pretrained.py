@@ -134,9 +134,6 @@ def _fill(model, layout: Layout, arrays: dict, source_images: bool) -> None:
     expected = {stored[ours]: _stored_shape(t.shape, layout.is_linear(stored[ours])) for ours, t in own.items()}
     _compare(layout, model, expected, {name: array.shape for name, array in arrays.items()})
     state = {ours: _to_ours(arrays[stored[ours]], t.shape) for ours, t in own.items()}
-    for weight, first in layout.rolled:
-        if weight in state:
-            state[weight] = np.roll(state[weight], -own[first].shape[-1], axis=2)
     with np.errstate(over="ignore"):  # what is too large for float32 is found below
         state = {ours: array.astype(np.float32) for ours, array in state.items()}
     for ours, array in state.items():

@@ -162,6 +162,18 @@ def test_auxiliary_heads_have_their_weights():
             assert model.loss(x, target).item() == pytest.approx(single[0], rel=1e-5)
 
 
+def test_the_order_of_the_decoders_inputs():
+    """The same function where the weight's input channels change places, too."""
+    usual, other = (tiny("deeplabv3plus", low_level_first=first).eval() for first in (False, True))
+    state = usual.state_dict()
+    low = state["decoder.reduce.conv.weight"].shape[-1]
+    state["decoder.refine1.conv.weight"] = np.roll(state["decoder.refine1.conv.weight"], low, axis=2)
+    x = images(1, 65, 65, 3)
+    assert abs(other(x).numpy() - usual(x).numpy()).max() > 1e-4
+    other.load_state_dict(state)
+    np.testing.assert_allclose(other(x).numpy(), usual(x).numpy(), atol=1e-5)
+
+
 def test_the_switches_of_xception():
     """The paper's ReLU after each depthwise 3x3, which its code has in the last block only; two low-level features."""
     relus = []
