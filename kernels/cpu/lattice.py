@@ -209,10 +209,10 @@ def _embed(features, scale, lowest, strides, keys, weights):
                 by_rank[position], t[position] = axis, (residual[axis] - wrap * (d + 1)) * per_cell
                 if axis < d:
                     key += np.int64(quotient[axis] + wrap - lowest[axis]) * strides[axis]
-            weights[i, 0] = 1 + t[d] - t[0]
+            weights[i, 0] = max(1 + t[d] - t[0], 0.0)  # rounding may leave -1e-17
             keys[i, 0] = key
             for k in range(1, d + 1):  # from corner k - 1 to k: one step along the axis with the next lower residual
-                weights[i, k] = t[d - k] - t[d - k + 1]
+                weights[i, k] = max(t[d - k] - t[d - k + 1], 0.0)
                 key += 1 - strides[by_rank[d - k + 1]]
                 keys[i, k] = key
 

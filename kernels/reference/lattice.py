@@ -60,6 +60,7 @@ def simplex_of(features):
     weights = np.empty((n, d + 1))
     weights[:, 1:] = t[:, -2::-1] - t[:, :0:-1]
     weights[:, 0] = 1 + t[:, -1] - t[:, 0]
+    np.maximum(weights, 0, out=weights)  # rounding may leave -1e-17
 
     k = np.arange(d + 1)[
         :, None
