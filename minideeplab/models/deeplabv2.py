@@ -33,8 +33,7 @@ class DeepLabV2(Segmenter):
     def __init__(self, variant="aspp-l", num_classes=21, multi_scale=None, width=1.0, align_corners=True):
         if variant not in RATES:
             raise ValueError(f"deeplabv2: variant must be one of {', '.join(RATES)}, got {variant!r}")
-        if not align_corners:
-            self.output_stride, self.corner, self.align_corners = 1, 0, False  # any size, as it is
+        self.corner, self.align_corners = int(align_corners), align_corners
         self.rates = RATES[variant]
         self.on_vgg = variant != "resnet101"
         self.multi_scale = not self.on_vgg if multi_scale is None else multi_scale

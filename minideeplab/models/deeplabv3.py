@@ -43,9 +43,7 @@ class DeepLabV3(Segmenter):
         self.aspp = ASPP(self.backbone.channels, self.rates, head_width, False, dropout)
         self.refine = ConvNorm(head_width, head_width, 3) if refine else None
         self.head = Conv2d(head_width, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
-        self.output_stride = output_stride
-        if not align_corners:
-            self.multiple, self.corner, self.align_corners = 1, 0, False  # any size, as it is
+        self.output_stride, self.align_corners = output_stride, align_corners
 
     def small_logits(self, x):
         y = self.aspp(self.backbone(x)[0])

@@ -83,9 +83,7 @@ class DeepLabV3Plus(Segmenter):
                 head_width, c_low, head_width, low_level_width, separable, refinements, align_corners, low_level_first
             )
         self.head = Conv2d(head_width, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
-        self.output_stride = output_stride
-        if not align_corners:
-            self.multiple, self.corner, self.align_corners = 1, 0, False  # any size, as it is
+        self.output_stride, self.align_corners = output_stride, align_corners
 
     def small_logits(self, x):
         features, low_level = self.backbone(x)

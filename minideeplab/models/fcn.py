@@ -24,7 +24,7 @@ class FCN(Segmenter):
         width: factor on all channels.
     """
 
-    output_stride, multiple, corner = 32, 1, 0  # logits of the image's size come out of the network
+    output_stride, align_corners = 32, False  # logits of the image's size come out of the network
 
     def __init__(self, stride=8, num_classes=21, width=1.0):
         if stride not in (32, 16, 8):

@@ -15,10 +15,10 @@ class Segmenter(Module):
 
     Attributes:
         corner: 1 for sizes of k * output_stride + 1, 0 for networks whose maps have the size k * output_stride.
-        align_corners: how logits are enlarged; multiple: stands for output_stride in these sizes, 1 for any size.
+        align_corners: how logits are enlarged; without it images of any size are taken as they are.
     """
 
-    corner, align_corners, multiple = 1, True, None
+    corner, align_corners = 1, True
 
     def forward(self, x):
         padded = self._padded(x)
@@ -64,5 +64,7 @@ class Segmenter(Module):
         _, h, w, _ = x.shape
         if min(h, w) < 33:
             raise ValueError(f"{type(self).__name__}: images must be at least 33x33, got {h}x{w}; enlarge or pad them")
-        down, right = (-(side - self.corner) % (self.multiple or self.output_stride) for side in (h, w))
+        if not self.align_corners:
+            return x
+        down, right = (-(side - self.corner) % self.output_stride for side in (h, w))
         return ops.pad(x, 0, down, 0, right) if down or right else x

@@ -34,7 +34,7 @@ class TorchvisionSegmenter(Segmenter):
         width, head_width: factor on the backbone's channels; channels of ASPP.
     """
 
-    output_stride, multiple, corner, align_corners = 8, 1, 0, False  # any size, as it is
+    output_stride, align_corners = 8, False
 
     def __init__(
         self, head="deeplabv3", backbone="resnet50", num_classes=21, auxiliary=True, width=1.0, head_width=256
