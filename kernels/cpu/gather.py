@@ -7,7 +7,7 @@ twice, to the same bits.
 """
 
 from .jit import jit, jit_inline
-from .llvm import gather_intrinsic, mix_row_intrinsic, shift_row_intrinsic
+from .llvm_gather import gather_intrinsic, mix_row_intrinsic, shift_row_intrinsic
 from .tile import VECTORISED
 
 _BYTES = 32

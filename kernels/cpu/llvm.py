@@ -1,13 +1,11 @@
 """LLVM code written by hand: register tiles and rows, which plain Numba does not keep in registers, a transposition
 of squares, and one bit cast.
 
-This is the only file that writes LLVM code. All are Numba intrinsics: called inside kernels like functions, they put
-their instructions there.
+Only this file and llvm_gather.py write LLVM code. All are Numba intrinsics: called inside kernels like functions, they
+put their instructions there.
 """
 
 import itertools
-from contextlib import contextmanager
-from functools import partial
 
 from llvmlite import ir
 from numba import types
@@ -51,7 +49,7 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
         itemsize = 8 if c.dtype == types.float64 else 4
 
         def codegen(context, builder, signature, args):
-            data = _array_data(context, builder, signature, args)
+            data = array_data(context, builder, signature, args)
             _emit_tile(
                 builder,
                 (n_rows, n_vectors, vector_bytes // itemsize, itemsize),
@@ -71,7 +69,7 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
     return tile
 
 
-def _array_data(context, builder, signature, args):
+def array_data(context, builder, signature, args):
     """position -> pointer to the first element of the array that is the argument there."""
     return lambda i: context.make_array(signature.args[i])(context, builder, args[i]).data
 
@@ -86,7 +84,7 @@ def transpose_intrinsic(vector_bytes):
         itemsize = 8 if source.dtype == types.float64 else 4
 
         def codegen(context, builder, signature, args):
-            data = _array_data(context, builder, signature, args)
+            data = array_data(context, builder, signature, args)
             _emit_transpose(builder, vector_bytes // itemsize, itemsize, data(0), *args[1:3], data(3), *args[4:])
             return context.get_dummy_value()
 
@@ -97,7 +95,7 @@ def transpose_intrinsic(vector_bytes):
 
 def _emit_transpose(builder, lanes, itemsize, source, at, source_step, target, to, target_step):
     """Swap the off-diagonal quarters of the square, then of each quarter, and so on: log2(lanes) rounds."""
-    i32, (vector, _) = ir.IntType(32), _vector_and_fma(builder, lanes, itemsize)
+    i32, (vector, _) = ir.IntType(32), vector_and_fma(builder, lanes, itemsize)
 
     def line(start, first, step, i):
         offset = builder.add(first, builder.mul(step, ir.Constant(step.type, i)))
@@ -134,7 +132,7 @@ def row_intrinsic(n_rows, n_columns, n_positions, vector_bytes):
         itemsize = 8 if c.dtype == types.float64 else 4
 
         def codegen(context, builder, signature, args):
-            data = _array_data(context, builder, signature, args)
+            data = array_data(context, builder, signature, args)
             _emit_row(
                 builder,
                 (n_rows, n_columns, n_positions, vector_bytes // itemsize, itemsize),
@@ -156,7 +154,7 @@ def row_intrinsic(n_rows, n_columns, n_positions, vector_bytes):
 def _emit_row(builder, shape, flat, rows, steps, taps, length, channels, accumulate):
     """A loop over runs of positions and in it one over vectors of channels, where a weight serves all positions."""
     n_rows, n_columns, n_positions, lanes, itemsize = shape
-    i64, (vector, fma) = ir.IntType(64), _vector_and_fma(builder, lanes, itemsize)
+    i64, (vector, fma) = ir.IntType(64), vector_and_fma(builder, lanes, itemsize)
     (a, w, c), (a_row, c_row), (a_step, c_step), (first, n_vectors) = flat, rows, steps, channels
 
     def const(value):
@@ -195,7 +193,7 @@ def _emit_row(builder, shape, flat, rows, steps, taps, length, channels, accumul
             for source in sources[-n_positions:]:  # what the next run will be the first to read
                 _prefetch(builder, pointer(source, builder.add(a_taps[-1], run_step)), to_write=False)
             outs = [pointer(target, channel) for target in targets]
-            sums = _held_or_zero(builder, outs, itemsize, accumulate)
+            sums = held_or_zero(builder, outs, itemsize, accumulate)
             weights = [load(pointer(w, builder.add(channel, tap))) for tap in load_table(taps[1])]
             for i, a_tap in enumerate(a_taps):
                 values = [load(pointer(source, a_tap)) for source in sources]
@@ -205,194 +203,21 @@ def _emit_row(builder, shape, flat, rows, steps, taps, length, channels, accumul
                 builder.store(value, out, align=itemsize)
 
 
-def gather_intrinsic(n_vectors, vector_bytes):
-    """The loop of `gather.gather_row_plain` for n_vectors vectors of columns from `first` on.
-
-    A vector that would end after the row starts earlier, so that it ends with it: `width` is a vector's lanes at least.
-    """
-
-    @intrinsic
-    def gather(typingctx, x, width, first, index, weight, begin, end, y, at, minus, minus_at):
-        i = types.intp
-        signature = types.void(x, i, i, index, weight, i, i, y, i, minus, i)
-        itemsize = 8 if y.dtype == types.float64 else 4
-
-        def codegen(context, builder, signature, args):
-            data = _array_data(context, builder, signature, args)
-            _emit_gather(
-                builder,
-                (n_vectors, vector_bytes // itemsize, itemsize),
-                (data(0), data(3), data(4), data(7), data(9)),
-                *(args[i] for i in (1, 2, 5, 6, 8, 10)),
-                context.make_array(signature.args[9])(context, builder, args[9]).nitems,
-            )
-            return context.get_dummy_value()
-
-        return signature, codegen
-
-    return gather
-
-
-def _emit_gather(builder, shape, pointers, width, first, begin, end, at, minus_at, has_minus):
-    """A loop over the entries of a sparse row, with the sums in registers."""
-    n_vectors, lanes, itemsize = shape
-    vector, fma = _vector_and_fma(builder, lanes, itemsize)
-    x, index, weight, y, minus = pointers
-    i64 = first.type
-    last = builder.sub(width, ir.Constant(i64, lanes))
-    columns = [builder.add(first, ir.Constant(i64, v * lanes)) for v in range(n_vectors)]
-    columns = [builder.select(builder.icmp_signed("<", column, last), column, last) for column in columns]
-
-    def vectors(start):
-        return [builder.bitcast(builder.gep(start, [column]), vector.as_pointer()) for column in columns]
-
-    outs = vectors(builder.gep(y, [at]))
-    held = _held_or_zero(builder, vectors(builder.gep(minus, [minus_at])), itemsize, has_minus)
-    sums = [cgutils.alloca_once_value(builder, builder.fsub(ir.Constant(vector, None), value)) for value in held]
-    with cgutils.for_range_slice(builder, begin, end, ir.Constant(i64, 1)) as (entry, _):
-        row = builder.sext(builder.load(builder.gep(index, [entry])), i64)
-        factor = _broadcast(builder, builder.load(builder.gep(weight, [entry])), vector)
-        for pointer, total in zip(vectors(builder.gep(x, [builder.mul(row, width)])), sums, strict=True):
-            value = builder.load(pointer, align=itemsize)
-            builder.store(builder.call(fma, [factor, value, builder.load(total)]), total)
-    for out, total in zip(outs, sums, strict=True):
-        builder.store(builder.load(total), out, align=itemsize)
-
-
-def shift_row_intrinsic(vector_bytes):
-    """y[y_at + k] = max(x[at + k] - max_j x[at + j], lowest) for k < width, a vector's lanes at least."""
-
-    @intrinsic
-    def shift_row(typingctx, x, at, width, y, y_at, lowest):
-        i = types.intp
-        signature = types.void(x, i, i, y, i, x.dtype)
-        itemsize = 8 if x.dtype == types.float64 else 4
-
-        def codegen(context, builder, signature, args):
-            data = _array_data(context, builder, signature, args)
-            row = _Row(builder, args[2], vector_bytes // itemsize, itemsize)
-            source, target = builder.gep(data(0), [args[1]]), builder.gep(data(3), [args[4]])
-            top = cgutils.alloca_once_value(builder, row.load(source, row.zero))
-
-            with row.vectors() as (column, _):
-                builder.store(_larger(builder, builder.load(top), row.load(source, column)), top)
-            top = _broadcast(builder, row.reduce(builder.load(top), partial(_larger, builder)), row.vector)
-            lowest = _broadcast(builder, args[5], row.vector)
-            with row.vectors() as (column, _):
-                shifted = builder.fsub(row.load(source, column), top)
-                row.store(_larger(builder, shifted, lowest), target, column)
-            return context.get_dummy_value()
-
-        return signature, codegen
-
-    return shift_row
-
-
-def mix_row_intrinsic(vector_bytes):
-    """q[q_at + k] <- damping q[q_at + k] + (1 - damping) e[at + k] / sum_j e[at + j] for k < width.
-
-    `largest`, a vector's lanes, keeps the largest change; `width` is a vector's lanes at least.
-    """
-
-    @intrinsic
-    def mix_row(typingctx, e, at, width, q, q_at, damping, largest):
-        i = types.intp
-        signature = types.void(e, i, i, q, i, q.dtype, largest)
-        itemsize = 8 if q.dtype == types.float64 else 4
-
-        def codegen(context, builder, signature, args):
-            data = _array_data(context, builder, signature, args)
-            row = _Row(builder, args[2], vector_bytes // itemsize, itemsize)
-            source, target = builder.gep(data(0), [args[1]]), builder.gep(data(3), [args[4]])
-            none = ir.Constant(row.vector, None)
-            total = cgutils.alloca_once_value(builder, none)
-            with row.vectors() as (column, fresh):
-                part = builder.select(fresh, row.load(source, column), none)
-                builder.store(builder.fadd(builder.load(total), part), total)
-            total = row.reduce(builder.load(total), builder.fadd)
-            rest = builder.fsub(ir.Constant(args[5].type, 1.0), args[5])
-            share = _broadcast(builder, builder.fdiv(rest, total), row.vector)
-            damping = _broadcast(builder, args[5], row.vector)
-            change = cgutils.alloca_once_value(builder, row.load(data(6), row.zero))
-            with row.vectors() as (column, fresh):
-                old = row.load(target, column)
-                new = builder.call(row.fma, [damping, old, builder.fmul(share, row.load(source, column))])
-                new = builder.select(fresh, new, old)
-                for difference in (builder.fsub(new, old), builder.fsub(old, new)):
-                    builder.store(_larger(builder, difference, builder.load(change)), change)
-                row.store(new, target, column)
-            row.store(builder.load(change), data(6), row.zero)
-            return context.get_dummy_value()
-
-        return signature, codegen
-
-    return mix_row
-
-
-def _larger(builder, a, b):
-    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
-
-class _Row:
-    """A row of `width` elements as vectors; the last one starts earlier so that it ends with the row."""
-
-    def __init__(self, builder, width, lanes, itemsize):
-        self.builder, self.lanes, self.itemsize = builder, lanes, itemsize
-        self.vector, self.fma = _vector_and_fma(builder, lanes, itemsize)
-        self.i64, self.zero = width.type, ir.Constant(width.type, 0)
-        self.last = builder.sub(width, self._const(lanes))
-        self.count = builder.sdiv(builder.add(width, self._const(lanes - 1)), self._const(lanes))
-
-    def _const(self, value):
-        return ir.Constant(self.i64, value)
-
-    def _at(self, start, column):
-        return self.builder.bitcast(self.builder.gep(start, [column]), self.vector.as_pointer())
-
-    def load(self, start, column):  # element alignment: NumPy promises no more
-        return self.builder.load(self._at(start, column), align=self.itemsize)
-
-    def store(self, value, start, column):
-        self.builder.store(value, self._at(start, column), align=self.itemsize)
-
-    @contextmanager
-    def vectors(self):
-        """Loop: (the vector's first column, which of its lanes no vector before it had)."""
-        builder, lane_type = self.builder, ir.VectorType(self.i64, self.lanes)
-        with cgutils.for_range(builder, self.count) as loop:
-            whole = builder.mul(loop.index, self._const(self.lanes))
-            column = builder.select(builder.icmp_signed("<", whole, self.last), whole, self.last)
-            seen = _broadcast(builder, builder.sub(whole, column), lane_type)
-            numbers = ir.Constant(lane_type, list(range(self.lanes)))
-            yield column, builder.icmp_signed(">=", numbers, seen)
-
-    def reduce(self, value, combine):
-        """combine() over all lanes, halves first: the same order on every processor."""
-        i32, half = ir.IntType(32), self.lanes // 2
-        while half:
-            order = ir.Constant(
-                ir.VectorType(i32, self.lanes), [(lane + half) % self.lanes for lane in range(self.lanes)]
-            )
-            value = combine(value, self.builder.shuffle_vector(value, value, order))
-            half //= 2
-        return self.builder.extract_element(value, ir.Constant(i32, 0))
-
-
-def _broadcast(builder, scalar, vector):
-    """A vector with the scalar in all lanes."""
-    i32, undefined = ir.IntType(32), ir.Constant(vector, ir.Undefined)
-    one = builder.insert_element(undefined, scalar, ir.Constant(i32, 0))
-    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(i32, vector.count), [0] * vector.count))
-
-
-def _vector_and_fma(builder, lanes, itemsize):
+def vector_and_fma(builder, lanes, itemsize):
     """The vector type, and LLVM's fused multiply-add for it."""
     vector = ir.VectorType(ir.DoubleType() if itemsize == 8 else ir.FloatType(), lanes)
     name = f"llvm.fma.v{lanes}f{8 * itemsize}"
     return vector, cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
 
 
-def _held_or_zero(builder, pointers, itemsize, accumulate):
+def broadcast(builder, scalar, vector):
+    """A vector with the scalar in all lanes."""
+    i32, undefined = ir.IntType(32), ir.Constant(vector, ir.Undefined)
+    one = builder.insert_element(undefined, scalar, ir.Constant(i32, 0))
+    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(i32, vector.count), [0] * vector.count))
+
+
+def held_or_zero(builder, pointers, itemsize, accumulate):
     """First values of sums: what lies at the pointers if `accumulate`, else zeros."""
     before = builder.block
     with builder.if_then(builder.icmp_signed("!=", accumulate, ir.Constant(accumulate.type, 0))):
@@ -408,9 +233,8 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     """A loop over segments and in it one over k; the accumulators are phi nodes of both, so they stay in registers."""
     n_rows, n_vectors, lanes, itemsize = shape
     i64, i32 = ir.IntType(64), ir.IntType(32)
-    vector, fma = _vector_and_fma(builder, lanes, itemsize)
+    vector, fma = vector_and_fma(builder, lanes, itemsize)
     (a, b, c), (a_rows, c_rows), (a_segments, b_segments, lengths), (a_step, b_step) = flat, rows, segments, steps
-    splat = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
 
     def const(value):
         return ir.Constant(i64, value)
@@ -424,16 +248,14 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     def load_vectors(pointer):
         return [builder.load(vector_pointer(pointer, j), align=itemsize) for j in range(n_vectors)]
 
-    def broadcast(pointer):
-        scalar = builder.load(pointer, align=itemsize)
-        one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(i32, 0))
-        return [builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), splat)] * n_vectors
+    def repeated(pointer):
+        return [broadcast(builder, builder.load(pointer, align=itemsize), vector)] * n_vectors
 
     cells = [(i, j) for i in range(n_rows) for j in range(n_vectors)]
     c_row = [builder.gep(c, [load_i64(c_rows, const(i))]) for i in range(n_rows)]
     a_row = [load_i64(a_rows, const(i)) for i in range(n_rows)]
 
-    start = _held_or_zero(builder, [vector_pointer(c_row[i], j) for i, j in cells], itemsize, accumulate)
+    start = held_or_zero(builder, [vector_pointer(c_row[i], j) for i, j in cells], itemsize, accumulate)
     before = builder.block
 
     head, segment, body, tail, done = (
@@ -477,7 +299,7 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
             _prefetch(builder, vector_pointer(builder.gep(c, [load_i64(c_rows, row)]), j), to_write=True)
     summed = []
     for i in range(n_rows):
-        x = (load_vectors if by_channel else broadcast)(builder.gep(a_pointers[i], [a_offset]))
+        x = (load_vectors if by_channel else repeated)(builder.gep(a_pointers[i], [a_offset]))
         summed += [builder.call(fma, [x[j], b_row[j], inner[i * n_vectors + j]]) for j in range(n_vectors)]
     k_next = builder.add(k, const(1))
     k.add_incoming(k_next, body)

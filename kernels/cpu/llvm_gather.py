@@ -1,0 +1,187 @@
+"""LLVM code written by hand for rows of labels: sums of gathered rows, and the two halves of a softmax (gather.py).
+
+All are Numba intrinsics, as those of llvm.py, whose helpers they use.
+"""
+
+from contextlib import contextmanager
+from functools import partial
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .llvm import array_data, broadcast, held_or_zero, vector_and_fma
+
+
+def gather_intrinsic(n_vectors, vector_bytes):
+    """The loop of `gather.gather_row_plain` for n_vectors vectors of columns from `first` on.
+
+    A vector that would end after the row starts earlier, so that it ends with it: `width` is a vector's lanes at least.
+    """
+
+    @intrinsic
+    def gather(typingctx, x, width, first, index, weight, begin, end, y, at, minus, minus_at):
+        i = types.intp
+        signature = types.void(x, i, i, index, weight, i, i, y, i, minus, i)
+        itemsize = 8 if y.dtype == types.float64 else 4
+
+        def codegen(context, builder, signature, args):
+            data = array_data(context, builder, signature, args)
+            _emit_gather(
+                builder,
+                (n_vectors, vector_bytes // itemsize, itemsize),
+                (data(0), data(3), data(4), data(7), data(9)),
+                *(args[i] for i in (1, 2, 5, 6, 8, 10)),
+                context.make_array(signature.args[9])(context, builder, args[9]).nitems,
+            )
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return gather
+
+
+def _emit_gather(builder, shape, pointers, width, first, begin, end, at, minus_at, has_minus):
+    """A loop over the entries of a sparse row, with the sums in registers."""
+    n_vectors, lanes, itemsize = shape
+    vector, fma = vector_and_fma(builder, lanes, itemsize)
+    x, index, weight, y, minus = pointers
+    i64 = first.type
+    last = builder.sub(width, ir.Constant(i64, lanes))
+    columns = [builder.add(first, ir.Constant(i64, v * lanes)) for v in range(n_vectors)]
+    columns = [builder.select(builder.icmp_signed("<", column, last), column, last) for column in columns]
+
+    def vectors(start):
+        return [builder.bitcast(builder.gep(start, [column]), vector.as_pointer()) for column in columns]
+
+    outs = vectors(builder.gep(y, [at]))
+    held = held_or_zero(builder, vectors(builder.gep(minus, [minus_at])), itemsize, has_minus)
+    sums = [cgutils.alloca_once_value(builder, builder.fsub(ir.Constant(vector, None), value)) for value in held]
+    with cgutils.for_range_slice(builder, begin, end, ir.Constant(i64, 1)) as (entry, _):
+        row = builder.sext(builder.load(builder.gep(index, [entry])), i64)
+        factor = broadcast(builder, builder.load(builder.gep(weight, [entry])), vector)
+        for pointer, total in zip(vectors(builder.gep(x, [builder.mul(row, width)])), sums, strict=True):
+            value = builder.load(pointer, align=itemsize)
+            builder.store(builder.call(fma, [factor, value, builder.load(total)]), total)
+    for out, total in zip(outs, sums, strict=True):
+        builder.store(builder.load(total), out, align=itemsize)
+
+
+def shift_row_intrinsic(vector_bytes):
+    """y[y_at + k] = max(x[at + k] - max_j x[at + j], lowest) for k < width, a vector's lanes at least."""
+
+    @intrinsic
+    def shift_row(typingctx, x, at, width, y, y_at, lowest):
+        i = types.intp
+        signature = types.void(x, i, i, y, i, x.dtype)
+        itemsize = 8 if x.dtype == types.float64 else 4
+
+        def codegen(context, builder, signature, args):
+            data = array_data(context, builder, signature, args)
+            row = _Row(builder, args[2], vector_bytes // itemsize, itemsize)
+            source, target = builder.gep(data(0), [args[1]]), builder.gep(data(3), [args[4]])
+            top = cgutils.alloca_once_value(builder, row.load(source, row.zero))
+
+            with row.vectors() as (column, _):
+                builder.store(_larger(builder, builder.load(top), row.load(source, column)), top)
+            top = broadcast(builder, row.reduce(builder.load(top), partial(_larger, builder)), row.vector)
+            lowest = broadcast(builder, args[5], row.vector)
+            with row.vectors() as (column, _):
+                shifted = builder.fsub(row.load(source, column), top)
+                row.store(_larger(builder, shifted, lowest), target, column)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return shift_row
+
+
+def mix_row_intrinsic(vector_bytes):
+    """q[q_at + k] <- damping q[q_at + k] + (1 - damping) e[at + k] / sum_j e[at + j] for k < width.
+
+    `largest`, a vector's lanes, keeps the largest change; `width` is a vector's lanes at least.
+    """
+
+    @intrinsic
+    def mix_row(typingctx, e, at, width, q, q_at, damping, largest):
+        i = types.intp
+        signature = types.void(e, i, i, q, i, q.dtype, largest)
+        itemsize = 8 if q.dtype == types.float64 else 4
+
+        def codegen(context, builder, signature, args):
+            data = array_data(context, builder, signature, args)
+            row = _Row(builder, args[2], vector_bytes // itemsize, itemsize)
+            source, target = builder.gep(data(0), [args[1]]), builder.gep(data(3), [args[4]])
+            none = ir.Constant(row.vector, None)
+            total = cgutils.alloca_once_value(builder, none)
+            with row.vectors() as (column, fresh):
+                part = builder.select(fresh, row.load(source, column), none)
+                builder.store(builder.fadd(builder.load(total), part), total)
+            total = row.reduce(builder.load(total), builder.fadd)
+            rest = builder.fsub(ir.Constant(args[5].type, 1.0), args[5])
+            share = broadcast(builder, builder.fdiv(rest, total), row.vector)
+            damping = broadcast(builder, args[5], row.vector)
+            change = cgutils.alloca_once_value(builder, row.load(data(6), row.zero))
+            with row.vectors() as (column, fresh):
+                old = row.load(target, column)
+                new = builder.call(row.fma, [damping, old, builder.fmul(share, row.load(source, column))])
+                new = builder.select(fresh, new, old)
+                for difference in (builder.fsub(new, old), builder.fsub(old, new)):
+                    builder.store(_larger(builder, difference, builder.load(change)), change)
+                row.store(new, target, column)
+            row.store(builder.load(change), data(6), row.zero)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return mix_row
+
+
+def _larger(builder, a, b):
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+class _Row:
+    """A row of `width` elements as vectors; the last one starts earlier so that it ends with the row."""
+
+    def __init__(self, builder, width, lanes, itemsize):
+        self.builder, self.lanes, self.itemsize = builder, lanes, itemsize
+        self.vector, self.fma = vector_and_fma(builder, lanes, itemsize)
+        self.i64, self.zero = width.type, ir.Constant(width.type, 0)
+        self.last = builder.sub(width, self._const(lanes))
+        self.count = builder.sdiv(builder.add(width, self._const(lanes - 1)), self._const(lanes))
+
+    def _const(self, value):
+        return ir.Constant(self.i64, value)
+
+    def _at(self, start, column):
+        return self.builder.bitcast(self.builder.gep(start, [column]), self.vector.as_pointer())
+
+    def load(self, start, column):  # element alignment: NumPy promises no more
+        return self.builder.load(self._at(start, column), align=self.itemsize)
+
+    def store(self, value, start, column):
+        self.builder.store(value, self._at(start, column), align=self.itemsize)
+
+    @contextmanager
+    def vectors(self):
+        """Loop: (the vector's first column, which of its lanes no vector before it had)."""
+        builder, lane_type = self.builder, ir.VectorType(self.i64, self.lanes)
+        with cgutils.for_range(builder, self.count) as loop:
+            whole = builder.mul(loop.index, self._const(self.lanes))
+            column = builder.select(builder.icmp_signed("<", whole, self.last), whole, self.last)
+            seen = broadcast(builder, builder.sub(whole, column), lane_type)
+            numbers = ir.Constant(lane_type, list(range(self.lanes)))
+            yield column, builder.icmp_signed(">=", numbers, seen)
+
+    def reduce(self, value, combine):
+        """combine() over all lanes, halves first: the same order on every processor."""
+        i32, half = ir.IntType(32), self.lanes // 2
+        while half:
+            order = ir.Constant(
+                ir.VectorType(i32, self.lanes), [(lane + half) % self.lanes for lane in range(self.lanes)]
+            )
+            value = combine(value, self.builder.shuffle_vector(value, value, order))
+            half //= 2
+        return self.builder.extract_element(value, ir.Constant(i32, 0))
