@@ -232,7 +232,7 @@ def held_or_zero(builder, pointers, itemsize, accumulate):
 def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumulate, ahead, by_channel):
     """A loop over segments and in it one over k; the accumulators are phi nodes of both, so they stay in registers."""
     n_rows, n_vectors, lanes, itemsize = shape
-    i64, i32 = ir.IntType(64), ir.IntType(32)
+    i64 = ir.IntType(64)
     vector, fma = vector_and_fma(builder, lanes, itemsize)
     (a, b, c), (a_rows, c_rows), (a_segments, b_segments, lengths), (a_step, b_step) = flat, rows, segments, steps
 
