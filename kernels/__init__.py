@@ -25,7 +25,7 @@ BACKENDS = ("reference", "cpu", "cuda", "shapes")
 
 #: The functions that every backend must have, by the file that holds them.
 CONTRACT = {
-    "arrays": ("from_numpy", "to_numpy", "empty", "zeros", "full", "copy", "is_finite", "synchronize"),
+    "arrays": ("from_numpy", "to_numpy", "empty", "zeros", "full", "copy", "reshape", "is_finite", "synchronize"),
     "elementwise": ("add", "multiply", "expand", "sum_to", "relu", "relu_grad", "dropout"),
     "conv2d": ("conv2d", "conv2d_grad_input", "conv2d_grad_weight"),
     "pointwise": ("pointwise", "pointwise_grad_input", "pointwise_grad_weight"),
@@ -54,7 +54,7 @@ CRF_CONTRACT = {
     "lattice": ("build_lattice", "join_lattices", "splat", "blur", "slice_lattice"),
     "mean_field": ("mean_field_update",),
 }
-MISSING_CRF = ("cuda", "shapes")  # the shape of a lattice follows from numbers
+MISSING_CRF = ("shapes",)  # the shape of a lattice follows from numbers
 
 
 _loaded = {}

@@ -197,9 +197,12 @@ def check_features(features):
     n, d = features.shape
     if n < 1 or not 1 <= d <= MOST_DIMENSIONS:
         raise ValueError(f"lattice: features must be (N, d) with N >= 1 and d from 1 to 19, got {(n, d)}")
-    if not isinstance(features, np.ndarray):
-        return
-    largest = max(float(features.max()), -float(features.min()))
+    if isinstance(features, np.ndarray):  # on a device its kernel looks at the values
+        check_largest_feature(max(float(features.max()), -float(features.min())))
+
+
+def check_largest_feature(largest):
+    """Raise unless the largest absolute value of the features is within 2^24."""
     if not np.isfinite(largest):
         raise ValueError("lattice: features must be finite")
     if largest > 1 << 24:
@@ -250,7 +253,6 @@ def check_join(lattices, before, after):
         raise ValueError(f"join_lattices: lattices must have the same pixels, they have {pixels}")
     for name, factors in (("before", before), ("after", after)):
         for i, factor in enumerate(factors):
-            if np.shape(factor) not in ((), (pixels[0],)):
-                raise ValueError(
-                    f"join_lattices: {name}[{i}] must be a number or ({pixels[0]},), got shape {np.shape(factor)}"
-                )
+            shape = tuple(getattr(factor, "shape", np.shape(factor)))
+            if shape not in ((), (pixels[0],)):
+                raise ValueError(f"join_lattices: {name}[{i}] must be a number or ({pixels[0]},), got shape {shape}")

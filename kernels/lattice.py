@@ -12,6 +12,8 @@ Source: Adams, Baek, Davis 2010, "Fast High-Dimensional Filtering Using the Perm
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 
 class Lattice(NamedTuple):
     """What a backend's `build_lattice` makes; its arrays lie on that backend's device.
@@ -40,3 +42,45 @@ class Lattice(NamedTuple):
     @property
     def n_vertices(self):
         return self.starts.shape[0] - 1
+
+
+def alpha(d):
+    """1 / (1 + 2^-d): see `Lattice.slice_weight`."""
+    return 1 / (1 + 2.0**-d)
+
+
+def feature_scale(d):
+    """(d,) lengths of the features' axes on the plane: splat, blur and slice then spread with variance 1.
+
+    Source: Adams et al. 2010, section 3.1, whose matrix E has orthogonal columns of these lengths.
+    """
+    j = np.arange(1, d + 1)
+    return np.sqrt(2 / 3) * (d + 1) / np.sqrt(j * (j + 1))
+
+
+def key_digits(low, high):
+    """How the keys of vertices are put together: a digit for each coordinate, with room for two steps.
+
+    A coordinate is a multiple of d + 1 plus a remainder, which all coordinates of a vertex share; the last follows from
+    the others, as the sum is 0. So a key is (quotient - lowest) . strides + remainder.
+
+    Args:
+        low, high: (d,), the smallest and the largest value of each dimension of the features.
+
+    Returns:
+        lowest: (d,) quotients, float64; strides: (d + 1,) int64, the last 0; None if keys do not fit into 64 bits.
+    """
+    d = len(low)
+    low, high = (np.asarray(values, np.float64) * feature_scale(d) for values in (low, high))
+    # coordinate i of d + 1 is sum_{k > i} c_k - i c_i, k counted from 1
+    above, below = (np.append(np.cumsum(c[::-1])[::-1], 0) for c in (high, low))
+    i = np.arange(1, d + 1)
+    above[1:] -= i * low
+    below[1:] -= i * high
+    lowest = np.floor(below[:d] / (d + 1)) - 3
+    sizes = np.ceil(above[:d] / (d + 1)) + 3 - lowest + 1
+    strides, total = [], d + 1
+    for size in sizes.astype(np.int64).tolist():
+        strides.append(total)
+        total *= size
+    return lowest, np.array([*strides, 0], np.int64) if total < 1 << 63 else None

@@ -74,6 +74,10 @@ def copy(array):
     return _like(array)
 
 
+def reshape(array, shape):
+    return ShapeArray(shape, array.dtype)
+
+
 def is_finite(array):
     return True
 

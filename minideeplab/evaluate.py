@@ -6,6 +6,8 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -32,8 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset = open_dataset(args.data, args.dataset, args.split, args.limit)
     checkpoint.check_classes(args.checkpoint, dataset)
     dataset.check()
-    args.palette = checkpoint.palette
-    args.pictures = cli.create_folder("--pictures", args.pictures) if args.pictures else None
+    pictures = cli.create_folder("--pictures", args.pictures) if args.pictures else None
     model = checkpoint.build_model(args.checkpoint).to(args.device)
     print(
         f"{checkpoint.model['name']} of {args.checkpoint} on {len(dataset)} images of {dataset.name}, "
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     cli.announce_compilation()
     with Progress(len(dataset), "evaluate") as bar:
-        results = _confusions(model, dataset, args, bar.update)
+        results = _confusions(model, dataset, args, partial(_draw, pictures, checkpoint.palette), bar.update)
     confusion = results[args.crf, None]
     print(confusion.table(dataset.class_names))
     if args.crf:
@@ -60,8 +61,19 @@ def _steps(crf: str | None) -> list[str | None]:
     return [None, crf] if crf else [None]
 
 
-def _confusions(model, dataset, args: argparse.Namespace, report) -> dict:
-    """(None or the CRF's preset, None or the width of a trimap) -> ConfusionMatrix; writes --pictures by the way."""
+def _draw(folder: Path | None, palette, dataset, number: int, image, truth, labels: dict) -> None:
+    """A picture of image, truth and labels side by side, if there is a folder for it."""
+    if folder:
+        shown = {"with CRF" if step else "prediction": kernels.to_device(a, "cpu")[0] for step, a in labels.items()}
+        path = folder / f"{dataset.ids[number].replace('/', '_')}.png"
+        figures.save_comparison(path, image, {"truth": truth} | shown, dataset.class_names, palette)
+
+
+def _confusions(model, dataset, args: argparse.Namespace, draw, report) -> dict:
+    """(None or the CRF's preset, None or the width of a trimap) -> ConfusionMatrix.
+
+    `draw(dataset, number, image, truth, labels)` and `report()` are called after each image.
+    """
     crf, widths = args.crf, args.trimap
     results = {
         key: ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
@@ -71,17 +83,15 @@ def _confusions(model, dataset, args: argparse.Namespace, report) -> dict:
         image, truth = dataset.sample(i)
         if crf or widths:
             logits = logits_on_device(model, image).numpy()[0]
-            labels = {step: refined_labels(logits, image, step) if step else logits.argmax(-1) for step in _steps(crf)}
-            labels = {step: found[None] for step, found in labels.items()}
+            labels = {None: logits.argmax(axis=-1)[None]}
+            if crf:
+                labels[crf] = refined_labels(logits, image, crf, model.device)[None]
         else:
             labels = {None: labels_on_device(model, image)}
         bands = {None: truth, **{width: trimap(truth, width, dataset.ignore_index) for width in widths}}
         for (step, width), confusion in results.items():
             confusion.update(bands[width][None], labels[step])
-        if args.pictures:
-            shown = {"with CRF" if step else "prediction": kernels.to_device(a, "cpu")[0] for step, a in labels.items()}
-            path = args.pictures / f"{dataset.ids[i].replace('/', '_')}.png"
-            figures.save_comparison(path, image, {"truth": truth} | shown, dataset.class_names, args.palette)
+        draw(dataset, i, image, truth, labels)
         report()
     return results
 

@@ -40,12 +40,12 @@ def predict_labels(model, image: np.ndarray, crf: str | None = None) -> np.ndarr
     """The same as a NumPy array (H, W); with `crf`, the name of a preset, after a dense CRF on the image."""
     if crf is None:
         return kernels.to_device(labels_on_device(model, image), "cpu")[0]
-    return refined_labels(logits_on_device(model, image).numpy()[0], image, crf)
+    return refined_labels(logits_on_device(model, image).numpy()[0], image, crf, model.device)
 
 
-def refined_labels(logits: np.ndarray, image: np.ndarray, crf: str) -> np.ndarray:
+def refined_labels(logits: np.ndarray, image: np.ndarray, crf: str, device: str = "cpu") -> np.ndarray:
     """Labels (H, W) uint8 of logits (H, W, K) after a dense CRF with the settings of that name."""
-    return refine(logits, image, crf, kind="logits").argmax(axis=-1).astype(np.uint8)
+    return refine(logits, image, crf, kind="logits", device=device).argmax(axis=-1).astype(np.uint8)
 
 
 def confusion_of(model, dataset, report: Callable[[], None] = lambda: None) -> ConfusionMatrix:

@@ -24,7 +24,7 @@ from hosted import Hosted
 from numba import cuda, typeof
 
 import kernels.cuda
-from kernels.cuda import arrays, device, tile
+from kernels.cuda import arrays, device, lattice, tile
 from kernels.geometry import Window
 
 IN_REGISTERS = ("sum_over_channels", "sum_over_pixels", "sum_over_taps", "grad_weight")
@@ -51,6 +51,8 @@ def collect(tensor_cores):
     arrays.address_of, arrays._PINNED_FROM = (lambda buffer: 0), float("inf")
     arrays._allocate = lambda elements, dtype: np.zeros(elements, dtype).view(Buffer)
     device.launch, tile.has_tensor_cores = record, lambda: tensor_cores
+    numbered = lattice._numbered
+    lattice._numbered = lambda keys, corners: (*numbered(keys, corners)[:4], 1)  # where nothing runs, nothing is found
     k = Hosted(kernels.cuda)
     for dtype in (np.float32, np.float64):
         for call in kernel_calls.calls(k, dtype).values():

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-IN_PLACE = {"update_running": 2, "sgd_update": 2}  # leading arguments that are changed
+from kernels.lattice import Lattice
+
+IN_PLACE = {"update_running": (0, 1), "sgd_update": (0, 1), "mean_field_update": (4,)}  # arguments that are changed
 
 
 class Hosted:
@@ -17,7 +19,7 @@ class Hosted:
         def call(*args, **kwargs):
             moved = [self.to_device(a) for a in args]
             result = function(*moved, **{key: self.to_device(a) for key, a in kwargs.items()})
-            for host, device in zip(args[: IN_PLACE.get(name, 0)], moved, strict=False):
+            for host, device in ((args[i], moved[i]) for i in IN_PLACE.get(name, ()) if i < len(args)):
                 for h, d in zip(host, device, strict=True) if isinstance(host, list) else [(host, device)]:
                     h[...] = self.to_host(d)
             return self.to_host(result)
@@ -26,11 +28,15 @@ class Hosted:
         return call
 
     def to_device(self, a):
-        if isinstance(a, (list, tuple)) and any(isinstance(each, np.ndarray) for each in a):
-            return [self.to_device(each) for each in a]
+        if isinstance(a, Lattice):
+            return Lattice(*map(self.to_device, a))
+        if isinstance(a, (list, tuple)) and any(isinstance(each, (np.ndarray, Lattice)) for each in a):
+            return type(a)([self.to_device(each) for each in a])
         return self.backend.from_numpy(a) if isinstance(a, np.ndarray) else a
 
     def to_host(self, a):
+        if isinstance(a, Lattice):
+            return Lattice(*map(self.to_host, a))
         if isinstance(a, (list, tuple)):
             return type(a)(self.to_host(each) for each in a)
         return self.backend.to_numpy(a) if getattr(type(a), "device", "") == "cuda" else a

@@ -21,6 +21,11 @@ def backend(name):
 
 
 each_backend = pytest.mark.parametrize("k", [backend(name) for name in BACKENDS], ids=BACKENDS)
+each_fast_backend = pytest.mark.parametrize(
+    "k",
+    [backend(name) for name in BACKENDS if name != "reference"],
+    ids=[name for name in BACKENDS if name != "reference"],
+)
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
 # -------------------------------------------------------------------- data

@@ -92,6 +92,11 @@ def copy(array):
     return result
 
 
+def reshape(array, shape):
+    """The same numbers in another shape of as many elements; of a contiguous array the same memory."""
+    return array.reshape(shape)
+
+
 def is_finite(array):
     """True if no element is NaN or infinite."""
     return bool(np.isfinite(array).all())

@@ -1,9 +1,8 @@
 """The permutohedral lattice: built once for an image, then run through for every filter.
 
-Building: each pixel's simplex is found as in `reference`, and each of its corners gets a key of 64 bits, a number in
-mixed radix of the coordinates' quotients by d + 1 (their remainder, the same for all, is the last digit). A step along
-an axis adds a constant to the key. A hash table gives each key its number, in the order of pixels, so that neighbouring
-pixels find their vertices in neighbouring memory.
+Building: each pixel's simplex is found as in `reference`, and each of its corners gets a key of 64 bits (`key_digits`).
+A step along an axis adds a constant to it. A hash table gives each key its number, in the order of pixels, so that
+neighbouring pixels find their vertices in neighbouring memory.
 
 Filtering: three sparse products (gather.py). The splat gathers too, from the pixels around each vertex, so that every
 number is written by one thread, in one order.
@@ -14,7 +13,7 @@ from numba import prange
 
 from .. import reference
 from ..checks import check_features, check_join, check_lattice_values
-from ..lattice import Lattice
+from ..lattice import Lattice, alpha, feature_scale, key_digits
 from .arrays import contiguous, empty
 from .gather import gather_row
 from .jit import jit, jit_parallel, jit_parallel_rounded
@@ -39,20 +38,20 @@ def build_lattice(features):
     check_features(features)
     (features,) = contiguous(features)
     n, d = features.shape
-    j = np.arange(1, d + 1)
-    scale = np.sqrt(2 / 3) * (d + 1) / np.sqrt(j * (j + 1))
-    lowest, strides = _radix(features, scale)
+    low, high = np.empty((PARTS, d)), np.empty((PARTS, d))
+    _extremes(features, low, high)
+    lowest, strides = key_digits(low.min(axis=0), high.max(axis=0))
     if strides is None:  # the keys of so many dimensions, or so far apart, do not fit into 64 bits
         return reference.build_lattice(features)
     keys, weights = np.empty((n, d + 1), np.int64), empty((n, d + 1), features.dtype)
-    _embed(features, scale, lowest, strides, keys, weights)
+    _embed(features, feature_scale(d), lowest, strides, keys, weights)
     vertex = np.empty((n, d + 1), np.int32)
     unique, table_keys, table_ids = _number(keys, vertex)
     m = len(unique)
     neighbours = np.full((d + 1, m, 2), m, np.int32)
     _find_neighbours(unique, table_keys, table_ids, strides, neighbours)
     starts, pixel, splat_weight = _transposed(vertex, weights, m)
-    return Lattice(vertex, weights * weights.dtype.type(1 / (1 + 2.0**-d)), starts, pixel, splat_weight, (neighbours,))
+    return Lattice(vertex, weights * weights.dtype.type(alpha(d)), starts, pixel, splat_weight, (neighbours,))
 
 
 def join_lattices(lattices, before, after):
@@ -141,26 +140,6 @@ def slice_lattice(lattice, values):
 
 
 # ---------------------------------------------------------------- building
-
-
-def _radix(features, scale):
-    """Lowest quotient of each coordinate, and the weight of its digit in a key; the digits have room for two steps."""
-    d = features.shape[1]
-    low, high = np.empty((PARTS, d)), np.empty((PARTS, d))
-    _extremes(features, low, high)
-    low, high = low.min(axis=0) * scale, high.max(axis=0) * scale
-    # coordinate i of d + 1 is sum_{k > i} c_k - i c_i, k counted from 1
-    above, below = (np.append(np.cumsum(c[::-1])[::-1], 0) for c in (high, low))
-    i = np.arange(1, d + 1)
-    above[1:] -= i * low
-    below[1:] -= i * high
-    lowest = np.floor(below[:d] / (d + 1)) - 3
-    sizes = np.ceil(above[:d] / (d + 1)) + 3 - lowest + 1
-    strides, total = [], d + 1
-    for size in sizes.astype(np.int64).tolist():
-        strides.append(total)
-        total *= size
-    return (lowest, np.array([*strides, 0], np.int64)) if total < 1 << 63 else (lowest, None)
 
 
 @jit_parallel

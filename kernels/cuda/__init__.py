@@ -1,12 +1,26 @@
 """The functions of `kernels.reference` on a GPU: hand-written numba.cuda kernels, the same bits in every run."""
 
-from .arrays import copy, empty, from_numpy, full, is_finite, launches, release_pool, synchronize, to_numpy, zeros
+from .arrays import (
+    copy,
+    empty,
+    from_numpy,
+    full,
+    is_finite,
+    launches,
+    release_pool,
+    reshape,
+    synchronize,
+    to_numpy,
+    zeros,
+)
 from .confusion import confusion_matrix
 from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
 from .cross_entropy import cross_entropy, cross_entropy_grad
 from .depthwise import depthwise_conv2d, depthwise_conv2d_grad_input, depthwise_conv2d_grad_weight
 from .elementwise import add, dropout, expand, multiply, relu, relu_grad, sum_to
+from .lattice import blur, build_lattice, join_lattices, slice_lattice, splat
 from .layout import concat, crop, pad, split
+from .mean_field import mean_field_update
 from .norm import batch_norm, batch_norm_factors, batch_norm_grad, batch_norm_statistics, update_running
 from .pointwise import pointwise, pointwise_grad_input, pointwise_grad_weight
 from .pool import (

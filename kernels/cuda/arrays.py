@@ -185,11 +185,6 @@ def constant(array):
     return _constant(np.ascontiguousarray(array).tobytes(), array.dtype.str, array.shape)
 
 
-def reshape(array, shape):
-    """The same memory in another shape of the same size."""
-    return DeviceArray(tuple(shape), array.dtype, array._lease)
-
-
 def zeros(shape, dtype=np.float32):
     """Array of zeros."""
     return full(shape, 0, dtype)
@@ -207,6 +202,17 @@ def copy(array):
     result = empty(array.shape, array.dtype)
     _copy.flat(array.size, array.size, array, result)
     return result
+
+
+def reshape(array, shape):
+    """The same memory in another shape of as many elements.
+
+    Raises:
+        ValueError: a shape of more or fewer.
+    """
+    if math.prod(shape) != array.size:
+        raise ValueError(f"reshape: {array.shape} has {array.size} elements, {tuple(shape)} has {math.prod(shape)}")
+    return DeviceArray(tuple(shape), array.dtype, array._lease)
 
 
 def is_finite(array):

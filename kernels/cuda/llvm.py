@@ -1,5 +1,7 @@
 """Instructions that Numba has no word for: loads and stores of four numbers at once and at an address, tensor cores.
 
+And what a warp knows together, for blocks whose rows of threads are its lanes.
+
 The simulator cannot run LLVM code; there they are what they mean.
 """
 
@@ -14,6 +16,30 @@ if SIMULATED:
     from .device import cuda
 
     _fragments = collections.defaultdict(dict)  # of each warp: lane -> operands, while its threads meet in an `mma`
+
+    def _meet(x):
+        """x of every lane in the row of the block."""
+        row = _fragments[cuda.threadIdx.y]
+        row[cuda.threadIdx.x] = x
+        cuda.syncthreads()
+        values = [row[lane] for lane in range(cuda.blockDim.x)]
+        cuda.syncthreads()
+        return values
+
+    @device_function
+    def max_over_lanes(x):
+        """The largest x of a warp, for all its lanes; all must ask."""
+        return max(_meet(x))
+
+    @device_function
+    def sum_over_lanes(x):
+        """The sum of x over a warp, the same bits for all its lanes; all must ask."""
+        return sum(_meet(x))
+
+    @device_function
+    def product(a, b):
+        """a b in float64, rounded before anything is added to it."""
+        return a * b
 
     @device_function
     def round_to_tf32(x):
@@ -72,9 +98,32 @@ if SIMULATED:
 else:
     from llvmlite import ir
     from numba.core import cgutils, types
+    from numba.cuda import libdevice
     from numba.cuda.extending import intrinsic
 
+    from .device import cuda
+
     _VECTOR = ir.VectorType(ir.FloatType(), 4)
+    _WARP = 0xFFFFFFFF
+
+    @device_function
+    def max_over_lanes(x):
+        """The largest x of a warp, for all its lanes; all must ask."""
+        for step in (16, 8, 4, 2, 1):
+            x = max(x, cuda.shfl_xor_sync(_WARP, x, step))
+        return x
+
+    @device_function
+    def sum_over_lanes(x):
+        """The sum of x over a warp, the same bits for all its lanes; all must ask."""
+        for step in (16, 8, 4, 2, 1):  # partners add the same two numbers
+            x += cuda.shfl_xor_sync(_WARP, x, step)
+        return x
+
+    @device_function
+    def product(a, b):
+        """a b in float64, rounded before anything is added to it."""
+        return libdevice.dmul_rn(a, b)
 
     def _pointer(context, builder, array_type, array, index):
         data = context.make_array(array_type)(context, builder, array).data

@@ -7,7 +7,7 @@ cells are simplices: a point lies between d + 1 vertices only, however large d i
 import numpy as np
 
 from ..checks import check_features, check_join, check_lattice_values
-from ..lattice import Lattice
+from ..lattice import Lattice, alpha, feature_scale
 
 
 def exact_gaussian(features, values):
@@ -41,9 +41,7 @@ def simplex_of(features):
     """
     check_features(features)
     n, d = features.shape
-    # one unit of a feature is sqrt(2/3) (d + 1): splat, blur and slice then spread with variance 1
-    j = np.arange(1, d + 1)
-    c = features.astype(np.float64) * (np.sqrt(2 / 3) * (d + 1) / np.sqrt(j * (j + 1)))
+    j, c = np.arange(1, d + 1), features.astype(np.float64) * feature_scale(d)
     embedded = np.zeros((n, d + 1))
     embedded[:, :-1] = np.cumsum(c[:, ::-1], axis=1)[:, ::-1]  # sum of c_k for k > i, k counted from 1
     embedded[:, 1:] -= j * c
@@ -62,9 +60,7 @@ def simplex_of(features):
     weights[:, 0] = 1 + t[:, -1] - t[:, 0]
     np.maximum(weights, 0, out=weights)  # rounding may leave -1e-17
 
-    k = np.arange(d + 1)[
-        :, None
-    ]  # going from point k to k + 1 adds 1 everywhere, and takes d + 1 from the next in rank
+    k = np.arange(d + 1)[:, None]  # from point k to k + 1: 1 more everywhere, and d + 1 less at the next in rank
     points = (nearest * (d + 1))[:, None, :] + k - (d + 1) * (rank[:, None, :] > d - k)
     return points, weights
 
@@ -99,7 +95,7 @@ def build_lattice(features):
     weights = weights.astype(features.dtype)
     return Lattice(
         vertex.reshape(n, size).astype(np.int32),
-        weights * weights.dtype.type(1 / (1 + 2.0**-d)),
+        weights * weights.dtype.type(alpha(d)),
         np.concatenate([[0], np.cumsum(np.bincount(vertex, minlength=m))]),
         (order // size).astype(np.int32),
         weights.reshape(-1)[order],

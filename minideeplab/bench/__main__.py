@@ -39,6 +39,9 @@ def main(argv=None):
     args: argparse.Namespace = parser.parse_args(argv)
     report = cli.output_file("--json", args.json, ".json") if args.json else None
     threads, torch, pydensecrf = cli.use_device(args), None, None
+    if args.suite != "all" and args.against and (args.against == "pydensecrf") != (args.suite == "crf"):
+        other = "--suite crf" if args.against == "pydensecrf" else "another suite"
+        raise UsageError(f"--suite {args.suite} cannot be compared with {args.against}; that goes with {other}")
     if args.against == "pydensecrf":
         try:
             import pydensecrf.densecrf as pydensecrf

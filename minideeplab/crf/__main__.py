@@ -13,7 +13,8 @@ from minideeplab.data.images import mask_palette, read_image, read_mask, write_m
 from minideeplab.errors import DataError, UsageError
 
 from .field import Step
-from .refine import KINDS, PRESETS, SMOOTHNESS, Preset, refine
+from .filters import LatticeFilter, bilateral_features
+from .refine import KINDS, PRESETS, SMOOTHNESS, Preset, preset_of, refine
 
 EXAMPLE = """\
   python -m minideeplab.crf --image photo.jpg --labels mask.png --out refined.png
@@ -24,7 +25,7 @@ EXAMPLE = """\
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     args = _parser().parse_args(argv)
-    cli.set_threads(args)
+    cli.use_device(args)
     if args.labels and args.out.lower().endswith(".npy"):
         raise UsageError(f"--out {args.out}: labels in, labels out; give the name of a .png file")
     out = cli.output_file("--out", args.out, ".npy" if args.out.lower().endswith(".npy") else ".png")
@@ -38,11 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = refine(
             scores, image, args.preset, kind="labels" if args.labels else args.kind, confidence=args.confidence,
             unknown=args.unknown, damping=args.damping, tolerance=args.tolerance, smoothness=args.smoothness,
-            report=steps.append if args.report else None, **given,
+            report=steps.append if args.report else None, device=args.device, **given,
         )  # fmt: skip
     except (ValueError, TypeError) as error:
         raise DataError(f"{args.labels or args.probabilities} with {args.image}: {error}") from error
     seconds = time.perf_counter() - start
+    if args.report:
+        _print_lattice(image, preset_of(args.preset, **given), result, args.device)
     for number, step in enumerate(steps, 1):
         print(
             f"step {number:2}  free energy {step.free_energy:14.2f}  largest change {step.change:.4f}  "
@@ -63,6 +66,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{seconds:.2f} s; written to {out}"
     )
     return 0
+
+
+def _print_lattice(image: np.ndarray, preset: Preset, result: np.ndarray, device: str) -> None:
+    """What there is to know of the bilateral kernel, for those who choose standard deviations."""
+    gaussian = LatticeFilter(bilateral_features(image, preset.sxy, preset.srgb), preset.normalization, device)
+    found, labels = gaussian.statistics(), result.size // (image.shape[0] * image.shape[1])
+    labels = int(result.max()) + 1 if result.ndim == 2 else labels
+    print(
+        f"bilateral kernel: {found['vertices']} vertices, {found['pixels_per_vertex']:.1f} pixels around each, "
+        f"normaliser {found['smallest_normalizer']:.3g} .. {found['largest_normalizer']:.3g}, "
+        f"{found['bytes'] / 1e6:.1f} MB; {preset.iterations} filters of {labels} labels take "
+        f"{gaussian.predict_seconds(labels, preset.iterations):.2f} s"
+    )
 
 
 def _labels(scores: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -114,8 +130,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tolerance", type=cli.non_negative_float, default=0.0, help="stop when nothing changes by more"
     )
-    parser.add_argument("--report", action="store_true", help="print free energy and changes of each step")
-    parser.add_argument("--threads", type=cli.positive_int, help="number of CPU threads (all cores if not given)")
+    parser.add_argument(
+        "--report", action="store_true", help="print the lattice's size, and free energy and changes of each step"
+    )
+    cli.add_device_arguments(parser)
     return parser
 
 

@@ -11,11 +11,13 @@ Source: Krähenbühl & Koltun 2011, "Efficient Inference in Fully Connected CRFs
 (arXiv 1210.5644), equations 1-5 and algorithm 1.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 
 import kernels
+from kernels.geometry import Window
 
 from .filters import GaussianFilter, LatticeFilter
 
@@ -38,7 +40,7 @@ class DenseField:
 
     Args:
         unary: (N, K) float32 or float64 costs, -log of probabilities.
-        edges: pairs (filter, compatibility), the filter of N pixels, of unary's dtype. A compatibility is a cost:
+        edges: pairs (filter, compatibility), filters of N pixels, all on one device. A compatibility is a cost:
             a number w: of two different labels (Potts), mu = w (1 - I). It is computed as -w I, which differs by a
                 number for each pixel that no probability depends on;
             (K,): of a label beside itself, mu = diag(v), so that negative ones attract;
@@ -46,69 +48,94 @@ class DenseField:
         remove_self: leave out the pixel itself, A[i, i] Q_i, as the paper's sums do and its code does not. Kept, it
             makes a symmetric Gaussian matrix positive semidefinite, so that with Potts weights no step raises the free
             energy; left out, one can.
+
+    Probabilities and messages are arrays of the filters' device, `unary` in host memory.
+
+    Raises:
+        ValueError, TypeError: what does not fit, and what to change.
     """
 
     def __init__(self, unary, edges, remove_self=False):
         self.unary = _checked_unary(unary)
-        n, k = self.unary.shape
+        n, labels = self.unary.shape
         self.remove_self, self._edges = remove_self, []
         for number, (gaussian, compatibility) in enumerate(edges):
             if not isinstance(gaussian, GaussianFilter):
                 raise TypeError(f"edges {number}: expected a GaussianFilter, got {type(gaussian).__name__}")
             if gaussian.n_pixels != n:
                 raise ValueError(f"edges {number}: the filter is of {gaussian.n_pixels} pixels, unary of {n}")
-            self._edges.append((gaussian, _checked_compatibility(compatibility, k, self.unary.dtype)))
-        self._k = kernels.load("cpu")
-        self._on_lattice = [
-            edge for edge in self._edges if isinstance(edge[0], LatticeFilter) and edge[0].dtype == self.unary.dtype
-        ]
-        self._others = [edge for edge in self._edges if not any(edge is other for other in self._on_lattice)]
+            self._edges.append((gaussian, _checked_compatibility(compatibility, labels, self.unary.dtype)))
+        devices = {gaussian.device for gaussian, _ in self._edges} or {"cpu"}
+        if len(devices) > 1:
+            raise ValueError(f"edges: filters lie on different devices, {' and '.join(sorted(devices))}; choose one")
+        self._k = kernels.load(devices.pop())
+        self._costs = self._k.from_numpy(self.unary)
+        self._on_lattice, self._others = [], []
+        for edge in self._edges:
+            joins = isinstance(edge[0], LatticeFilter) and edge[0].dtype == self.unary.dtype
+            (self._on_lattice if joins else self._others).append(edge)
         self._lattice = self._join()
 
     def _join(self):
         """One lattice of all, with normalisation and Potts weights inside."""
         if not self._on_lattice:
             return None
-        weights = [c if np.ndim(c) == 0 else 1.0 for _, c in self._on_lattice]
-        filters = [gaussian for gaussian, _ in self._on_lattice]
-        after = [gaussian.after * gaussian.dtype.type(w) for gaussian, w in zip(filters, weights, strict=True)]
-        return self._k.join_lattices([f.lattice for f in filters], [f.before for f in filters], after)
+        k, filters = self._k, [gaussian for gaussian, _ in self._on_lattice]
+        weights = [c if c.ndim == 0 else c.dtype.type(1) for _, c in self._on_lattice]
+        before = [k.from_numpy(gaussian.before) for gaussian in filters]
+        after = [k.from_numpy(gaussian.after * w) for gaussian, w in zip(filters, weights, strict=True)]
+        return k.join_lattices([gaussian.lattice for gaussian in filters], before, after)
 
     def start(self):
         """softmax(-U): Q before the first step, (N, K)."""
         q = self._k.zeros(self.unary.shape, self.unary.dtype)
-        self._k.mean_field_update(None, None, self.unary, None, q)
+        self._k.mean_field_update(None, None, self._costs, None, q)
         return q
 
     def step(self, q, damping=0.0):
         """One step of inference, in place; returns the largest change of a probability."""
         values = None
         if self._lattice is not None:
-            values, first = self._k.blur(self._lattice, self._k.splat(self._lattice, q)), 0
-            for gaussian, compatibility in self._on_lattice:  # labels mix on the vertices: there are fewer of them
-                rows = slice(first, first + gaussian.lattice.n_vertices)
-                if np.ndim(compatibility):
-                    values[rows] = -_mixed(compatibility, values[rows])
-                first = rows.stop
-        return self._k.mean_field_update(self._lattice, values, self.unary, self._message(q, self._others), q, damping)
+            values = self._mixed_on_vertices(self._k.blur(self._lattice, self._k.splat(self._lattice, q)))
+        return self._k.mean_field_update(self._lattice, values, self._costs, self._message(q, self._others), q, damping)
+
+    def _mixed_on_vertices(self, values):
+        """Labels mix on the vertices, of which there are fewer than pixels; Potts weights are in the lattice."""
+        k, labels = self._k, values.shape[1]
+        if all(compatibility.ndim == 0 for _, compatibility in self._on_lattice):
+            return values
+        sizes = [gaussian.lattice.n_vertices * labels for gaussian, _ in self._on_lattice]
+        blocks = k.split(k.reshape(values, (1, 1, 1, sum(sizes))), sizes)
+        for i, (_, compatibility) in enumerate(self._on_lattice):
+            if compatibility.ndim:
+                rows = k.reshape(blocks[i], (sizes[i] // labels, labels))
+                blocks[i] = k.reshape(self._weighed(compatibility, rows), (1, 1, 1, sizes[i]))
+        return k.reshape(k.concat(blocks), values.shape)
 
     def message(self, q):
         """-sum_m sum_l' mu_m(l, l') (A_m Q)(l'), (N, K): what the filters add to the logits -U."""
-        message = self._message(q, self._edges, everything=True)
-        return np.zeros_like(q) if message is None else message
+        message = self._message(q, self._edges)
+        return self._k.zeros(self.unary.shape, self.unary.dtype) if message is None else message
 
-    def _message(self, q, edges, everything=False):
+    def _message(self, q, edges):
         """The message of some filters, and what is to be taken off for the pixels themselves; None for nothing."""
-        message = None
-        for gaussian, compatibility in edges:
-            filtered = gaussian.apply(q.astype(gaussian.dtype, copy=False)).astype(q.dtype, copy=False)
-            part = compatibility * filtered if np.ndim(compatibility) == 0 else -_mixed(compatibility, filtered)
-            message = part if message is None else message + part
+        parts = [self._weighed(compatibility, _applied(gaussian, q)) for gaussian, compatibility in edges]
         for gaussian, compatibility in self._edges if self.remove_self else ():
-            own = (gaussian.own_weight()[:, None] * q).astype(q.dtype, copy=False)
-            part = -compatibility * own if np.ndim(compatibility) == 0 else _mixed(compatibility, own)
-            message = part if message is None else message + part
-        return message
+            own = gaussian.own_weight()[:, None].astype(q.dtype)
+            parts.append(self._weighed(-compatibility, self._k.multiply(self._k.from_numpy(own), q)))
+        return functools.reduce(self._k.add, parts) if parts else None
+
+    def _weighed(self, compatibility, values):
+        """-sum_l' mu(l, l') x(l') for rows x (.., K); w x for a Potts weight w."""
+        k = self._k
+        if compatibility.ndim < 2:
+            return k.multiply(
+                values, k.from_numpy(np.atleast_1d(-compatibility if compatibility.ndim else compatibility))
+            )
+        labels = values.shape[1]
+        x, weight = k.reshape(values, (1, 1, *values.shape)), -compatibility.T.reshape(1, 1, labels, labels)
+        y = k.pointwise(x, k.from_numpy(np.ascontiguousarray(weight)), Window.conv(x.shape, weight.shape))
+        return k.reshape(y, values.shape)
 
     def free_energy(self, q):
         """F(Q) = sum Q log Q + sum U Q + 1/2 sum_m sum mu_m(l, l') Q(l) (A_m Q)(l'), in float64.
@@ -117,7 +144,7 @@ class DenseField:
         KL(Q || P) - log Z for P = exp(-E) / Z; else a pixel beside itself adds, with Potts weights w, half the sum of
         w A[i, i] (1 - sum_l Q_i(l)^2) to the divergence.
         """
-        wide, message = q.astype(np.float64), self.message(q).astype(np.float64)
+        wide, message = (self._k.to_numpy(a).astype(np.float64) for a in (q, self.message(q)))
         entropy = (wide * np.log(np.maximum(wide, 1e-300))).sum()
         return float(entropy + (wide * self.unary).sum() - 0.5 * (wide * message).sum())
 
@@ -131,19 +158,26 @@ class DenseField:
             start: Q to begin with, softmax(-U) if None.
 
         Returns:
-            (N, K) probabilities.
+            (N, K) probabilities, in host memory.
+
+        Raises:
+            ValueError: numbers so large that a probability is not finite.
         """
         if iterations < 0:
             raise ValueError(f"iterations must be >= 0, got {iterations}")
-        q = self.start() if start is None else np.array(start, self.unary.dtype, order="C")
+        k = self._k
+        q = self.start() if start is None else k.from_numpy(np.array(start, self.unary.dtype, order="C"))
         for _ in range(iterations):
-            before = q.argmax(axis=1) if report else None
+            before = k.to_numpy(q).argmax(axis=1) if report else None
             change = self.step(q, damping)
             if report:
-                report(Step(self.free_energy(q), change, int((before != q.argmax(axis=1)).sum())))
+                changed = int((before != k.to_numpy(q).argmax(axis=1)).sum())
+                report(Step(self.free_energy(q), change, changed))
             if change <= tolerance:
                 break
-        return q
+        if not k.is_finite(q):
+            raise ValueError("probabilities are no longer finite: choose smaller costs and weights, or a start that is")
+        return k.to_numpy(q)
 
 
 def _checked_unary(unary):
@@ -168,6 +202,10 @@ def _checked_compatibility(compatibility, k, dtype):
     return value
 
 
-def _mixed(compatibility, values):
-    """sum_l' mu(l, l') values(l')."""
-    return values * compatibility if compatibility.ndim == 1 else values @ compatibility.T
+def _applied(gaussian, q):
+    """A q, by a filter of another dtype in its own."""
+    if gaussian.dtype == q.dtype:
+        return gaussian.apply(q)
+    device, k = gaussian.device, kernels.load(gaussian.device)
+    cast = kernels.to_device(k.to_numpy(q).astype(gaussian.dtype), device)
+    return kernels.to_device(k.to_numpy(gaussian.apply(cast)).astype(q.dtype), device)

@@ -12,6 +12,7 @@ The pixel itself is one of its neighbours, as in the authors' code; the paper's 
 """
 
 import math
+import time
 
 import numpy as np
 
@@ -26,26 +27,36 @@ class GaussianFilter:
     """Base of the filters: a subclass has `_filter(values, transpose)`, K without normalisation, and `_own_weight()`.
 
     Attributes:
-        before, after: (N,), see the module; normalizer: n, (N,).
+        before, after: (N,), see the module; normalizer: n, (N,); all in host memory.
+        device: where the values must lie that it filters.
     """
+
+    device = "cpu"
 
     def _normalize(self, n_pixels, dtype, normalization):
         if normalization not in NORMALIZATIONS:
             raise ValueError(f"normalization must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}")
         self.n_pixels, self.dtype = n_pixels, np.dtype(dtype)
-        ones = np.ones(n_pixels, dtype)
-        self.normalizer = ones if normalization == "none" else self._filter(ones[:, None], False)[:, 0]
+        k, ones = kernels.load(self.device), np.ones(n_pixels, dtype)
+        self.normalizer = ones
+        if normalization != "none":
+            self.normalizer = k.to_numpy(self._filter(k.full((n_pixels, 1), 1, dtype), False)).reshape(-1)
         inverse = 1 / (self.normalizer + ones.dtype.type(_SMALLEST))
         self.before = {"before": inverse, "symmetric": np.sqrt(inverse)}.get(normalization, ones)
         self.after = {"after": inverse, "symmetric": np.sqrt(inverse)}.get(normalization, ones)
 
     def apply(self, values):
         """A x for x (N, K)."""
-        return self.after[:, None] * self._filter(self.before[:, None] * values, False)
+        return self._scaled(self.after, self._filter(self._scaled(self.before, values), False))
 
     def apply_transposed(self, values):
         """A^T x for x (N, K)."""
-        return self.before[:, None] * self._filter(self.after[:, None] * values, True)
+        return self._scaled(self.before, self._filter(self._scaled(self.after, values), True))
+
+    def _scaled(self, factor, values):
+        """diag(factor) x."""
+        k = kernels.load(self.device)
+        return k.multiply(k.from_numpy(factor[:, None]), values)
 
     def own_weight(self):
         """The diagonal of A, (N,)."""
@@ -60,14 +71,18 @@ class LatticeFilter(GaussianFilter):
 
     Args:
         features: (N, d) floats, each dimension divided by its standard deviation.
-        normalization: see the module.
+        normalization: see the module; device: "cpu" or "cuda".
+
+    Raises:
+        ValueError: no features, more than 19 dimensions, values that are not finite or beyond 2^24. TypeError: features
+            that are not float32 or float64.
 
     Source: Adams, Baek, Davis 2010.
     """
 
-    def __init__(self, features, normalization="symmetric"):
-        self._k = kernels.load("cpu")
-        self.lattice = self._k.build_lattice(features)
+    def __init__(self, features, normalization="symmetric", device="cpu"):
+        self.device, self._k = device, kernels.load(device)
+        self.lattice = self._k.build_lattice(kernels.to_device(features, device))
         self._normalize(len(features), features.dtype, normalization)
 
     def _filter(self, values, transpose):
@@ -79,7 +94,7 @@ class LatticeFilter(GaussianFilter):
 
         A vertex that is missing on the way is not taken into account.
         """
-        weights = self.lattice.slice_weight
+        weights = self._k.to_numpy(self.lattice.slice_weight)
         corners = np.arange(weights.shape[1])
         steps = abs(corners[:, None] - corners)
         between = 2.0**-steps + 2.0 ** (steps - len(corners)) + (steps == 0) * 2.0 ** -len(corners)
@@ -87,16 +102,29 @@ class LatticeFilter(GaussianFilter):
         return ((weights @ between.astype(weights.dtype)) * weights).sum(axis=1) / self.dtype.type(alpha)
 
     def statistics(self):
-        """Size and occupancy of the lattice, for those who choose standard deviations."""
-        vertices, pixels = self.lattice.n_vertices, self.n_pixels
-        arrays = [a for a in self.lattice if isinstance(a, np.ndarray)] + list(self.lattice.neighbours)
+        """Size and occupancy of the lattice, for those who choose standard deviations.
+
+        Returns:
+            vertices; pixels_per_vertex; smallest_normalizer, largest_normalizer: of n; bytes: of the lattice.
+        """
+        vertices = self.lattice.n_vertices
         return {
             "vertices": vertices,
-            "pixels_per_vertex": pixels * self.lattice.vertex.shape[1] / vertices,
+            "pixels_per_vertex": self.n_pixels * self.lattice.vertex.shape[1] / vertices,
             "smallest_normalizer": float(self.normalizer.min()),
             "largest_normalizer": float(self.normalizer.max()),
-            "bytes": sum(a.nbytes for a in arrays),
+            "bytes": sum(a.nbytes for a in (*self.lattice[:5], *self.lattice.neighbours)),
         }
+
+    def predict_seconds(self, labels, iterations=10):
+        """Time that this filter would take in inference, from one filter of as many labels, run and measured now."""
+        values = self._k.zeros((self.n_pixels, labels), self.dtype)
+        self._filter(values, False)  # compiles
+        self._k.synchronize()
+        began = time.perf_counter()
+        self._filter(values, False)
+        self._k.synchronize()
+        return iterations * (time.perf_counter() - began)
 
 
 class SeparableFilter(GaussianFilter):
@@ -104,21 +132,23 @@ class SeparableFilter(GaussianFilter):
 
     Args:
         height, width: of the image; sigma: standard deviation in pixels, one number or (horizontal, vertical).
+        normalization: see the module; device: "cpu" or "cuda".
     """
 
-    def __init__(self, height, width, sigma, normalization="symmetric", dtype=np.float32):
-        self._size, self._k = (height, width), kernels.load("cpu")
+    def __init__(self, height, width, sigma, normalization="symmetric", dtype=np.float32, device="cpu"):
+        self.device, self._size, self._k = device, (height, width), kernels.load(device)
         across, down = _positive("sigma of the position", sigma, 2)
         self._taps = [_taps(down, height, dtype), _taps(across, width, dtype)]
         self._normalize(height * width, dtype, normalization)
 
     def _filter(self, values, transpose):
-        x = np.ascontiguousarray(values, self.dtype).reshape(1, *self._size, -1)
+        k, labels = self._k, values.shape[1]
+        x = k.reshape(values, (1, *self._size, labels))
         for axis, taps in enumerate(self._taps):
-            shape = (len(taps), 1) if axis == 0 else (1, len(taps))
-            weight = np.repeat(taps, x.shape[3]).reshape(*shape, x.shape[3])
-            x = self._k.depthwise_conv2d(x, weight, Window.depthwise(x.shape, weight.shape, padding="same"))
-        return x.reshape(values.shape)
+            shape = (len(taps), 1, labels) if axis == 0 else (1, len(taps), labels)
+            weight = k.from_numpy(np.repeat(taps, labels).reshape(shape))
+            x = k.depthwise_conv2d(x, weight, Window.depthwise(x.shape, shape, padding="same"))
+        return k.reshape(x, values.shape)
 
 
 class ExactFilter(GaussianFilter):
@@ -172,18 +202,15 @@ def bilateral_features(image, sigma_xy, sigma_color, dtype=np.float32):
         raise ValueError(f"the image must be numbers (H, W) or (H, W, C), got {image.dtype} of shape {image.shape}")
     height, width, channels = image.shape
     place = position_features(height, width, sigma_xy, dtype)
-    colors = image.reshape(-1, channels).astype(dtype) / np.array(
-        _positive("sigma of the color", sigma_color, channels), dtype
-    )
-    return np.concatenate([place, colors], axis=1)
+    sigma = _positive("sigma of the color", sigma_color, channels).astype(dtype)
+    return np.concatenate([place, image.reshape(-1, channels).astype(dtype) / sigma], axis=1)
 
 
 def _positive(name, sigma, count):
-    values = (
-        np.broadcast_to(np.asarray(sigma, np.float64), count) if np.ndim(sigma) == 0 else np.asarray(sigma, np.float64)
-    )
-    if values.shape != (count,):
+    """(count,) float64 of one number or `count` of them."""
+    values = np.asarray(sigma, np.float64)
+    if values.shape not in ((), (count,)):
         raise ValueError(f"{name}: give one number or {count}, got {sigma!r}")
     if not (np.isfinite(values) & (values > 0)).all():
         raise ValueError(f"{name} must be positive, got {sigma!r}")
-    return values
+    return np.broadcast_to(values, count)

@@ -3,6 +3,8 @@
 Source: Zheng et al. 2015, "Conditional Random Fields as Recurrent Neural Networks" (arXiv 1502.03240), section 4.
 """
 
+import functools
+
 import numpy as np
 
 from minideeplab import ops
@@ -23,16 +25,29 @@ class FilterEach(Function):
     def backward(self, grad):
         return (self._each(grad, [gaussian.apply_transposed for gaussian in self.filters]),)
 
-    @staticmethod
-    def _each(x, functions):
-        pixels = x.reshape(len(x), -1, x.shape[-1])
-        return np.stack([f(rows) for f, rows in zip(functions, pixels, strict=True)]).astype(x.dtype).reshape(x.shape)
+    def _each(self, x, functions):
+        k, (n, h, w, labels) = self.k, x.shape
+        size = h * w * labels
+        images = k.split(k.reshape(x, (1, 1, 1, n * size)), [size] * n)
+        filtered = [f(k.reshape(image, (h * w, labels))) for f, image in zip(functions, images, strict=True)]
+        return k.reshape(k.concat([k.reshape(y, (1, 1, 1, size)) for y in filtered]), x.shape)
 
 
 def filter_each(x, filters):
-    """x (N, H, W, K) -> the same, image n by filters[n]; exact in x, the filters' features are constants."""
+    """x (N, H, W, K) -> the same, image n by filters[n]; exact in x, the filters' features are constants.
+
+    Raises:
+        ValueError: as many filters as images are needed, each on the device of x. TypeError: of another dtype.
+    """
     if len(filters) != x.shape[0]:
         raise ValueError(f"filter_each: {x.shape[0]} images need as many filters, got {len(filters)}")
+    for gaussian in filters:
+        if gaussian.device != x.device:
+            raise ValueError(
+                f"filter_each: x lies on {x.device}, a filter on {gaussian.device}; make it for {x.device}"
+            )
+        if gaussian.dtype != x.dtype:
+            raise TypeError(f"filter_each: x is {x.dtype}, a filter {gaussian.dtype}; give it features of {x.dtype}")
     return FilterEach.apply(x, filters=filters)
 
 
@@ -73,11 +88,9 @@ class CRFLayer(Module):
             raise ValueError(f"CRFLayer: images must be (N, H, W, C) as the logits {logits.shape}, got {images.shape}")
         _, height, width, _ = logits.shape
         dtype = logits.dtype.type
-        place = LatticeFilter(position_features(height, width, preset.smooth_sxy, dtype), preset.normalization)
-        looks = [
-            LatticeFilter(bilateral_features(image, preset.sxy, preset.srgb, dtype), preset.normalization)
-            for image in images
-        ]
+        lattice_filter = functools.partial(LatticeFilter, normalization=preset.normalization, device=logits.device)
+        place = lattice_filter(position_features(height, width, preset.smooth_sxy, dtype))
+        looks = [lattice_filter(bilateral_features(image, preset.sxy, preset.srgb, dtype)) for image in images]
         refined = logits
         for _ in range(self.iterations):
             q = ops.softmax(refined)

@@ -13,6 +13,8 @@ import kernels
 from kernels.geometry import Window
 from minideeplab import Tensor, models
 from minideeplab.bench.conv import LAYERS
+from minideeplab.bench.crf import infer, photograph
+from minideeplab.crf import bilateral_features
 from minideeplab.optim import SGD
 
 
@@ -28,7 +30,8 @@ def _why_not():
 
 WHY_NOT = _why_not()
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "a GPU is here")
-NAMES = [name for file, names in kernels.CONTRACT.items() if file != "arrays" for name in names]
+CRF_NAMES = [name for names in kernels.CRF_CONTRACT.values() for name in names]
+NAMES = [name for file, names in kernels.CONTRACT.items() if file != "arrays" for name in names] + CRF_NAMES
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,9 @@ def test_every_kernel_is_that_of_the_cpu(gpu, name, dtype):
     call = kernel_calls.calls(gpu, dtype)[name]
     call()
     poison()
-    expected = kernel_calls.calls(kernels.load("reference"), np.float64)[name]()
+    # which simplex a pixel lies in follows from the bits of its features
+    wide = dtype if name in CRF_NAMES else np.float64
+    expected = kernel_calls.calls(kernels.load("reference"), wide)[name]()
     for a, e in zip(call(), expected, strict=True):
         a, e = np.asarray(a), np.asarray(e, np.float64)
         a = a.astype(dtype) if a.dtype.kind == "f" else a.astype(np.float64)
@@ -180,3 +185,17 @@ def test_steady_training_allocates_nothing():
     finally:
         arrays._allocate = allocate
     assert count[-1] is None and count[-2] is None  # the last step ends where the one before ended
+
+
+@pytest.mark.parametrize("image", ["photograph", "one colour"])
+def test_a_dense_crf_is_that_of_the_cpu_and_the_same_in_every_run(image):
+    """Lattices are equal to the last vertex, of one colour with vertices around which lie all pixels of a region."""
+    pixels = photograph(375, 500) if image == "photograph" else np.full((375, 500, 3), 90, np.uint8)
+    unary = normal(3, (375 * 500, 21), dtype=np.float32)
+    here, *there = (infer(pixels, unary, 80, 13, device) for device in ("cpu", "cuda", "cuda"))
+    np.testing.assert_array_equal(there[0], there[1])
+    np.testing.assert_allclose(there[0], here, rtol=0, atol=1e-4)
+    features = bilateral_features(pixels, 80, 13)
+    here, there = (kernels.load(d).build_lattice(kernels.to_device(features, d)) for d in ("cpu", "cuda"))
+    for name in ("vertex", "starts", "pixel"):
+        np.testing.assert_array_equal(kernels.to_device(getattr(there, name), "cpu"), getattr(here, name))

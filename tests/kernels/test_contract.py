@@ -14,8 +14,8 @@ from strategies import BACKENDS
 import kernels
 
 ROOT = Path(kernels.__file__).parent.parent
-NAMES = [name for names in kernels.CONTRACT.values() for name in names]
-CRF_NAMES = [name for names in kernels.CRF_CONTRACT.values() for name in names]
+CONTRACT = kernels.CONTRACT | kernels.CRF_CONTRACT  # of all backends here
+NAMES = [name for names in CONTRACT.values() for name in names]
 BEYOND = {
     "reference": {"atrous_conv1d", "exact_gaussian", "simplex_of"},
     "cpu": {"release_pool"},
@@ -38,30 +38,20 @@ def test_signatures_are_those_of_the_reference(backend, name):
 
 @every_backend
 def test_a_backend_has_the_contract_and_nothing_else(backend):
-    crf = set() if backend in kernels.MISSING_CRF else set(CRF_NAMES)
-    assert public_functions(kernels.load(backend)) == set(NAMES) | crf | BEYOND[backend]
-
-
-@pytest.mark.parametrize("file", kernels.CRF_CONTRACT)
-def test_the_dense_crf_is_one_interface_too(file):
-    modules = [importlib.import_module(f"kernels.{backend}.{file}") for backend in ("reference", "cpu")]
-    for name in kernels.CRF_CONTRACT[file]:
-        functions = [getattr(module, name) for module in modules]
-        assert inspect.signature(functions[0]) == inspect.signature(functions[1])
-        assert [f.__module__ for f in functions] == [module.__name__ for module in modules]
+    assert public_functions(kernels.load(backend)) == set(NAMES) | BEYOND[backend]
 
 
 @every_backend
-@pytest.mark.parametrize("file", kernels.CONTRACT)
+@pytest.mark.parametrize("file", CONTRACT)
 def test_each_file_holds_its_names(backend, file):
     module = importlib.import_module(f"kernels.{backend}.{file}")
-    for name in kernels.CONTRACT[file]:
+    for name in CONTRACT[file]:
         assert getattr(kernels.load(backend), name) is getattr(module, name)
         assert getattr(module, name).__module__ == module.__name__
 
 
 def test_a_name_stands_in_one_file_only():
-    assert len(set(NAMES + CRF_NAMES)) == len(NAMES + CRF_NAMES)
+    assert len(set(NAMES)) == len(NAMES)
 
 
 def test_kernels_never_import_minideeplab():
@@ -106,7 +96,7 @@ def test_importing_the_project_leaves_cuda_alone():
     assert result.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("file", [*kernels.CONTRACT, "device"])
+@pytest.mark.parametrize("file", [*CONTRACT, "device"])
 def test_numba_cuda_is_imported_in_one_file(file):
     source = (ROOT / "kernels" / "cuda" / f"{file}.py").read_text()
     assert ("from numba import cuda" in source) == (file == "device")

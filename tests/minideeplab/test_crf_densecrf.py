@@ -10,7 +10,7 @@ from strategies import SIMULATED, arrange, normal
 import minideeplab.crf as dcrf
 from minideeplab.crf import DenseField, LatticeFilter, bilateral_features, position_features
 
-pytestmark = pytest.mark.skipif(SIMULATED, reason="the CUDA backend has no lattice")
+pytestmark = pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
 RECORDED = Path(__file__).parents[2].parent / "shared/data/crf_reference"
 W, H, K = 20, 14, 3  # width first, as in DenseCRF2D
 N = W * H

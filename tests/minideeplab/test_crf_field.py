@@ -21,7 +21,7 @@ from minideeplab.crf import (
     position_features,
 )
 
-pytestmark = pytest.mark.skipif(SIMULATED, reason="the CUDA backend has no lattice")
+pytestmark = pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
 NORMALIZATIONS = ("none", "before", "after", "symmetric")
 HEIGHT, WIDTH, LABELS = 5, 6, 3
 SIZE = HEIGHT * WIDTH

@@ -21,7 +21,7 @@ from minideeplab.losses import cross_entropy
 from minideeplab.nn import Module
 from minideeplab.optim import SGD
 
-pytestmark = pytest.mark.skipif(SIMULATED, reason="the CUDA backend has no lattice")
+pytestmark = pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
 N, H, W, K = 2, 4, 5, 3
 IMAGES = np.random.default_rng(0).integers(0, 256, (N, H, W, 3)).astype(np.uint8)
 LOGITS = normal(1, (N, H, W, K))

@@ -14,7 +14,7 @@ from minideeplab.crf import PRESETS, DenseField, LatticeFilter, bilateral_featur
 from minideeplab.crf.__main__ import main
 from minideeplab.data import read_mask, voc_colour_map, write_mask
 
-pytestmark = pytest.mark.skipif(SIMULATED, reason="the CUDA backend has no lattice")
+pytestmark = pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
 H, W, K = 18, 23, 4
 TRUTH = (np.arange(W) >= 11).astype(np.uint8)[None].repeat(H, axis=0)
 IMAGE = (np.where(TRUTH[..., None] == 1, (40, 80, 200), (200, 120, 60)) + normal(0, (H, W, 3)) * 4).astype(np.uint8)

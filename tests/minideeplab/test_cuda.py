@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from op_cases import CASES
+from PIL import Image
 from strategies import SIMULATED
 
 import kernels
@@ -12,6 +13,17 @@ from kernels.cuda import arrays
 from minideeplab import Tensor, models, no_grad, ops
 from minideeplab.bench import conv, memory
 from minideeplab.bench.__main__ import main as bench
+from minideeplab.crf import (
+    CRFLayer,
+    DenseField,
+    LatticeFilter,
+    SeparableFilter,
+    bilateral_features,
+    filter_each,
+    position_features,
+    refine,
+)
+from minideeplab.crf.__main__ import main as crf_command
 from minideeplab.gradcheck import check_direction, gradients
 from minideeplab.losses import cross_entropy
 from minideeplab.nn import ConvNorm, Module, SeparableConv2d
@@ -218,3 +230,73 @@ def test_labels_out_of_range_are_found_on_the_device():
     labels[1, 2, 3] = 7
     with pytest.raises(ValueError, match=r"label 7 at \(n, row, column\) = \(1, 2, 3\) is out of range"):
         cross_entropy(Tensor(np.zeros((2, 7, 6, 3))).to("cuda"), labels)
+
+
+# -------------------------------------------------------------------- dense CRF
+
+SMALL = np.random.default_rng(2).integers(0, 256, (3, 4, 3), np.uint8)
+COSTS = np.random.default_rng(3).standard_normal((12, 3))
+
+
+@pytest.mark.parametrize("smoothness", ["lattice", "separable"])
+def test_a_refined_segmentation_is_that_of_the_cpu(smoothness):
+    scores = COSTS.reshape(3, 4, 3)
+    here, there = (
+        refine(scores, SMALL, "pydensecrf", kind="logits", iterations=2, srgb=80, smoothness=smoothness, device=device)
+        for device in ("cpu", "cuda")
+    )
+    assert type(there) is np.ndarray
+    np.testing.assert_allclose(there, here, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("compatibility", [2.0, np.array([-1, -2, 0.5]), np.array([[0, 1, 2], [1, 0, 3], [2, 2, 0.0]])])
+@pytest.mark.parametrize("remove_self", [False, True])
+def test_a_field_with_any_compatibility_is_that_of_the_cpu(compatibility, remove_self):
+    results = []
+    for device in ("cpu", "cuda"):
+        filters = [
+            LatticeFilter(position_features(3, 4, 2, np.float64), "after", device),
+            LatticeFilter(bilateral_features(SMALL, 2, 90, np.float64), "symmetric", device),
+            SeparableFilter(3, 4, 1, "before", np.float64, device),
+        ]
+        steps = []
+        field = DenseField(COSTS, list(zip(filters, [1.0, compatibility, compatibility], strict=True)), remove_self)
+        results.append((field.infer(2, damping=0.25, report=steps.append), field.message(field.start()), steps))
+    (here, message, steps), (there, message_there, steps_there) = results
+    np.testing.assert_allclose(there, here, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(kernels.load("cuda").to_numpy(message_there), message, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(steps_there, steps, rtol=1e-10)
+
+
+def test_a_crf_layer_and_its_gradients_are_those_of_the_cpu():
+    logits, images = COSTS.reshape(2, 2, 3, 3), SMALL.reshape(2, 2, 3, 3)
+    results = []
+    for device in ("cpu", "cuda"):
+        layer = CRFLayer(3, "pydensecrf", iterations=2).astype(np.float64).to(device)
+        x = Tensor(kernels.to_device(logits, device), requires_grad=True)
+        y = layer(x, images)
+        (y * y).sum().backward()
+        grads = [kernels.to_device(a.grad, "cpu") for a in (x, *layer.parameters())]
+        results.append([y.numpy(), *grads])
+    for here, there in zip(*results, strict=True):
+        np.testing.assert_allclose(there, here, rtol=1e-9, atol=1e-11)
+
+
+def test_filters_of_two_devices_are_refused():
+    features = position_features(3, 4, 2, np.float64)
+    here, there = LatticeFilter(features), LatticeFilter(features, device="cuda")
+    with pytest.raises(ValueError, match="filters lie on different devices, cpu and cuda"):
+        DenseField(COSTS, [(here, 1.0), (there, 1.0)])
+    with pytest.raises(ValueError, match="x lies on cpu, a filter on cuda"):
+        filter_each(Tensor(COSTS.reshape(1, 3, 4, 3)), [there])
+
+
+def test_the_command_refines_on_a_gpu(tmp_path, capsys):
+    Image.fromarray(SMALL).save(tmp_path / "photo.png")
+    np.save(tmp_path / "scores.npy", COSTS.reshape(3, 4, 3).astype(np.float32))
+    command = ["--image", tmp_path / "photo.png", "--probabilities", tmp_path / "scores.npy", "--iterations", 1]
+    for device in ("cpu", "cuda"):
+        out = ["--out", tmp_path / f"{device}.npy", "--device", device, "--report"]
+        assert crf_command([str(part) for part in (*command, *out)]) == 0
+        assert "bilateral kernel: " in capsys.readouterr().out
+    np.testing.assert_allclose(np.load(tmp_path / "cuda.npy"), np.load(tmp_path / "cpu.npy"), atol=1e-6)

@@ -104,7 +104,7 @@ def test_trimaps_score_the_pixels_near_boundaries(data, varied, tmp_path, capsys
         assert f"mIoU within {width} pixels of a boundary: {100 * by_hand.mean_iou():.2f}\n" in out
 
 
-@pytest.mark.skipif(SIMULATED, reason="the CUDA backend has no lattice")
+@pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
 def test_with_a_crf_scores_are_those_of_its_labels_beside_those_without(data, varied, tmp_path, capsys):
     scores = scores_of(varied, data, tmp_path, "--crf", "pydensecrf", "--trimap", "3")
     out = capsys.readouterr().out

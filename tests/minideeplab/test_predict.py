@@ -57,7 +57,7 @@ def test_masks_hold_the_labels_and_the_palette(checkpoint, tmp_path):
     assert (tmp_path / "out" / "overlays" / "photo.png").exists()
 
 
-@pytest.mark.skipif(SIMULATED, reason="the CUDA backend has no lattice")
+@pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
 @pytest.mark.parametrize("preset", ["deeplab-v1", "pydensecrf"])
 def test_with_a_crf_masks_hold_its_labels(varied, tmp_path, preset):
     path = write_image(tmp_path / "photo.png", 20, 41)  # a side that is padded for the network, not for the CRF
