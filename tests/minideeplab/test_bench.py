@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minideeplab import Tensor, models, ops
-from minideeplab.bench import conv, memory, model, timing
+from minideeplab.bench import conv, crf, memory, model, timing
 from minideeplab.bench.__main__ import main
 
 TINY = {"backbone": "xception41", "width": 0.125, "head_width": 16}
@@ -18,6 +18,7 @@ def tiny_models(monkeypatch):
     monkeypatch.setattr(memory, "SHAPE", (1, 9, 9, 4))
     monkeypatch.setattr(conv, "LAYERS", (("conv", 1, 9, 8, 4, 3, 1, 2), ("depthwise", 2, 9, 8, 8, 3, 2, 1)))
     monkeypatch.setattr(conv, "NORMS", ((2, 9, 8),))
+    monkeypatch.setattr(crf, "CASES", {"tiny": (30, 40, 3, 8, 20)})
 
 
 def test_functions_are_timed_in_turn():
@@ -102,3 +103,20 @@ def test_what_is_timed_computes_the_same_on_pytorch(channels_last):
             for a, b in zip(mine, other, strict=True):
                 back = {1: (0,), 4: (0, 2, 3, 1) if a.shape[0] == b.shape[0] else (2, 3, 1, 0)}[b.ndim]
                 np.testing.assert_allclose(a, b.transpose(back).reshape(a.shape), rtol=0, atol=1e-4, err_msg=direction)
+
+
+def test_the_crf_is_inferred_and_its_parts_add_up(tmp_path, capsys):
+    assert main(["--suite", "crf", "--repeats", "2", "--json", str(tmp_path / "crf.json")]) == 0
+    (row,) = json.loads((tmp_path / "crf.json").read_text())["crf"]["rows"]
+    assert row.keys() == {"case", "seconds", "spread", "vertices", "parts"} and row["seconds"] > 0
+    assert {"build_lattice", "splat", "blur", "mean_field_update", "other"} <= row["parts"].keys()
+    assert min(row["parts"].values()) >= 0
+    q = crf.infer(crf.photograph(30, 40), crf._costs(1200, 3), 8, 20)
+    np.testing.assert_allclose(q.sum(axis=1), 1, rtol=1e-5)
+    assert f"{row['vertices']:,d} vertices" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("suite", "other"), [("crf", "torch"), ("conv", "pydensecrf"), ("model", "pydensecrf")])
+def test_what_cannot_be_compared_is_refused(suite, other, capsys):
+    assert main(["--suite", suite, "--against", other]) == 2
+    assert f"--suite {suite} cannot be compared with {other}" in capsys.readouterr().err

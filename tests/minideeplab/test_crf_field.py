@@ -1,14 +1,15 @@
-"""Mean-field inference and its filters against plain NumPy, all states of a small field, and the algebra."""
+"""Mean-field inference against plain NumPy, all states of a small field, and the algebra."""
 
 import itertools
 
 import numba
 import numpy as np
 import pytest
+from crf_cases import LABELS, SIZE, costs, dense, each_filter, each_normalization, exact, lattice, matrix_of, separable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
-from strategies import SIMULATED, both_dtypes, inner, normal, seeds
+from strategies import SIMULATED, both_dtypes, normal, seeds
 
 import kernels
 from minideeplab.crf import (
@@ -22,47 +23,7 @@ from minideeplab.crf import (
 )
 
 pytestmark = pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
-NORMALIZATIONS = ("none", "before", "after", "symmetric")
-HEIGHT, WIDTH, LABELS = 5, 6, 3
-SIZE = HEIGHT * WIDTH
-each_normalization = pytest.mark.parametrize("normalization", NORMALIZATIONS)
-
-
-def exact(normalization="symmetric", seed=0, n=SIZE, d=2):
-    return ExactFilter(normal(seed, (n, d)), normalization)
-
-
-def lattice(normalization="symmetric", seed=0, n=SIZE, d=2, dtype=np.float64):
-    return LatticeFilter(normal(seed, (n, d), dtype=dtype), normalization)
-
-
-def separable(normalization="symmetric", dtype=np.float64):
-    return SeparableFilter(HEIGHT, WIDTH, (0.8, 1.7), normalization, dtype)
-
-
-MAKERS = (exact, lattice, separable)
-each_filter = pytest.mark.parametrize("make", MAKERS)
-
-
-def costs(seed=1, n=SIZE, k=LABELS, dtype=np.float64):
-    return normal(seed, (n, k), dtype=dtype)
-
-
-def dense(gaussian):
-    """Its matrix, column by column."""
-    return gaussian.apply(np.eye(gaussian.n_pixels, dtype=gaussian.dtype))
-
-
-def matrix_of(features, normalization):
-    """A by its definition."""
-    kernel = np.exp(-0.5 * ((features[:, None] - features) ** 2).sum(axis=-1))
-    n = kernel.sum(axis=1)
-    return {
-        "none": kernel,
-        "before": kernel / n,
-        "after": kernel / n[:, None],
-        "symmetric": kernel / np.sqrt(n * n[:, None]),
-    }[normalization]
+U = costs()
 
 
 def plain_mean_field(unary, edges, steps):
@@ -189,6 +150,34 @@ def test_two_threads_give_the_bits_of_one():
         results.append(DenseField(unary, edges).infer(3))
     kernels.set_num_threads(1)
     np.testing.assert_array_equal(results[0], results[1])
+
+
+def test_a_filter_of_ones_own():
+    """All that a field needs of a filter is `_filter` and `_normalize`: here, the mean of all pixels."""
+
+    class Everywhere(GaussianFilter):
+        def __init__(self, n):
+            self._normalize(n, np.float64, "after")
+
+        def _filter(self, values, transpose):
+            return np.broadcast_to(values.sum(axis=0), values.shape)
+
+    expected = plain_mean_field(U, [(np.full((SIZE, SIZE), 1 / SIZE), -2 * np.eye(LABELS))], 3)
+    assert_same_probabilities(DenseField(U, [(Everywhere(SIZE), 2.0)]).infer(3), expected)
+
+
+def test_a_filter_of_another_precision_is_applied_in_its_own():
+    features = np.random.default_rng(5).random((40, 2)) * 3
+    unary = np.random.default_rng(6).random((40, 3))
+    fields = [
+        DenseField(unary.astype(u), [(LatticeFilter(features.astype(f)), 2.0)])
+        for u in (np.float32, np.float64)
+        for f in (np.float32, np.float64)
+    ]
+    for field in fields:
+        q = field.infer(4)
+        assert q.dtype == field.unary.dtype
+        np.testing.assert_allclose(q, fields[3].infer(4), atol=1e-5)
 
 
 # -------------------------------------------------------------------- free energy
@@ -344,122 +333,7 @@ def test_a_field_of_one_pixel_and_one_of_one_label():
     np.testing.assert_array_equal(DenseField(costs(k=1), [(lattice(), 2.0)]).infer(3), np.ones((SIZE, 1)))
 
 
-# -------------------------------------------------------------------- filters
-
-
-@each_normalization
-def test_the_exact_filter_is_the_matrix_of_the_definition(normalization):
-    features = normal(30, (SIZE, 4))
-    gaussian, matrix = ExactFilter(features, normalization), matrix_of(features, normalization)
-    np.testing.assert_allclose(dense(gaussian), matrix, rtol=1e-12, atol=1e-15)
-    sums = {"before": matrix.sum(axis=0), "after": matrix.sum(axis=1)}.get(normalization, np.ones(1))
-    np.testing.assert_allclose(sums, 1)
-    if normalization != "none":
-        np.testing.assert_allclose(gaussian.normalizer, matrix_of(features, "none").sum(axis=1))
-
-
-@each_normalization
-@each_filter
-def test_constants_and_sums_are_kept_where_they_should_be(make, normalization):
-    """after keeps constants; symmetric keeps the root of the normaliser; each label goes its own way."""
-    gaussian = make(normalization)
-    if normalization == "after":
-        np.testing.assert_allclose(gaussian.apply(np.ones((SIZE, 2))), 1, rtol=1e-12)
-    if normalization == "symmetric":
-        root = np.sqrt(gaussian.normalizer)[:, None]
-        np.testing.assert_allclose(gaussian.apply(root), root, rtol=1e-12)
-    if normalization == "before" and make is not lattice:
-        np.testing.assert_allclose(dense(gaussian).sum(axis=0), 1, rtol=1e-12)
-    x = normal(31, (SIZE, 3))
-    np.testing.assert_allclose(gaussian.apply(x)[:, 1:2], gaussian.apply(x[:, 1:2]), atol=1e-12)
-
-
-@each_normalization
-@each_filter
-def test_the_transposed_filter_is_the_adjoint(make, normalization):
-    gaussian, (x, y) = make(normalization), normal(32, (SIZE, 4), (SIZE, 4))
-    forward, backward = gaussian.apply(x), gaussian.apply_transposed(y)
-    assert abs(inner(forward, y) - inner(x, backward)) <= 1e-12 * inner(abs(forward), abs(y))
-    if make is lattice or normalization in ("before", "after"):
-        assert abs(gaussian.apply_transposed(x) - forward).max() > 1e-6  # else nothing is tested
-
-
-@each_normalization
-@pytest.mark.parametrize("make", [exact, separable])
-def test_own_weight_is_the_diagonal(make, normalization):
-    gaussian = make(normalization)
-    np.testing.assert_allclose(gaussian.own_weight(), np.diag(dense(gaussian)), rtol=1e-12)
-
-
-@pytest.mark.parametrize(("d", "side", "n", "inside"), [(1, 6, 200, 3), (2, 4, 900, 1.5)])
-def test_own_weight_on_a_lattice_is_the_diagonal_where_no_vertex_is_missing(d, side, n, inside):
-    """At the border of a cloud paths through missing vertices are counted, too: some are up to a quarter too large."""
-    features = (np.random.default_rng(33).random((n, d)) * 2 - 1) * side
-    for normalization in ("none", "symmetric"):
-        gaussian = LatticeFilter(features, normalization)
-        ratio = gaussian.own_weight() / np.diag(dense(gaussian))
-        np.testing.assert_allclose(ratio[abs(features).max(axis=1) < inside], 1, rtol=1e-12)
-        assert 1 - 1e-12 < ratio.min() and ratio.max() < 1.5 and ratio.mean() < 1.05
-
-
-@pytest.mark.parametrize("sigma", [(2.0, 2.0), (1.0, 3.0), (0.3, 40.0)])
-@pytest.mark.parametrize("size", [(9, 20), (1, 30), (12, 1)])
-def test_the_separable_filter_is_the_exact_one_but_for_taps_beyond_four_sigma(size, sigma):
-    """sigma is (horizontal, vertical), as that of `position_features`."""
-    matrix = matrix_of(position_features(*size, sigma, np.float64), "none")
-    actual = dense(SeparableFilter(*size, sigma, "none", np.float64))
-    assert abs(actual - matrix).max() <= np.exp(-8)
-    assert (abs(actual - matrix).sum(axis=1) <= 2e-3 * matrix.sum(axis=1)).all()
-    with pytest.raises(ValueError, match="sigma of the position must be positive"):
-        SeparableFilter(*size, 0.0)
-    one = dense(SeparableFilter(*size, 2.0, "none", np.float64))
-    np.testing.assert_array_equal(one, dense(SeparableFilter(*size, (2.0, 2.0), "none", np.float64)))
-
-
-def test_the_lattice_follows_the_exact_filter():
-    """An approximation: normalised, its messages are a few per cent off, the labels nearly the same."""
-    rng = np.random.default_rng(34)
-    image = np.where(np.arange(24) < 12, 60, 180)[None, :, None] + rng.normal(0, 10, (20, 24, 3))
-    features, unary = bilateral_features(image, 5, 20, np.float64), costs(35, 480, 3)
-    unary[:, 0] += np.where(np.arange(480) % 24 < 12, -0.5, 0.5)
-    fields = [DenseField(unary, [(make(features, "after"), 5.0)]) for make in (LatticeFilter, ExactFilter)]
-    here, there = (field.message(field.start()) for field in fields)
-    assert abs(here - there).max() < 0.1 * np.ptp(there)
-    assert (fields[0].infer(10).argmax(axis=1) == fields[1].infer(10).argmax(axis=1)).mean() > 0.97
-
-
-def test_statistics_of_points_in_one_place():
-    gaussian = LatticeFilter(np.full((7, 2), 0.3), "symmetric")
-    statistics = gaussian.statistics()
-    smallest, largest = statistics.pop("smallest_normalizer"), statistics.pop("largest_normalizer")
-    one = LatticeFilter(np.full((1, 2), 0.3), "symmetric").normalizer[0]
-    np.testing.assert_allclose([smallest, largest], 7 * one)
-    assert 0.5 < one < 1  # a Gaussian would have 1; vertices that are missing around it take their share
-    lattice_bytes = 4 * 21 + 8 * 21 + 8 * 4 + 4 * 21 + 8 * 21 + 4 * 3 * 3 * 2
-    assert statistics == {"vertices": 3, "pixels_per_vertex": 7.0, "bytes": lattice_bytes}
-
-
-def test_statistics_name_both_ends_of_the_normalizer():
-    statistics = LatticeFilter(np.array([[0.0, 0], [0, 0], [0, 0], [50, 50]])).statistics()
-    np.testing.assert_allclose([statistics["smallest_normalizer"], statistics["largest_normalizer"]], [1, 3], rtol=0.35)
-    assert statistics["vertices"] == 6
-
-
-def test_features_are_column_row_and_channels_over_their_deviations():
-    np.testing.assert_allclose(
-        position_features(2, 3, (2, 5), np.float64)[[0, 1, 2, 3]], [[0, 0], [0.5, 0], [1, 0], [0, 0.2]]
-    )
-    image = np.arange(12).reshape(2, 3, 2)
-    features = bilateral_features(image, 4, (10, 100), np.float64)
-    np.testing.assert_allclose(features[4], [1 / 4, 1 / 4, 8 / 10, 9 / 100])
-    np.testing.assert_array_equal(bilateral_features(image[..., 0], 4, 10), bilateral_features(image[..., :1], 4, 10))
-    assert position_features(2, 3, 1).dtype == bilateral_features(image, 1, 1).dtype == np.float32
-
-
 # -------------------------------------------------------------------- refusals
-
-
-U = costs()
 
 
 @pytest.mark.parametrize(
@@ -476,46 +350,8 @@ U = costs()
         (lambda: DenseField(U, []).infer(-1), ValueError, "iterations must be >= 0, got -1"),
         (lambda: DenseField(U, []).infer(1, damping=1.0), ValueError, r"damping must be in \[0, 1\), got 1.0"),
         (lambda: DenseField(U, []).infer(1, start=U[:4]), ValueError, r"\(4, 3\)"),
-        (lambda: exact("both"), ValueError, "normalization must be one of none, before, after, symmetric, got 'both'"),
-        (lambda: lattice("L2"), ValueError, "normalization must be one of"),
-        (lambda: LatticeFilter(np.full((3, 2), np.nan)), ValueError, "features must be finite"),
-        (lambda: LatticeFilter(np.full((3, 2), 1e9)), ValueError, "choose a larger standard deviation"),
-        (lambda: position_features(0, 4, 1), ValueError, "the image is empty: 0 x 4"),
-        (lambda: position_features(3, 4, 0), ValueError, "sigma of the position must be positive, got 0"),
-        (lambda: position_features(3, 4, (1, 2, 3)), ValueError, "sigma of the position: give one number or 2"),
-        (lambda: bilateral_features(np.zeros((3, 4, 3)), 1, (1, np.nan, 1)), ValueError, "color must be positive"),
-        (lambda: bilateral_features(np.zeros((3, 4, 3)), 1, (1, 2)), ValueError, "give one number or 3"),
-        (lambda: bilateral_features(np.zeros(3), 1, 1), ValueError, r"got float64 of shape \(3,\)"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
-
-
-def test_a_filter_of_ones_own():
-    """All that a field needs of a filter is `_filter` and `_normalize`: here, the mean of all pixels."""
-
-    class Everywhere(GaussianFilter):
-        def __init__(self, n):
-            self._normalize(n, np.float64, "after")
-
-        def _filter(self, values, transpose):
-            return np.broadcast_to(values.sum(axis=0), values.shape)
-
-    expected = plain_mean_field(U, [(np.full((SIZE, SIZE), 1 / SIZE), -2 * np.eye(LABELS))], 3)
-    assert_same_probabilities(DenseField(U, [(Everywhere(SIZE), 2.0)]).infer(3), expected)
-
-
-def test_a_filter_of_another_precision_is_applied_in_its_own():
-    features = np.random.default_rng(5).random((40, 2)) * 3
-    unary = np.random.default_rng(6).random((40, 3))
-    fields = [
-        DenseField(unary.astype(u), [(LatticeFilter(features.astype(f)), 2.0)])
-        for u in (np.float32, np.float64)
-        for f in (np.float32, np.float64)
-    ]
-    for field in fields:
-        q = field.infer(4)
-        assert q.dtype == field.unary.dtype
-        np.testing.assert_allclose(q, fields[3].infer(4), atol=1e-5)

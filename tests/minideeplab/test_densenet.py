@@ -122,19 +122,6 @@ def test_a_layer_normalises_before_it_convolves():
     np.testing.assert_allclose(layer(Tensor(x)).numpy(), expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["densenet121", "densenet-bc-100-12"])
-def test_inference_equals_the_recorded_forward_pass(name):
-    model = DenseNet(name, width=TINY[name]).initialise(0).astype(np.float64)
-    x = images(2, 40, 37, np.float64)
-    model.train()
-    model(x)  # running statistics that are not those of the start
-    recorded = [y.numpy() for y in model.eval()(x)]
-    with no_grad():
-        folded = [y.numpy() for y in model(x)]
-    for a, b in zip(recorded, folded, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * abs(a).max())
-
-
 @pytest.mark.parametrize(
     ("name", "output_stride"), [("densenet121", 8), ("densenet121", 32), ("densenet-bc-100-12", 4)]
 )

@@ -119,20 +119,7 @@ def test_c_drops_the_shortcuts_of_levels_7_and_8_only():
     assert passes("drn-c-26") == [True] * 4 + [False] * 2
 
 
-# ---------------------------------------------------------------- values and derivatives
-
-
-@pytest.mark.parametrize("name", ["drn-a-18", "drn-b-26", "drn-c-26", "drn-c-58", "drn-d-54"])
-def test_inference_equals_the_recorded_forward_pass(name):
-    model = DRN(name, width=1 / 16).initialise(0).astype(np.float64)
-    x = images(2, 40, 37, np.float64)
-    model.train()
-    model(x)  # running statistics that are not those of the start
-    recorded = [y.numpy() for y in model.eval()(x)]
-    with no_grad():
-        folded = [y.numpy() for y in model(x)]
-    for a, b in zip(recorded, folded, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * abs(a).max())
+# ---------------------------------------------------------------- derivatives
 
 
 @pytest.mark.parametrize("name", ["drn-a-18", "drn-b-26", "drn-c-58", "drn-d-22"])
