@@ -58,10 +58,10 @@ def add_data_arguments(parser: argparse.ArgumentParser, default: str | None) -> 
     parser.add_argument("--limit", type=positive_int, help="use only the first LIMIT images of each split")
 
 
-def add_crf_argument(parser: argparse.ArgumentParser) -> None:
+def add_crf_argument(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """--crf."""
     parser.add_argument(
-        "--crf", type=_crf, metavar="PRESET",
+        "--crf", type=_crf, metavar="PRESET", default=default,
         help=f"refine the labels by a dense CRF: {', '.join(PRESETS)}; with other settings: deeplab-v2,sxy=50,srgb=5",
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
@@ -130,6 +131,47 @@ def save_comparison(
         class_names: C names; palette: (256, 3) uint8.
     """
     _save_strip(path, image, labels, class_names, palette, {}, [])
+
+
+def save_refinements(path: Path, rows: list, class_names: tuple[str, ...], palette: np.ndarray, title: str) -> None:
+    """A page with a row for each image: image | truth | before | after | what changed.
+
+    In the last column pixels that became right are green, those that became wrong red, other changes grey.
+
+    Args:
+        path: file to write.
+        rows: (image (H, W, 3) uint8, truth, before, after (H, W) labels, note under the row), all of one size or not.
+        class_names: C names; palette: (256, 3) uint8; title: above the page.
+    """
+    colours = palette.copy()
+    colours[IGNORE_INDEX] = VOID
+    ratio = sum(image.shape[0] / image.shape[1] for image, *_ in rows)
+    columns = ("image", "truth", "before", "after", "what changed")
+    figure = Figure(figsize=(15, 3.0 * ratio + 0.32 * len(rows) + 1.1), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for axes_row, (image, truth, before, after, note) in zip(grid, rows, strict=True):
+        known, moved = truth != IGNORE_INDEX, before != after
+        changed = np.where(known[..., None], np.uint8(PAPER), np.uint8(VOID))
+        changed[moved & known] = GREY
+        changed[moved & (after == truth)] = RIGHT
+        changed[moved & (before == truth)] = WRONG
+        panels = (image, colours[truth], colours[before], colours[after], changed)
+        for axes, panel in zip(axes_row, panels, strict=True):
+            axes.imshow(panel, interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        axes_row[0].set_xlabel(note, loc="left", fontsize=9)
+    for axes, name in zip(grid[0], columns, strict=True):
+        axes.set_title(name, fontsize=10)
+    present = np.unique(np.concatenate([np.unique(labels) for row in rows for labels in row[1:4]]))
+    entries = [(class_names[label], palette[label] / 255) for label in present if label != IGNORE_INDEX]
+    verdicts = (("void", VOID), ("now right", RIGHT), ("now wrong", WRONG), ("still wrong", GREY))
+    entries += [(name, np.array(colour) / 255) for name, colour in verdicts]
+    handles = [Patch(color=colour, label=name) for name, colour in entries]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 10), frameon=False, fontsize=9)
+    figure.savefig(path, dpi=110)
 
 
 def _save_strip(path, image, labels, class_names, palette, pictures, more_entries):

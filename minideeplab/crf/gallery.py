@@ -1,0 +1,82 @@
+"""A page of pictures before and after a dense CRF: `python -m minideeplab.crf.gallery --help`.
+
+It shows the images that gained most, those that gained least or lost, and some between: what a CRF does well and badly.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from minideeplab import cli, figures
+from minideeplab.data import open_dataset
+from minideeplab.inference import logits_on_device, refined_labels
+from minideeplab.metrics import ConfusionMatrix, percent
+from minideeplab.progress import Progress
+from minideeplab.weights import Checkpoint
+
+EXAMPLE = """\
+  python -m minideeplab.crf.gallery --checkpoint runs/voc/best.npz --data VOCdevkit/VOC2012 --out crf.png"""
+
+
+@cli.main_guard
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    args = _parser().parse_args(argv)
+    cli.use_device(args)
+    out = cli.output_file("--out", args.out, ".png")
+    checkpoint = Checkpoint.load(args.checkpoint)
+    dataset = open_dataset(args.data, args.dataset, args.split, args.limit)
+    checkpoint.check_classes(args.checkpoint, dataset)
+    dataset.check()
+    model = checkpoint.build_model(args.checkpoint).to(args.device)
+    cli.announce_compilation()
+    found, totals = [], [ConfusionMatrix(dataset.num_classes, dataset.ignore_index) for _ in range(2)]
+    with Progress(len(dataset), "gallery") as bar:
+        for i in range(len(dataset)):
+            image, truth = dataset.sample(i)
+            logits = logits_on_device(model, image).numpy()[0]
+            labels = [logits.argmax(axis=-1).astype(np.uint8), refined_labels(logits, image, args.crf, args.device)]
+            scores = []
+            for total, each in zip(totals, labels, strict=True):
+                own = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+                for confusion in (own, total):
+                    confusion.update(truth[None], each[None])
+                scores.append(own.mean_iou())
+            found.append((scores[1] - scores[0], i, scores, labels))
+            bar.update()
+    rows = []
+    for gain, i, scores, labels in spread_out(sorted(found, key=lambda each: -each[0]), args.rows):
+        image, truth = dataset.sample(i)
+        note = f"{dataset.ids[i]}: mIoU {percent(scores[0])} -> {percent(scores[1])} ({100 * gain:+.1f})"
+        rows.append((image, truth, *labels, note))
+    before, after = (percent(total.mean_iou()) for total in totals)
+    images = f"{len(dataset)} images of {dataset.name}"
+    title = f"--crf {args.crf}: mIoU {before} -> {after} on {images}; from most to least gained"
+    figures.save_refinements(out, rows, dataset.class_names, checkpoint.palette, title)
+    print(f"{title}\nwritten to {out}")
+    return 0
+
+
+def spread_out(items: list, count: int) -> list:
+    """`count` items at equal distances, the first and the last among them; all if there are no more."""
+    if count >= len(items):
+        return items
+    return [items[round(place)] for place in np.linspace(0, len(items) - 1, count)]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.command_parser("crf.gallery", "Draw a page of segmentations before and after a dense CRF.", EXAMPLE)
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="best.npz or last.npz of a run")
+    cli.add_data_arguments(parser, default=None)
+    parser.add_argument("--split", default="val", help="split to look at")
+    cli.add_crf_argument(parser, default="deeplab-v2")
+    parser.add_argument("--rows", type=cli.positive_int, default=6, help="images on the page")
+    parser.add_argument("--out", default="crf.png", metavar="FILE", help="the page, .png")
+    cli.add_device_arguments(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
