@@ -19,11 +19,21 @@ SIDE = 60  # pixels: the exact matrix has 60^4 numbers
 def cases():
     """name -> features (SIDE^2, d) and the image."""
     image = photograph(4 * SIDE, 4 * SIDE)[::2, ::2][:SIDE, :SIDE]
-    table = {
+    grey = image.mean(axis=2)
+    more = np.concatenate([image, np.stack(np.gradient(grey), axis=2) * 3, grey[..., None]], axis=2)
+    line = np.arange(SIDE**2, dtype=np.float64)[:, None]
+    table = {f"a line, sigma {sigma}": line / sigma for sigma in (1, 3, 10)}
+    table |= {
         f"positions, sigma {sigma}": position_features(SIDE, SIDE, sigma, np.float64) for sigma in (1, 2, 3, 5, 10)
+    }
+    table |= {
+        f"positions {sxy}, grey {srgb}": bilateral_features(grey, sxy, srgb, np.float64)
+        for sxy, srgb in ((80, 13), (5, 60))
     }
     for sxy, srgb in ((80, 13), (50, 5), (20, 20), (10, 40), (5, 60)):
         table[f"positions {sxy}, colours {srgb}"] = bilateral_features(image, sxy, srgb, np.float64)
+    for sxy, scale in ((80, 26), (10, 80)):
+        table[f"positions {sxy}, six channels {scale}"] = bilateral_features(more, sxy, scale, np.float64)
     return table, image
 
 
