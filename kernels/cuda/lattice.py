@@ -1,4 +1,4 @@
-"""The permutohedral lattice on a GPU: the vertices, their numbers and every sum as on the CPU, in every run.
+"""The permutohedral lattice on a GPU: vertices, numbers and weights of the CPU's; every sum the same in every run.
 
 Building: a thread finds the simplex of its pixel and the keys of its corners (reference/lattice.py; keys of 64 bits as
 on the CPU). Each corner puts its key into a hash table by one compare-and-swap, no lock. Which place a key gets depends
@@ -17,15 +17,16 @@ from .. import reference
 from ..checks import MOST_DIMENSIONS, check_features, check_join, check_largest_feature, check_lattice_values
 from ..lattice import Lattice, alpha, feature_scale, key_digits
 from .arrays import constant, empty, from_numpy, full, to_numpy, zeros
-from .channels import ACROSS, DOWN, layout
+from .channels import ACROSS, DOWN
 from .device import SIMULATED, Kernel, cuda, device_function
 from .llvm import product
 from .sort import exclusive_sum, stable_order
 
-_PARTS = 2 if SIMULATED else 1024  # of the pixels, in the search for the smallest and largest features
+_PARTS = 2 if SIMULATED else 16384  # of the pixels, in the search for the smallest and largest features
 _CHUNK = 3 if SIMULATED else 64  # entries that a warp adds in a splat
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: spreads keys over the table (Knuth)
-_LONGEST_SEARCH = 256  # places: in a table that is half full a key is found after fewer
+_LONGEST_SEARCH = 256  # places: in a table that is half full a key is found after some ten
+_MOST_DOWN = 2 if SIMULATED else 65535  # blocks of a grid in its second dimension
+_LARGEST = 1 << 30  # places of a table, which int32 can number
 _NOBODY = np.iinfo(np.int32).max
 _SIZE = MOST_DIMENSIONS + 1
 
@@ -53,6 +54,8 @@ def build_lattice(features):
     if strides is None:  # the keys of so many dimensions, or so far apart, do not fit into 64 bits
         return _to_device(reference.build_lattice(to_numpy(features)))
     corners, t = n * (d + 1), features.dtype.type
+    if corners > np.iinfo(np.int32).max:
+        raise ValueError(f"lattice: {n} pixels of {d} dimensions have {corners} corners, at most 2^31 - 1 are possible")
     keys, weights = empty((n, d + 1), np.int64), empty((n, d + 1), features.dtype)
     lowest, strides = from_numpy(lowest), from_numpy(strides)
     _embed.flat(n, n, d, features, constant(feature_scale(d)), lowest, strides, keys, weights)
@@ -80,7 +83,7 @@ def join_lattices(lattices, before, after):
     """
     check_join(lattices, before, after)
     n, dtype = lattices[0].n_pixels, lattices[0].slice_weight.dtype
-    before, after = ([_factors(factor, n, dtype) for factor in factors] for factors in (before, after))
+    before, after = ([_factor(factor, n, dtype) for factor in factors] for factors in (before, after))
     first = np.cumsum([0] + [lattice.n_vertices for lattice in lattices]).tolist()
     column = np.cumsum([0] + [lattice.vertex.shape[1] for lattice in lattices]).tolist()
     width = column[-1]
@@ -116,7 +119,7 @@ def splat(lattice, values):
     if result.size:
         grid = (-(-chunks // DOWN), -(-labels // ACROSS))
         _splat(grid, (ACROSS, DOWN), chunks, entries, m, labels, values, *lattice[2:5], partial, result)
-        _add_chunks(*layout(labels, m), m, labels, lattice.starts, partial, result)
+        _add_chunks(*_rows(labels, m), m, labels, lattice.starts, partial, result)
     return result
 
 
@@ -136,7 +139,7 @@ def blur(lattice, values, reverse=False):
         axes, m, _ = neighbours.shape
         source, target, next_target = values, *((result, spare) if axes % 2 else (spare, result))  # ends in `result`
         for axis in range(axes)[::-1] if reverse else range(axes):
-            _blur(*layout(labels, m), m, labels, start, axis, source, neighbours, target)
+            _blur(*_rows(labels, m), m, labels, start, axis, source, neighbours, target)
             source, target, next_target = target, next_target, target
         start += m
     return result
@@ -155,7 +158,7 @@ def slice_lattice(lattice, values):
     (n, corners), labels = lattice.vertex.shape, values.shape[1]
     result = empty((n, labels), values.dtype)
     if result.size:
-        _slice(*layout(labels, n), n, labels, corners, values, lattice.vertex, lattice.slice_weight, result)
+        _slice(*_rows(labels, n), n, labels, corners, values, lattice.vertex, lattice.slice_weight, result)
     return result
 
 
@@ -173,8 +176,9 @@ def _numbered(keys, corners):
         table: keys by place, -1 where there is none; first: the first corner with the key of a place; place: of each
         corner's key; number: how many first corners come before each corner; m: how many there are.
     """
-    size, place, is_first = 1 << (corners // 8).bit_length(), empty((corners,), np.int32), empty((corners,), np.int32)
-    while True:
+    place, is_first = empty((corners,), np.int32), empty((corners,), np.int32)
+    size = 1 << (corners // 2).bit_length()  # for images that suffices; where all corners differ there is a second try
+    while size <= _LARGEST:
         table, first, crowded = full((size,), -1, np.int64), full((size,), _NOBODY, np.int32), zeros((1,), np.int32)
         _insert.flat(corners, corners, keys, table, size, first, place, crowded)
         _find_first.flat(corners, corners, place, first, is_first)
@@ -183,10 +187,21 @@ def _numbered(keys, corners):
         if 2 * m <= size and not to_numpy(crowded)[0]:
             return table, first, place, number, m
         size *= 4
+    raise MemoryError(f"lattice: {corners} corners of simplices do not fit into a table of {_LARGEST} places")
 
 
-def _factors(factor, n, dtype):
-    return factor if getattr(factor, "shape", ()) else full((n,), float(factor), dtype)
+def _factor(factor, n, dtype):
+    """(n,) of a number, or the array itself."""
+    if not getattr(factor, "shape", ()):
+        return full((n,), float(factor), dtype)
+    if factor.dtype != dtype:
+        raise TypeError(f"join_lattices: factors must have the lattices' dtype {dtype}, got {factor.dtype}")
+    return factor
+
+
+def _rows(labels, rows):
+    """Grid and block of a kernel whose threads own a label each and share nothing."""
+    return (-(-labels // ACROSS), min(-(-rows // DOWN), _MOST_DOWN)), (ACROSS, DOWN)
 
 
 @Kernel
@@ -242,8 +257,11 @@ def _embed(n, d, features, scale, lowest, strides, keys, weights):
 
 @device_function
 def _place_of(key, size):
-    """Where to look for a key in a table of `size` places, a power of 2."""
-    return np.int64((np.uint64(key) * _MULTIPLIER) >> np.uint64(20)) & (size - 1)
+    """Where to look for a key in a table of `size` places, a power of 2; every digit of a key moves it (splitmix64)."""
+    z = np.uint64(key)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.int64(z >> np.uint64(33)) & (size - 1)
 
 
 @Kernel
@@ -252,12 +270,14 @@ def _insert(corners, keys, table, size, first, place, crowded):
     for i in range(cuda.grid(1), corners, cuda.gridsize(1)):
         key = keys[i]
         slot, steps = _place_of(key, size), 0
-        while table[slot] != key:
-            found = cuda.atomic.cas(table, slot, -1, key)
-            if found == -1 or found == key:
+        while True:
+            held = table[slot]
+            if held == -1:
+                held = cuda.atomic.cas(table, slot, -1, key)
+            if held == -1 or held == key:
                 break
             slot, steps = (slot + 1) & (size - 1), steps + 1
-            if steps == min(size, _LONGEST_SEARCH):
+            if steps == min(size, _LONGEST_SEARCH) or (steps % 16 == 0 and crowded[0]):
                 crowded[0] = 1  # whoever finds it so writes the same
                 break
         place[i] = slot

@@ -58,7 +58,7 @@ class DenseField:
     def __init__(self, unary, edges, remove_self=False):
         self.unary = _checked_unary(unary)
         n, labels = self.unary.shape
-        self.remove_self, self._edges = remove_self, []
+        self._edges = []
         for number, (gaussian, compatibility) in enumerate(edges):
             if not isinstance(gaussian, GaussianFilter):
                 raise TypeError(f"edges {number}: expected a GaussianFilter, got {type(gaussian).__name__}")
@@ -75,6 +75,10 @@ class DenseField:
             joins = isinstance(edge[0], LatticeFilter) and edge[0].dtype == self.unary.dtype
             (self._on_lattice if joins else self._others).append(edge)
         self._lattice = self._join()
+        self._own = []  # ((N, 1), compatibility): the diagonals, to be taken off
+        for gaussian, compatibility in self._edges if remove_self else ():
+            diagonal = gaussian.own_weight()[:, None].astype(self.unary.dtype)
+            self._own.append((self._k.from_numpy(diagonal), compatibility))
 
     def _join(self):
         """One lattice of all, with normalisation and Potts weights inside."""
@@ -120,9 +124,8 @@ class DenseField:
     def _message(self, q, edges):
         """The message of some filters, and what is to be taken off for the pixels themselves; None for nothing."""
         parts = [self._weighed(compatibility, _applied(gaussian, q)) for gaussian, compatibility in edges]
-        for gaussian, compatibility in self._edges if self.remove_self else ():
-            own = gaussian.own_weight()[:, None].astype(q.dtype)
-            parts.append(self._weighed(-compatibility, self._k.multiply(self._k.from_numpy(own), q)))
+        for own, compatibility in self._own:
+            parts.append(self._weighed(-compatibility, self._k.multiply(own, q)))
         return functools.reduce(self._k.add, parts) if parts else None
 
     def _weighed(self, compatibility, values):

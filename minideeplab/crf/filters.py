@@ -44,19 +44,20 @@ class GaussianFilter:
         inverse = 1 / (self.normalizer + ones.dtype.type(_SMALLEST))
         self.before = {"before": inverse, "symmetric": np.sqrt(inverse)}.get(normalization, ones)
         self.after = {"after": inverse, "symmetric": np.sqrt(inverse)}.get(normalization, ones)
+        factors = (None if factor is ones else k.from_numpy(factor[:, None]) for factor in (self.before, self.after))
+        self._before, self._after = factors  # (N, 1) on the device, None for ones
 
     def apply(self, values):
         """A x for x (N, K)."""
-        return self._scaled(self.after, self._filter(self._scaled(self.before, values), False))
+        return self._scaled(self._after, self._filter(self._scaled(self._before, values), False))
 
     def apply_transposed(self, values):
         """A^T x for x (N, K)."""
-        return self._scaled(self.before, self._filter(self._scaled(self.after, values), True))
+        return self._scaled(self._before, self._filter(self._scaled(self._after, values), True))
 
     def _scaled(self, factor, values):
         """diag(factor) x."""
-        k = kernels.load(self.device)
-        return k.multiply(k.from_numpy(factor[:, None]), values)
+        return values if factor is None else kernels.load(self.device).multiply(factor, values)
 
     def own_weight(self):
         """The diagonal of A, (N,)."""
