@@ -1,7 +1,8 @@
 """A permutohedral lattice as arrays: the Gaussian filter K = slice blur splat, each factor a sparse matrix.
 
     splat   u[m] = sum over the pixels i around vertex m of splat_weight x[i]
-    blur    along each axis in turn: u[m] <- u[m] + (u[one step forward] + u[one step back]) / 2
+    blur    along each axis in turn: u[m] <- u[m] + (u[one step forward] + u[one step back]) / 2; the paper halves this,
+            here a filter of ones stays a count of neighbours
     slice   y[i] = sum over the vertices m around pixel i of slice_weight u[m]
 
 All that depends on the features alone is computed once; a filter then only runs through these arrays. Several lattices
@@ -20,8 +21,9 @@ class Lattice(NamedTuple):
 
     Attributes:
         vertex: (N, E) int32, the vertices around each pixel; E = d + 1, the corners of a simplex in d dimensions.
-        slice_weight: (N, E), the pixel's barycentric weights times alpha = 1 / (1 + 2^-d), which makes up for a blur
-            that goes around: (1, ... 1) is no step at all.
+        slice_weight: (N, E), the pixel's barycentric weights times alpha = 1 / (1 + 2^-d). A step along each of the
+            d + 1 axes ends where it began, as the axes sum to 0: so the blur, 1 for staying and 1/2 for each step,
+            brings a vertex 1 + 2 (1/2)^(d + 1) = 1 + 2^-d times itself, and alpha takes that back to 1.
         starts, pixel, splat_weight: (M + 1,) int64, (N E,) int32 and floats, the transposed matrix by rows: around
             vertex m lie pixel[starts[m] : starts[m + 1]], in ascending order.
         neighbours: for each lattice that was joined (d + 1, M', 2) int32: one step forward and back along each axis, M'
@@ -59,10 +61,11 @@ def feature_scale(d):
 
 
 def key_digits(low, high):
-    """How the keys of vertices are put together: a digit for each coordinate, with room for two steps.
+    """How the keys of vertices are put together: a digit for each coordinate.
 
     A coordinate is a multiple of d + 1 plus a remainder, which all coordinates of a vertex share; the last follows from
-    the others, as the sum is 0. So a key is (quotient - lowest) . strides + remainder.
+    the others, as the sum is 0. So a key is (quotient - lowest) . strides + remainder. Digits have room for three more
+    at either end: rounding, the rank and the step to a neighbour may each move a quotient by one.
 
     Args:
         low, high: (d,), the smallest and the largest value of each dimension of the features.

@@ -61,13 +61,13 @@ def add_data_arguments(parser: argparse.ArgumentParser, default: str | None) -> 
 def add_crf_argument(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """--crf."""
     parser.add_argument(
-        "--crf", type=_crf, metavar="PRESET", default=default,
+        "--crf", type=crf_settings, metavar="PRESET", default=default,
         help=f"refine the labels by a dense CRF: {', '.join(PRESETS)}; with other settings: deeplab-v2,sxy=50,srgb=5",
     )  # fmt: skip
 
 
-def _crf(text: str) -> str:
-    """The text, if it names a preset and its settings."""
+def crf_settings(text: str) -> str:
+    """An argument type: the text, if it names a preset and its settings."""
     try:
         preset_of(text)
     except ValueError as error:
@@ -146,6 +146,7 @@ non_negative_int = _number(int, lambda value: value >= 0, "a whole number, 0 or 
 positive_float = _number(float, lambda value: 0 < value < math.inf, "a number above 0")
 non_negative_float = _number(float, lambda value: 0 <= value < math.inf, "a number, 0 or more")
 fraction = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+open_fraction = _number(float, lambda value: 0 < value < 1, "a number between 0 and 1")
 fraction_below_one = _number(float, lambda value: 0 <= value < 1, "a number, 0 or more and below 1")
 
 

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(confusion.summary())
     for width in args.trimap:
         scores = [f"{100 * results[crf, width].mean_iou():.2f}{' with CRF' if crf else ''}" for crf in _steps(args.crf)]
-        print(f"mIoU within {width} pixels of a boundary: {', '.join(scores)}")
+        print(f"mIoU within {width} pixel{'s' * (width > 1)} of a boundary: {', '.join(scores)}")
     if report:
         report.write_text(json.dumps(_scores(args, dataset, results), indent=2) + "\n", encoding="utf-8")
     return 0

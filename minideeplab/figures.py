@@ -14,6 +14,7 @@ from minideeplab.metrics import ConfusionMatrix, percent
 
 LIGHT_BLUE, DARK_BLUE = "#8fa6c8", "#1f4e8c"
 RIGHT, WRONG, VOID = (60, 150, 90), (205, 50, 50), (224, 224, 224)
+OTHER, STILL_WRONG = (235, 150, 50), (246, 206, 206)
 PAPER, INK, GREY = (255, 255, 255), (30, 30, 30), (150, 150, 150)
 
 
@@ -136,7 +137,8 @@ def save_comparison(
 def save_refinements(path: Path, rows: list, class_names: tuple[str, ...], palette: np.ndarray, title: str) -> None:
     """A page with a row for each image: image | truth | before | after | what changed.
 
-    In the last column pixels that became right are green, those that became wrong red, other changes grey.
+    In the last column pixels that became right are green, those that became wrong red, those that went from one wrong
+    label to another orange; of those that stayed the wrong ones are pale red, the right ones white.
 
     Args:
         path: file to write.
@@ -154,7 +156,8 @@ def save_refinements(path: Path, rows: list, class_names: tuple[str, ...], palet
     for axes_row, (image, truth, before, after, note) in zip(grid, rows, strict=True):
         known, moved = truth != IGNORE_INDEX, before != after
         changed = np.where(known[..., None], np.uint8(PAPER), np.uint8(VOID))
-        changed[moved & known] = GREY
+        changed[known & (before != truth)] = STILL_WRONG
+        changed[moved & known] = OTHER
         changed[moved & (after == truth)] = RIGHT
         changed[moved & (before == truth)] = WRONG
         panels = (image, colours[truth], colours[before], colours[after], changed)
@@ -167,10 +170,17 @@ def save_refinements(path: Path, rows: list, class_names: tuple[str, ...], palet
         axes.set_title(name, fontsize=10)
     present = np.unique(np.concatenate([np.unique(labels) for row in rows for labels in row[1:4]]))
     entries = [(class_names[label], palette[label] / 255) for label in present if label != IGNORE_INDEX]
-    verdicts = (("void", VOID), ("now right", RIGHT), ("now wrong", WRONG), ("still wrong", GREY))
-    entries += [(name, np.array(colour) / 255) for name, colour in verdicts]
+    verdicts = {
+        "void": VOID,
+        "now right": RIGHT,
+        "now wrong": WRONG,
+        "another wrong label": OTHER,
+        "still wrong": STILL_WRONG,
+    }
+    entries += [(name, np.array(colour) / 255) for name, colour in verdicts.items()]
     handles = [Patch(color=colour, label=name) for name, colour in entries]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 10), frameon=False, fontsize=9)
+    columns = -(-len(handles) // -(-len(handles) // 9))  # as even rows as can be
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     figure.savefig(path, dpi=110)
 
 

@@ -8,6 +8,7 @@ import kernels
 from minideeplab import Tensor, no_grad, ops
 from minideeplab.crf import refine
 from minideeplab.data import normalise
+from minideeplab.errors import UsageError
 from minideeplab.metrics import ConfusionMatrix
 
 SMALLEST_SIDE = 33  # pixels; the networks take no less: at output stride 16 that leaves 3 x 3 positions
@@ -44,8 +45,15 @@ def predict_labels(model, image: np.ndarray, crf: str | None = None) -> np.ndarr
 
 
 def refined_labels(logits: np.ndarray, image: np.ndarray, crf: str, device: str = "cpu") -> np.ndarray:
-    """Labels (H, W) uint8 of logits (H, W, K) after a dense CRF with the settings of that name."""
-    return refine(logits, image, crf, kind="logits", device=device).argmax(axis=-1).astype(np.uint8)
+    """Labels (H, W) uint8 of logits (H, W, K) after a dense CRF with the settings of that name.
+
+    Raises:
+        UsageError: settings that do not fit the image.
+    """
+    try:
+        return refine(logits, image, crf, kind="logits", device=device).argmax(axis=-1).astype(np.uint8)
+    except ValueError as error:
+        raise UsageError(f"--crf {crf}: {error}") from error
 
 
 def confusion_of(model, dataset, report: Callable[[], None] = lambda: None) -> ConfusionMatrix:

@@ -1,4 +1,4 @@
-"""Sums of all that come before, and a stable order: whole numbers only, so the results are the same in every run."""
+"""Prefix sum (scan) and radix sort: whole numbers only, so the results are the same in every run."""
 
 import numba
 import numpy as np
@@ -42,8 +42,8 @@ def stable_order(keys, below):
 
     Cost: a pass over the keys for every four bits of `below`.
 
-    Source: least significant digit first; a thread counts the digits of its own run, so that their sums over (digit,
-    thread) say where it writes.
+    Radix sort, least significant digit first: a thread counts the digits of its own run, and the exclusive sum of the
+    counts over (digit, thread) says where it writes.
     """
     n = keys.size
     threads = -(-n // _SHARE)

@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.use_device(args)
     if args.labels and args.out.lower().endswith(".npy"):
         raise UsageError(f"--out {args.out}: labels in, labels out; give the name of a .png file")
+    if not args.out.lower().endswith((".png", ".npy")):
+        raise UsageError(f"--out {args.out}: give the name of a .png file, or of a .npy file for probabilities")
     out = cli.output_file("--out", args.out, ".npy" if args.out.lower().endswith(".npy") else ".png")
     image = read_image(args.image)
     scores = read_mask(args.labels) if args.labels else _read_scores(args.probabilities)
@@ -61,8 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             np.save(file, result)
     else:
         write_mask(out, after.astype(np.uint8), mask_palette(args.labels) if args.labels else None)
+    known = before != args.unknown if args.labels else np.ones(before.shape, bool)
+    filled = f", {int((~known).sum())} unknown ones got one" if not known.all() else ""
+    changed = 100 * (before != after)[known].mean()
     print(
-        f"{args.preset}: {100 * (before != after).mean():.2f} % of {after.size} pixels changed their label, "
+        f"{args.preset}: {changed:.2f} % of {int(known.sum())} pixels changed their label{filled}, "
         f"{seconds:.2f} s; written to {out}"
     )
     return 0
@@ -71,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _print_lattice(image: np.ndarray, preset: Preset, result: np.ndarray, device: str) -> None:
     """What there is to know of the bilateral kernel, for those who choose standard deviations."""
     gaussian = LatticeFilter(bilateral_features(image, preset.sxy, preset.srgb), preset.normalization, device)
-    found, labels = gaussian.statistics(), result.size // (image.shape[0] * image.shape[1])
-    labels = int(result.max()) + 1 if result.ndim == 2 else labels
+    found, scores = gaussian.statistics(), result.size // (image.shape[0] * image.shape[1])
+    labels = len(np.unique(result)) if result.ndim == 2 else scores
     print(
         f"bilateral kernel: {found['vertices']} vertices, {found['pixels_per_vertex']:.1f} pixels around each, "
         f"normaliser {found['smallest_normalizer']:.3g} .. {found['largest_normalizer']:.3g}, "
@@ -112,11 +117,14 @@ def _parser() -> argparse.ArgumentParser:
     scores.add_argument("--labels", metavar="FILE", help="a mask, .png")
     parser.add_argument("--out", required=True, metavar="FILE", help="labels as .png, or probabilities as .npy")
     parser.add_argument("--kind", choices=KINDS[:2], help="what --probabilities holds; found out if not given")
-    parser.add_argument("--confidence", type=cli.fraction, default=0.7, help="probability that a given label is right")
+    parser.add_argument("--confidence", type=cli.open_fraction, default=0.7, help="probability that a label is right")
     parser.add_argument(
         "--unknown", type=cli.non_negative_int, default=255, help="label of pixels that could be anything"
     )
-    parser.add_argument("--preset", choices=list(PRESETS), default="deeplab-v2", help="settings; those below change it")
+    parser.add_argument(
+        "--preset", type=cli.crf_settings, default="deeplab-v2", metavar="PRESET",
+        help=f"settings: {', '.join(PRESETS)}, or as deeplab-v2,sxy=50; the options below change it",
+    )  # fmt: skip
     number = cli.positive_float
     parser.add_argument("--bilateral-weight", type=cli.non_negative_float, help="of the kernel of position and colour")
     parser.add_argument("--sxy", type=number, help="its standard deviation in pixels")

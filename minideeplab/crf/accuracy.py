@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 
+from minideeplab import cli
 from minideeplab.bench.crf import photograph
 
 from .filters import ExactFilter, LatticeFilter, bilateral_features, position_features
@@ -45,8 +46,12 @@ def errors(features, values):
     return lattice.normalizer.mean() / exact.normalizer.mean(), lattice.lattice.n_vertices, deviation
 
 
-def main():
+@cli.main_guard
+def main(argv=None):
     """Prints the table; returns the exit code."""
+    cli.command_parser(
+        "crf.accuracy", "Print how close the lattice comes to the Gaussian.", "  python -m minideeplab.crf.accuracy"
+    ).parse_args(argv)
     table, image = cases()
     noise = np.random.default_rng(0).standard_normal(SIDE**2)
     values = np.stack([noise, image.mean(axis=2).reshape(-1)], axis=1)

@@ -6,11 +6,13 @@ Arrays have the labels first: (K, N), N = width * height in the order of rows. W
 - `inference` returns a NumPy array;
 - the lattice is found in float64 (there in float32 with 16-bit keys, which fail for small standard deviations), and
   images whose number of pixels is no multiple of four get no extra points at the origin;
+- the helpers of `pydensecrf.utils` lie here, too (`unary_from_labels`, `create_pairwise_bilateral`, ...);
 - a field of one label is certain of it (there: all zeros).
 
 Source of the interface: pydensecrf 1.0 (github.com/lucasb-eyer/pydensecrf), MIT licence.
 """
 
+import operator
 from enum import IntEnum
 from numbers import Number
 
@@ -18,6 +20,7 @@ import numpy as np
 
 from .field import DenseField
 from .filters import LatticeFilter, bilateral_features, position_features
+from .refine import warn_of_range
 
 
 class NormalizationType(IntEnum):
@@ -62,7 +65,7 @@ class DenseCRF:
     def __init__(self, nvar, nlabels):
         if nvar < 1 or nlabels < 1:
             raise ValueError(f"a field needs at least one point and one label, got {nvar} and {nlabels}")
-        self._nvar, self._nlabel = nvar, nlabels
+        self._nvar, self._nlabel = operator.index(nvar), operator.index(nlabels)
         self._unary, self._edges, self._field = None, [], None
 
     def setUnaryEnergy(self, u, f=None):
@@ -71,6 +74,10 @@ class DenseCRF:
 
     def setUnary(self, u):
         """Costs of the labels: a `ConstUnary` or a `LogisticUnary`."""
+        if not isinstance(u, (ConstUnary, LogisticUnary)):
+            raise TypeError(
+                f"setUnary takes a ConstUnary or a LogisticUnary, got {type(u).__name__}; see setUnaryEnergy"
+            )
         if u.energy.shape != (self._nlabel, self._nvar):
             raise ValueError(f"Bad shape for unary energy (Need {(self._nlabel, self._nvar)}, got {u.energy.shape})")
         self._unary, self._field = np.ascontiguousarray(u.energy.T), None
@@ -151,6 +158,7 @@ class DenseCRF2D(DenseCRF):
         image = np.asarray(rgbim)
         if image.shape[:2] != (self._h, self._w):
             raise ValueError(f"Bad shape for pairwise bilateral (Need {(self._h, self._w, 3)}, got {image.shape})")
+        warn_of_range(image, srgb)
         self._add(bilateral_features(image, sxy, srgb), compat, kernel, normalization)
 
 
@@ -207,6 +215,8 @@ def create_pairwise_bilateral(sdims, schan, img, chdim=-1):
     img = np.asarray(img)
     channels = (img[None] if chdim == -1 else np.moveaxis(img, chdim, 0)).astype(np.float32)
     mesh = np.indices(channels.shape[1:]).astype(np.float32)
+    if np.shape(schan) not in ((), (len(channels),)):
+        raise ValueError(f"schan: give one number or {len(channels)}, got {schan!r}; chdim says where the channels are")
     schan = np.broadcast_to(np.asarray(schan, np.float32), len(channels)).reshape(-1, *[1] * (channels.ndim - 1))
     return np.concatenate([mesh / _per_axis(sdims, mesh), channels / schan]).reshape(len(mesh) + len(channels), -1)
 

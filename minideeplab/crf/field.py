@@ -59,7 +59,10 @@ class DenseField:
         self.unary = _checked_unary(unary)
         n, labels = self.unary.shape
         self._edges = []
-        for number, (gaussian, compatibility) in enumerate(edges):
+        for number, edge in enumerate(edges):
+            if not isinstance(edge, (tuple, list)) or len(edge) != 2:
+                raise TypeError(f"edges {number}: expected a pair (filter, compatibility), got {type(edge).__name__}")
+            gaussian, compatibility = edge
             if not isinstance(gaussian, GaussianFilter):
                 raise TypeError(f"edges {number}: expected a GaussianFilter, got {type(gaussian).__name__}")
             if gaussian.n_pixels != n:
@@ -97,7 +100,7 @@ class DenseField:
         return q
 
     def step(self, q, damping=0.0):
-        """One step of inference, in place; returns the largest change of a probability."""
+        """One step of inference on q (N, K), in place, on the filters' device; returns the largest |dQ|."""
         values = None
         if self._lattice is not None:
             values = self._mixed_on_vertices(self._k.blur(self._lattice, self._k.splat(self._lattice, q)))
@@ -117,7 +120,7 @@ class DenseField:
         return k.reshape(k.concat(blocks), values.shape)
 
     def message(self, q):
-        """-sum_m sum_l' mu_m(l, l') (A_m Q)(l'), (N, K): what the filters add to the logits -U."""
+        """-sum_m sum_l' mu_m(l, l') (A_m Q)(l') of q (N, K), on its device: what the filters add to the logits -U."""
         message = self._message(q, self._edges)
         return self._k.zeros(self.unary.shape, self.unary.dtype) if message is None else message
 
@@ -141,7 +144,7 @@ class DenseField:
         return k.reshape(y, values.shape)
 
     def free_energy(self, q):
-        """F(Q) = sum Q log Q + sum U Q + 1/2 sum_m sum mu_m(l, l') Q(l) (A_m Q)(l'), in float64.
+        """F(Q) = sum Q log Q + sum U Q + 1/2 sum_m sum mu_m(l, l') Q(l) (A_m Q)(l'), over all pixels, in nats.
 
         With symmetric filters it is what the steps minimise; the 1/2 counts each pair once. With `remove_self` it is
         KL(Q || P) - log Z for P = exp(-E) / Z; else a pixel beside itself adds, with Potts weights w, half the sum of

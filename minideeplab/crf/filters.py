@@ -48,12 +48,23 @@ class GaussianFilter:
         self._before, self._after = factors  # (N, 1) on the device, None for ones
 
     def apply(self, values):
-        """A x for x (N, K)."""
+        """A x for x (N, K) of the filter's dtype, on its device."""
+        self._check(values)
         return self._scaled(self._after, self._filter(self._scaled(self._before, values), False))
 
     def apply_transposed(self, values):
-        """A^T x for x (N, K)."""
+        """A^T x for x (N, K) of the filter's dtype, on its device."""
+        self._check(values)
         return self._scaled(self._before, self._filter(self._scaled(self._after, values), True))
+
+    def _check(self, values):
+        device = kernels.device_of(values)
+        if device != self.device:
+            raise ValueError(f"values lie on {device}, the filter on {self.device}; choose one device")
+        if len(values.shape) != 2 or values.shape[0] != self.n_pixels:
+            raise ValueError(f"values must be ({self.n_pixels}, K), a row for each pixel, got shape {values.shape}")
+        if values.dtype != self.dtype:
+            raise TypeError(f"values are {values.dtype}, the filter {self.dtype}; give it features of {values.dtype}")
 
     def _scaled(self, factor, values):
         """diag(factor) x."""
@@ -82,7 +93,7 @@ class LatticeFilter(GaussianFilter):
     """
 
     def __init__(self, features, normalization="symmetric", device="cpu"):
-        self.device, self._k = device, kernels.load(device)
+        self.device, self._k = device, _backend(device)
         self.lattice = self._k.build_lattice(kernels.to_device(features, device))
         self._normalize(len(features), features.dtype, normalization)
 
@@ -106,7 +117,10 @@ class LatticeFilter(GaussianFilter):
         """Size and occupancy of the lattice, for those who choose standard deviations.
 
         Returns:
-            vertices; pixels_per_vertex; smallest_normalizer, largest_normalizer: of n; bytes: of the lattice.
+            vertices; pixels_per_vertex: below about 10 the lattice is too fine for the image, and slow;
+            smallest_normalizer, largest_normalizer: of n, how many pixels weigh on one, itself included (an exact
+            Gaussian has 1 at least, the lattice loses some of it where neighbouring vertices are missing);
+            bytes: of the lattice.
         """
         vertices = self.lattice.n_vertices
         return {
@@ -137,7 +151,7 @@ class SeparableFilter(GaussianFilter):
     """
 
     def __init__(self, height, width, sigma, normalization="symmetric", dtype=np.float32, device="cpu"):
-        self.device, self._size, self._k = device, (height, width), kernels.load(device)
+        self.device, self._size, self._k = device, (height, width), _backend(device)
         across, down = _positive("sigma of the position", sigma, 2)
         self._taps = [_taps(down, height, dtype), _taps(across, width, dtype)]
         self._normalize(height * width, dtype, normalization)
@@ -168,6 +182,12 @@ class ExactFilter(GaussianFilter):
         return self.matrix @ values
 
 
+def _backend(device):
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device must be cpu or cuda, got {device!r}")
+    return kernels.load(device)
+
+
 def _taps(sigma, side, dtype):
     radius = min(math.ceil(4 * sigma), side - 1)
     return np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2).astype(dtype)
@@ -177,7 +197,7 @@ def position_features(height, width, sigma, dtype=np.float32):
     """(H W, 2): column and row of each pixel over their standard deviations.
 
     Args:
-        sigma: in pixels, one number or (horizontal, vertical).
+        sigma: in pixels, one number or (horizontal, vertical); dtype: np.float32 or np.float64.
 
     Raises:
         ValueError: an empty image, sigma not positive.
@@ -185,8 +205,9 @@ def position_features(height, width, sigma, dtype=np.float32):
     if min(height, width) < 1:
         raise ValueError(f"the image is empty: {height} x {width} pixels")
     sigma_x, sigma_y = _positive("sigma of the position", sigma, 2)
+    scalar = np.dtype(dtype).type
     row, column = np.mgrid[:height, :width].astype(dtype)
-    return np.stack([column.reshape(-1) / dtype(sigma_x), row.reshape(-1) / dtype(sigma_y)], axis=1)
+    return np.stack([column.reshape(-1) / scalar(sigma_x), row.reshape(-1) / scalar(sigma_y)], axis=1)
 
 
 def bilateral_features(image, sigma_xy, sigma_color, dtype=np.float32):

@@ -12,7 +12,7 @@ from minideeplab.function import Function
 from minideeplab.nn import Module, Parameter
 
 from .filters import LatticeFilter, bilateral_features, position_features
-from .refine import preset_of
+from .refine import preset_of, warn_of_range
 
 
 class FilterEach(Function):
@@ -37,17 +37,10 @@ def filter_each(x, filters):
     """x (N, H, W, K) -> the same, image n by filters[n]; exact in x, the filters' features are constants.
 
     Raises:
-        ValueError: as many filters as images are needed, each on the device of x. TypeError: of another dtype.
+        ValueError: as many filters as images are needed, each on the device of x. TypeError: filters of another dtype.
     """
     if len(filters) != x.shape[0]:
         raise ValueError(f"filter_each: {x.shape[0]} images need as many filters, got {len(filters)}")
-    for gaussian in filters:
-        if gaussian.device != x.device:
-            raise ValueError(
-                f"filter_each: x lies on {x.device}, a filter on {gaussian.device}; make it for {x.device}"
-            )
-        if gaussian.dtype != x.dtype:
-            raise TypeError(f"filter_each: x is {x.dtype}, a filter {gaussian.dtype}; give it features of {x.dtype}")
     return FilterEach.apply(x, filters=filters)
 
 
@@ -72,9 +65,18 @@ class CRFLayer(Module):
     Args:
         num_classes: K; preset: standard deviations, normalisation and first weights, see `refine.PRESETS`.
         iterations: 5 in training, as the paper; set the attribute to 10 for testing.
+
+    Raises:
+        ValueError: num_classes or iterations that make no sense, logits and images that do not fit.
+
+        crf = CRFLayer(21)
+        refined = crf(network(x), images)  # images as photographs have them, (N, H, W, 3) of 0..255, not normalised
+        loss = cross_entropy(refined, labels)
     """
 
     def __init__(self, num_classes, preset="crfasrnn", iterations=5):
+        if num_classes < 1 or iterations < 0:
+            raise ValueError(f"CRFLayer: needs a class and 0 iterations or more, got {num_classes} and {iterations}")
         self.preset, self.iterations = preset_of(preset), iterations
         self.smooth_weight = Parameter((num_classes,), constant(self.preset.smooth_weight), decays=False)
         self.bilateral_weight = Parameter((num_classes,), constant(self.preset.bilateral_weight), decays=False)
@@ -86,6 +88,9 @@ class CRFLayer(Module):
         images, preset = np.asarray(images), self.preset
         if images.ndim != 4 or images.shape[:3] != logits.shape[:3]:
             raise ValueError(f"CRFLayer: images must be (N, H, W, C) as the logits {logits.shape}, got {images.shape}")
+        if logits.shape[3] != self.smooth_weight.shape[0]:
+            raise ValueError(f"CRFLayer: logits {logits.shape} are not of {self.smooth_weight.shape[0]} classes")
+        warn_of_range(images, preset.srgb)
         _, height, width, _ = logits.shape
         dtype = logits.dtype.type
         lattice_filter = functools.partial(LatticeFilter, normalization=preset.normalization, device=logits.device)

@@ -98,6 +98,24 @@ def test_the_lattice_follows_the_exact_filter():
     assert (fields[0].infer(10).argmax(axis=1) == fields[1].infer(10).argmax(axis=1)).mean() > 0.97
 
 
+@each_filter
+def test_values_that_are_no_rows_of_pixels_are_refused(make):
+    gaussian = make()
+    for values in (np.ones(SIZE), np.ones((SIZE - 1, 2)), np.ones((5, 6, 2))):
+        for function in (gaussian.apply, gaussian.apply_transposed):
+            with pytest.raises(ValueError, match=r"values must be \(30, K\), a row for each pixel, got shape"):
+                function(values)
+    with pytest.raises(TypeError, match="values are float32, the filter float64"):
+        gaussian.apply(np.ones((SIZE, 2), np.float32))
+    with pytest.raises(ValueError, match="device must be cpu or cuda, got 'gpu'"):
+        LatticeFilter(normal(0, (5, 2)), device="gpu")
+
+
+def test_predicted_seconds_grow_with_the_iterations():
+    gaussian = lattice(n=2000)
+    assert 0 < gaussian.predict_seconds(3, 1) < gaussian.predict_seconds(3, 1000)
+
+
 def test_statistics_of_points_in_one_place():
     gaussian = LatticeFilter(np.full((7, 2), 0.3), "symmetric")
     statistics = gaussian.statistics()

@@ -38,7 +38,7 @@ def test_the_last_column_says_what_changed(tmp_path):
     page = np.asarray(Image.open(tmp_path / "page.png").convert("RGB"))
     right = page[:, -page.shape[1] // 5 :]
     shown = [tuple(band) for band in right[page.shape[0] // 3 : page.shape[0] // 2].reshape(-1, 3)]
-    for colour in (figures.RIGHT, figures.WRONG, figures.GREY, figures.VOID):
+    for colour in (figures.RIGHT, figures.WRONG, figures.OTHER, figures.VOID):
         assert colour in shown
     left = page[:, : page.shape[1] * 3 // 4].reshape(-1, 3)[: page.shape[1] * page.shape[0] // 2]
     assert not (left == figures.RIGHT).all(axis=1).any()

@@ -176,6 +176,19 @@ def test_images_that_do_not_fit_the_logits_are_refused(images, shape):
         layer()(Tensor(LOGITS), images)
 
 
+def test_classes_and_iterations_that_make_no_sense_are_refused():
+    for arguments in ((0,), (K, "crfasrnn", -1)):
+        with pytest.raises(ValueError, match="needs a class and 0 iterations or more"):
+            CRFLayer(*arguments)
+    with pytest.raises(ValueError, match=r"logits \(2, 4, 5, 2\) are not of 3 classes"):
+        layer()(Tensor(LOGITS[..., :2].copy()), IMAGES)
+
+
+def test_images_that_a_network_takes_are_warned_about():
+    with pytest.warns(UserWarning, match="no edge will be seen"):
+        layer(preset=PRESETS["crfasrnn"])(Tensor(LOGITS), (IMAGES / 255 - 0.45) / 0.22)
+
+
 def test_unknown_presets_and_missing_filters_are_refused():
     with pytest.raises(ValueError, match="unknown preset 'deeplab'; there are deeplab-v1"):
         CRFLayer(K, "deeplab")

@@ -83,7 +83,7 @@ def test_labels_in_and_labels_out(dtype):
     labels = (noisy_labels() * 3).astype(dtype)
     refined = refine(labels, IMAGE)
     assert refined.dtype == dtype and refined.shape == (H, W) and set(np.unique(refined)) == {0, 3}
-    np.testing.assert_array_equal(refined, refine(labels, IMAGE, kind="labels", num_classes=4))
+    np.testing.assert_array_equal(refined, refine(labels, IMAGE, kind="labels"))
 
 
 def test_labels_are_probabilities_of_their_confidence():
@@ -96,9 +96,19 @@ def test_labels_are_probabilities_of_their_confidence():
         np.testing.assert_array_equal(refined, expected)
         changed.append((refined != labels).sum())
     assert changed[0] > changed[1]
-    with_more = np.where(labels[..., None] == np.arange(5), 0.7, 0.3 / 4)  # the rest is shared by the other labels
-    expected = refine(with_more, IMAGE).argmax(axis=2)
-    np.testing.assert_array_equal(refine(labels, IMAGE, num_classes=5), expected)
+
+
+def test_the_numbers_of_the_labels_are_of_no_account():
+    """Only those that occur share what is left of the confidence; truth values are labels, too."""
+    labels = noisy_labels()
+    labels[3:6, 4:9] = 2
+    renamed = np.array([7, 200, 40])[labels]
+    np.testing.assert_array_equal(refine(renamed, IMAGE), np.array([7, 200, 40])[refine(labels, IMAGE)])
+    with_more = np.where(labels[..., None] == np.arange(3), 0.7, 0.3 / 2)
+    np.testing.assert_array_equal(refine(with_more, IMAGE).argmax(axis=2), refine(labels, IMAGE))
+    half = noisy_labels()
+    np.testing.assert_array_equal(refine(half == 1, IMAGE), refine(half, IMAGE) == 1)
+    assert (refine(np.full((H, W), 5), IMAGE) == 5).all()
 
 
 @pytest.mark.parametrize("unknown", [255, 9])
@@ -110,7 +120,7 @@ def test_unknown_pixels_are_filled_from_what_looks_like_them(unknown):
 
 def test_one_label_alone():
     np.testing.assert_array_equal(refine(np.zeros((H, W), np.uint8), IMAGE), 0)
-    np.testing.assert_array_equal(refine(np.full((H, W), 255, np.uint8), IMAGE), 0)
+    np.testing.assert_array_equal(refine(np.full((H, W), 9, np.uint8), IMAGE), 9)
     np.testing.assert_array_equal(refine(np.ones((H, W, 1)), IMAGE), 1)
     np.testing.assert_array_equal(refine(PROBABILITIES[:1, :1], IMAGE[:1, :1]).shape, (1, 1, K))
 
@@ -196,15 +206,24 @@ def test_a_boundary_beside_the_edge_moves_onto_it():
 # -------------------------------------------------------------------- warnings and refusals
 
 
-def test_an_image_in_0_to_1_is_warned_about(recwarn):
-    small = IMAGE / 255
-    with pytest.warns(UserWarning, match=r"lies in 0\.\.1, but srgb is 3.*multiply"):
-        refine(PROBABILITIES, small)
-    recwarn.clear()
-    refine(PROBABILITIES, IMAGE)
-    refine(PROBABILITIES, IMAGE.astype(np.float32))
-    refine(PROBABILITIES, IMAGE // 255)  # whole numbers: dark
-    refine(PROBABILITIES, small, srgb=0.05)
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (IMAGE / 255, r"no edge will be seen: the image's values span only 0\.\d+, and srgb is 3"),
+        ((IMAGE / 255 - 0.45) / 0.22, "no edge will be seen: the image's values span only 3"),
+        (IMAGE > 100, "no edge will be seen: the image's values span only 1, and srgb is 3"),
+        (IMAGE.astype(np.uint16) * 257, "every pixel will be an edge: the image's values span [45]"),
+    ],
+)
+def test_an_image_of_another_range_is_warned_about(image, message):
+    with pytest.warns(UserWarning, match=message):
+        refine(PROBABILITIES, image)
+
+
+def test_images_that_fit_are_not_warned_about(recwarn):
+    for image in (IMAGE, IMAGE.astype(np.float32), IMAGE // 20, np.full_like(IMAGE, 7)):
+        refine(PROBABILITIES, image)
+    refine(PROBABILITIES, IMAGE / 255, srgb=0.05)
     assert not recwarn.list
 
 
@@ -222,10 +241,20 @@ BELOW_ZERO = TRUTH.astype(int) - 1
         (P, IMAGE, {"smoothness": "box"}, "smoothness must be one of lattice, separable, got 'box'"),
         (P, IMAGE, {"kind": "costs"}, "kind must be one of probabilities, logits, labels or None, got 'costs'"),
         (P, IMAGE, {"normalization": "L2"}, "normalization must be one of none"),
-        (P, IMAGE, {"sxy": 0}, "sigma of the position must be positive"),
-        (P, IMAGE, {"smooth_sxy": -1, "smoothness": "separable"}, "sigma of the position must be positive"),
-        (P, IMAGE, {"srgb": 1e-7}, "choose a larger standard deviation"),
-        (P, IMAGE, {"iterations": -1}, "iterations must be >= 0"),
+        (P, IMAGE, {"sxy": 0}, "sxy must be a number above 0, or one for each dimension, got 0"),
+        (
+            P,
+            IMAGE,
+            {"smooth_sxy": -1, "smoothness": "separable"},
+            "smooth_sxy must be a number above 0, or one for each dimension, got -1",
+        ),
+        (P, IMAGE, {"srgb": float("nan")}, "srgb must be a number above 0, or one for each dimension, got nan"),
+        (P, IMAGE, {"sxy": True}, "sxy must be a number above 0, or one for each dimension, got True"),
+        (P, IMAGE, {"sxy": "a"}, "sxy must be a number above 0, or one for each dimension, got 'a'"),
+        (P, IMAGE, {"bilateral_weight": -4}, "bilateral_weight must be a number, 0 or more, got -4"),
+        (P, IMAGE, {"iterations": 2.5}, "iterations must be a whole number, 0 or more, got 2.5"),
+        (P, IMAGE, {"smooth_sxy": 1e-7}, "choose a larger standard deviation"),
+        (P, IMAGE, {"iterations": -1}, "iterations must be a whole number, 0 or more, got -1"),
         (NAN, IMAGE, {}, "scores hold values that are not finite"),
         (INF, IMAGE, {}, "scores hold values that are not finite"),
         (P, BRIGHT, {}, "the image holds values that are not finite"),
@@ -238,8 +267,15 @@ BELOW_ZERO = TRUTH.astype(int) - 1
         (P, IMAGE.astype(complex), {}, "the image must be numbers"),
         (LOGITS, IMAGE, {"kind": "probabilities"}, r"must lie in 0\.\.1, got -.*are they logits\?"),
         (TRUTH[1:], IMAGE, {}, r"labels of shape \(17, 23\) do not fit an image of 18 x 23"),
-        (TRUTH, IMAGE, {"num_classes": 1}, r"labels lie in 0 \.\. 1, valid are 0 \.\. 0 and 255"),
-        (BELOW_ZERO, IMAGE, {}, r"labels lie in -1 \.\. 0, valid are 0 \.\. 0 and 255"),
+        (BELOW_ZERO, IMAGE, {}, "labels must be 0 or more, got -1"),
+        (
+            TRUTH * 255,
+            IMAGE,
+            {},
+            "labels hold the label 0 and 255, which means unknown: there is nothing to choose from",
+        ),
+        (np.full((H, W), 255), IMAGE, {}, "labels hold no label and 255"),
+        (0.9 * P, IMAGE, {}, r"lie in 0\.\.1 but do not sum to 1 .* kind='probabilities' or 'logits'"),
         (TRUTH, IMAGE, {"confidence": 1}, "confidence must lie between 0 and 1, got 1"),
     ],
 )
@@ -311,11 +347,13 @@ def test_options_are_the_arguments_of_refine(files):
         normalization="none", iterations=3, smoothness="separable", damping=0.2,
     )  # fmt: skip
     np.testing.assert_array_equal(np.load(files / "out.npy"), expected)
+    three = np.where(np.arange(W) < 5, 2, noisy_labels()).astype(np.uint8)
+    write_mask(files / "three.png", three, None)
     for option, value in (("confidence", 0.99), ("unknown", 1)):
-        assert run(files, "--labels", files / "mask.png", "--srgb", 13, f"--{option}", value) == 0
-        expected = refine(noisy_labels(), IMAGE, srgb=13, **{option: value})
+        assert run(files, "--labels", files / "three.png", "--srgb", 13, f"--{option}", value) == 0
+        expected = refine(three, IMAGE, srgb=13, **{option: value})
         np.testing.assert_array_equal(read_mask(files / "out.png"), expected)
-        assert (expected != refine(noisy_labels(), IMAGE, srgb=13)).any()
+        assert (expected != refine(three, IMAGE, srgb=13)).any()
 
 
 def test_the_report_has_a_line_for_each_iteration(files, capsys):
@@ -347,7 +385,11 @@ def test_the_report_has_a_line_for_each_iteration(files, capsys):
         (["--labels", "small.png"], 3, "labels of shape (17, 23) do not fit an image of 18 x 23"),
         (["--labels", "mask.png", "--image", "none.jpg"], 3, "none.jpg: no such file"),
         (["--labels", "mask.png", "--out", "out.npy"], 2, "labels in, labels out; give the name of a .png file"),
-        (["--labels", "mask.png", "--out", "out.jpg"], 2, "--out FOLDER/out.jpg: expected the name of a .png file"),
+        (
+            ["--labels", "mask.png", "--out", "out.jpg"],
+            2,
+            "out.jpg: give the name of a .png file, or of a .npy",
+        ),
         (["--labels", "mask.png", "--threads", "9999"], 2, "--threads 9999"),
     ],
 )

@@ -101,7 +101,7 @@ def test_trimaps_score_the_pixels_near_boundaries(data, varied, tmp_path, capsys
         by_hand = confusion_by_hand(varied, data, width=width)
         assert 0 < by_hand.counts.sum() < whole.counts.sum()
         assert scores["trimap"][str(width)] == by_hand.mean_iou()
-        assert f"mIoU within {width} pixels of a boundary: {100 * by_hand.mean_iou():.2f}\n" in out
+        assert f"mIoU within {width} pixel{'s' * (width > 1)} of a boundary: {100 * by_hand.mean_iou():.2f}\n" in out
 
 
 @pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
