@@ -34,21 +34,25 @@ def mean_field_update(lattice, values, unary, message, q, damping=0.0):
     else:
         corners, vertex, weight = lattice.vertex.shape[1], lattice.vertex, lattice.slice_weight
     adds, message = message is not None, unary if message is None else message
-    logits, change = empty(q.shape, q.dtype), zeros((1,), q.dtype)
+    spills, change = labels > ACROSS, zeros((1,), q.dtype)
+    logits = empty(q.shape if spills else (1,), q.dtype)
     down = layout(labels, n)[0][1]
     _update(
         down, (ACROSS, DOWN), n, labels, corners, values, vertex, weight, unary, message, adds, q,
-        q.dtype.type(damping), logits, change,
+        q.dtype.type(damping), spills, logits, change,
     )  # fmt: skip
     return float(to_numpy(change)[0])
 
 
 @Kernel
-def _update(n, labels, corners, values, vertex, weight, unary, message, adds, q, damping, logits, change):
-    """Warp: a pixel, its lanes every ACROSS-th label; `logits` keeps what a lane needs again."""
+def _update(n, labels, corners, values, vertex, weight, unary, message, adds, q, damping, spills, logits, change):
+    """Warp: a pixel, its lanes every ACROSS-th label.
+
+    A lane keeps its logit in a register if it has one only; else it `spills` them into `logits`.
+    """
     lane = cuda.threadIdx.x
     zero, one = q.dtype.type(0), q.dtype.type(1)
-    largest = zero
+    largest, logit = zero, zero
     for first in range(cuda.blockIdx.x * DOWN, n, cuda.gridDim.x * DOWN):
         i = first + cuda.threadIdx.y
         mine = labels if i < n else 0  # a warp without a pixel has no labels, but meets the others
@@ -60,17 +64,24 @@ def _update(n, labels, corners, values, vertex, weight, unary, message, adds, q,
                 logit += message[at]
             for corner in range(i * corners, (i + 1) * corners):
                 logit += weight[corner] * values[vertex[corner] * labels + k]
-            logits[at] = logit
+            if spills:
+                logits[at] = logit
             top = max(top, logit)
         top = max_over_lanes(top)
         for k in range(lane, mine, ACROSS):
             at = i * labels + k
-            logits[at] = math.exp(logits[at] - top)
-            total += logits[at]
+            if spills:
+                logit = logits[at]
+            logit = math.exp(logit - top)
+            total += logit
+            if spills:
+                logits[at] = logit
         total = sum_over_lanes(total)
         for k in range(lane, mine, ACROSS):
             at = i * labels + k
-            new = damping * q[at] + (one - damping) * (logits[at] / total)
+            if spills:
+                logit = logits[at]
+            new = damping * q[at] + (one - damping) * (logit / total)
             largest = max(largest, abs(new - q[at]))
             q[at] = new
     largest = max_over_lanes(largest)

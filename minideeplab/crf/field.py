@@ -135,9 +135,8 @@ class DenseField:
         """-sum_l' mu(l, l') x(l') for rows x (.., K); w x for a Potts weight w."""
         k = self._k
         if compatibility.ndim < 2:
-            return k.multiply(
-                values, k.from_numpy(np.atleast_1d(-compatibility if compatibility.ndim else compatibility))
-            )
+            factors = -compatibility if compatibility.ndim else compatibility.reshape(1)
+            return k.multiply(values, k.from_numpy(factors))
         labels = values.shape[1]
         x, weight = k.reshape(values, (1, 1, *values.shape)), -compatibility.T.reshape(1, 1, labels, labels)
         y = k.pointwise(x, k.from_numpy(np.ascontiguousarray(weight)), Window.conv(x.shape, weight.shape))
