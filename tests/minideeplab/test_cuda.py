@@ -287,7 +287,7 @@ def test_filters_of_two_devices_are_refused():
     here, there = LatticeFilter(features), LatticeFilter(features, device="cuda")
     with pytest.raises(ValueError, match="filters lie on different devices, cpu and cuda"):
         DenseField(COSTS, [(here, 1.0), (there, 1.0)])
-    with pytest.raises(ValueError, match="x lies on cpu, a filter on cuda"):
+    with pytest.raises(ValueError, match="values lie on cpu, the filter on cuda"):
         filter_each(Tensor(COSTS.reshape(1, 3, 4, 3)), [there])
 
 
