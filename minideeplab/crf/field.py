@@ -20,6 +20,7 @@ import kernels
 from kernels.geometry import Window
 
 from .filters import GaussianFilter, LatticeFilter
+from .rows import concat_rows, split_rows
 
 
 class Step(NamedTuple):
@@ -108,16 +109,13 @@ class DenseField:
 
     def _mixed_on_vertices(self, values):
         """Labels mix on the vertices, of which there are fewer than pixels; Potts weights are in the lattice."""
-        k, labels = self._k, values.shape[1]
         if all(compatibility.ndim == 0 for _, compatibility in self._on_lattice):
             return values
-        sizes = [gaussian.lattice.n_vertices * labels for gaussian, _ in self._on_lattice]
-        blocks = k.split(k.reshape(values, (1, 1, 1, sum(sizes))), sizes)
+        blocks = split_rows(self._k, values, [gaussian.lattice.n_vertices for gaussian, _ in self._on_lattice])
         for i, (_, compatibility) in enumerate(self._on_lattice):
             if compatibility.ndim:
-                rows = k.reshape(blocks[i], (sizes[i] // labels, labels))
-                blocks[i] = k.reshape(self._weighed(compatibility, rows), (1, 1, 1, sizes[i]))
-        return k.reshape(k.concat(blocks), values.shape)
+                blocks[i] = self._weighed(compatibility, blocks[i])
+        return concat_rows(self._k, blocks)
 
     def message(self, q):
         """-sum_m sum_l' mu_m(l, l') (A_m Q)(l') of q (N, K), on its device: what the filters add to the logits -U."""
@@ -143,7 +141,9 @@ class DenseField:
         return k.reshape(y, values.shape)
 
     def free_energy(self, q):
-        """F(Q) = sum Q log Q + sum U Q + 1/2 sum_m sum mu_m(l, l') Q(l) (A_m Q)(l'), over all pixels, in nats.
+        """F(Q) = sum Q log Q + sum U Q + 1/2 sum_m sum mu_m(l, l') Q(l) (A_m Q)(l'), in nats, over all pixels.
+
+        Summed in float64.
 
         With symmetric filters it is what the steps minimise; the 1/2 counts each pair once. With `remove_self` it is
         KL(Q || P) - log Z for P = exp(-E) / Z; else a pixel beside itself adds, with Potts weights w, half the sum of

@@ -13,6 +13,7 @@ from minideeplab.nn import Module, Parameter
 
 from .filters import LatticeFilter, bilateral_features, position_features
 from .refine import preset_of, warn_of_range
+from .rows import concat_rows, split_rows
 
 
 class FilterEach(Function):
@@ -26,11 +27,10 @@ class FilterEach(Function):
         return (self._each(grad, [gaussian.apply_transposed for gaussian in self.filters]),)
 
     def _each(self, x, functions):
-        k, (n, h, w, labels) = self.k, x.shape
-        size = h * w * labels
-        images = k.split(k.reshape(x, (1, 1, 1, n * size)), [size] * n)
-        filtered = [f(k.reshape(image, (h * w, labels))) for f, image in zip(functions, images, strict=True)]
-        return k.reshape(k.concat([k.reshape(y, (1, 1, 1, size)) for y in filtered]), x.shape)
+        n, h, w, labels = x.shape
+        images = split_rows(self.k, self.k.reshape(x, (n * h * w, labels)), [h * w] * n)
+        filtered = [f(image) for f, image in zip(functions, images, strict=True)]
+        return self.k.reshape(concat_rows(self.k, filtered), x.shape)
 
 
 def filter_each(x, filters):
