@@ -79,9 +79,8 @@ def preset_of(text, **changes):
     Raises:
         ValueError: an unknown name or setting, or a value that a setting cannot have.
     """
-    if isinstance(text, Preset):
-        return dataclasses.replace(text, **{key: value for key, value in changes.items() if value is not None})
-    name, *given = str(text).split(",")
+    changes = {setting: value for setting, value in changes.items() if value is not None}
+    name, *given = [text] if isinstance(text, Preset) else str(text).split(",")
     for change in given:
         setting, equals, value = change.partition("=")
         setting = setting.strip().replace("-", "_")  # as the command's options have it
@@ -91,12 +90,12 @@ def preset_of(text, **changes):
             equals = ""
         if not equals:
             raise ValueError(f"{change!r} in {text!r}: expected SETTING=NUMBER, such as sxy=50")
-    if name not in PRESETS:
+    if not isinstance(name, Preset) and name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
     if unknown := sorted(changes.keys() - {field.name for field in dataclasses.fields(Preset)}):
         known = ", ".join(field.name for field in dataclasses.fields(Preset))
         raise ValueError(f"unknown setting {', '.join(unknown)}; there are {known}")
-    return dataclasses.replace(PRESETS[name], **{key: value for key, value in changes.items() if value is not None})
+    return dataclasses.replace(PRESETS.get(name, name), **changes)
 
 
 def refine(
