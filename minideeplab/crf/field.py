@@ -141,9 +141,7 @@ class DenseField:
         return k.reshape(y, values.shape)
 
     def free_energy(self, q):
-        """F(Q) = sum Q log Q + sum U Q + 1/2 sum_m sum mu_m(l, l') Q(l) (A_m Q)(l'), in nats, over all pixels.
-
-        Summed in float64.
+        """F(Q) = sum Q log Q + sum U Q + 1/2 sum_m sum mu_m(l, l') Q(l) (A_m Q)(l'), in nats, summed in float64.
 
         With symmetric filters it is what the steps minimise; the 1/2 counts each pair once. With `remove_self` it is
         KL(Q || P) - log Z for P = exp(-E) / Z; else a pixel beside itself adds, with Potts weights w, half the sum of

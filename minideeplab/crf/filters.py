@@ -18,6 +18,7 @@ import numpy as np
 
 import kernels
 from kernels.geometry import Window
+from kernels.lattice import alpha
 
 NORMALIZATIONS = ("none", "before", "after", "symmetric")
 _SMALLEST = 1e-20  # of a normaliser, as in the authors' code
@@ -110,8 +111,8 @@ class LatticeFilter(GaussianFilter):
         corners = np.arange(weights.shape[1])
         steps = abs(corners[:, None] - corners)
         between = 2.0**-steps + 2.0 ** (steps - len(corners)) + (steps == 0) * 2.0 ** -len(corners)
-        alpha = 1 / (1 + 2.0 ** (1 - len(corners)))
-        return ((weights @ between.astype(weights.dtype)) * weights).sum(axis=1) / self.dtype.type(alpha)
+        own = ((weights @ between.astype(weights.dtype)) * weights).sum(axis=1)
+        return own / self.dtype.type(alpha(len(corners) - 1))
 
     def statistics(self):
         """Size and occupancy of the lattice, for those who choose standard deviations.
