@@ -44,7 +44,11 @@ layouts = st.sampled_from(("C", "F", "strided", "reversed"))
 
 
 def arrange(array, layout):
-    """The same numbers in another memory layout, as slices and transposes leave them."""
+    """The same numbers in another memory layout, as slices and transposes leave them, or "read-only"."""
+    if layout == "read-only":
+        array = array.copy()
+        array.flags.writeable = False
+        return array
     if layout == "strided":
         return np.repeat(array, 2, axis=-1)[..., ::2]
     if layout == "reversed":
