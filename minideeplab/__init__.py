@@ -5,10 +5,12 @@ model = models.build("deeplabv3plus", backbone="resnet18", num_classes=21, outpu
 logits = model(Tensor(images))        # (N, H, W, 3) float32 -> (N, H, W, 21)
 """
 
-from . import models, nn, ops
-from .function import no_grad
-from .gradcheck import gradcheck
-from .tensor import Tensor
+import sys
+
+from minideeplab import models, nn
+from minideeplab.autograd import Tensor, gradcheck, no_grad, ops
+
+sys.modules["minideeplab.ops"] = ops  # its public name: `import minideeplab.ops` finds it, too
 
 __version__ = "0.1.0"
 __all__ = ["Tensor", "gradcheck", "models", "nn", "no_grad", "ops"]

@@ -14,9 +14,8 @@ import numpy as np
 import kernels
 from minideeplab import cli, figures
 from minideeplab.data import open_dataset
-from minideeplab.inference import labels_on_device, logits_on_device, refined_labels
-from minideeplab.metrics import ConfusionMatrix, trimap
-from minideeplab.progress import Progress
+from minideeplab.evaluation.metrics import ConfusionMatrix, trimap
+from minideeplab.evaluation.predictor import labels_on_device, logits_on_device, refined_labels
 from minideeplab.weights import Checkpoint
 
 EXAMPLE = """\
@@ -41,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"split '{dataset.split}', at full size, {threads} threads"
     )
     cli.announce_compilation()
-    with Progress(len(dataset), "evaluate") as bar:
+    with cli.Progress(len(dataset), "evaluate") as bar:
         results = _confusions(model, dataset, args, partial(_draw, pictures, checkpoint.palette), bar.update)
     confusion = results[args.crf, None]
     print(confusion.table(dataset.class_names))

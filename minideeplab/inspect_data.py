@@ -3,15 +3,11 @@
 import sys
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from minideeplab import cli
 from minideeplab.data import IGNORE_INDEX, open_dataset
-
-SHEET_PAIRS = 12  # pictures on the contact sheet, spread over the split
-PAIRS_PER_ROW = 3
+from minideeplab.data.statistics import count_labels
+from minideeplab.figures import save_contact_sheet
 
 
 @cli.main_guard
@@ -33,24 +29,6 @@ def main(argv=None):
     return 0
 
 
-def count_labels(ds):
-    """Count the labels of a whole data set.
-
-    Returns:
-        pixels: (256,) int64, pixels of each label.
-        samples: (256,) int64, masks in which each label occurs.
-        sizes: (len(ds), 2) int64, height and width of each mask.
-    """
-    counts = np.zeros((2, 256), np.int64)
-    sizes = []
-    for i in range(len(ds)):
-        mask = ds.mask(i)
-        histogram = np.bincount(mask.ravel(), minlength=256)
-        counts += histogram, histogram > 0
-        sizes.append(mask.shape)
-    return counts[0], counts[1], np.array(sizes)
-
-
 def class_table(class_names, pixels, samples):
     """Lines of text: each class with its share of all labelled pixels and its number of images; then void."""
     labelled = max(1, int(pixels[: len(class_names)].sum()))
@@ -64,25 +42,6 @@ def class_table(class_names, pixels, samples):
     row = f"{IGNORE_INDEX:>5}  {'void':<{width}}  {void:>8.2f}  {samples[IGNORE_INDEX]:>6}"
     lines.append(f"{row}  (% of all pixels)")
     return lines
-
-
-def save_contact_sheet(path, ds, labels):
-    """Write a PNG of image and mask pairs, spread over the data set; its legend shows `labels` and void."""
-    chosen = np.unique(np.linspace(0, len(ds) - 1, SHEET_PAIRS).astype(int)).tolist()
-    rows = -(-len(chosen) // PAIRS_PER_ROW)
-    figure = Figure(figsize=(4.2 * PAIRS_PER_ROW, 2.0 * rows + 0.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, PAIRS_PER_ROW, squeeze=False).ravel()
-    for panel in panels:
-        panel.axis("off")
-    for panel, i in zip(panels, chosen, strict=False):
-        image, mask = ds.sample(i)
-        panel.imshow(np.concatenate([image, ds.palette[mask]], axis=1), interpolation="none")
-        panel.set_title(ds.ids[i], fontsize=7)
-    names = [(label, ds.class_names[label]) for label in labels] + [(IGNORE_INDEX, "void")]
-    patches = [Patch(facecolor=ds.palette[label] / 255, edgecolor="black", label=name) for label, name in names]
-    figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=7)
-    figure.savefig(path, dpi=110)
 
 
 def _parser():

@@ -8,8 +8,7 @@ from pathlib import Path
 from minideeplab import cli, figures
 from minideeplab.data.images import read_image, write_mask
 from minideeplab.errors import DataError
-from minideeplab.inference import predict_labels
-from minideeplab.progress import Progress
+from minideeplab.evaluation.predictor import predict_labels
 from minideeplab.weights import Checkpoint
 
 EXAMPLE = """\
@@ -29,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     images, failures = _find_images(args.images)
     done = 0
     cli.announce_compilation()
-    with Progress(len(images), "predict") as bar:
+    with cli.Progress(len(images), "predict") as bar:
         for path, name in zip(images, _output_names(images), strict=True):
             try:
                 image = read_image(path)

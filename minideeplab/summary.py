@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from minideeplab import cli, figures, models
+from minideeplab.cli.model_options import add_model_arguments, given_options
 from minideeplab.cost import Cost, cost_of, time_layers
 from minideeplab.errors import UsageError
-from minideeplab.model_arguments import add_model_arguments, given_options
 
 EXAMPLE = """\
   python -m minideeplab.summary --model deeplabv3plus --backbone xception65

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 import kernels
-from minideeplab import Tensor, models, no_grad
+from minideeplab import models
+from minideeplab.autograd import Tensor, no_grad
 from minideeplab.bench.timing import copy_bandwidth, peak_gflops, spread, timings
-from minideeplab.optim import SGD
+from minideeplab.nn.optim import SGD
 
 CLASSES = 21
 MODELS = {  # name: (images, side, options of models.build)

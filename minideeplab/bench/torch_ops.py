@@ -14,7 +14,7 @@ import copy
 import torch
 from torch.nn import functional
 
-from minideeplab import ops
+from minideeplab.autograd import ops
 from minideeplab.nn import Buffer, Parameter
 
 

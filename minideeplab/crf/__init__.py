@@ -3,69 +3,64 @@
 refine(scores, image)             one call, with the settings of DeepLab v1, v2, CRF as RNN or pydensecrf
 DenseField, LatticeFilter, ...    the parts: unary costs, filters, inference with its free energy
 DenseCRF, DenseCRF2D, ...         the interface of pydensecrf
+
+A name is looked up when it is first used: settings can be read without the CRF.
 """
 
-from .densecrf import (
-    CONST_KERNEL,
-    DIAG_KERNEL,
-    FULL_KERNEL,
-    NO_NORMALIZATION,
-    NORMALIZE_AFTER,
-    NORMALIZE_BEFORE,
-    NORMALIZE_SYMMETRIC,
-    ConstUnary,
-    DenseCRF,
-    DenseCRF2D,
-    KernelType,
-    LogisticUnary,
-    NormalizationType,
-    create_pairwise_bilateral,
-    create_pairwise_gaussian,
-    unary_from_labels,
-    unary_from_softmax,
-)
-from .field import DenseField, Step
-from .filters import (
-    ExactFilter,
-    GaussianFilter,
-    LatticeFilter,
-    SeparableFilter,
-    bilateral_features,
-    position_features,
-)
-from .layer import CRFLayer, filter_each
-from .refine import PRESETS, Preset, preset_of, refine
+import importlib
 
-__all__ = [
-    "CONST_KERNEL",
-    "DIAG_KERNEL",
-    "FULL_KERNEL",
-    "NORMALIZE_AFTER",
-    "NORMALIZE_BEFORE",
-    "NORMALIZE_SYMMETRIC",
-    "NO_NORMALIZATION",
-    "PRESETS",
-    "CRFLayer",
-    "ConstUnary",
-    "DenseCRF",
-    "DenseCRF2D",
-    "DenseField",
-    "ExactFilter",
-    "GaussianFilter",
-    "KernelType",
-    "LatticeFilter",
-    "LogisticUnary",
-    "NormalizationType",
-    "Preset",
-    "SeparableFilter",
-    "Step",
-    "bilateral_features",
-    "create_pairwise_bilateral",
-    "create_pairwise_gaussian",
-    "filter_each",
-    "position_features",
-    "preset_of",
-    "refine",
-    "unary_from_labels",
-    "unary_from_softmax",
-]
+_HOMES = {  # file: its names
+    "presets": (
+        "PRESETS",
+        "Preset",
+        "preset_of",
+    ),
+    "densecrf": (
+        "CONST_KERNEL",
+        "DIAG_KERNEL",
+        "FULL_KERNEL",
+        "NO_NORMALIZATION",
+        "NORMALIZE_AFTER",
+        "NORMALIZE_BEFORE",
+        "NORMALIZE_SYMMETRIC",
+        "ConstUnary",
+        "DenseCRF",
+        "DenseCRF2D",
+        "KernelType",
+        "LogisticUnary",
+        "NormalizationType",
+        "create_pairwise_bilateral",
+        "create_pairwise_gaussian",
+        "unary_from_labels",
+        "unary_from_softmax",
+    ),
+    "field": (
+        "DenseField",
+        "Step",
+    ),
+    "filters": (
+        "ExactFilter",
+        "GaussianFilter",
+        "LatticeFilter",
+        "SeparableFilter",
+        "bilateral_features",
+        "position_features",
+    ),
+    "layer": (
+        "CRFLayer",
+        "filter_each",
+    ),
+    "refine": ("refine",),
+}
+_HOME = {name: file for file, names in _HOMES.items() for name in names}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__():
+    return __all__

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from minideeplab import cli
+from minideeplab.crf.field import Step
+from minideeplab.crf.filters import LatticeFilter, bilateral_features
+from minideeplab.crf.presets import KINDS, PRESETS, SMOOTHNESS, Preset, preset_of
+from minideeplab.crf.refine import refine
 from minideeplab.data.images import mask_palette, read_image, read_mask, write_mask
 from minideeplab.errors import DataError, UsageError
-
-from .field import Step
-from .filters import LatticeFilter, bilateral_features
-from .refine import KINDS, PRESETS, SMOOTHNESS, Preset, preset_of, refine
 
 EXAMPLE = """\
   python -m minideeplab.crf --image photo.jpg --labels mask.png --out refined.png

@@ -11,8 +11,7 @@ import numpy as np
 
 from minideeplab import cli
 from minideeplab.bench.crf import photograph
-
-from .filters import ExactFilter, LatticeFilter, bilateral_features, position_features
+from minideeplab.crf.filters import ExactFilter, LatticeFilter, bilateral_features, position_features
 
 SIDE = 60  # pixels: the exact matrix has 60^4 numbers
 

@@ -18,9 +18,9 @@ from numbers import Number
 
 import numpy as np
 
-from .field import DenseField
-from .filters import LatticeFilter, bilateral_features, position_features
-from .refine import warn_of_range
+from minideeplab.crf.field import DenseField
+from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_features
+from minideeplab.crf.refine import warn_of_range
 
 
 class NormalizationType(IntEnum):

@@ -18,9 +18,8 @@ import numpy as np
 
 import kernels
 from kernels.geometry import Window
-
-from .filters import GaussianFilter, LatticeFilter
-from .rows import concat_rows, split_rows
+from minideeplab.crf.filters import GaussianFilter, LatticeFilter
+from minideeplab.crf.rows import concat_rows, split_rows
 
 
 class Step(NamedTuple):

@@ -19,8 +19,8 @@ import numpy as np
 import kernels
 from kernels.geometry import Window
 from kernels.lattice import alpha
+from minideeplab.crf.presets import NORMALIZATIONS
 
-NORMALIZATIONS = ("none", "before", "after", "symmetric")
 _SMALLEST = 1e-20  # of a normaliser, as in the authors' code
 
 

@@ -11,9 +11,8 @@ import numpy as np
 
 from minideeplab import cli, figures
 from minideeplab.data import open_dataset
-from minideeplab.inference import logits_on_device, refined_labels
-from minideeplab.metrics import ConfusionMatrix, percent
-from minideeplab.progress import Progress
+from minideeplab.evaluation.metrics import ConfusionMatrix, percent
+from minideeplab.evaluation.predictor import logits_on_device, refined_labels
 from minideeplab.weights import Checkpoint
 
 EXAMPLE = """\
@@ -33,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = checkpoint.build_model(args.checkpoint).to(args.device)
     cli.announce_compilation()
     found, totals = [], [ConfusionMatrix(dataset.num_classes, dataset.ignore_index) for _ in range(2)]
-    with Progress(len(dataset), "gallery") as bar:
+    with cli.Progress(len(dataset), "gallery") as bar:
         for i in range(len(dataset)):
             image, truth = dataset.sample(i)
             logits = logits_on_device(model, image).numpy()[0]

@@ -7,13 +7,12 @@ import functools
 
 import numpy as np
 
-from minideeplab import ops
-from minideeplab.function import Function
+from minideeplab.autograd import ops
+from minideeplab.autograd.function import Function
+from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_features
+from minideeplab.crf.refine import preset_of, warn_of_range
+from minideeplab.crf.rows import concat_rows, split_rows
 from minideeplab.nn import Module, Parameter
-
-from .filters import LatticeFilter, bilateral_features, position_features
-from .refine import preset_of, warn_of_range
-from .rows import concat_rows, split_rows
 
 
 class FilterEach(Function):

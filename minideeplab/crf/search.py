@@ -16,16 +16,14 @@ from typing import NamedTuple
 import numpy as np
 
 from minideeplab import cli
+from minideeplab.crf.field import DenseField
+from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_features
+from minideeplab.crf.presets import Preset, preset_of
 from minideeplab.data import open_dataset
 from minideeplab.errors import UsageError
-from minideeplab.inference import logits_on_device
-from minideeplab.metrics import ConfusionMatrix
-from minideeplab.progress import Progress
+from minideeplab.evaluation.metrics import ConfusionMatrix
+from minideeplab.evaluation.predictor import logits_on_device
 from minideeplab.weights import Checkpoint
-
-from .field import DenseField
-from .filters import LatticeFilter, bilateral_features, position_features
-from .refine import Preset, preset_of
 
 EXAMPLE = """\
   python -m minideeplab.crf.search --checkpoint runs/voc/best.npz --data VOCdevkit/VOC2012 --limit 100"""
@@ -91,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     preset = preset_of(args.preset)
     cli.announce_compilation()
     plain, samples = ConfusionMatrix(dataset.num_classes, dataset.ignore_index), []
-    with Progress(len(dataset), "network") as bar:
+    with cli.Progress(len(dataset), "network") as bar:
         for i in range(len(dataset)):
             image, truth = dataset.sample(i)
             logits = logits_on_device(model, image).numpy()[0]
@@ -101,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"without a CRF: mIoU {100 * plain.mean_iou():.2f} on {len(dataset)} images")
     found: dict = {}
     for number in range(1, args.rounds + 1):
-        with Progress(len(dataset) * len(grid.sxy) * len(grid.srgb), f"round {number}/{args.rounds}") as bar:
+        with cli.Progress(len(dataset) * len(grid.sxy) * len(grid.srgb), f"round {number}/{args.rounds}") as bar:
             try:
                 found |= search_grid(
                     samples, dataset.num_classes, preset, grid, dataset.ignore_index, bar.update, args.device

@@ -3,8 +3,8 @@
 Source: DeepLab v3 (arXiv 1706.05587), section 3.3; separable branches: DeepLab v3+ (arXiv 1802.02611), section 3.1.
 """
 
-from .. import ops
-from ..nn import ConvNorm, Dropout, Module, SeparableConv2d
+from minideeplab.autograd import ops
+from minideeplab.nn import ConvNorm, Dropout, Module, SeparableConv2d
 
 RATES_AT_16 = (6, 12, 18)
 

@@ -1,37 +1,9 @@
 """A backbone as the image classifier of its own paper, or, without the pooling, as the simplest segmenter."""
 
-import difflib
-
-from .. import ops
-from ..nn import Conv2d, truncated_normal
-from .densenet import DENSENETS, DenseNet
-from .drn import DRN, DRNS
-from .resnet import RESNETS, ResNet
-from .segmenter import Segmenter
-from .xception import XCEPTIONS, Xception
-
-BACKBONES = {
-    **dict.fromkeys(RESNETS, ResNet),
-    **dict.fromkeys(XCEPTIONS, Xception),
-    **dict.fromkeys(DRNS, DRN),
-    **dict.fromkeys(DENSENETS, DenseNet),
-}
-
-
-def backbone(name, **options):
-    """The ResNet, Xception, DRN or DenseNet of that name; ValueError lists the near names for an unknown one."""
-    check_name("backbone", name, BACKBONES)
-    return BACKBONES[name](name, **options)
-
-
-def check_name(kind, name, names):
-    """Raise ValueError unless `name` is among `names`; the message has the near ones, or all."""
-    if name not in names:
-        near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-        raise ValueError(
-            f"unknown {kind} {name!r}; "
-            + (f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}")
-        )
+from minideeplab.autograd import ops
+from minideeplab.models.backbones import backbone
+from minideeplab.models.segmenter import Segmenter
+from minideeplab.nn import Conv2d, truncated_normal
 
 
 class Classifier(Segmenter):

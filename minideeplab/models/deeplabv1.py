@@ -7,11 +7,10 @@ padding of the poolings, the average pooling after pool5 in LargeFOV) as in the 
 import numpy as np
 
 import kernels
-
-from .. import losses, ops
-from ..nn import Conv2d, Dropout, Module, truncated_normal
-from .segmenter import Segmenter
-from .vgg import ConvRelu, Scores, VGGFeatures
+from minideeplab.autograd import ops
+from minideeplab.models.backbones.vgg import ConvRelu, Scores, VGGFeatures
+from minideeplab.models.segmenter import Segmenter
+from minideeplab.nn import Conv2d, Dropout, Module, losses, truncated_normal
 
 VARIANTS = {  # kernel and rate of fc6, channels of fc6 and fc7 (table 2)
     "basic": (4, 4, 4096),

@@ -4,11 +4,11 @@ Source: Chen et al. 2016 (arXiv 1606.00915), sections 3 and 4, figures 4 and 7; 
 configurations.
 """
 
-from .. import ops
-from ..nn import Conv2d, truncated_normal
-from .resnet import ResNet
-from .segmenter import Segmenter
-from .vgg import Scores, VGGFeatures
+from minideeplab.autograd import ops
+from minideeplab.models.backbones.resnet import ResNet
+from minideeplab.models.backbones.vgg import Scores, VGGFeatures
+from minideeplab.models.segmenter import Segmenter
+from minideeplab.nn import Conv2d, truncated_normal
 
 RATES = {"largefov": (12,), "aspp-s": (2, 4, 8, 12), "aspp-l": (6, 12, 18, 24), "resnet101": (6, 12, 18, 24)}
 

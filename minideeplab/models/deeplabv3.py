@@ -3,23 +3,11 @@
 Source: Chen et al. 2017, "Rethinking Atrous Convolution for Semantic Image Segmentation" (arXiv 1706.05587).
 """
 
-from ..nn import Conv2d, ConvNorm, Dropout, Module, Sequential, truncated_normal
-from .aspp import ASPP, RATES_AT_16, rates_at
-from .classifier import backbone as build_backbone
-from .resnet import Bottleneck, check_bottleneck
-from .segmenter import Segmenter
-
-
-class AuxiliaryHead(Module):
-    """3x3 with a quarter of the channels, dropout, class scores: a second loss on an earlier stage (PSPNet, 3.3)."""
-
-    def __init__(self, c_in, num_classes, dropout=0.1, width=None):
-        width = c_in // 4 if width is None else width
-        self.conv, self.dropout = ConvNorm(c_in, width, 3), Dropout(dropout)
-        self.score = Conv2d(width, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
-
-    def forward(self, x):
-        return self.score(self.dropout(self.conv(x)))
+from minideeplab.models.aspp import ASPP, RATES_AT_16, rates_at
+from minideeplab.models.backbones import backbone as build_backbone
+from minideeplab.models.backbones.resnet import Bottleneck, check_bottleneck
+from minideeplab.models.segmenter import Segmenter
+from minideeplab.nn import Conv2d, ConvNorm, Sequential, truncated_normal
 
 
 class DeepLabV3(Segmenter):

@@ -4,11 +4,11 @@ Source: Chen et al. 2018, "Encoder-Decoder with Atrous Separable Convolution for
 (arXiv 1802.02611), figure 2.
 """
 
-from .. import ops
-from ..nn import Conv2d, ConvNorm, Module, SeparableConv2d, truncated_normal
-from .aspp import ASPP, RATES_AT_16, rates_at
-from .classifier import backbone as build_backbone
-from .segmenter import Segmenter
+from minideeplab.autograd import ops
+from minideeplab.models.aspp import ASPP, RATES_AT_16, rates_at
+from minideeplab.models.backbones import backbone as build_backbone
+from minideeplab.models.segmenter import Segmenter
+from minideeplab.nn import Conv2d, ConvNorm, Module, SeparableConv2d, truncated_normal
 
 
 class Decoder(Module):

@@ -4,10 +4,10 @@ Source: Long, Shelhamer and Darrell 2015 (arXiv 1411.4038), sections 3 and 4, fi
 authors' network definitions.
 """
 
-from .. import ops
-from ..nn import Conv2d, ConvTranspose2d, bilinear, zeros
-from .segmenter import Segmenter
-from .vgg import Scores, VGGFeatures
+from minideeplab.autograd import ops
+from minideeplab.models.backbones.vgg import Scores, VGGFeatures
+from minideeplab.models.segmenter import Segmenter
+from minideeplab.nn import Conv2d, ConvTranspose2d, bilinear, zeros
 
 
 def _upsample(classes, factor):

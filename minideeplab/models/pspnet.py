@@ -3,11 +3,11 @@
 Source: Zhao et al. 2016 (arXiv 1612.01105), section 3, figure 3, table 1; stem and dropout as in the authors' code.
 """
 
-from .. import ops
-from ..nn import Conv2d, ConvNorm, Dropout, Module, truncated_normal
-from .deeplabv3 import AuxiliaryHead
-from .resnet import ResNet, check_bottleneck
-from .segmenter import Segmenter
+from minideeplab.autograd import ops
+from minideeplab.models.auxiliary import AuxiliaryHead
+from minideeplab.models.backbones.resnet import ResNet, check_bottleneck
+from minideeplab.models.segmenter import Segmenter
+from minideeplab.nn import Conv2d, ConvNorm, Dropout, Module, truncated_normal
 
 
 class PyramidPooling(Module):

@@ -1,7 +1,7 @@
 """What all networks for segmentation share: small logits, enlarged to the image; and the loss that trains them."""
 
-from .. import losses, ops
-from ..nn import Module
+from minideeplab.autograd import ops
+from minideeplab.nn import Module, losses
 
 
 class Segmenter(Module):

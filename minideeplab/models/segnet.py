@@ -3,10 +3,10 @@
 Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv 1511.00561), section 3, figure 2.
 """
 
-from .. import ops
-from ..nn import BatchNorm2d, Conv2d, Module, truncated_normal
-from .segmenter import Segmenter
-from .vgg import BLOCKS, Block
+from minideeplab.autograd import ops
+from minideeplab.models.backbones.vgg import BLOCKS, ConvBlock
+from minideeplab.models.segmenter import Segmenter
+from minideeplab.nn import BatchNorm2d, Conv2d, Module, truncated_normal
 
 
 class BiasedConvNorm(Module):
@@ -32,13 +32,13 @@ class SegNet(Segmenter):
         self.encoder, self.decoder, channels = [], [], 3
         widths = [(max(1, round(c * width)), count) for c, count in BLOCKS]
         for c, count in widths:
-            self.encoder.append(Block(*(BiasedConvNorm(channels if i == 0 else c, c) for i in range(count))))
+            self.encoder.append(ConvBlock(*(BiasedConvNorm(channels if i == 0 else c, c) for i in range(count))))
             channels = c
         for i in reversed(range(len(widths))):
             c, count = widths[i]
             below = widths[i - 1][0] if i else c
             outputs = [c] * (count - 1) + ([below] if i else [])
-            self.decoder.append(Block(*(BiasedConvNorm(c, out) for out in outputs)))
+            self.decoder.append(ConvBlock(*(BiasedConvNorm(c, out) for out in outputs)))
         self.head = Conv2d(widths[0][0], num_classes, 3, bias=True, initialiser=truncated_normal(0.01))
 
     def small_logits(self, x):

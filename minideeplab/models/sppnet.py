@@ -3,10 +3,10 @@
 Source: He et al. 2014 (arXiv 1406.4729), sections 2 and 3, table 1 (ZF-5).
 """
 
-from .. import ops
-from ..nn import Conv2d, Dropout, Module, truncated_normal
-from .segmenter import Segmenter
-from .vgg import ConvRelu
+from minideeplab.autograd import ops
+from minideeplab.models.backbones.vgg import ConvRelu
+from minideeplab.models.segmenter import Segmenter
+from minideeplab.nn import Conv2d, Dropout, Module, truncated_normal
 
 
 def spp_window(size, bins):

@@ -7,11 +7,11 @@ before, no multi-grid, a further 3x3 after ASPP, logits enlarged without aligned
 Source: https://github.com/pytorch/vision, torchvision/models/segmentation.
 """
 
-from ..nn import Conv2d, ConvNorm, Module, truncated_normal
-from .aspp import ASPP
-from .deeplabv3 import AuxiliaryHead
-from .resnet import ResNet
-from .segmenter import Segmenter
+from minideeplab.models.aspp import ASPP
+from minideeplab.models.auxiliary import AuxiliaryHead
+from minideeplab.models.backbones.resnet import ResNet
+from minideeplab.models.segmenter import Segmenter
+from minideeplab.nn import Conv2d, ConvNorm, Module, truncated_normal
 
 
 class ASPPHead(Module):

@@ -3,10 +3,10 @@
 Source: Ronneberger, Fischer and Brox 2015 (arXiv 1505.04597), section 2, figure 1.
 """
 
-from .. import ops
-from ..nn import Conv2d, ConvTranspose2d, truncated_normal
-from .segmenter import Segmenter
-from .vgg import Block, ConvRelu
+from minideeplab.autograd import ops
+from minideeplab.models.backbones.vgg import ConvBlock, ConvRelu
+from minideeplab.models.segmenter import Segmenter
+from minideeplab.nn import Conv2d, ConvTranspose2d, truncated_normal
 
 _MARGIN = 92  # pixels on each side that valid convolutions lose: 572 -> 388
 
@@ -29,7 +29,7 @@ class UNet(Segmenter):
         widths = [max(1, round(64 * width)) * 2**i for i in range(5)]
 
         def pair(c_in, c_out):
-            return Block(ConvRelu(c_in, c_out, 3, padding=pad), ConvRelu(c_out, c_out, 3, padding=pad))
+            return ConvBlock(ConvRelu(c_in, c_out, 3, padding=pad), ConvRelu(c_out, c_out, 3, padding=pad))
 
         self.down = [pair(c_in, c_out) for c_in, c_out in zip((channels, *widths), widths, strict=False)]
         self.enlarge = [ConvTranspose2d(2 * c, c, 2, 2, bias=True) for c in reversed(widths[:-1])]

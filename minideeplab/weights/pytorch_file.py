@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from minideeplab.weights.raw_arrays import REDO, STORED, Budget, Refusal, decode, element_count, result_dtype, shown
-from minideeplab.weights.state_pickle import RESAVE, StatePickle, Storage, Tensor
+from minideeplab.weights.state_pickle import RESAVE, StatePickle, Storage, StoredTensor
 
 MAX_PICKLE = 16 * 2**20
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -119,18 +119,18 @@ def _state_dict(content) -> dict:
     if type(content) is not dict:
         raise Refusal(f"it holds {shown(content)}, not tensors by name; {RESAVE}")
     inner = next((content[key] for key in _WRAPPERS if type(content.get(key)) is dict), content)
-    if not any(isinstance(value, Tensor) for value in inner.values()):
+    if not any(isinstance(value, StoredTensor) for value in inner.values()):
         keys = ", ".join(shown(key) for key in list(inner)[:10])
         raise Refusal(f"no tensors under {', '.join(_WRAPPERS)} nor at the top, where it has {keys}; {RESAVE}")
     for name, value in inner.items():
-        if not isinstance(value, Tensor | int | float):
+        if not isinstance(value, StoredTensor | int | float):
             raise Refusal(f"{shown(name)} is neither a tensor nor a number; {RESAVE}")
     return inner
 
 
 def _arrays(state: dict, read: Callable[[Storage], bytes], max_bytes: int) -> dict[str, np.ndarray]:
     """The arrays of a state dict, each storage read once. All sizes are added up before the first one is read."""
-    tensors = [value for value in state.values() if isinstance(value, Tensor)]
+    tensors = [value for value in state.values() if isinstance(value, StoredTensor)]
     used = {tensor.storage: result_dtype(tensor.storage.code).itemsize for tensor in tensors}
     storages, views = Budget(max_bytes), Budget(max_bytes)
     for storage, itemsize in used.items():
@@ -141,7 +141,7 @@ def _arrays(state: dict, read: Callable[[Storage], bytes], max_bytes: int) -> di
     vectors = {storage: decode(storage.code, read(storage)) for storage in used}
     return {
         name: value.view(vectors[value.storage])
-        if isinstance(value, Tensor)
+        if isinstance(value, StoredTensor)
         else np.array(value, _NUMBERS[type(value)])
         for name, value in state.items()
     }

@@ -73,7 +73,7 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class Tensor:
+class StoredTensor:
     """A view of a storage; offset and strides count elements."""
 
     storage: Storage
@@ -223,7 +223,7 @@ def _ordered_dict(pairs=()) -> dict:
     return result
 
 
-def _tensor(storage, offset, size, stride, *_) -> Tensor:
+def _tensor(storage, offset, size, stride, *_) -> StoredTensor:
     """A tensor whose last element, offset + sum((size - 1) * stride), lies in its storage."""
     if type(storage) is not Storage or type(offset) is not int or type(size) is not tuple or type(stride) is not tuple:
         raise Refusal(f"a tensor is described by {shown(storage)}, {shown(offset)}, {shown(size)}; {RESAVE}")
@@ -236,11 +236,11 @@ def _tensor(storage, offset, size, stride, *_) -> Tensor:
             f"a tensor of shape {size} ends at element {shown(last)} of storage {shown(storage.key)}, which has "
             f"{storage.numel}; {REDO}"
         )
-    return Tensor(storage, offset, size, stride)
+    return StoredTensor(storage, offset, size, stride)
 
 
-def _parameter(tensor, *_) -> Tensor:
-    if type(tensor) is not Tensor:
+def _parameter(tensor, *_) -> StoredTensor:
+    if type(tensor) is not StoredTensor:
         raise Refusal(f"a parameter is made of {shown(tensor)}; {RESAVE}")
     return tensor
 

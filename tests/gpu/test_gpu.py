@@ -15,7 +15,7 @@ from minideeplab import Tensor, models
 from minideeplab.bench.conv import LAYERS
 from minideeplab.bench.crf import infer, photograph
 from minideeplab.crf import bilateral_features
-from minideeplab.optim import SGD
+from minideeplab.nn.optim import SGD
 
 
 def _why_not():

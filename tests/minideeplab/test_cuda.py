@@ -11,6 +11,7 @@ from strategies import SIMULATED
 import kernels
 from kernels.cuda import arrays
 from minideeplab import Tensor, models, no_grad, ops
+from minideeplab.autograd.gradcheck import check_direction, gradients
 from minideeplab.bench import conv, memory
 from minideeplab.bench.__main__ import main as bench
 from minideeplab.crf import (
@@ -24,10 +25,9 @@ from minideeplab.crf import (
     refine,
 )
 from minideeplab.crf.__main__ import main as crf_command
-from minideeplab.gradcheck import check_direction, gradients
-from minideeplab.losses import cross_entropy
 from minideeplab.nn import ConvNorm, Module, SeparableConv2d
-from minideeplab.optim import SGD
+from minideeplab.nn.losses import cross_entropy
+from minideeplab.nn.optim import SGD
 
 pytestmark = pytest.mark.skipif(not SIMULATED, reason="runs in the CUDA simulator: NUMBA_ENABLE_CUDASIM=1")
 

@@ -8,8 +8,8 @@ from strategies import SIMULATED
 
 from minideeplab import Tensor, evaluate, models, no_grad
 from minideeplab.data import SHAPE_CLASSES, normalise, open_dataset, voc_colour_map, write_synthetic
-from minideeplab.inference import SMALLEST_SIDE, logits_on_device, predict_labels
-from minideeplab.metrics import ConfusionMatrix, trimap
+from minideeplab.evaluation.metrics import ConfusionMatrix, trimap
+from minideeplab.evaluation.predictor import SMALLEST_SIDE, logits_on_device, predict_labels
 from minideeplab.weights import Checkpoint
 
 

@@ -4,11 +4,12 @@ import csv
 from pathlib import Path
 
 import pytest
+from places import ROOT, SHARED
 
 import kernels
-from minideeplab.train import main
+from minideeplab.train.command import main
 
-VOC = Path(__file__).parents[3] / "shared" / "data" / "VOCdevkit" / "VOC2012"
+VOC = SHARED / "data" / "VOCdevkit" / "VOC2012"
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def train(*arguments):
 @pytest.mark.long
 def test_the_synthetic_set_is_learnt(tmp_path):
     """The README's first command reaches mIoU 0.80."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     command = next(line for line in readme.splitlines() if "minideeplab.train --data synthetic" in line)
     assert train(*command.split("minideeplab.train ")[1].split(), tmp_path / "run") >= 0.80
 

@@ -8,8 +8,8 @@ from strategies import SIMULATED
 from minideeplab import figures, models, predict
 from minideeplab.crf import refine
 from minideeplab.data import SHAPE_CLASSES, read_image, voc_colour_map
-from minideeplab.inference import logits_on_device, predict_labels
-from minideeplab.metrics import ConfusionMatrix
+from minideeplab.evaluation.metrics import ConfusionMatrix
+from minideeplab.evaluation.predictor import logits_on_device, predict_labels
 from minideeplab.weights import Checkpoint
 
 

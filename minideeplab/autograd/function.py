@@ -1,0 +1,142 @@
+"""One differentiable operation, and the walk back through many.
+
+A `Function` is made for each call. It knows its parents, not its output, so a graph has no reference cycles: what is
+no longer needed is freed at once, without the garbage collector.
+"""
+
+from contextlib import contextmanager
+
+import kernels
+
+_recording = [True]
+_recomputing = [False]
+
+
+@contextmanager
+def no_grad():
+    """Inside this block nothing is recorded: results have no history and intermediate arrays are freed at once."""
+    previous, _recording[0] = _recording[0], False
+    try:
+        yield
+    finally:
+        _recording[0] = previous
+
+
+def is_recording():
+    return _recording[0]
+
+
+def is_recomputing():
+    """Whether a forward pass runs for the second time: what it updated in the first is left alone."""
+    return _recomputing[0]
+
+
+class Function:
+    """Base of all ops: `forward` on arrays, `backward` on the gradient array, in terms of backend functions only.
+
+    Inside both, self.k is the backend of the inputs' device, self.needs tells which inputs want a gradient, and
+    self.saved is what `forward` keeps for `backward`.
+    """
+
+    saved = ()
+    parents = None  # for each input: the Function that made it, the leaf Tensor itself, or None; () after backward
+
+    def forward(self, *arrays, **options):
+        """The op's result as an array."""
+        raise NotImplementedError  # pragma: no cover
+
+    def backward(self, grad):
+        """Gradient array of each input, in order; None where self.needs says so."""
+        raise NotImplementedError  # pragma: no cover
+
+    @classmethod
+    def apply(cls, *tensors, **options):
+        """Run forward on the tensors' arrays and record the call if any of them wants a gradient."""
+        from minideeplab.autograd.tensor import Tensor
+
+        for position, t in enumerate(tensors):
+            if not isinstance(t, Tensor):
+                raise TypeError(f"{cls.__name__}: input {position} must be a Tensor, got {type(t).__name__}")
+        function = cls()
+        function.k = kernels.load(kernels.device_of(*(t.data for t in tensors)))
+        function.needs = tuple(is_recording() and t.requires_grad for t in tensors)
+        result = Tensor(function.forward(*(t.data for t in tensors), **options))
+        if any(function.needs):
+            function.parents = tuple((t.node or t) if n else None for t, n in zip(tensors, function.needs, strict=True))
+            result.requires_grad, result.node = True, function
+        return result
+
+
+class Recompute(Function):
+    """A part of a network whose activations are not kept: backward computes them again from its input.
+
+    Cost: the forward pass of the part once more, a third of its training step; memory: its input alone.
+    Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost" (arXiv 1604.06174).
+    """
+
+    def forward(self, x, *, part):
+        from minideeplab.autograd.tensor import Tensor
+
+        self.saved, self.part = (x,), part
+        with no_grad():
+            return part(Tensor(x)).data
+
+    def backward(self, grad):
+        from minideeplab.autograd.tensor import Tensor
+
+        x = Tensor(*self.saved, requires_grad=True)
+        _recomputing[0] = True
+        try:
+            y = self.part(x)
+        finally:
+            _recomputing[0] = False
+        y.backward(grad)
+        return (x.grad,)
+
+
+def recompute(part, x):
+    """part(x) without its activations; `part` maps one tensor to one, the same for the same input (no dropout)."""
+    return Recompute.apply(x, part=part)
+
+
+def backpropagate(root, grad):
+    """Carry `grad` from the Function `root` to all leaves below, freeing each Function's arrays once they are used.
+
+    Functions run in reverse topological order, found without recursion. Gradients that meet in one place are summed.
+    """
+    pending = {root: grad}
+    order = _topological(root)
+    while order:
+        function = order.pop()
+        if function.parents == ():
+            raise RuntimeError("backward has already run through this graph and freed it; compute the loss again")
+        grad = pending.pop(function)
+        grads = function.backward(grad)
+        for parent, g in zip(function.parents, grads, strict=True):
+            if parent is None:
+                continue
+            if isinstance(parent, Function):
+                pending[parent] = function.k.add(pending[parent], g) if parent in pending else g
+            elif parent.grad is None:
+                parent.grad = (
+                    function.k.copy(g) if g is grad else g
+                )  # an op may pass its gradient on: a leaf owns its own
+            else:
+                parent.grad = function.k.add(parent.grad, g)
+        function.saved, function.parents = (), ()
+
+
+def _topological(root):
+    """Functions below root, each after all that it depends on: the last one is root."""
+    order, seen, stack = [], {root}, [(root, iter(root.parents))]
+    while stack:
+        function, parents = stack[-1]
+        for parent in parents:
+            if isinstance(parent, Function) and parent not in seen:
+                seen.add(parent)
+                stack.append((parent, iter(parent.parents)))
+                break
+        else:
+            order.append(function)
+            stack.pop()
+    return order

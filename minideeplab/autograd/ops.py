@@ -1,0 +1,501 @@
+"""Every differentiable operation: forward and derivative side by side, in terms of backend functions only.
+
+Each class is one op; below it stands the function that users call. `self.k` is the backend of the inputs' device.
+Letters: N batch, H W height and width, C input channels, K output channels.
+"""
+
+from kernels.geometry import Window
+from minideeplab.autograd.function import Function
+
+# ---------------------------------------------------------------- arithmetic
+
+
+class Add(Function):
+    def forward(self, a, b):
+        self.shapes = a.shape, b.shape
+        return self.k.add(a, b)
+
+    def backward(self, grad):
+        return tuple(self.k.sum_to(grad, s) if n else None for n, s in zip(self.needs, self.shapes, strict=True))
+
+
+class Multiply(Function):
+    def forward(self, a, b):
+        self.saved = a, b
+        return self.k.multiply(a, b)
+
+    def backward(self, grad):
+        a, b = self.saved
+        grad_a = self.k.sum_to(self.k.multiply(grad, b), a.shape) if self.needs[0] else None
+        grad_b = self.k.sum_to(self.k.multiply(grad, a), b.shape) if self.needs[1] else None
+        return grad_a, grad_b
+
+
+class Sum(Function):
+    def forward(self, x):
+        self.shape = x.shape
+        return self.k.sum_to(x, ())
+
+    def backward(self, grad):
+        return (self.k.expand(grad, self.shape),)
+
+
+class Relu(Function):
+    def forward(self, x):
+        y = self.k.relu(x)
+        self.saved = (y,)
+        return y
+
+    def backward(self, grad):
+        return (self.k.relu_grad(grad, *self.saved),)
+
+
+class Dropout(Function):
+    def forward(self, x, *, rate, seed):
+        self.options = rate, seed
+        return self.k.dropout(x, rate, seed)
+
+    def backward(self, grad):
+        return (self.k.dropout(grad, *self.options),)
+
+
+def add(a, b):
+    """a + b with NumPy's broadcasting."""
+    return Add.apply(a, b)
+
+
+def multiply(a, b):
+    """a * b with NumPy's broadcasting."""
+    return Multiply.apply(a, b)
+
+
+def sum(x):
+    """The sum of all elements, a scalar tensor."""
+    return Sum.apply(x)
+
+
+def relu(x):
+    """max(x, 0)."""
+    return Relu.apply(x)
+
+
+def dropout(x, rate, seed):
+    """Zero a share `rate` of the elements, chosen by `seed`, and scale the others by 1 / (1 - rate)."""
+    return Dropout.apply(x, rate=rate, seed=seed)
+
+
+# ---------------------------------------------------------------- convolution
+
+
+class Conv2d(Function):
+    def forward(self, x, w, *, stride, rate, padding):
+        self.window = Window.conv(x.shape, w.shape, stride, rate, padding)
+        self.saved = x, w
+        return self.k.conv2d(x, w, self.window)
+
+    def backward(self, grad):
+        x, w = self.saved
+        grad_x = self.k.conv2d_grad_input(grad, w, self.window) if self.needs[0] else None
+        grad_w = self.k.conv2d_grad_weight(x, grad, self.window) if self.needs[1] else None
+        return grad_x, grad_w
+
+
+class DepthwiseConv2d(Function):
+    def forward(self, x, w, *, stride, rate, padding):
+        self.window = Window.depthwise(x.shape, w.shape, stride, rate, padding)
+        self.saved = x, w
+        return self.k.depthwise_conv2d(x, w, self.window)
+
+    def backward(self, grad):
+        x, w = self.saved
+        grad_x = self.k.depthwise_conv2d_grad_input(grad, w, self.window) if self.needs[0] else None
+        grad_w = self.k.depthwise_conv2d_grad_weight(x, grad, self.window) if self.needs[1] else None
+        return grad_x, grad_w
+
+
+def conv2d(x, w, stride=1, rate=1, padding="same"):
+    """Atrous 2-D convolution (cross-correlation).
+
+        y[n, p, q, k] = sum_{kh, kw, c} x[n, p s + kh r - top, q s + kw r - left, c] w[kh, kw, c, k]
+
+    Args:
+        x: (N, H, W, C); w: (KH, KW, C, K).
+        stride, rate: int or (vertical, horizontal); rate is PyTorch's dilation.
+        padding: "same" (rate * (k - 1) // 2 on each side), int, or ((top, bottom), (left, right)).
+
+    Returns:
+        (N, out_h, out_w, K).
+
+    Raises:
+        ValueError: sizes that do not fit. TypeError: mixed dtypes.
+
+    Cost:
+        N * out_h * out_w * KH * KW * C * K multiply-adds, for every rate.
+
+    Source: DeepLab v3, equation 1 (arXiv 1706.05587).
+    """
+    return Conv2d.apply(x, w, stride=stride, rate=rate, padding=padding)
+
+
+def depthwise_conv2d(x, w, stride=1, rate=1, padding="same"):
+    """One filter for each channel: y[p, q, c] = sum x[p s + kh r - pad, q s + kw r - pad, c] w[kh, kw, c].
+
+    Args: as `conv2d`, with w (KH, KW, C). Returns: (N, out_h, out_w, C). Cost: N * out_h * out_w * KH * KW * C.
+    """
+    return DepthwiseConv2d.apply(x, w, stride=stride, rate=rate, padding=padding)
+
+
+class ConvTranspose2d(Function):
+    def forward(self, x, w, *, stride, padding):
+        if len(x.shape) != 4 or len(w.shape) != 4 or w.shape[3] != x.shape[3]:
+            raise ValueError(
+                f"conv_transpose2d: x {tuple(x.shape)} must be (N, H, W, C) and weight {tuple(w.shape)} (KH, KW, K, C)"
+            )
+        height, width = ((side - 1) * stride + k - 2 * padding for side, k in zip(x.shape[1:3], w.shape, strict=False))
+        self.window = Window.conv((x.shape[0], height, width, w.shape[2]), w.shape, stride, 1, padding)
+        self.saved = x, w
+        return self.k.conv2d_grad_input(x, w, self.window)
+
+    def backward(self, grad):
+        x, w = self.saved
+        grad_x = self.k.conv2d(grad, w, self.window) if self.needs[0] else None
+        grad_w = self.k.conv2d_grad_weight(grad, x, self.window) if self.needs[1] else None
+        return grad_x, grad_w
+
+
+def conv_transpose2d(x, w, stride=1, padding=0):
+    """Transposed convolution ("deconvolution"), the adjoint of `conv2d`.
+
+        y[n, p s + kh - padding, q s + kw - padding, k] += x[n, p, q, c] w[kh, kw, k, c]
+
+    Args:
+        x: (N, H, W, C); w: (KH, KW, K, C); stride, padding: ints.
+
+    Returns:
+        (N, (H - 1) s + KH - 2 padding, (W - 1) s + KW - 2 padding, K).
+
+    Source: FCN (arXiv 1411.4038), section 3.3.
+    """
+    return ConvTranspose2d.apply(x, w, stride=stride, padding=padding)
+
+
+class NormalisedConv2d(Function):
+    def forward(self, x, w, gamma, beta, *residual, mean, var, eps, relu, stride, rate, padding, depthwise):
+        affine = (*self.k.batch_norm_factors(mean, var, gamma, beta, eps), relu)
+        if depthwise:
+            if residual:
+                raise ValueError("normalised_conv2d: a depthwise convolution takes no residual")
+            return self.k.depthwise_conv2d(x, w, Window.depthwise(x.shape, w.shape, stride, rate, padding), *affine)
+        return self.k.conv2d(x, w, Window.conv(x.shape, w.shape, stride, rate, padding), *affine, *residual)
+
+    def backward(self, grad):
+        raise RuntimeError(
+            "normalised_conv2d has no derivative: use batch_norm(conv2d(x, w)) where gradients are wanted"
+        )
+
+
+def normalised_conv2d(
+    x, w, gamma, beta, mean, var, eps=1e-5, relu=False, stride=1, rate=1, padding="same", residual=None
+):
+    """`batch_norm(conv2d(x, w))` with known statistics, in one pass over memory; depthwise for w of three axes.
+
+    It has no derivative: for use where nothing is recorded.
+
+    Args:
+        x, w, stride, rate, padding: as of `conv2d` or `depthwise_conv2d`.
+        gamma, beta: (K,) tensors; mean, var: (K,) arrays; eps, relu, residual: as of `batch_norm` (no residual in a
+            depthwise convolution).
+    """
+    return NormalisedConv2d.apply(
+        x, w, gamma, beta, *_given(residual), mean=mean, var=var, eps=eps, relu=relu, stride=stride, rate=rate,
+        padding=padding, depthwise=len(w.shape) == 3,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- pooling
+
+
+class MaxPool2d(Function):
+    def forward(self, x, *, size, stride, padding, ceil_mode, indices=None):
+        self.window = Window.pool(x.shape, size, stride, padding, ceil_mode)
+        y, argmax = self.k.max_pool2d(x, self.window)
+        self.saved = (argmax,)
+        if indices is not None:
+            indices.extend((argmax, self.window))
+        return y
+
+    def backward(self, grad):
+        return (self.k.max_pool2d_grad(grad, *self.saved, self.window),)
+
+
+class MaxUnpool2d(Function):
+    def forward(self, x, *, indices):
+        argmax, window = indices
+        if x.shape != window.y_shape:
+            raise ValueError(f"max_unpool2d: x has shape {tuple(x.shape)}, the pooling gave {window.y_shape}")
+        self.saved, self.window = (argmax,), window
+        return self.k.max_pool2d_grad(x, argmax, window)
+
+    def backward(self, grad):
+        """Each value takes the gradient of the pixel that it went to: the sum over its window, of what is marked."""
+        (argmax,), win = self.saved, self.window
+        marks = self.k.max_pool2d_grad(self.k.full(win.y_shape, 1, grad.dtype), argmax, win)
+        means = self.k.average_pool2d(self.k.multiply(marks, grad), win)
+        return (self.k.multiply(means, self.k.full((), win.k_h * win.k_w, grad.dtype)),)
+
+
+class AveragePool2d(Function):
+    def forward(self, x, *, size, stride, padding, ceil_mode):
+        self.window = Window.pool(x.shape, size, stride, padding, ceil_mode)
+        return self.k.average_pool2d(x, self.window)
+
+    def backward(self, grad):
+        return (self.k.average_pool2d_grad(grad, self.window),)
+
+
+class AdaptiveAveragePool2d(Function):
+    def forward(self, x, *, out_h, out_w):
+        self.size = x.shape[1:3]
+        return self.k.adaptive_average_pool2d(x, out_h, out_w)
+
+    def backward(self, grad):
+        return (self.k.adaptive_average_pool2d_grad(grad, *self.size),)
+
+
+class AdaptiveMaxPool2d(Function):
+    def forward(self, x, *, out_h, out_w):
+        self.size = x.shape[1:3]
+        y, argmax = self.k.adaptive_max_pool2d(x, out_h, out_w)
+        self.saved = (argmax,)
+        return y
+
+    def backward(self, grad):
+        return (self.k.adaptive_max_pool2d_grad(grad, *self.saved, *self.size),)
+
+
+def max_pool2d(x, size, stride=None, padding=0, ceil_mode=False):
+    """Largest value of each window; padding never wins. Stride defaults to the size."""
+    return MaxPool2d.apply(x, size=size, stride=stride, padding=padding, ceil_mode=ceil_mode)
+
+
+def max_pool2d_with_indices(x, size):
+    """`max_pool2d` with windows side by side, and the indices by which `max_unpool2d` puts values back.
+
+    Raises:
+        ValueError: sides that are no multiples of `size`.
+    """
+    if x.shape[1] % size or x.shape[2] % size:
+        raise ValueError(f"max_pool2d_with_indices: height and width of {tuple(x.shape)} must be multiples of {size}")
+    indices = []
+    y = MaxPool2d.apply(x, size=size, stride=None, padding=0, ceil_mode=False, indices=indices)
+    return y, tuple(indices)
+
+
+def max_unpool2d(x, indices):
+    """Each value goes to the pixel whose maximum was taken there; the others are zero (SegNet, arXiv 1511.00561)."""
+    return MaxUnpool2d.apply(x, indices=indices)
+
+
+def average_pool2d(x, size, stride=None, padding=0, ceil_mode=False):
+    """Mean over the part of each window inside the image."""
+    return AveragePool2d.apply(x, size=size, stride=stride, padding=padding, ceil_mode=ceil_mode)
+
+
+def adaptive_average_pool2d(x, out_h, out_w):
+    """Mean over out_h x out_w bins that cover the image, of sizes that differ by at most one pixel."""
+    return AdaptiveAveragePool2d.apply(x, out_h=out_h, out_w=out_w)
+
+
+def adaptive_max_pool2d(x, out_h, out_w):
+    """Largest value of each of out_h x out_w bins."""
+    return AdaptiveMaxPool2d.apply(x, out_h=out_h, out_w=out_w)
+
+
+def global_average_pool(x):
+    """(N, H, W, C) -> (N, 1, 1, C), the mean over all pixels."""
+    return adaptive_average_pool2d(x, 1, 1)
+
+
+# ---------------------------------------------------------------- size and layout
+
+
+class ResizeBilinear(Function):
+    def forward(self, x, *, out_h, out_w, align_corners):
+        self.size, self.align_corners = x.shape[1:3], align_corners
+        return self.k.resize_bilinear(x, out_h, out_w, align_corners)
+
+    def backward(self, grad):
+        return (self.k.resize_bilinear_grad(grad, *self.size, self.align_corners),)
+
+
+class ResizeNearest(Function):
+    def forward(self, x, *, out_h, out_w):
+        self.size = x.shape[1:3]
+        return self.k.resize_nearest(x, out_h, out_w)
+
+    def backward(self, grad):
+        return (self.k.resize_nearest_grad(grad, *self.size),)
+
+
+class Pad(Function):
+    def forward(self, x, *, top, bottom, left, right, value):
+        y = self.k.pad(x, top, bottom, left, right, value)
+        self.box = top, left, x.shape[1], x.shape[2]
+        return y
+
+    def backward(self, grad):
+        return (self.k.crop(grad, *self.box),)
+
+
+class Crop(Function):
+    def forward(self, x, *, top, left, height, width):
+        y = self.k.crop(x, top, left, height, width)
+        self.border = top, x.shape[1] - top - height, left, x.shape[2] - left - width
+        return y
+
+    def backward(self, grad):
+        return (self.k.pad(grad, *self.border),)
+
+
+class Concat(Function):
+    def forward(self, *arrays):
+        y = self.k.concat(arrays)
+        self.sizes = [a.shape[3] for a in arrays]
+        return y
+
+    def backward(self, grad):
+        return self.k.split(grad, self.sizes)
+
+
+def resize_bilinear(x, out_h, out_w, align_corners=True):
+    """Bilinear resize to (N, out_h, out_w, C). align_corners: True as in the papers' code, False as in torchvision."""
+    return ResizeBilinear.apply(x, out_h=out_h, out_w=out_w, align_corners=align_corners)
+
+
+def resize_nearest(x, out_h, out_w):
+    """Nearest resize: output position i takes input floor(i * in / out)."""
+    return ResizeNearest.apply(x, out_h=out_h, out_w=out_w)
+
+
+def pad(x, top, bottom, left, right, value=0.0):
+    """Surround each image with a border of `value`."""
+    return Pad.apply(x, top=top, bottom=bottom, left=left, right=right, value=value)
+
+
+def crop(x, top, left, height, width):
+    """The height x width part of each image whose first pixel is (top, left)."""
+    return Crop.apply(x, top=top, left=left, height=height, width=width)
+
+
+def concat(tensors):
+    """Join (N, H, W, C_i) tensors over channels."""
+    return Concat.apply(*tensors)
+
+
+# ---------------------------------------------------------------- normalisation
+
+
+class BatchNorm(Function):
+    def forward(self, x, gamma, beta, *residual, running_mean, running_var, momentum, eps, relu, training):
+        count = x.size // x.shape[-1]
+        self.training = training and count > 1  # one value has no variance: normalise with the running statistics
+        if self.training:
+            mean, var = self.k.batch_norm_statistics(x)
+        else:
+            mean, var = self.k.copy(running_mean), self.k.copy(running_var)  # backward needs them as they are now
+        y = self.k.batch_norm(x, mean, var, gamma, beta, eps, relu, *residual)
+        if self.training:
+            self.k.update_running(running_mean, running_var, mean, var, momentum, count)
+        self.saved, self.options = (x, y if relu else x, mean, var, gamma), (eps, relu, self.training)
+        return y
+
+    def backward(self, grad):
+        (x, y, *statistics), (eps, relu, training) = self.saved, self.options
+        if len(self.needs) == 3:
+            return self.k.batch_norm_grad(grad, x, y, *statistics, eps, relu, training)
+        if relu:  # the residual gets what ReLU let pass
+            grad = self.k.relu_grad(grad, y)
+        return *self.k.batch_norm_grad(grad, x, x, *statistics, eps, False, training), grad
+
+
+def _given(residual):
+    return () if residual is None else (residual,)
+
+
+def batch_norm(
+    x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5, relu=False, training=True, residual=None
+):
+    """y = gamma (x - mean) / sqrt(var + eps) + beta over N, H, W; with `relu` max(y, 0) in the same pass.
+
+    A `residual` of the shape of x, the shortcut of a residual unit, is added before ReLU.
+
+    In training mean and var are those of the batch, and the running statistics are updated in place:
+    running <- (1 - momentum) running + momentum batch (variance unbiased). Otherwise the running statistics are used.
+    A batch with one value a channel (image-level pooling at batch 1) has no variance: it is normalised with the
+    running statistics, which it leaves alone.
+
+    Args:
+        x: (N, H, W, C) tensor; gamma, beta: (C,) tensors; running_mean, running_var: (C,) arrays.
+
+    Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
+    """
+    return BatchNorm.apply(
+        x, gamma, beta, *_given(residual), running_mean=running_mean, running_var=running_var, momentum=momentum,
+        eps=eps, relu=relu, training=training,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- softmax
+
+
+class Softmax(Function):
+    def forward(self, x):
+        y = self.k.softmax(x)
+        self.saved = (y,)
+        return y
+
+    def backward(self, grad):
+        return (self.k.softmax_grad(grad, *self.saved),)
+
+
+class LogSoftmax(Function):
+    def forward(self, x):
+        y = self.k.log_softmax(x)
+        self.saved = (y,)
+        return y
+
+    def backward(self, grad):
+        return (self.k.log_softmax_grad(grad, *self.saved),)
+
+
+class CrossEntropy(Function):
+    def forward(self, logits, *, labels, class_weights, ignore_index, size):
+        loss, total, log_normaliser = self.k.cross_entropy(logits, labels, class_weights, ignore_index, size)
+        self.saved, self.size = (logits, labels, log_normaliser, total, class_weights, ignore_index), size
+        return self.k.full((), loss, logits.dtype)
+
+    def backward(self, grad):
+        return (self.k.cross_entropy_grad(*self.saved, float(self.k.to_numpy(grad)), self.size),)
+
+
+def softmax(x):
+    """exp(x[k]) / sum_j exp(x[j]) over channels."""
+    return Softmax.apply(x)
+
+
+def log_softmax(x):
+    """x[k] - log sum_j exp(x[j]) over channels."""
+    return LogSoftmax.apply(x)
+
+
+def cross_entropy(logits, labels, ignore_index=255, class_weights=None, size=None):
+    """Weighted mean over non-void pixels of -log softmax(logits)[label]; 0 with zero gradient if all pixels are void.
+
+    With `size` = (height, width) it is that of crop(resize_bilinear(logits, height, width)), the part that has labels,
+    and the enlarged logits never exist: they are interpolated line by line.
+
+    Args:
+        logits: (N, h, w, K) tensor; labels: (N, H, W) integer array, 0 .. K - 1 or ignore_index.
+        class_weights: (K,) array in the logits' dtype, or None.
+    """
+    return CrossEntropy.apply(logits, labels=labels, class_weights=class_weights, ignore_index=ignore_index, size=size)

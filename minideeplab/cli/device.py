@@ -1,0 +1,54 @@
+"""Where a command computes: --device, --precision and --threads."""
+
+import argparse
+import sys
+
+import kernels
+from minideeplab.cli.types import positive_int
+from minideeplab.errors import UsageError
+
+
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """--device, --precision and --threads."""
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute: cuda is a GPU")
+    parser.add_argument(
+        "--precision", choices=["float32", "tf32"], default="float32",
+        help="of convolutions on a GPU: tf32 rounds their inputs to 10 bits of mantissa and is several times as fast",
+    )  # fmt: skip
+    parser.add_argument("--threads", type=positive_int, help="number of CPU threads (all cores if not given)")
+
+
+def use_device(args: argparse.Namespace) -> int:
+    """Checks that --device can be used, sets --precision and the number of --threads; returns the number in use.
+
+    Raises:
+        UsageError: a device or a precision that cannot be used here, more threads than there are.
+    """
+    try:
+        kernels.load(args.device)
+    except (ImportError, RuntimeError) as error:
+        raise UsageError(f"--device {args.device}: {error}") from error
+    if args.device == "cuda":
+        try:
+            kernels.load("cuda").set_precision(args.precision)
+        except RuntimeError as error:
+            raise UsageError(f"--precision {args.precision}: {error}") from error
+    elif args.precision != "float32":
+        raise UsageError(f"--precision {args.precision} needs tensor cores: add --device cuda")
+    return set_threads(args)
+
+
+def set_threads(args: argparse.Namespace) -> int:
+    """Sets the number of --threads; returns the number in use."""
+    if args.threads is not None:
+        try:
+            kernels.set_num_threads(args.threads)
+        except ValueError as error:
+            raise UsageError(f"--threads {args.threads}: {error}") from error
+    return kernels.num_threads()
+
+
+def announce_compilation() -> None:
+    """Says why the first image takes so long, where nothing lies compiled yet."""
+    if not kernels.is_compiled():
+        print("compiling kernels (first run only) ...", file=sys.stderr)

@@ -1,0 +1,61 @@
+"""The parser of a command, and the arguments that several commands share."""
+
+import argparse
+import shlex
+import sys
+
+from minideeplab.cli.types import crf_settings, positive_int
+from minideeplab.crf.presets import PRESETS
+from minideeplab.errors import UsageError
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows each default, except where it is None: there the help text says what happens."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with one line that says what is wrong, not with the whole usage before it."""
+
+    def error(self, message: str):
+        self.exit(UsageError.exit_code, f"error: {message}; {self.prog} --help lists the options\n")
+
+
+def command_parser(command: str, description: str, example: str) -> argparse.ArgumentParser:
+    """A parser for `python -m minideeplab.COMMAND`, with a worked example below the list of options."""
+    return _Parser(
+        prog=f"python -m minideeplab.{command}",
+        description=description,
+        epilog=f"example:\n{example}",
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_data_arguments(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """--data, --dataset and --limit; `default` is that of --data, None makes it required."""
+    parser.add_argument(
+        "--data", default=default, required=default is None, help="folder of the data set, or 'synthetic'"
+    )
+    parser.add_argument(
+        "--dataset",
+        choices=["auto", "voc", "camvid"],
+        default="auto",
+        help="its classes: those of class_names.txt, if there is one, or of VOC or CamVid",
+    )
+    parser.add_argument("--limit", type=positive_int, help="use only the first LIMIT images of each split")
+
+
+def add_crf_argument(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """--crf."""
+    parser.add_argument(
+        "--crf", type=crf_settings, metavar="PRESET", default=default,
+        help=f"refine the labels by a dense CRF: {', '.join(PRESETS)}; with other settings: deeplab-v2,sxy=50,srgb=5",
+    )  # fmt: skip
+
+
+def command_line(command: str, *arguments: object) -> str:
+    """A command of minideeplab as text that the user's shell runs, with the Python that runs now."""
+    return shlex.join([sys.executable, "-m", f"minideeplab.{command}", *map(str, arguments)])

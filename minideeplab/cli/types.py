@@ -1,0 +1,84 @@
+"""Argument types: numbers within their range, and files and folders that can be written."""
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from minideeplab.crf.presets import preset_of
+from minideeplab.errors import UsageError
+
+
+def _number(convert: Callable[[str], float], accepts: Callable[[float], bool], expected: str):
+    """An argument type: `convert(text)`, if it is a number that is accepted."""
+
+    def parse(text: str):
+        try:
+            value = convert(text)
+        except ValueError:
+            value = None
+        if value is None or not accepts(value):
+            raise argparse.ArgumentTypeError(f"{text}: expected {expected}")
+        return value
+
+    return parse
+
+
+positive_int = _number(int, lambda value: value >= 1, "a whole number, 1 or more")
+
+
+non_negative_int = _number(int, lambda value: value >= 0, "a whole number, 0 or more")
+
+
+positive_float = _number(float, lambda value: 0 < value < math.inf, "a number above 0")
+
+
+non_negative_float = _number(float, lambda value: 0 <= value < math.inf, "a number, 0 or more")
+
+
+fraction = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
+open_fraction = _number(float, lambda value: 0 < value < 1, "a number between 0 and 1")
+
+
+fraction_below_one = _number(float, lambda value: 0 <= value < 1, "a number, 0 or more and below 1")
+
+
+def crf_settings(text: str) -> str:
+    """An argument type: the text, if it names a preset and its settings."""
+    try:
+        preset_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def create_folder(option: str, path: str | Path) -> Path:
+    """Makes a folder for results, before any work is done.
+
+    Raises:
+        UsageError: it cannot be made or written.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{option} {path}: no folder can be made there ({error.strerror}); give another") from error
+    if not os.access(path, os.W_OK):
+        raise UsageError(f"{option} {path}: this folder is not writable; give another")
+    return path
+
+
+def output_file(option: str, path: str | Path, suffix: str) -> Path:
+    """The path of a file to be written, whose folder exists from now on.
+
+    Raises:
+        UsageError: another suffix, or a place where no file can be.
+    """
+    path = Path(path)
+    if path.suffix.lower() != suffix or path.is_dir():
+        raise UsageError(f"{option} {path}: expected the name of a {suffix} file")
+    create_folder(option, path.parent)
+    return path

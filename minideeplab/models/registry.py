@@ -1,0 +1,81 @@
+"""Models by name, one file for each paper: `build("deeplabv3plus", backbone="xception65", output_stride=16)`."""
+
+import inspect
+from functools import partial
+
+from minideeplab.models.backbones import BACKBONES
+from minideeplab.models.classifier import Classifier
+from minideeplab.models.deeplabv1 import VARIANTS, DeepLabV1
+from minideeplab.models.deeplabv2 import RATES, DeepLabV2
+from minideeplab.models.deeplabv3 import DeepLabV3, DeepLabV3Cascade
+from minideeplab.models.deeplabv3plus import DeepLabV3Plus
+from minideeplab.models.fcn import FCN
+from minideeplab.models.names import check_name
+from minideeplab.models.pspnet import PSPNet
+from minideeplab.models.segnet import SegNet
+from minideeplab.models.sppnet import SPPNet
+from minideeplab.models.torchvision import TorchvisionSegmenter
+from minideeplab.models.unet import UNet
+from minideeplab.models.vgg16 import VGG16
+
+MODELS = {
+    "deeplabv3plus": DeepLabV3Plus,
+    "deeplabv3": DeepLabV3,
+    "deeplabv3-cascade": DeepLabV3Cascade,
+    **{f"deeplabv2-{name}": partial(DeepLabV2, name) for name in RATES},
+    **{f"deeplabv1-{name}": partial(DeepLabV1, name) for name in VARIANTS},
+    **{f"deeplabv1-{name}-msc": partial(DeepLabV1, name, msc=True) for name in VARIANTS},
+    "pspnet": PSPNet,
+    **{f"fcn-{stride}s": partial(FCN, stride) for stride in (32, 16, 8)},
+    "segnet": SegNet,
+    "unet": UNet,
+    **{
+        f"torchvision-{head}_{backbone}": partial(TorchvisionSegmenter, head, backbone)
+        for head in ("fcn", "deeplabv3")
+        for backbone in ("resnet50", "resnet101")
+    },
+    **{name: partial(Classifier, name) for name in BACKBONES},
+    "vgg16": VGG16,
+    "spp-net": SPPNet,
+}
+CLASSIFIERS = (*BACKBONES, "vgg16", "spp-net")
+NAMES = tuple(MODELS)
+
+
+def options_of(name):
+    """The options that `build(name, ...)` takes, with their defaults.
+
+    Raises:
+        ValueError: an unknown name (the near ones are listed).
+    """
+    check_name("model", name, NAMES)
+    parameters = inspect.signature(MODELS[name]).parameters.values()
+    given = MODELS[name].keywords if isinstance(MODELS[name], partial) else ()
+    return {p.name: p.default for p in parameters if p.name not in given}
+
+
+def create(name, **options):
+    """A model with parameters of zero: for counting, or to be loaded. Arguments as of `build`."""
+    check_name("model", name, NAMES)
+    return MODELS[name](**options)
+
+
+def build(name, seed=0, **options):
+    """A model with its first values drawn from `seed`.
+
+    Args:
+        name: one of NAMES; a backbone's name is the classifier of its paper.
+        options: of the model's constructor, see `options_of(name)`: num_classes, width and more.
+
+    Returns:
+        The Module in training mode; `model.config` is a dict that JSON can hold, and build(**model.config) rebuilds
+        the model.
+
+    Raises:
+        ValueError: an unknown name (the near ones are listed), or options that do not fit.
+    """
+    model = create(name, **options)
+    chosen = options_of(name) | options  # defaults too, so that a file means the same when they change
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in chosen.items()}
+    model.config = {"name": name, "seed": seed, **plain}
+    return model.initialise(seed)

@@ -1,0 +1,148 @@
+"""The few layers that DeepLab is made of."""
+
+import numpy as np
+
+from minideeplab.autograd import ops
+from minideeplab.autograd.function import is_recomputing, is_recording
+from minideeplab.nn.initialisers import he_normal, ones, truncated_normal, zeros
+from minideeplab.nn.module import Buffer, Module, Parameter
+
+
+class Conv2d(Module):
+    """Atrous convolution with weight (KH, KW, C, K); padding "same" is rate * (k - 1) // 2 on each side.
+
+    Args:
+        c_in, c_out: channels; kernel, stride, rate: int or pair; bias: add a (K,) bias.
+    """
+
+    def __init__(self, c_in, c_out, kernel, stride=1, rate=1, padding="same", bias=False, initialiser=he_normal):
+        k_h, k_w = kernel if isinstance(kernel, (tuple, list)) else (kernel, kernel)
+        self.weight = Parameter((k_h, k_w, c_in, c_out), initialiser)
+        self.bias = Parameter((c_out,), zeros, decays=False) if bias else None
+        self.stride, self.rate, self.padding = stride, rate, padding
+
+    def forward(self, x):
+        y = ops.conv2d(x, self.weight, self.stride, self.rate, self.padding)
+        return y if self.bias is None else y + self.bias
+
+
+class ConvTranspose2d(Module):
+    """Transposed convolution with weight (KH, KW, K, C), C being the input's channels."""
+
+    def __init__(self, c_in, c_out, kernel, stride, padding=0, bias=False, initialiser=he_normal):
+        self.weight = Parameter((kernel, kernel, c_out, c_in), initialiser)
+        self.bias = Parameter((c_out,), zeros, decays=False) if bias else None
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x):
+        y = ops.conv_transpose2d(x, self.weight, self.stride, self.padding)
+        return y if self.bias is None else y + self.bias
+
+
+class DepthwiseConv2d(Module):
+    """One k x k filter for each channel: weight (KH, KW, C)."""
+
+    def __init__(self, channels, kernel, stride=1, rate=1, padding="same", initialiser=None):
+        k_h, k_w = kernel if isinstance(kernel, (tuple, list)) else (kernel, kernel)
+        self.weight = Parameter((k_h, k_w, channels), initialiser or truncated_normal(1 / np.sqrt(k_h * k_w)))
+        self.stride, self.rate, self.padding = stride, rate, padding
+
+    def forward(self, x):
+        return ops.depthwise_conv2d(x, self.weight, self.stride, self.rate, self.padding)
+
+
+class BatchNorm2d(Module):
+    """Batch normalisation over N, H, W; a residual, if one is given, and ReLU, if `relu`, in the same pass.
+
+    Args:
+        momentum: weight of the new batch in the running statistics (TensorFlow's decay is 1 - momentum).
+    """
+
+    def __init__(self, channels, relu=False, eps=1e-5, momentum=0.1):
+        self.gamma = Parameter((channels,), ones, decays=False)
+        self.beta = Parameter((channels,), zeros, decays=False)
+        self.running_mean, self.running_var = Buffer((channels,), zeros), Buffer((channels,), ones)
+        self.relu, self.eps, self.momentum = relu, eps, momentum
+
+    def forward(self, x, residual=None):
+        running = self.running_mean.data, self.running_var.data
+        options = 0.0 if is_recomputing() else self.momentum, self.eps, self.relu, self.training
+        return ops.batch_norm(x, self.gamma, self.beta, *running, *options, residual)
+
+
+class Dropout(Module):
+    """Zeroes a share `rate` of the activations in training, drawn from the stream that `reseed` starts."""
+
+    def __init__(self, rate):
+        if not 0 <= rate < 1:
+            raise ValueError(f"Dropout: rate must be in [0, 1), got {rate}")
+        self.rate, self.seed = rate, 0
+
+    def forward(self, x):
+        if not self.training or self.rate == 0:
+            return x
+        self.seed = (self.seed * 6364136223846793005 + 1442695040888963407) % 2**64  # next of the stream (Knuth's MMIX)
+        return ops.dropout(x, self.rate, self.seed)
+
+
+class MaxPool2d(Module):
+    """Largest value of each window."""
+
+    def __init__(self, size, stride=None, padding=0, ceil_mode=False):
+        self.options = size, stride, padding, ceil_mode
+
+    def forward(self, x):
+        return ops.max_pool2d(x, *self.options)
+
+
+class AveragePool2d(Module):
+    """Mean of each window, padding not counted."""
+
+    def __init__(self, size, stride=None, padding=0, ceil_mode=False):
+        self.options = size, stride, padding, ceil_mode
+
+    def forward(self, x):
+        return ops.average_pool2d(x, *self.options)
+
+
+def normalised(conv, norm, x, residual=None):
+    """norm(conv(x), residual); in one pass over memory where the statistics are known and nothing is recorded."""
+    if norm.training or is_recording() or getattr(conv, "bias", None) is not None:
+        return norm(conv(x), residual)
+    running = norm.running_mean.data, norm.running_var.data
+    options = norm.eps, norm.relu, conv.stride, conv.rate, conv.padding
+    return ops.normalised_conv2d(x, conv.weight, norm.gamma, norm.beta, *running, *options, residual)
+
+
+class ConvNorm(Module):
+    """Convolution, batch norm, a residual if one is given and, if `relu`, ReLU: the unit that all backbones repeat."""
+
+    def __init__(self, c_in, c_out, kernel, stride=1, rate=1, relu=True):
+        self.conv = Conv2d(c_in, c_out, kernel, stride, rate)
+        self.norm = BatchNorm2d(c_out, relu=relu)
+
+    def forward(self, x, residual=None):
+        return normalised(self.conv, self.norm, x, residual)
+
+
+class SeparableConv2d(Module):
+    """Depthwise k x k, then pointwise, each with batch norm, and with ReLU after both if `relu`.
+
+    `relu_between` decides on the ReLU after the depthwise one alone.
+
+    A residual, if one is given, is added to the second batch norm's result.
+
+    Cost: C k^2 + C K parameters and H W C (k^2 + K) multiply-adds for K outputs, against C k^2 K and H W C k^2 K of
+    the full convolution. Source: Xception (arXiv 1610.02357); order of the parts: DeepLab v3+, section 3.2 and its
+    released code.
+    """
+
+    def __init__(self, c_in, c_out, kernel=3, stride=1, rate=1, relu=True, relu_between=None):
+        self.depthwise = DepthwiseConv2d(c_in, kernel, stride, rate)
+        self.depthwise_norm = BatchNorm2d(c_in, relu=relu if relu_between is None else relu_between)
+        self.pointwise = Conv2d(c_in, c_out, 1)
+        self.pointwise_norm = BatchNorm2d(c_out, relu=relu)
+
+    def forward(self, x, residual=None):
+        x = normalised(self.depthwise, self.depthwise_norm, x)
+        return normalised(self.pointwise, self.pointwise_norm, x, residual)

@@ -1,0 +1,111 @@
+"""The training command: data, network and run folder put together, then `Training`."""
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from minideeplab import cli, models
+from minideeplab.cli.model_options import given_options
+from minideeplab.data import Loader, TrainTransform, open_dataset
+from minideeplab.errors import CheckpointError, UsageError
+from minideeplab.evaluation.predictor import SMALLEST_SIDE
+from minideeplab.train.arguments import parse_arguments
+from minideeplab.train.loop import Training
+from minideeplab.train.run_folder import RunFolder, fingerprint
+from minideeplab.train.state import TrainState
+from minideeplab.weights import Checkpoint, fit_state, initialise
+
+
+@cli.main_guard
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    args, checkpoint = parse_arguments(argv)
+    threads = cli.use_device(args)
+    train_set = open_dataset(args.data, args.dataset, args.split, args.limit)
+    val_set = open_dataset(args.data, args.dataset, args.val_split, args.limit)
+    model, loader = _build(args, train_set, checkpoint)
+    model.to(args.device)
+    if args.checkpoint_activations:
+        model.checkpoint_activations()
+    note = initialise(model, args.init_from) if args.init_from and not checkpoint else ""
+    if args.out and not checkpoint:
+        RunFolder.require_free(Path(args.out))
+    for dataset in (train_set, val_set):  # last, for it reads every file
+        with cli.Progress(len(dataset), f"checking '{dataset.split}'", leave=False) as bar:
+            dataset.check(bar.update)
+    state = TrainState(fingerprint=fingerprint(train_set, val_set))
+    if checkpoint:
+        folder = RunFolder(args.out)
+        state = TrainState.restore(folder.last, checkpoint.progress, state.fingerprint)
+        fit_state(folder.last, model, checkpoint.state)
+        folder.rewind(state.step, state.history)
+    else:
+        parts = (args.model, args.backbone, train_set.name)
+        folder = RunFolder.create(args.out, "-".join(part for part in parts if part))
+        folder.write_args(vars(args), threads, train_set, state.fingerprint, model)
+        folder.rewind(0, [])
+        if note:
+            folder.log(note)
+    training = Training(args, loader, val_set, model, state, folder)
+    if checkpoint:
+        try:
+            training.optimiser.load_state_dict(checkpoint.optimiser)
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(f"{folder.last}: its optimiser slots do not fit: {error}") from error
+    if state.epoch == training.total_epochs:
+        folder.log(f"training of {state.epoch} epochs is finished, nothing to resume; {training._best()}")
+        folder.log(folder.next_commands(args))
+        return 0
+    _describe(training, threads)
+    return training.run()
+
+
+def _describe(training: Training, threads: int) -> None:
+    args, log, train_set, val_set = training.args, training.folder.log, training.train_set, training.val_set
+    log(
+        f"data   {train_set.name} at {train_set.root}: {len(train_set)} training images "
+        f"('{train_set.split}'), {len(val_set)} validation images ('{val_set.split}'), {train_set.num_classes} classes"
+    )
+    if (shared := len(set(train_set.ids) & set(val_set.ids))) > 0:
+        log(f"warning: {shared} images are in both splits, the validation numbers will be too good")
+    has_rates = "atrous_rates" in models.options_of(args.model)
+    if untrained := _rates_beyond_crops(training.model, args.crop_size):
+        log(
+            f"warning: crops of {args.crop_size} are too small for the atrous rates {untrained}: their outer taps see "
+            f"only padding and learn nothing. Choose larger crops{' or smaller --atrous-rates' if has_rates else ''}"
+        )
+    parameters = sum(parameter.data.size for parameter in training.model.parameters())
+    backbone = f", {args.backbone}" if args.backbone else ""
+    log(f"model  {args.model}{backbone}, output stride {training.model.output_stride}: {parameters:,} parameters")
+    log(
+        f"run    {training.total_steps} steps in {training.total_epochs} epochs, batches of {args.batch_size} "
+        f"crops of {args.crop_size} x {args.crop_size}, {threads} threads, seed {args.seed}, to {training.folder.path}"
+    )
+    if training.state.step:
+        log(f"resume after step {training.state.step}; {training._best()}")
+
+
+def _rates_beyond_crops(model, crop_size: int) -> list[int]:
+    """Rates of the ASPP that reach beyond the feature map of a crop."""
+    return [
+        rate for rate in sorted(set(getattr(model, "rates", ()))) if rate >= math.ceil(crop_size / model.output_stride)
+    ]
+
+
+def _build(args: argparse.Namespace, train_set, checkpoint: Checkpoint | None):
+    """The network, of a resumed run as it began, and the loader of its batches."""
+    if args.crop_size < SMALLEST_SIDE:
+        raise UsageError(f"--crop-size {args.crop_size}: the network needs at least {SMALLEST_SIDE} pixels")
+    try:
+        options = given_options(args) | {"num_classes": train_set.num_classes}
+        if args.model in models.CLASSIFIERS:
+            options["dense"] = True  # a classifier of every position
+        config = {"name": args.model, "seed": args.seed, **options}
+        model = models.build(**(checkpoint.configuration() | config if checkpoint else config))
+        transform = TrainTransform(
+            args.crop_size, tuple(args.scale_range), mirror=args.mirror, blur=args.blur, jitter=args.jitter
+        )
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+    return model, Loader(train_set, transform, args.batch_size, seed=args.seed)

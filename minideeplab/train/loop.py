@@ -1,0 +1,294 @@
+"""The training loop: steps, validation, checkpoints, and the books that a run keeps."""
+
+import dataclasses
+import itertools
+import math
+import time
+
+import numpy as np
+
+import kernels
+from minideeplab import cli, figures
+from minideeplab.autograd import Tensor
+from minideeplab.data import Loader
+from minideeplab.data.statistics import median_frequency_weights
+from minideeplab.errors import DataError, DivergedError
+from minideeplab.evaluation.metrics import ConfusionMatrix, percent
+from minideeplab.evaluation.predictor import confusion_of, predict_labels
+from minideeplab.nn.optim import SGD, poly, step_policy
+from minideeplab.train.run_folder import EPOCH_COLUMNS, RunFolder
+from minideeplab.train.state import TrainState
+from minideeplab.weights import Checkpoint
+
+ONE_CLASS_SHARE, ONE_CLASS_EPOCHS = 0.995, 3
+
+
+SAMPLE_PICTURES = 4
+
+
+SAVE_INTERVAL = 30.0  # seconds between checkpoints of epochs without validation, which may be as short as a step
+
+
+CLASS_WEIGHT_POWERS = {"median": 1.0, "root": 0.5}  # the root lifts rare classes and leaves the frequent ones a say
+
+
+class Training:
+    """One run: data, model and optimiser, the loop over them, and the folder that it reports to."""
+
+    def __init__(self, args, loader: Loader, val_set, model, state: TrainState, folder: RunFolder):
+        self.args, self.loader, self.val_set = args, loader, val_set
+        self.train_set = loader.dataset
+        self.model, self.state, self.folder = model, state, folder
+        self.optimiser = SGD(model, args.lr, momentum=args.momentum, weight_decay=args.weight_decay)
+        self.class_weights = None
+        if args.class_weights != "none":
+            self.class_weights = median_frequency_weights(self.train_set) ** CLASS_WEIGHT_POWERS[args.class_weights]
+        self.total_steps = args.steps or args.epochs * len(loader)
+        self.total_epochs = math.ceil(self.total_steps / len(loader))
+        self.speed = cli.Speed()
+
+    def run(self) -> int:
+        """Trains to the end, or to the stop that was asked for; returns the exit code.
+
+        Raises:
+            DivergedError: the loss, a parameter or a buffer is not finite.
+            DataError: a file went bad since the check at the start.
+        """
+        self.began, self.first_step = time.perf_counter(), self.state.step
+        self.earlier_seconds, self.saved = self.state.seconds, self.began
+        if not kernels.is_compiled():
+            self.folder.log("compiling kernels (first run only) ...")
+        try:
+            # Overflow is not worth a warning from NumPy: the loss tells, and its message says what to do.
+            with cli.Progress(self.total_steps, "train", done=self.state.step) as bar, np.errstate(all="ignore"):
+                finished = self._epochs(bar)
+        except KeyboardInterrupt:
+            self._pause()
+            return cli.INTERRUPTED
+        except (DataError, MemoryError):
+            self._pause()  # bad input never costs the work that is done
+            raise
+        finally:
+            self.folder.close()
+        if finished:
+            self.folder.log(f"finished after {cli.duration(self.state.seconds)}; {self._best()}")
+            self.folder.log(self.folder.next_commands(self.args))
+        else:
+            self._pause()
+        return 0
+
+    def _epochs(self, bar: cli.Progress) -> bool:
+        """The training loop; False if it stopped early on request."""
+        state = self.state
+        self.model.train()
+        for epoch in range(state.epoch, self.total_epochs):
+            self.speed.restart()
+            batches = self.loader.epoch(epoch, start=state.batch)
+            for images, labels in itertools.islice(batches, self.total_steps - state.step):
+                with cli.deferred_interrupt():
+                    loss, lr = self._step(images, labels)
+                self.speed.add(len(images))
+                if state.step == self.first_step + 1:
+                    self._report_first_step(loss)  # and start the clock again: compilation is no measure of speed
+                mean = state.epoch_loss / state.batch
+                values = f"loss {mean:.4f}  lr {lr:.2e}  {self.speed.per_second():.1f} images/s"
+                bar.update(f"epoch {epoch + 1}/{self.total_epochs}", values)
+                if self._stop_asked():
+                    return False
+            self._finish_epoch()
+        return True
+
+    def _step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+        """Forward, loss, backward, update: images (N, H, W, 3), labels (N, H, W) -> loss and learning rate."""
+        args, state = self.args, self.state
+        lr = self._lr(state.step)
+        self.model.reseed(_step_seed(args.seed, state.step))
+
+        loss = self.model.loss(
+            Tensor(images).to(self.model.device), labels, self.class_weights
+        )  # void pixels do not count
+        value = loss.item()
+        if not math.isfinite(value):
+            self._diverged(f"the loss of step {state.step + 1} is {value}", loss)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step(lr)
+
+        state.step += 1
+        state.batch += 1
+        state.epoch_loss += value
+        state.seconds = self.earlier_seconds + time.perf_counter() - self.began
+        self.folder.add_step(
+            {
+                "step": state.step,
+                "epoch": state.epoch + 1,
+                "loss": value,
+                "lr": lr,
+                "seconds": round(state.seconds, 3),
+            }
+        )
+        return value, lr
+
+    def _lr(self, step: int) -> float:
+        """The learning rate of a step, by the policy that was chosen."""
+        args = self.args
+        if args.lr_every:
+            return step_policy(args.lr, step, args.lr_every)
+        return poly(args.lr, step, self.total_steps, power=args.power, end_lr=args.end_lr)
+
+    def _finish_epoch(self) -> None:
+        """Validates when it is due, and then, or when the last time is long ago, writes checkpoints and reports."""
+        state = self.state
+        speed = self.speed.per_second()
+        self._require_finite()
+        number = state.epoch + 1
+        due = number % self.args.eval_every == 0 or number == self.total_epochs
+        confusion = self._validate() if due else None
+
+        row = dict.fromkeys(EPOCH_COLUMNS)
+        row |= {"epoch": number, "step": state.step, "train_loss": state.epoch_loss / state.batch}
+        row["lr"] = self._lr(state.step - 1)
+        best, improved = state.best, False
+        if confusion:
+            score = _finite_or_zero(confusion.mean_iou())
+            improved = best is None or score > best
+            best = score if improved else best
+            row["val_miou"] = score
+            row["val_classes_present"] = confusion.classes_present()
+            row["val_pixel_accuracy"] = _finite_or_zero(confusion.pixel_accuracy())
+            row["val_largest_prediction"] = _finite_or_zero(confusion.largest_prediction()[1])
+        state.seconds = self.earlier_seconds + time.perf_counter() - self.began
+        row |= {
+            "best_miou": best,
+            "images_per_second": round(speed, 2),
+            "seconds": round(state.seconds, 1),
+        }
+
+        save = due or time.perf_counter() - self.saved >= SAVE_INTERVAL
+        # Reports come before the checkpoints: if they are interrupted, a resumed run validates and reports again.
+        if save:
+            figures.save_curves(self.folder.path / "curves.png", self.folder.step_rows(), [*state.history, row])
+        if improved:
+            self._picture_best(confusion)
+        with cli.deferred_interrupt():
+            state.best = best
+            state.history.append(row)
+            state.epoch, state.batch, state.epoch_loss = number, 0, 0.0
+            if not save:
+                return
+            checkpoint = self._checkpoint()
+            if improved:
+                checkpoint.save(self.folder.best)
+            checkpoint.save(self.folder.last)
+            self.folder.write_epochs(state.history)
+            self.saved = time.perf_counter()
+        line = f"epoch {number}/{self.total_epochs}  loss {row['train_loss']:.4f}"
+        self.folder.log(f"{line}  {confusion.summary()}  {self._best()}" if confusion else line)
+        if confusion:
+            self._warn_if_one_class(confusion)
+
+    def _validate(self) -> ConfusionMatrix:
+        self.model.eval()
+        with cli.Progress(len(self.val_set), "validate", leave=False) as bar:
+            confusion = confusion_of(self.model, self.val_set, bar.update)
+        self.model.train()
+        return confusion
+
+    def _picture_best(self, confusion: ConfusionMatrix) -> None:
+        """per_class.csv, confusion.png and samples/, which always belong to best.npz."""
+        names, palette, folder = self.val_set.class_names, self.val_set.palette, self.folder
+        folder.write_per_class(confusion, names)
+        figures.save_confusion(folder.path / "confusion.png", confusion, names)
+        self.model.eval()
+        count = min(SAMPLE_PICTURES, len(self.val_set))
+        for i in np.linspace(0, len(self.val_set) - 1, count).round().astype(int):
+            image, truth = self.val_set.sample(i)
+            path = folder.samples / f"{self.val_set.ids[i].replace('/', '_')}.png"
+            figures.save_sample(path, image, truth, predict_labels(self.model, image), names, palette)
+        self.model.train()
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            model=self.model.config,
+            state=self.model.state_dict(),
+            class_names=list(self.train_set.class_names),
+            palette=self.train_set.palette,
+            ignore_index=self.train_set.ignore_index,
+            optimiser=self.optimiser.state_dict(),
+            progress=dataclasses.asdict(self.state),
+            args=vars(self.args),
+        )
+
+    def _pause(self) -> None:
+        """Saves between two steps, and says how to go on."""
+        self._require_finite()
+        self._checkpoint().save(self.folder.last)
+        self.folder.write_epochs(self.state.history)
+        command = cli.command_line("train", "--resume", "--out", self.folder.path)
+        self.folder.log(f"stopped after step {self.state.step} of {self.total_steps}; to continue:\n  {command}")
+
+    def _stop_asked(self) -> bool:
+        if self.state.step == self.total_steps:
+            return False  # only the last validation is left
+        enough_steps = self.args.stop_after and self.state.step - self.first_step >= self.args.stop_after
+        out_of_time = self.args.minutes and time.perf_counter() - self.began >= 60 * self.args.minutes
+        return bool(enough_steps or out_of_time)
+
+    def _report_first_step(self, loss: float) -> None:
+        which = "first step after resuming" if self.first_step else "first step"
+        self.folder.log(f"{which} done after {time.perf_counter() - self.began:.1f} s")
+        if self.state.step == 1:
+            classes = self.train_set.num_classes
+            self.folder.log(f"initial loss {loss:.4f}; a uniform guess gives ln {classes} = {math.log(classes):.4f}")
+        self.speed.restart()  # the compilation does not count
+
+    def _require_finite(self) -> None:
+        """No checkpoint but diverged.npz ever holds a NaN."""
+        if name := _not_finite(self.model.state_dict()):
+            self._diverged(f"'{name}' is not finite after step {self.state.step}")
+
+    def _diverged(self, what: str, loss: Tensor | None = None) -> None:
+        """Writes diverged.npz and raises DivergedError, which names the first array that is not finite."""
+        if loss is not None:
+            if name := _not_finite(self.model.state_dict()):
+                what += f", the first weight that is not finite is '{name}'"
+            else:
+                loss.backward()
+                gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
+                if name := _not_finite(gradients):
+                    what += f", the first gradient that is not finite is that of '{name}'"
+        self._checkpoint().save(self.folder.diverged)
+        kept = f"{self.folder.last} is the last good one" if self.folder.last.exists() else "none was saved before"
+        raise DivergedError(
+            f"training diverged: {what}. The weights are in {self.folder.diverged}; of the "
+            f"checkpoints, {kept}. Train again with a lower rate, such as --lr {min(0.01, self.args.lr / 10):g}"
+        )
+
+    def _warn_if_one_class(self, confusion: ConfusionMatrix) -> None:
+        shares = [row["val_largest_prediction"] for row in self.state.history if row["val_miou"] is not None]
+        if len(shares) >= ONE_CLASS_EPOCHS and min(shares[-ONE_CLASS_EPOCHS:]) > ONE_CLASS_SHARE:
+            name = self.val_set.class_names[confusion.largest_prediction()[0]]
+            self.folder.log(
+                f"warning: over {percent(ONE_CLASS_SHARE)} % of the predictions are '{name}', "
+                f"{ONE_CLASS_EPOCHS} validations in a row. Likely causes: wrong labels in the masks, one class "
+                f"that covers nearly all pixels (try --class-weights median), a learning rate too high or too "
+                f"low, or too few steps"
+            )
+
+    def _best(self) -> str:
+        return f"best mIoU {'n/a' if self.state.best is None else percent(self.state.best)}"
+
+
+def _step_seed(seed: int, step: int) -> int:
+    """Dropout depends on (seed, step) alone, so that a resumed run draws the same masks."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+
+
+def _not_finite(arrays: dict) -> str | None:
+    """Name of the first array, on any device, that holds a NaN or an infinity."""
+    return next((n for n, a in arrays.items() if not kernels.load(kernels.device_of(a)).is_finite(a)), None)
+
+
+def _finite_or_zero(value: float) -> float:
+    """A validation set of void pixels only has no score: it counts as 0, for JSON has no NaN."""
+    return value if math.isfinite(value) else 0.0
