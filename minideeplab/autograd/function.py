@@ -8,27 +8,28 @@ from contextlib import contextmanager
 
 import kernels
 
-_recording = [True]
-_recomputing = [False]
+_recording = True
+_recomputing = False
 
 
 @contextmanager
 def no_grad():
     """Inside this block nothing is recorded: results have no history and intermediate arrays are freed at once."""
-    previous, _recording[0] = _recording[0], False
+    global _recording
+    previous, _recording = _recording, False
     try:
         yield
     finally:
-        _recording[0] = previous
+        _recording = previous
 
 
 def is_recording():
-    return _recording[0]
+    return _recording
 
 
 def is_recomputing():
     """Whether a forward pass runs for the second time: what it updated in the first is left alone."""
-    return _recomputing[0]
+    return _recomputing
 
 
 class Function:
@@ -52,6 +53,11 @@ class Function:
     @classmethod
     def apply(cls, *tensors, **options):
         """Run forward on the tensors' arrays and record the call if any of them wants a gradient."""
+        return cls.record(*tensors, **options)[0]
+
+    @classmethod
+    def record(cls, *tensors, **options):
+        """(result, function): as `apply`, with the call itself, for an op that found more than its result."""
         from minideeplab.autograd.tensor import Tensor
 
         for position, t in enumerate(tensors):
@@ -64,7 +70,7 @@ class Function:
         if any(function.needs):
             function.parents = tuple((t.node or t) if n else None for t, n in zip(tensors, function.needs, strict=True))
             result.requires_grad, result.node = True, function
-        return result
+        return result, function
 
 
 class Recompute(Function):
@@ -84,12 +90,13 @@ class Recompute(Function):
     def backward(self, grad):
         from minideeplab.autograd.tensor import Tensor
 
+        global _recomputing
         x = Tensor(*self.saved, requires_grad=True)
-        _recomputing[0] = True
+        _recomputing = True
         try:
             y = self.part(x)
         finally:
-            _recomputing[0] = False
+            _recomputing = False
         y.backward(grad)
         return (x.grad,)
 

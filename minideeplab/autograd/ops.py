@@ -180,8 +180,8 @@ def conv_transpose2d(x, w, stride=1, padding=0):
 
 
 class NormalisedConv2d(Function):
-    def forward(self, x, w, gamma, beta, *residual, mean, var, eps, relu, stride, rate, padding, depthwise):
-        affine = (*self.k.batch_norm_factors(mean, var, gamma, beta, eps), relu)
+    def forward(self, x, w, gamma, beta, *residual, mean, var, eps, activation, stride, rate, padding, depthwise):
+        affine = (*self.k.batch_norm_factors(mean, var, gamma, beta, eps), activation == "relu")
         if depthwise:
             if residual:
                 raise ValueError("normalised_conv2d: a depthwise convolution takes no residual")
@@ -195,7 +195,7 @@ class NormalisedConv2d(Function):
 
 
 def normalised_conv2d(
-    x, w, gamma, beta, mean, var, eps=1e-5, relu=False, stride=1, rate=1, padding="same", residual=None
+    x, w, gamma, beta, mean, var, eps=1e-5, activation=None, stride=1, rate=1, padding="same", residual=None
 ):
     """`batch_norm(conv2d(x, w))` with known statistics, in one pass over memory; depthwise for w of three axes.
 
@@ -203,12 +203,12 @@ def normalised_conv2d(
 
     Args:
         x, w, stride, rate, padding: as of `conv2d` or `depthwise_conv2d`.
-        gamma, beta: (K,) tensors; mean, var: (K,) arrays; eps, relu, residual: as of `batch_norm` (no residual in a
-            depthwise convolution).
+        gamma, beta: (K,) tensors; mean, var: (K,) arrays; eps, activation, residual: as of `batch_norm`, without a
+            residual in a depthwise convolution.
     """
     return NormalisedConv2d.apply(
-        x, w, gamma, beta, *_given(residual), mean=mean, var=var, eps=eps, relu=relu, stride=stride, rate=rate,
-        padding=padding, depthwise=len(w.shape) == 3,
+        x, w, gamma, beta, *_given(residual), mean=mean, var=var, eps=eps, activation=activation, stride=stride,
+        rate=rate, padding=padding, depthwise=len(w.shape) == 3,
     )  # fmt: skip
 
 
@@ -216,12 +216,10 @@ def normalised_conv2d(
 
 
 class MaxPool2d(Function):
-    def forward(self, x, *, size, stride, padding, ceil_mode, indices=None):
+    def forward(self, x, *, size, stride, padding, ceil_mode):
         self.window = Window.pool(x.shape, size, stride, padding, ceil_mode)
         y, argmax = self.k.max_pool2d(x, self.window)
         self.saved = (argmax,)
-        if indices is not None:
-            indices.extend((argmax, self.window))
         return y
 
     def backward(self, grad):
@@ -286,9 +284,8 @@ def max_pool2d_with_indices(x, size):
     """
     if x.shape[1] % size or x.shape[2] % size:
         raise ValueError(f"max_pool2d_with_indices: height and width of {tuple(x.shape)} must be multiples of {size}")
-    indices = []
-    y = MaxPool2d.apply(x, size=size, stride=None, padding=0, ceil_mode=False, indices=indices)
-    return y, tuple(indices)
+    y, call = MaxPool2d.record(x, size=size, stride=None, padding=0, ceil_mode=False)
+    return y, (*call.saved, call.window)
 
 
 def max_unpool2d(x, indices):
@@ -396,7 +393,8 @@ def concat(tensors):
 
 
 class BatchNorm(Function):
-    def forward(self, x, gamma, beta, *residual, running_mean, running_var, momentum, eps, relu, training):
+    def forward(self, x, gamma, beta, *residual, running_mean, running_var, momentum, eps, activation, training):
+        relu = activation == "relu"
         count = x.size // x.shape[-1]
         self.training = training and count > 1  # one value has no variance: normalise with the running statistics
         if self.training:
@@ -423,11 +421,11 @@ def _given(residual):
 
 
 def batch_norm(
-    x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5, relu=False, training=True, residual=None
+    x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5, activation=None, training=True, residual=None
 ):
-    """y = gamma (x - mean) / sqrt(var + eps) + beta over N, H, W; with `relu` max(y, 0) in the same pass.
+    """y = gamma (x - mean) / sqrt(var + eps) + beta over N, H, W, and an activation in the same pass.
 
-    A `residual` of the shape of x, the shortcut of a residual unit, is added before ReLU.
+    A `residual` of the shape of x, the shortcut of a residual unit, is added before the activation.
 
     In training mean and var are those of the batch, and the running statistics are updated in place:
     running <- (1 - momentum) running + momentum batch (variance unbiased). Otherwise the running statistics are used.
@@ -441,7 +439,7 @@ def batch_norm(
     """
     return BatchNorm.apply(
         x, gamma, beta, *_given(residual), running_mean=running_mean, running_var=running_var, momentum=momentum,
-        eps=eps, relu=relu, training=training,
+        eps=eps, activation=activation, training=training,
     )  # fmt: skip
 
 
@@ -472,6 +470,7 @@ class CrossEntropy(Function):
     def forward(self, logits, *, labels, class_weights, ignore_index, size):
         loss, total, log_normaliser = self.k.cross_entropy(logits, labels, class_weights, ignore_index, size)
         self.saved, self.size = (logits, labels, log_normaliser, total, class_weights, ignore_index), size
+        self.weight = total  # that the mean is taken over: `record` gives it to the loss
         return self.k.full((), loss, logits.dtype)
 
     def backward(self, grad):

@@ -80,12 +80,12 @@ def depthwise_conv2d(x, w, stride=1, rate=1, padding="same"):
 
 
 def batch_norm(
-    x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5, relu=False, training=True, residual=None
+    x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5, activation=None, training=True, residual=None
 ):
     training = training and x[..., 0].numel() > 1
     y = functional.batch_norm(_nchw(x), running_mean, running_var, gamma, beta, training, momentum, eps)
     y = y if residual is None else y + _nchw(residual)
-    return _nhwc(functional.relu(y, inplace=True) if relu else y)
+    return _nhwc(functional.relu(y, inplace=True) if activation == "relu" else y)
 
 
 def max_pool2d(x, size, stride=None, padding=0, ceil_mode=False):

@@ -20,7 +20,7 @@ import numpy as np
 
 from minideeplab.crf.field import DenseField
 from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_features
-from minideeplab.crf.refine import warn_of_range
+from minideeplab.crf.refinement import warn_of_range
 
 
 class NormalizationType(IntEnum):

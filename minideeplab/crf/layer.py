@@ -10,7 +10,7 @@ import numpy as np
 from minideeplab.autograd import ops
 from minideeplab.autograd.function import Function
 from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_features
-from minideeplab.crf.refine import preset_of, warn_of_range
+from minideeplab.crf.refinement import preset_of, warn_of_range
 from minideeplab.crf.rows import concat_rows, split_rows
 from minideeplab.nn import Module, Parameter
 

@@ -77,13 +77,13 @@ class DeepLabV1(Segmenter):
             scores = scores + branch(early)
         return scores
 
-    def loss(self, x, labels, class_weights=None):
+    def loss(self, x, labels, class_weights=None, ignore_index=255):
         """Cross-entropy over every eighth label, the one at the middle of what each logit saw."""
         logits = self.small_logits(self._padded(x))
         labels = kernels.to_device(labels, "cpu")
         if tuple(labels.shape) != tuple(x.shape[:3]):
             raise ValueError(f"loss: labels must have shape {tuple(x.shape[:3])}, got {tuple(labels.shape)}")
-        small = np.full(logits.shape[:3], 255, labels.dtype)  # padding is void
+        small = np.full(logits.shape[:3], ignore_index, labels.dtype)  # padding is void
         part = labels[:, ::8, ::8]
         small[:, : part.shape[1], : part.shape[2]] = part
-        return losses.cross_entropy(logits, small, class_weights=class_weights)
+        return losses.cross_entropy(logits, small, ignore_index, class_weights)

@@ -38,12 +38,15 @@ class Segmenter(Module):
             logits = ops.resize_bilinear(logits, *padded.shape[1:3], self.align_corners)
         return logits if padded is x else ops.crop(logits, 0, 0, *x.shape[1:3])
 
-    def loss(self, x, labels, class_weights=None):
+    def loss(self, x, labels, class_weights=None, ignore_index=255):
         """The sum of `losses.cross_entropy` over all heads with their weights; with aligned corners no enlarged logits.
 
         Args:
-            x: (N, H, W, 3) tensor; labels: (N, H, W) integer array, 255 for void.
-            class_weights: (num_classes,) numbers, or None for ones.
+            x: (N, H, W, 3) tensor; labels: (N, H, W) integer array.
+            class_weights: (num_classes,) numbers, or None for ones; ignore_index: the label of void pixels.
+
+        Returns:
+            `Loss`: all heads have the same labels, so that one weight holds for their sum.
         """
         padded = self._padded(x)
         if tuple(labels.shape) != tuple(x.shape[:3]):
@@ -53,10 +56,10 @@ class Segmenter(Module):
             if not self.align_corners:
                 logits = self._enlarged(logits, padded, x)
             size = padded.shape[1:3] if self.align_corners else None
-            loss = losses.cross_entropy(logits, labels, class_weights=class_weights, size=size)
-            loss = loss if weight == 1 else weight * loss
-            total = loss if total is None else total + loss
-        return total
+            loss = losses.cross_entropy(logits, labels, ignore_index, class_weights, size)
+            weighted = loss if weight == 1 else weight * loss
+            total = weighted if total is None else total + weighted
+        return losses.Loss(total, loss.weight)
 
     def _padded(self, x):
         if len(x.shape) != 4:

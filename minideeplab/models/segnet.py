@@ -13,7 +13,7 @@ class BiasedConvNorm(Module):
     """3x3 convolution with a bias, batch norm, ReLU; the bias, which batch norm undoes, is in the authors' network."""
 
     def __init__(self, c_in, c_out):
-        self.conv, self.norm = Conv2d(c_in, c_out, 3, bias=True), BatchNorm2d(c_out, relu=True)
+        self.conv, self.norm = Conv2d(c_in, c_out, 3, bias=True), BatchNorm2d(c_out, activation="relu")
 
     def forward(self, x):
         return self.norm(self.conv(x))

@@ -13,7 +13,7 @@ from minideeplab.nn.layers import (
     SeparableConv2d,
     normalised,
 )
-from minideeplab.nn.losses import cross_entropy
+from minideeplab.nn.losses import Loss, cross_entropy
 from minideeplab.nn.module import Buffer, Module, Parameter, Sequential
 from minideeplab.nn.optim import SGD, poly, step_policy
 
@@ -27,6 +27,7 @@ __all__ = [
     "ConvTranspose2d",
     "DepthwiseConv2d",
     "Dropout",
+    "Loss",
     "MaxPool2d",
     "Module",
     "Parameter",

@@ -52,21 +52,22 @@ class DepthwiseConv2d(Module):
 
 
 class BatchNorm2d(Module):
-    """Batch normalisation over N, H, W; a residual, if one is given, and ReLU, if `relu`, in the same pass.
+    """Batch normalisation over N, H, W; a residual, if one is given, and an activation in the same pass.
 
     Args:
+        activation: "relu" or None.
         momentum: weight of the new batch in the running statistics (TensorFlow's decay is 1 - momentum).
     """
 
-    def __init__(self, channels, relu=False, eps=1e-5, momentum=0.1):
+    def __init__(self, channels, activation=None, eps=1e-5, momentum=0.1):
         self.gamma = Parameter((channels,), ones, decays=False)
         self.beta = Parameter((channels,), zeros, decays=False)
         self.running_mean, self.running_var = Buffer((channels,), zeros), Buffer((channels,), ones)
-        self.relu, self.eps, self.momentum = relu, eps, momentum
+        self.activation, self.eps, self.momentum = activation, eps, momentum
 
     def forward(self, x, residual=None):
         running = self.running_mean.data, self.running_var.data
-        options = 0.0 if is_recomputing() else self.momentum, self.eps, self.relu, self.training
+        options = 0.0 if is_recomputing() else self.momentum, self.eps, self.activation, self.training
         return ops.batch_norm(x, self.gamma, self.beta, *running, *options, residual)
 
 
@@ -110,25 +111,26 @@ def normalised(conv, norm, x, residual=None):
     if norm.training or is_recording() or getattr(conv, "bias", None) is not None:
         return norm(conv(x), residual)
     running = norm.running_mean.data, norm.running_var.data
-    options = norm.eps, norm.relu, conv.stride, conv.rate, conv.padding
+    options = norm.eps, norm.activation, conv.stride, conv.rate, conv.padding
     return ops.normalised_conv2d(x, conv.weight, norm.gamma, norm.beta, *running, *options, residual)
 
 
 class ConvNorm(Module):
-    """Convolution, batch norm, a residual if one is given and, if `relu`, ReLU: the unit that all backbones repeat."""
+    """Convolution, batch norm, a residual if one is given, and an activation: the unit that all backbones repeat."""
 
-    def __init__(self, c_in, c_out, kernel, stride=1, rate=1, relu=True):
+    def __init__(self, c_in, c_out, kernel, stride=1, rate=1, activation="relu"):
         self.conv = Conv2d(c_in, c_out, kernel, stride, rate)
-        self.norm = BatchNorm2d(c_out, relu=relu)
+        self.norm = BatchNorm2d(c_out, activation)
 
     def forward(self, x, residual=None):
         return normalised(self.conv, self.norm, x, residual)
 
 
 class SeparableConv2d(Module):
-    """Depthwise k x k, then pointwise, each with batch norm, and with ReLU after both if `relu`.
+    """Depthwise k x k, then pointwise, each with batch norm and an activation.
 
-    `relu_between` decides on the ReLU after the depthwise one alone.
+    Args:
+        activation: after the pointwise part, or None; activation_between: after the depthwise part.
 
     A residual, if one is given, is added to the second batch norm's result.
 
@@ -137,11 +139,11 @@ class SeparableConv2d(Module):
     released code.
     """
 
-    def __init__(self, c_in, c_out, kernel=3, stride=1, rate=1, relu=True, relu_between=None):
+    def __init__(self, c_in, c_out, kernel=3, stride=1, rate=1, activation="relu", activation_between="relu"):
         self.depthwise = DepthwiseConv2d(c_in, kernel, stride, rate)
-        self.depthwise_norm = BatchNorm2d(c_in, relu=relu if relu_between is None else relu_between)
+        self.depthwise_norm = BatchNorm2d(c_in, activation_between)
         self.pointwise = Conv2d(c_in, c_out, 1)
-        self.pointwise_norm = BatchNorm2d(c_out, relu=relu)
+        self.pointwise_norm = BatchNorm2d(c_out, activation)
 
     def forward(self, x, residual=None):
         x = normalised(self.depthwise, self.depthwise_norm, x)

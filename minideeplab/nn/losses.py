@@ -4,6 +4,24 @@ import numpy as np
 
 import kernels
 from minideeplab.autograd import ops
+from minideeplab.autograd.tensor import Tensor
+
+
+class Loss(Tensor):
+    """A scalar, the mean over labelled pixels, that knows what it is a mean over.
+
+    The mean of a batch is sum_b loss_b weight_b / sum_b weight_b over its parts b, whatever share of each is void: so
+    losses and gradients of micro-batches, or of several processes, add up exactly.
+
+    Attributes:
+        weight: float, the sum of the weights of the labelled pixels; their number where classes have no weights.
+    """
+
+    __slots__ = ("weight",)
+
+    def __init__(self, mean, weight):
+        super().__init__(mean.data, mean.requires_grad)
+        self.node, self.weight = mean.node, weight
 
 
 def cross_entropy(logits, labels, ignore_index=255, class_weights=None, size=None):
@@ -21,7 +39,7 @@ def cross_entropy(logits, labels, ignore_index=255, class_weights=None, size=Non
             may be smaller, what lies below and right of them is left out. None where h = H and w = W.
 
     Returns:
-        Scalar tensor.
+        `Loss`, whose `weight` is the denominator.
 
     Raises:
         ValueError: a label out of range (with its position), or shapes that differ. TypeError: labels that are not
@@ -33,4 +51,6 @@ def cross_entropy(logits, labels, ignore_index=255, class_weights=None, size=Non
         class_weights = kernels.to_device(np.asarray(class_weights, logits.dtype), logits.device)
     if isinstance(labels, np.ndarray) and logits.device == "cuda":
         labels = kernels.to_device(labels, "cuda")
-    return ops.cross_entropy(logits, labels, ignore_index, class_weights, size)
+    options = {"labels": labels, "class_weights": class_weights, "ignore_index": ignore_index, "size": size}
+    mean, call = ops.CrossEntropy.record(logits, **options)
+    return Loss(mean, call.weight)

@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import os
 import platform
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from minideeplab.cli import command_line, create_folder
 from minideeplab.errors import UsageError
 from minideeplab.evaluation.metrics import ConfusionMatrix
+from minideeplab.files.whole import write_text
 
 # Columns of metrics.csv, in order. The last two are wall-clock: two equal runs agree in all the others.
 EPOCH_COLUMNS = (
@@ -106,7 +106,7 @@ class RunFolder:
             "parameters": sum(parameter.data.size for parameter in model.parameters()),
             "versions": _versions(),
         }
-        _write_text(self.path / "args.json", json.dumps(content, indent=2) + "\n")
+        write_text(self.path / "args.json", json.dumps(content, indent=2) + "\n")
 
     def add_step(self, row: dict) -> None:
         """Appends one line to metrics.jsonl."""
@@ -121,13 +121,13 @@ class RunFolder:
         writer = csv.DictWriter(text, EPOCH_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows({column: _rounded(row[column]) for column in EPOCH_COLUMNS} for row in rows)
-        _write_text(self.path / "metrics.csv", text.getvalue())
+        write_text(self.path / "metrics.csv", text.getvalue())
 
     def rewind(self, step: int, epochs: list[dict]) -> None:
         """Cuts the metrics back to what a checkpoint knows; later steps will write theirs again."""
         path = self.path / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        _write_text(path, "".join(lines[:step]))  # step k is on line k
+        write_text(path, "".join(lines[:step]))  # step k is on line k
         self.write_epochs(epochs)
 
     def step_rows(self) -> list[dict]:
@@ -142,7 +142,7 @@ class RunFolder:
         columns = (confusion.iou(), confusion.class_accuracy(), confusion.truth_share())
         for name, *values in zip(class_names, *columns, strict=True):
             writer.writerow([name, *("" if value != value else _rounded(float(value)) for value in values)])
-        _write_text(self.path / "per_class.csv", text.getvalue())
+        write_text(self.path / "per_class.csv", text.getvalue())
 
     def next_commands(self, args: argparse.Namespace) -> str:
         """The commands that use what the run wrote."""
@@ -175,9 +175,3 @@ def _versions() -> dict[str, str]:
 
 def _rounded(value):
     return f"{value:.6g}" if isinstance(value, float) else value
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -16,7 +16,7 @@ import numpy as np
 from minideeplab import models
 from minideeplab.data import IMAGE_MEAN, IMAGE_STD
 from minideeplab.errors import CheckpointError
-from minideeplab.weights.whole_file import written_whole
+from minideeplab.files.whole import written_whole
 
 FORMAT_VERSION = 1
 _REDO = "copy the file again, or train again"

@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from minideeplab.files.whole import written_whole
 from minideeplab.weights.raw_arrays import REDO, STORED, Budget, Refusal, decode, element_count, result_dtype, shown
-from minideeplab.weights.whole_file import written_whole
 
 MAX_HEADER = 100_000_000  # of the format
 # JSON of many tiny values takes fifty times its own size in memory: a header of honest length has far fewer.

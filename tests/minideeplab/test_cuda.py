@@ -38,7 +38,7 @@ class Tiny(Module):
     def __init__(self):
         self.stem = ConvNorm(3, 4, 3, stride=2)
         self.left, self.right = ConvNorm(4, 4, 3, rate=2), SeparableConv2d(4, 4)
-        self.head = ConvNorm(8, 3, 1, relu=False)
+        self.head = ConvNorm(8, 3, 1, activation=None)
 
     def forward(self, x):
         x = self.stem(x)

@@ -27,7 +27,7 @@ class DenseLayer(Module):
     """
 
     def __init__(self, c_in, growth, rate):
-        self.norm = BatchNorm2d(c_in, relu=True)
+        self.norm = BatchNorm2d(c_in, activation="relu")
         self.bottleneck = ConvNorm(c_in, 4 * growth, 1)
         self.conv = Conv2d(4 * growth, growth, 3, rate=rate)
 
@@ -39,7 +39,7 @@ class Transition(Module):
     """BN, ReLU, 1x1 to half the channels ("-C", theta = 0.5), 2x2 average pool unless `stride` is 1 (section 3)."""
 
     def __init__(self, c_in, c_out, stride):
-        self.norm = BatchNorm2d(c_in, relu=True)
+        self.norm = BatchNorm2d(c_in, activation="relu")
         self.conv = Conv2d(c_in, c_out, 1)
         self.stride = stride
 
@@ -90,7 +90,7 @@ class DenseNet(Module):
             channels += count * growth
             if reached <= 4:
                 self.low_level_block, self.low_level_channels = i, channels
-        self.norm = BatchNorm2d(channels, relu=True)
+        self.norm = BatchNorm2d(channels, activation="relu")
         self.channels, self.output_stride = channels, output_stride
 
     def forward(self, x):

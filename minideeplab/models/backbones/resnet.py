@@ -58,7 +58,7 @@ class Bottleneck(Module):
 def _shortcut(c_in, c_out, stride):
     """A strided 1x1 where the unit changes the channels, every second pixel where only the size, else None."""
     if c_in != c_out:
-        return ConvNorm(c_in, c_out, 1, stride, relu=False)
+        return ConvNorm(c_in, c_out, 1, stride, activation=None)
     return MaxPool2d(1, stride) if stride != 1 else None
 
 

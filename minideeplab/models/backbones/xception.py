@@ -26,12 +26,14 @@ class XceptionBlock(Module):
     """
 
     def __init__(self, c_in, widths, stride, rate, shortcut, relu_inside=False, extra_relu=True, grid=(1, 1, 1)):
-        channels, relu = (c_in, *widths), (relu_inside, relu_inside or extra_relu)
+        channels = (c_in, *widths)
+        last = "relu" if relu_inside else None  # after the pointwise part
+        between = "relu" if relu_inside or extra_relu else None  # after the depthwise part
         self.convs = [
-            SeparableConv2d(channels[i], channels[i + 1], 3, stride if i == 2 else 1, rate * grid[i], *relu)
+            SeparableConv2d(channels[i], channels[i + 1], 3, stride if i == 2 else 1, rate * grid[i], last, between)
             for i in range(3)
         ]
-        self.shortcut = ConvNorm(c_in, widths[-1], 1, stride, relu=False) if shortcut == "conv" else None
+        self.shortcut = ConvNorm(c_in, widths[-1], 1, stride, activation=None) if shortcut == "conv" else None
         self.adds_input, self.relu_inside = shortcut == "sum", relu_inside
 
     def forward(self, x):

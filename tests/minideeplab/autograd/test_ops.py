@@ -28,8 +28,10 @@ def test_a_normalised_convolution_is_for_inference_only(depthwise):
     gamma, beta = Tensor(normal(4, seed=2)), Tensor(normal(4, seed=3))
     mean, var = normal(4, seed=4), normal(4, seed=5) ** 2
     convolve = ops.depthwise_conv2d if depthwise else ops.conv2d
-    y = ops.normalised_conv2d(x, w, gamma, beta, mean, var, relu=True, stride=2, rate=2)
-    separate = ops.batch_norm(convolve(x, w, stride=2, rate=2), gamma, beta, mean, var, relu=True, training=False)
+    y = ops.normalised_conv2d(x, w, gamma, beta, mean, var, activation="relu", stride=2, rate=2)
+    separate = ops.batch_norm(
+        convolve(x, w, stride=2, rate=2), gamma, beta, mean, var, activation="relu", training=False
+    )
     np.testing.assert_allclose(y.numpy(), separate.numpy(), rtol=1e-12, atol=1e-12)
     with pytest.raises(RuntimeError, match="has no derivative"):
         y.sum().backward()

@@ -144,12 +144,12 @@ PARTS = {
 def test_fields_through_a_graph_hold_what_is_seen(name):
     """Exact through windows; through resizes and unpooling, which differ from place to place, an upper bound."""
     part = PARTS[name]
-    before, after = Conv2d(3, 3, 3, (2, 1)), ConvNorm(3, 3, 3, relu=False)
+    before, after = Conv2d(3, 3, 3, (2, 1)), ConvNorm(3, 3, 3, activation=None)
     if name in ("join", "image-level"):
-        after = ConvNorm(6, 3, 3, relu=False)
+        after = ConvNorm(6, 3, 3, activation=None)
     model = Chain(before, part, after)
     field = cost_of(Chain(before, part, after), (59, 9)).receptive_field
-    model = Chain(Conv2d(3, 3, 3, (2, 1)), part, ConvNorm(after.conv.weight.shape[2], 3, 3, relu=False))
+    model = Chain(Conv2d(3, 3, 3, (2, 1)), part, ConvNorm(after.conv.weight.shape[2], 3, 3, activation=None))
     if name == "image-level":
         assert field == 3 + 2 * 2  # that of the other path
         return

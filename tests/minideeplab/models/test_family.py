@@ -198,9 +198,9 @@ def test_the_switches_of_xception():
     for extra_relu in (None, False):
         net = models.create("deeplabv3plus", backbone="xception65", extra_relu=extra_relu).backbone
         separable = (m for _, m in net.named_modules() if isinstance(m, SeparableConv2d))
-        relus.append([m.depthwise_norm.relu for m in separable])
+        relus.append([m.depthwise_norm.activation for m in separable])
     paper, code = relus
-    assert all(paper) and code == [False] * (len(code) - 3) + [True] * 3
+    assert all(paper) and code == [None] * (len(code) - 3) + ["relu"] * 3
     for low_level, channels in (("block2", 256), ("block1", 128)):
         net = models.create("deeplabv3plus", backbone="xception65", low_level=low_level, width=1 / 32)
         image = Tensor(kernels.load("shapes").empty((1, 513, 513, 3)))

@@ -8,7 +8,7 @@ from minideeplab import Tensor, nn
 
 class Small(nn.Module):
     def __init__(self):
-        self.stem = nn.ConvNorm(3, 4, 3, relu=True)
+        self.stem = nn.ConvNorm(3, 4, 3, activation="relu")
         self.stages = [nn.Sequential(nn.Conv2d(4, 4, 1, bias=True), nn.Dropout(0.5)), nn.SeparableConv2d(4, 5)]
         self.nothing = None
 
@@ -239,8 +239,8 @@ def test_the_bias_is_added():
     np.testing.assert_allclose(layer(x).numpy(), without + [1, 2, 3], rtol=1e-6)
 
 
-@pytest.mark.parametrize("relu", [True, False])
-def test_relu_is_part_of_the_unit_only_if_asked(relu):
+@pytest.mark.parametrize("activation", ["relu", None])
+def test_activation_is_part_of_the_unit_only_if_asked(activation):
     x = images(2, 5, 5, 3)
-    for unit in (nn.ConvNorm(3, 4, 3, relu=relu), nn.SeparableConv2d(3, 4, relu=relu)):
-        assert (unit.initialise(0)(x).numpy() < 0).any() != relu
+    for unit in (nn.ConvNorm(3, 4, 3, activation=activation), nn.SeparableConv2d(3, 4, activation=activation)):
+        assert (unit.initialise(0)(x).numpy() < 0).any() == (activation is None)

@@ -18,6 +18,7 @@ from minideeplab import cli, evaluate, train
 from minideeplab.data import read_mask, write_mask, write_synthetic
 from minideeplab.data.statistics import median_frequency_weights
 from minideeplab.errors import CheckpointError, DataError
+from minideeplab.train import loop
 from minideeplab.train.run_folder import EPOCH_COLUMNS
 from minideeplab.weights import Checkpoint
 
@@ -168,8 +169,8 @@ def test_a_run_stopped_before_it_saved_anything_can_be_started_again(data, tmp_p
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr("minideeplab.losses.cross_entropy", too_large)
-        patch.setattr(train.Training, "_pause", lambda training: None)
+        patch.setattr("minideeplab.nn.losses.cross_entropy", too_large)
+        patch.setattr(loop.Training, "_pause", lambda training: None)
         assert train.main(command(data, out)) == 1
     assert "not enough memory (Unable to allocate 9 GiB); take smaller images" in capsys.readouterr().err
     assert (out / "args.json").exists()
@@ -226,7 +227,7 @@ def test_divergence_stops_the_run_and_spares_the_checkpoints(data, tmp_path, cap
 def test_weights_that_are_not_finite_are_named_and_never_saved(data, tmp_path, monkeypatch, capsys):
     out = tmp_path / "poisoned"
     assert train.main(command(data, out, "--stop-after", 1)) == 0
-    epochs = train.Training._epochs
+    epochs = loop.Training._epochs
 
     def poisoned(training, bar):
         next(iter(training.model.parameters())).data[...] = np.nan
@@ -234,7 +235,7 @@ def test_weights_that_are_not_finite_are_named_and_never_saved(data, tmp_path, m
 
     good = (out / "last.npz").read_bytes()
     name = next(iter(Checkpoint.load(out / "last.npz").state))
-    monkeypatch.setattr(train.Training, "_epochs", poisoned)
+    monkeypatch.setattr(loop.Training, "_epochs", poisoned)
     assert train.main(["--resume", "--out", str(out)]) == 5
     error = capsys.readouterr().err
     assert f"the first weight that is not finite is '{name}'" in error and "last.npz is the last good one" in error
@@ -248,7 +249,7 @@ def test_a_file_that_goes_bad_costs_no_work(data, tmp_path, monkeypatch, capsys)
         raise DataError("x.png: gone")
 
     out = tmp_path / "bad"
-    monkeypatch.setattr(train, "confusion_of", broken)
+    monkeypatch.setattr(loop, "confusion_of", broken)
     assert train.main(command(data, out)) == 3
     assert "x.png: gone" in capsys.readouterr().err
     progress = Checkpoint.load(out / "last.npz").progress

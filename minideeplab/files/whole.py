@@ -32,6 +32,12 @@ def written_whole(path: str | Path) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text file, UTF-8, in full or not at all; errors as of `written_whole`."""
+    with written_whole(path) as file:
+        file.write(text.encode())
+
+
 def _sync_folder(folder: Path) -> None:
     """Makes the new name itself durable; systems that cannot open a folder do without."""
     try:

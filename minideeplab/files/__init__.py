@@ -1,0 +1,1 @@
+"""Files of any kind: written in full or not at all."""
