@@ -50,7 +50,7 @@ _HOMES = {  # file: its names
         "CRFLayer",
         "filter_each",
     ),
-    "refine": ("refine",),
+    "refinement": ("refine",),
 }
 _HOME = {name: file for file, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME)
