@@ -5,21 +5,29 @@ import itertools
 import json
 import math
 import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 import kernels
 from minideeplab import cli, figures
 from minideeplab.data import open_dataset
-from minideeplab.evaluation.metrics import ConfusionMatrix, trimap
-from minideeplab.evaluation.predictor import labels_on_device, logits_on_device, refined_labels
+from minideeplab.evaluation import ConfusionMatrix, Prediction, trimap
+from minideeplab.files.whole import write_text
 from minideeplab.weights import Checkpoint
 
 EXAMPLE = """\
-  python -m minideeplab.evaluate --checkpoint runs/voc/best.npz --data VOCdevkit/VOC2012 --json scores.json"""
+  python -m minideeplab.evaluate --checkpoint runs/voc/best.npz --data VOCdevkit/VOC2012 --json scores.json
+  python -m minideeplab.evaluate --checkpoint runs/voc/best.npz --data VOCdevkit/VOC2012 --scales 0.5 1 1.5 --flip"""
+
+
+class Scored(NamedTuple):
+    """What a confusion matrix counts: labels with or without the CRF, in a band around boundaries or everywhere."""
+
+    crf: bool
+    band: int | None = None  # pixels to the nearest boundary, None for all pixels
 
 
 @cli.main_guard
@@ -34,79 +42,84 @@ def main(argv: Sequence[str] | None = None) -> int:
     checkpoint.check_classes(args.checkpoint, dataset)
     dataset.check()
     pictures = cli.create_folder("--pictures", args.pictures) if args.pictures else None
-    model = checkpoint.build_model(args.checkpoint).to(args.device)
+    predictor = cli.predictor_of(args, checkpoint.build_model(args.checkpoint).to(args.device))
     print(
         f"{checkpoint.model['name']} of {args.checkpoint} on {len(dataset)} images of {dataset.name}, "
         f"split '{dataset.split}', at full size, {threads} threads"
     )
     cli.announce_compilation()
     with cli.Progress(len(dataset), "evaluate") as bar:
-        results = _confusions(model, dataset, args, partial(_draw, pictures, checkpoint.palette), bar.update)
-    confusion = results[args.crf, None]
+        predictions = predictor.over(dataset, bar.update)
+        results = _confusions(_drawn(predictions, pictures, dataset) if pictures else predictions, dataset, args)
+    confusion = results[Scored(bool(args.crf))]
     print(confusion.table(dataset.class_names))
     if args.crf:
-        print(f"without the CRF: {results[None, None].summary()}")
+        print(f"without the CRF: {results[Scored(False)].summary()}")
     print(confusion.summary())
-    for width in args.trimap:
-        scores = [f"{100 * results[crf, width].mean_iou():.2f}{' with CRF' if crf else ''}" for crf in _steps(args.crf)]
-        print(f"mIoU within {width} pixel{'s' * (width > 1)} of a boundary: {', '.join(scores)}")
+    for band in args.trimap:
+        scores = [
+            f"{100 * results[Scored(crf, band)].mean_iou():.2f}{' with CRF' if crf else ''}" for crf in _steps(args.crf)
+        ]
+        print(f"mIoU within {band} pixel{'s' * (band > 1)} of a boundary: {', '.join(scores)}")
     if report:
-        report.write_text(json.dumps(_scores(args, dataset, results), indent=2) + "\n", encoding="utf-8")
+        write_text(report, json.dumps(_scores(args, dataset, results), indent=2) + "\n")
     return 0
 
 
-def _steps(crf: str | None) -> list[str | None]:
+def _steps(crf: str | None) -> list[bool]:
     """Without and with the CRF, if there is one."""
-    return [None, crf] if crf else [None]
+    return [False, True] if crf else [False]
 
 
-def _draw(folder: Path | None, palette, dataset, number: int, image, truth, labels: dict) -> None:
-    """A picture of image, truth and labels side by side, if there is a folder for it."""
-    if folder:
-        shown = {"with CRF" if step else "prediction": kernels.to_device(a, "cpu")[0] for step, a in labels.items()}
-        path = folder / f"{dataset.ids[number].replace('/', '_')}.png"
-        figures.save_comparison(path, image, {"truth": truth} | shown, dataset.class_names, palette)
+def _labels(prediction: Prediction, crf: bool):
+    return prediction.labels if crf else prediction.plain_labels
 
 
-def _confusions(model, dataset, args: argparse.Namespace, draw, report) -> dict:
-    """(None or the CRF's preset, None or the width of a trimap) -> ConfusionMatrix.
+def _drawn(predictions, folder: Path, dataset) -> Iterator[Prediction]:
+    """The predictions as they come, each drawn beside image and truth; a picture that fails is a warning."""
+    for prediction in predictions:
+        path = folder / figures.picture_name(dataset.ids[prediction.number])
+        shown = {"truth": prediction.truth}
+        for crf in _steps(prediction.predictor.crf):
+            shown["with CRF" if crf else "prediction"] = kernels.to_device(_labels(prediction, crf), "cpu")[0]
+        try:
+            figures.save_comparison(path, prediction.image, shown, dataset)
+        except Exception as error:
+            print(f"warning: {path} could not be drawn ({type(error).__name__}: {error})", file=sys.stderr)
+        yield prediction
 
-    `draw(dataset, number, image, truth, labels)` and `report()` are called after each image.
-    """
-    crf, widths = args.crf, args.trimap
-    results = {
-        key: ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
-        for key in itertools.product(_steps(crf), [None, *widths])
-    }
-    for i in range(len(dataset)):
-        image, truth = dataset.sample(i)
-        if crf or widths:
-            logits = logits_on_device(model, image).numpy()[0]
-            labels = {None: logits.argmax(axis=-1)[None]}
-            if crf:
-                labels[crf] = refined_labels(logits, image, crf, model.device)[None]
-        else:
-            labels = {None: labels_on_device(model, image)}
-        bands = {None: truth, **{width: trimap(truth, width, dataset.ignore_index) for width in widths}}
-        for (step, width), confusion in results.items():
-            confusion.update(bands[width][None], labels[step])
-        draw(dataset, i, image, truth, labels)
-        report()
+
+def _confusions(predictions, dataset, args: argparse.Namespace) -> dict[Scored, ConfusionMatrix]:
+    """What was taken for what, with and without the CRF, everywhere and in each band."""
+    keys = [Scored(*key) for key in itertools.product(_steps(args.crf), [None, *args.trimap])]
+    results = {key: ConfusionMatrix(dataset.num_classes, dataset.ignore_index) for key in keys}
+    for prediction in predictions:
+        bands = {band: trimap(prediction.truth, band, dataset.ignore_index) for band in args.trimap}
+        bands[None] = prediction.truth
+        for key, confusion in results.items():
+            confusion.update(bands[key.band][None], _labels(prediction, key.crf))
     return results
 
 
-def _scores(args: argparse.Namespace, dataset, results: dict) -> dict:
+def _scores(args: argparse.Namespace, dataset, results: dict[Scored, ConfusionMatrix]) -> dict:
     """What --json writes; null stands for a ratio without pixels."""
-    confusion = results[args.crf, None]
-    more = {"crf": args.crf, "mean_iou_without_crf": _number(results[None, None].mean_iou())} if args.crf else {}
+    with_crf = bool(args.crf)
+    confusion = results[Scored(with_crf)]
+    more = {"crf": args.crf, "mean_iou_without_crf": _number(results[Scored(False)].mean_iou())} if with_crf else {}
+
+    def by_band(crf: bool) -> dict:
+        return {str(band): _number(results[Scored(crf, band)].mean_iou()) for band in args.trimap}
+
     if args.trimap:
-        more["trimap"] = {str(width): _number(results[args.crf, width].mean_iou()) for width in args.trimap}
-    if args.trimap and args.crf:
-        more["trimap_without_crf"] = {str(width): _number(results[None, width].mean_iou()) for width in args.trimap}
+        more["trimap"] = by_band(with_crf)
+    if args.trimap and with_crf:
+        more["trimap_without_crf"] = by_band(False)
     return more | {
         "checkpoint": args.checkpoint,
         "data": str(dataset.root),
         "split": dataset.split,
+        "scales": args.scales,
+        "flip": args.flip,
         "images": len(dataset),
         "mean_iou": _number(confusion.mean_iou()),
         "classes_present": confusion.classes_present(),
@@ -131,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="best.npz or last.npz of a run")
     cli.add_data_arguments(parser, default=None)
     parser.add_argument("--split", default="val", help="split to score")
-    cli.add_crf_argument(parser)
+    cli.add_predictor_arguments(parser)
     parser.add_argument(
         "--trimap", type=cli.positive_int, nargs="+", metavar="WIDTH",
         help="also score the pixels within WIDTH pixels of a boundary between labels, e.g. 1 2 5 10 20 40",

@@ -8,7 +8,6 @@ from pathlib import Path
 from minideeplab import cli, figures
 from minideeplab.data.images import read_image, write_mask
 from minideeplab.errors import DataError
-from minideeplab.evaluation.predictor import predict_labels
 from minideeplab.weights import Checkpoint
 
 EXAMPLE = """\
@@ -24,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Folders of their own: a mask never overwrites an input, and masks/ can be handed in as it is.
     masks, overlays = (cli.create_folder("--out", Path(args.out) / part) for part in ("masks", "overlays"))
     checkpoint = Checkpoint.load(args.checkpoint)
-    model = checkpoint.build_model(args.checkpoint).to(args.device)
+    predictor = cli.predictor_of(args, checkpoint.build_model(args.checkpoint).to(args.device))
     images, failures = _find_images(args.images)
     done = 0
     cli.announce_compilation()
@@ -35,11 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             except DataError as error:
                 failures.append(str(error))
             else:
-                labels = predict_labels(model, image, args.crf)
+                labels = predictor.labels(image)
                 write_mask(masks / name, labels, checkpoint.palette)
-                figures.save_overlay(
-                    overlays / name, image, labels, checkpoint.class_names, checkpoint.palette, args.alpha
-                )
+                figures.save_overlay(overlays / name, image, labels, checkpoint, args.alpha)
                 done += 1
             bar.update(values=path.name)
     print(f"{done} images segmented: label masks in {masks}, overlays in {overlays}")
@@ -82,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="best.npz or last.npz of a run")
     parser.add_argument("--out", default="predictions", help="folder for masks/ and overlays/")
     parser.add_argument("--alpha", type=cli.fraction, default=0.5, help="weight of the class colours in the overlay")
-    cli.add_crf_argument(parser)
+    cli.add_predictor_arguments(parser)
     cli.add_device_arguments(parser)
     return parser
 

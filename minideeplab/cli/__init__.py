@@ -2,7 +2,14 @@
 
 from minideeplab.cli.device import add_device_arguments, announce_compilation, set_threads, use_device
 from minideeplab.cli.guard import INTERRUPTED, deferred_interrupt, main_guard
-from minideeplab.cli.parser import add_crf_argument, add_data_arguments, command_line, command_parser
+from minideeplab.cli.parser import (
+    add_crf_argument,
+    add_data_arguments,
+    add_predictor_arguments,
+    command_line,
+    command_parser,
+    predictor_of,
+)
 from minideeplab.cli.progress import Progress, Speed, duration
 from minideeplab.cli.types import (
     create_folder,
@@ -24,6 +31,7 @@ __all__ = [
     "add_crf_argument",
     "add_data_arguments",
     "add_device_arguments",
+    "add_predictor_arguments",
     "announce_compilation",
     "command_line",
     "command_parser",
@@ -40,6 +48,7 @@ __all__ = [
     "output_file",
     "positive_float",
     "positive_int",
+    "predictor_of",
     "set_threads",
     "use_device",
 ]

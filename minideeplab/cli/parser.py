@@ -4,9 +4,10 @@ import argparse
 import shlex
 import sys
 
-from minideeplab.cli.types import crf_settings, positive_int
+from minideeplab.cli.types import crf_settings, positive_float, positive_int
 from minideeplab.crf.presets import PRESETS
 from minideeplab.errors import UsageError
+from minideeplab.evaluation.predictor import Predictor
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -54,6 +55,31 @@ def add_crf_argument(parser: argparse.ArgumentParser, default: str | None = None
         "--crf", type=crf_settings, metavar="PRESET", default=default,
         help=f"refine the labels by a dense CRF: {', '.join(PRESETS)}; with other settings: deeplab-v2,sxy=50,srgb=5",
     )  # fmt: skip
+
+
+def add_predictor_arguments(parser: argparse.ArgumentParser) -> None:
+    """--scales, --flip, --tile and --crf: how an image is seen, see `Predictor`."""
+    parser.add_argument(
+        "--scales", type=positive_float, nargs="+", default=[1.0], metavar="F",
+        help="average the probabilities over images of these factors on height and width, e.g. 0.5 0.75 1 1.25",
+    )  # fmt: skip
+    parser.add_argument("--flip", action="store_true", help="also see each image mirrored left and right")
+    parser.add_argument(
+        "--tile", type=positive_int, metavar="SIDE", help="cut larger images into squares of so many pixels"
+    )
+    add_crf_argument(parser)
+
+
+def predictor_of(args: argparse.Namespace, model) -> Predictor:
+    """The predictor that the arguments of `add_predictor_arguments` ask for.
+
+    Raises:
+        UsageError: arguments that make no sense.
+    """
+    try:
+        return Predictor(model, args.scales, args.flip, args.crf, args.tile)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def command_line(command: str, *arguments: object) -> str:

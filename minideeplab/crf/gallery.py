@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+import kernels
 from minideeplab import cli, figures
 from minideeplab.data import open_dataset
-from minideeplab.evaluation.metrics import ConfusionMatrix, percent
-from minideeplab.evaluation.predictor import logits_on_device, refined_labels
+from minideeplab.evaluation import ConfusionMatrix, Predictor, percent
 from minideeplab.weights import Checkpoint
 
 EXAMPLE = """\
@@ -33,16 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.announce_compilation()
     found, totals = [], [ConfusionMatrix(dataset.num_classes, dataset.ignore_index) for _ in range(2)]
     with cli.Progress(len(dataset), "gallery") as bar:
-        for i in range(len(dataset)):
-            image, truth = dataset.sample(i)
-            logits = logits_on_device(model, image).numpy()[0]
-            labels = [logits.argmax(axis=-1).astype(np.uint8), refined_labels(logits, image, args.crf, args.device)]
+        for prediction in Predictor(model, crf=args.crf).over(dataset, bar.update):
+            truth = prediction.truth
+            labels = [kernels.to_device(each, "cpu")[0] for each in (prediction.plain_labels, prediction.labels)]
             for total, each in zip(totals, labels, strict=True):
-                total.update(truth[None], each[None])
+                total.update(truth, each)
             known = truth != dataset.ignore_index
             right = [float((each == truth)[known].mean()) if known.any() else 0.0 for each in labels]
-            found.append((right[1] - right[0], i, right, labels))
-            bar.update()
+            found.append((right[1] - right[0], prediction.number, right, labels))
     rows = []
     for gain, i, right, labels in spread_out(sorted(found, key=lambda each: -each[0]), args.rows):
         image, truth = dataset.sample(i)
@@ -52,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     before, after = (percent(total.mean_iou()) for total in totals)
     images = f"{len(dataset)} images of {dataset.name}"
     title = f"--crf {args.crf}: mIoU {before} -> {after} on {images}; from most to least gained"
-    figures.save_refinements(out, rows, dataset.class_names, checkpoint.palette, title)
+    figures.save_refinements(out, rows, dataset, title)
     print(f"{title}\nwritten to {out}")
     return 0
 

@@ -21,8 +21,7 @@ from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_
 from minideeplab.crf.presets import Preset, preset_of
 from minideeplab.data import open_dataset
 from minideeplab.errors import UsageError
-from minideeplab.evaluation.metrics import ConfusionMatrix
-from minideeplab.evaluation.predictor import logits_on_device
+from minideeplab.evaluation import ConfusionMatrix, Predictor
 from minideeplab.weights import Checkpoint
 
 EXAMPLE = """\
@@ -53,7 +52,7 @@ def search_grid(
     """Mean IoU over the samples for every setting of a grid.
 
     Args:
-        samples: sequence of (logits (H, W, K), image (H, W, 3), truth (H, W)).
+        samples: sequence of (costs (H W, K), image (H, W, 3), truth (H, W)); costs as of `Prediction`.
         preset: the settings that are not searched.
         report: called after each image and pair of standard deviations; device: "cpu" or "cuda".
 
@@ -61,14 +60,13 @@ def search_grid(
         {(bilateral_weight, sxy, srgb): mean IoU}.
     """
     scores = {key: ConfusionMatrix(num_classes, ignore_index) for key in itertools.product(*grid)}
-    for logits, image, truth in samples:
-        height, width, k = logits.shape
-        unary = -np.ascontiguousarray(logits, np.float32).reshape(-1, k)
+    for costs, image, truth in samples:
+        height, width = truth.shape
         smooth = LatticeFilter(position_features(height, width, preset.smooth_sxy), preset.normalization, device)
         for sxy, srgb in itertools.product(grid.sxy, grid.srgb):
             bilateral = LatticeFilter(bilateral_features(image, sxy, srgb), preset.normalization, device)
             for weight in grid.bilateral_weight:
-                field = DenseField(unary, [(smooth, preset.smooth_weight), (bilateral, weight)])
+                field = DenseField(costs, [(smooth, preset.smooth_weight), (bilateral, weight)])
                 labels = field.infer(preset.iterations).argmax(axis=1).astype(np.uint8).reshape(height, width)
                 scores[weight, sxy, srgb].update(truth, labels)
             report()
@@ -90,12 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.announce_compilation()
     plain, samples = ConfusionMatrix(dataset.num_classes, dataset.ignore_index), []
     with cli.Progress(len(dataset), "network") as bar:
-        for i in range(len(dataset)):
-            image, truth = dataset.sample(i)
-            logits = logits_on_device(model, image).numpy()[0]
-            plain.update(truth, logits.argmax(axis=-1))
-            samples.append((logits, image, truth))
-            bar.update()
+        for prediction in Predictor(model).over(dataset, bar.update):
+            plain.update(prediction.truth[None], prediction.labels)
+            samples.append((prediction.costs, prediction.image, prediction.truth))
     print(f"without a CRF: mIoU {100 * plain.mean_iou():.2f} on {len(dataset)} images")
     found: dict = {}
     for number in range(1, args.rounds + 1):

@@ -1,17 +1,21 @@
 """The pictures that commands write. No window system, no global state of pyplot."""
 
+from minideeplab.figures.canvas import picture_name, save_picture, sheet
 from minideeplab.figures.costs import save_costs
 from minideeplab.figures.labels import save_comparison, save_overlay, save_refinements, save_sample
 from minideeplab.figures.sheet import save_contact_sheet
 from minideeplab.figures.training import save_confusion, save_curves
 
 __all__ = [
+    "picture_name",
     "save_comparison",
     "save_confusion",
     "save_contact_sheet",
     "save_costs",
     "save_curves",
     "save_overlay",
+    "save_picture",
     "save_refinements",
     "save_sample",
+    "sheet",
 ]

@@ -1,64 +1,51 @@
-"""Pictures of label maps: samples with truth and error, comparisons, overlays."""
+"""Pictures of label maps: samples with truth and error, comparisons, overlays.
+
+`classes` is whatever knows the labels, a data set or a checkpoint: its `class_names`, its `palette` (256, 3) uint8, and
+its `ignore_index`, the label of void pixels, which are light grey.
+"""
 
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image, ImageDraw, ImageFont
 
-from minideeplab.data import IGNORE_INDEX
+from minideeplab.figures.canvas import save_picture, sheet
 
 RIGHT, WRONG, VOID = (60, 150, 90), (205, 50, 50), (224, 224, 224)
-
-
 OTHER, STILL_WRONG = (235, 150, 50), (246, 206, 206)
-
-
 PAPER, INK, GREY = (255, 255, 255), (30, 30, 30), (150, 150, 150)
 
 
-def save_sample(
-    path: Path,
-    image: np.ndarray,
-    truth: np.ndarray,
-    prediction: np.ndarray,
-    class_names: tuple[str, ...],
-    palette: np.ndarray,
-) -> None:
+def save_sample(path: Path, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, classes) -> None:
     """One row of image | truth | prediction | error, with the classes named below.
 
     Args:
         path: file to write.
         image: (H, W, 3) uint8 RGB.
-        truth: (H, W) uint8 labels; 255 is void, light grey in the error picture; right is green, wrong is red.
-        prediction: (H, W) uint8 labels.
-        class_names: C names.
-        palette: (256, 3) uint8.
+        truth, prediction: (H, W) uint8 labels; in the error picture right is green and wrong is red.
+        classes: see the module.
     """
     error = np.where((truth == prediction)[..., None], np.uint8(RIGHT), np.uint8(WRONG))
-    error[truth == IGNORE_INDEX] = VOID
+    error[truth == classes.ignore_index] = VOID
     labels = {"truth": truth, "prediction": prediction}
     verdict = [("right", RIGHT), ("wrong", WRONG)]
-    _save_strip(path, image, labels, class_names, palette, {"error": error}, verdict)
+    _save_strip(path, image, labels, classes, {"error": error}, verdict)
 
 
-def save_comparison(
-    path: Path, image: np.ndarray, labels: dict[str, np.ndarray], class_names: tuple[str, ...], palette: np.ndarray
-) -> None:
+def save_comparison(path: Path, image: np.ndarray, labels: dict[str, np.ndarray], classes) -> None:
     """One row of the image and label maps, each under its title, with the classes named below.
 
     Args:
         path: file to write.
         image: (H, W, 3) uint8 RGB.
-        labels: title -> (H, W) uint8 labels; 255 is void.
-        class_names: C names; palette: (256, 3) uint8.
+        labels: title -> (H, W) uint8 labels.
+        classes: see the module.
     """
-    _save_strip(path, image, labels, class_names, palette, {}, [])
+    _save_strip(path, image, labels, classes, {}, [])
 
 
-def save_refinements(path: Path, rows: list, class_names: tuple[str, ...], palette: np.ndarray, title: str) -> None:
+def save_refinements(path: Path, rows: list, classes, title: str) -> None:
     """A page with a row for each image: image | truth | before | after | what changed.
 
     In the last column pixels that became right are green, those that became wrong red, those that went from one wrong
@@ -67,51 +54,54 @@ def save_refinements(path: Path, rows: list, class_names: tuple[str, ...], palet
     Args:
         path: file to write.
         rows: (image (H, W, 3) uint8, truth, before, after (H, W) labels, note under the row), all of one size or not.
-        class_names: C names; palette: (256, 3) uint8; title: above the page.
+        classes: see the module; title: above the page.
     """
-    colours = palette.copy()
-    colours[IGNORE_INDEX] = VOID
+    colours, void = _colours(classes), classes.ignore_index
     ratio = sum(image.shape[0] / image.shape[1] for image, *_ in rows)
     columns = ("image", "truth", "before", "after", "what changed")
-    figure = Figure(figsize=(15, 3.0 * ratio + 0.32 * len(rows) + 1.1), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title)
-    grid = figure.subplots(len(rows), len(columns), squeeze=False)
-    for axes_row, (image, truth, before, after, note) in zip(grid, rows, strict=True):
-        known, moved = truth != IGNORE_INDEX, before != after
-        changed = np.where(known[..., None], np.uint8(PAPER), np.uint8(VOID))
-        changed[known & (before != truth)] = STILL_WRONG
-        changed[moved & known] = OTHER
-        changed[moved & (after == truth)] = RIGHT
-        changed[moved & (before == truth)] = WRONG
-        panels = (image, colours[truth], colours[before], colours[after], changed)
-        for axes, panel in zip(axes_row, panels, strict=True):
-            axes.imshow(panel, interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-        axes_row[0].set_xlabel(note, loc="left", fontsize=9)
-    for axes, name in zip(grid[0], columns, strict=True):
-        axes.set_title(name, fontsize=10)
-    present = np.unique(np.concatenate([np.unique(labels) for row in rows for labels in row[1:4]]))
-    entries = [(class_names[label], palette[label] / 255) for label in present if label != IGNORE_INDEX]
-    verdicts = {
-        "void": VOID,
-        "now right": RIGHT,
-        "now wrong": WRONG,
-        "another wrong label": OTHER,
-        "still wrong": STILL_WRONG,
-    }
-    entries += [(name, np.array(colour) / 255) for name, colour in verdicts.items()]
-    handles = [Patch(color=colour, label=name) for name, colour in entries]
-    columns = -(-len(handles) // -(-len(handles) // 9))  # as even rows as can be
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
-    figure.savefig(path, dpi=110)
+    with sheet(path, (15, 3.0 * ratio + 0.32 * len(rows) + 1.1)) as figure:
+        figure.suptitle(title)
+        grid = figure.subplots(len(rows), len(columns), squeeze=False)
+        for axes_row, (image, truth, before, after, note) in zip(grid, rows, strict=True):
+            known, moved = truth != void, before != after
+            changed = np.where(known[..., None], np.uint8(PAPER), np.uint8(VOID))
+            changed[known & (before != truth)] = STILL_WRONG
+            changed[moved & known] = OTHER
+            changed[moved & (after == truth)] = RIGHT
+            changed[moved & (before == truth)] = WRONG
+            panels = (image, colours[truth], colours[before], colours[after], changed)
+            for axes, panel in zip(axes_row, panels, strict=True):
+                axes.imshow(panel, interpolation="nearest")
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set_visible(False)
+            axes_row[0].set_xlabel(note, loc="left", fontsize=9)
+        for axes, name in zip(grid[0], columns, strict=True):
+            axes.set_title(name, fontsize=10)
+        present = np.unique(np.concatenate([np.unique(labels) for row in rows for labels in row[1:4]]))
+        entries = [(classes.class_names[label], colours[label] / 255) for label in present if label != void]
+        verdicts = {
+            "void": VOID,
+            "now right": RIGHT,
+            "now wrong": WRONG,
+            "another wrong label": OTHER,
+            "still wrong": STILL_WRONG,
+        }
+        entries += [(name, np.array(colour) / 255) for name, colour in verdicts.items()]
+        handles = [Patch(color=colour, label=name) for name, colour in entries]
+        columns = -(-len(handles) // -(-len(handles) // 9))  # as even rows as can be
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
 
 
-def _save_strip(path, image, labels, class_names, palette, pictures, more_entries):
+def _colours(classes) -> np.ndarray:
+    """(256, 3) uint8: the palette, void light grey."""
+    colours = classes.palette.copy()
+    colours[classes.ignore_index] = VOID
+    return colours
+
+
+def _save_strip(path, image, labels, classes, pictures, more_entries):
     """image | label maps | pictures (H, W, 3), under their titles; a legend of the classes present and more entries."""
-    colours = palette.copy()
-    colours[IGNORE_INDEX] = VOID
+    colours = _colours(classes)
     panels = {"image": image} | {title: colours[each] for title, each in labels.items()} | pictures
     width, height = _readable_size(image.shape[1], image.shape[0], least=200)
     font = _font(height, width)
@@ -124,40 +114,33 @@ def _save_strip(path, image, labels, class_names, palette, pictures, more_entrie
         draw.text((left + 2, line // 2), title, INK, font, anchor="lm")
         strip.paste(_scaled(panel, (width, height), smooth=i == 0), (left, line))
     present = np.unique(np.concatenate([np.unique(each) for each in labels.values()]))
-    entries = [(class_names[label], tuple(palette[label].tolist())) for label in present if label != IGNORE_INDEX]
-    _with_legend(strip, [*entries, ("void", VOID), *more_entries], font).save(path)
+    shown = [label for label in present if label != classes.ignore_index]
+    entries = [(classes.class_names[label], tuple(colours[label].tolist())) for label in shown]
+    save_picture(path, _with_legend(strip, [*entries, ("void", VOID), *more_entries], font))
 
 
-def save_overlay(
-    path: Path,
-    image: np.ndarray,
-    labels: np.ndarray,
-    class_names: tuple[str, ...],
-    palette: np.ndarray,
-    alpha: float = 0.5,
-) -> None:
+def save_overlay(path: Path, image: np.ndarray, labels: np.ndarray, classes, alpha: float = 0.5) -> None:
     """The image tinted with the class colours, and a legend of the classes present with their share.
 
     Args:
         path: file to write.
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) uint8.
-        class_names: C names.
-        palette: (256, 3) uint8.
+        classes: see the module.
         alpha: weight of the colours, 0..1. A class called "background" is left as it is.
     """
-    blend = ((1 - alpha) * image + alpha * palette[labels]).round().astype(np.uint8)
-    if class_names[0] == "background":
+    blend = ((1 - alpha) * image + alpha * classes.palette[labels]).round().astype(np.uint8)
+    if classes.class_names[0] == "background":
         blend[labels == 0] = image[labels == 0]
     width, height = _readable_size(image.shape[1], image.shape[0], least=320)
     picture = _scaled(blend, (width, height), smooth=False)
     present, counts = np.unique(labels, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     entries = [
-        (f"{class_names[label]} {100 * count / labels.size:.1f} %", tuple(palette[label].tolist()))
+        (f"{classes.class_names[label]} {100 * count / labels.size:.1f} %", tuple(classes.palette[label].tolist()))
         for label, count in zip(present[order], counts[order], strict=True)
     ]
-    _with_legend(picture, entries, _font(height, width)).save(path)
+    save_picture(path, _with_legend(picture, entries, _font(height, width)))
 
 
 def _readable_size(width: int, height: int, least: int) -> tuple[int, int]:

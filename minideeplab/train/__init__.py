@@ -1,5 +1,6 @@
 """Training: `python -m minideeplab.train --help`."""
 
 from minideeplab.train.command import main
+from minideeplab.train.step import train_step
 
-__all__ = ["main"]
+__all__ = ["main", "train_step"]

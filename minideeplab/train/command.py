@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (ValueError, KeyError) as error:
             raise CheckpointError(f"{folder.last}: its optimiser slots do not fit: {error}") from error
     if state.epoch == training.total_epochs:
-        folder.log(f"training of {state.epoch} epochs is finished, nothing to resume; {training._best()}")
+        training.draw_what_is_due()
+        folder.log(f"training of {state.epoch} epochs is finished, nothing to resume; {training.best()}")
         folder.log(folder.next_commands(args))
         return 0
     _describe(training, threads)
@@ -83,7 +84,7 @@ def _describe(training: Training, threads: int) -> None:
         f"crops of {args.crop_size} x {args.crop_size}, {threads} threads, seed {args.seed}, to {training.folder.path}"
     )
     if training.state.step:
-        log(f"resume after step {training.state.step}; {training._best()}")
+        log(f"resume after step {training.state.step}; {training.best()}")
 
 
 def _rates_beyond_crops(model, crop_size: int) -> list[int]:

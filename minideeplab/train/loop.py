@@ -4,36 +4,31 @@ import dataclasses
 import itertools
 import math
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 import kernels
 from minideeplab import cli, figures
-from minideeplab.autograd import Tensor
 from minideeplab.data import Loader
 from minideeplab.data.statistics import median_frequency_weights
 from minideeplab.errors import DataError, DivergedError
-from minideeplab.evaluation.metrics import ConfusionMatrix, percent
-from minideeplab.evaluation.predictor import confusion_of, predict_labels
-from minideeplab.nn.optim import SGD, poly, step_policy
+from minideeplab.evaluation import ConfusionMatrix, Predictor, percent
+from minideeplab.nn import SGD, poly, step_policy
 from minideeplab.train.run_folder import EPOCH_COLUMNS, RunFolder
 from minideeplab.train.state import TrainState
+from minideeplab.train.step import first_not_finite, train_step
 from minideeplab.weights import Checkpoint
 
 ONE_CLASS_SHARE, ONE_CLASS_EPOCHS = 0.995, 3
-
-
 SAMPLE_PICTURES = 4
-
-
 SAVE_INTERVAL = 30.0  # seconds between checkpoints of epochs without validation, which may be as short as a step
-
-
 CLASS_WEIGHT_POWERS = {"median": 1.0, "root": 0.5}  # the root lifts rare classes and leaves the frequent ones a say
 
 
 class Training:
-    """One run: data, model and optimiser, the loop over them, and the folder that it reports to."""
+    """The books of one run: which step is next, what was reached, what is on disk. `train_step` does the work."""
 
     def __init__(self, args, loader: Loader, val_set, model, state: TrainState, folder: RunFolder):
         self.args, self.loader, self.val_set = args, loader, val_set
@@ -71,15 +66,29 @@ class Training:
         finally:
             self.folder.close()
         if finished:
-            self.folder.log(f"finished after {cli.duration(self.state.seconds)}; {self._best()}")
+            self.folder.log(f"finished after {cli.duration(self.state.seconds)}; {self.best()}")
             self.folder.log(self.folder.next_commands(self.args))
         else:
             self._pause()
         return 0
 
+    def best(self) -> str:
+        """The best validation so far, in words."""
+        return f"best mIoU {'n/a' if self.state.best is None else percent(self.state.best)}"
+
+    def draw_what_is_due(self) -> None:
+        """The pictures of best.npz, where the run was stopped between writing it and drawing them."""
+        if not self.folder.pictures_due():
+            return
+        best = Checkpoint.load(self.folder.best).build_model(self.folder.best).to(self.args.device)
+        predictor = Predictor(best)
+        self._draw_best(predictor, self._validate(predictor))
+        self._draw_curves()
+
     def _epochs(self, bar: cli.Progress) -> bool:
         """The training loop; False if it stopped early on request."""
         state = self.state
+        self.draw_what_is_due()
         self.model.train()
         for epoch in range(state.epoch, self.total_epochs):
             self.speed.restart()
@@ -90,8 +99,7 @@ class Training:
                 self.speed.add(len(images))
                 if state.step == self.first_step + 1:
                     self._report_first_step(loss)  # and start the clock again: compilation is no measure of speed
-                mean = state.epoch_loss / state.batch
-                values = f"loss {mean:.4f}  lr {lr:.2e}  {self.speed.per_second():.1f} images/s"
+                values = f"loss {state.mean_loss():.4f}  lr {lr:.2e}  {self.speed.per_second():.1f} images/s"
                 bar.update(f"epoch {epoch + 1}/{self.total_epochs}", values)
                 if self._stop_asked():
                     return False
@@ -99,34 +107,20 @@ class Training:
         return True
 
     def _step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-        """Forward, loss, backward, update: images (N, H, W, 3), labels (N, H, W) -> loss and learning rate."""
+        """One step and its line in the books: images (N, H, W, 3), labels (N, H, W) -> loss and learning rate."""
         args, state = self.args, self.state
         lr = self._lr(state.step)
         self.model.reseed(_step_seed(args.seed, state.step))
-
-        loss = self.model.loss(
-            Tensor(images).to(self.model.device), labels, self.class_weights
-        )  # void pixels do not count
+        void = self.train_set.ignore_index
+        try:
+            loss = train_step(self.model, self.optimiser, images, labels, lr, self.class_weights, void)
+        except DivergedError as error:
+            self._diverged(f"in step {state.step + 1} {error}")
         value = loss.item()
-        if not math.isfinite(value):
-            self._diverged(f"the loss of step {state.step + 1} is {value}", loss)
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step(lr)
-
-        state.step += 1
-        state.batch += 1
-        state.epoch_loss += value
+        state.add_step(value, loss.weight)
         state.seconds = self.earlier_seconds + time.perf_counter() - self.began
-        self.folder.add_step(
-            {
-                "step": state.step,
-                "epoch": state.epoch + 1,
-                "loss": value,
-                "lr": lr,
-                "seconds": round(state.seconds, 3),
-            }
-        )
+        row = {"step": state.step, "epoch": state.epoch + 1, "loss": value, "lr": lr}
+        self.folder.add_step(row | {"seconds": round(state.seconds, 3)})
         return value, lr
 
     def _lr(self, step: int) -> float:
@@ -137,17 +131,20 @@ class Training:
         return poly(args.lr, step, self.total_steps, power=args.power, end_lr=args.end_lr)
 
     def _finish_epoch(self) -> None:
-        """Validates when it is due, and then, or when the last time is long ago, writes checkpoints and reports."""
+        """Validates when it is due, and then, or when the last time is long ago, writes checkpoints and reports.
+
+        Weights are written first and pictures after: no picture costs what was learnt.
+        """
         state = self.state
         speed = self.speed.per_second()
         self._require_finite()
         number = state.epoch + 1
         due = number % self.args.eval_every == 0 or number == self.total_epochs
-        confusion = self._validate() if due else None
+        predictor = Predictor(self.model)
+        confusion = self._validate(predictor) if due else None
 
         row = dict.fromkeys(EPOCH_COLUMNS)
-        row |= {"epoch": number, "step": state.step, "train_loss": state.epoch_loss / state.batch}
-        row["lr"] = self._lr(state.step - 1)
+        row |= {"epoch": number, "step": state.step, "train_loss": state.mean_loss(), "lr": self._lr(state.step - 1)}
         best, improved = state.best, False
         if confusion:
             score = _finite_or_zero(confusion.mean_iou())
@@ -158,54 +155,54 @@ class Training:
             row["val_pixel_accuracy"] = _finite_or_zero(confusion.pixel_accuracy())
             row["val_largest_prediction"] = _finite_or_zero(confusion.largest_prediction()[1])
         state.seconds = self.earlier_seconds + time.perf_counter() - self.began
-        row |= {
-            "best_miou": best,
-            "images_per_second": round(speed, 2),
-            "seconds": round(state.seconds, 1),
-        }
+        row |= {"best_miou": best, "images_per_second": round(speed, 2), "seconds": round(state.seconds, 1)}
 
-        save = due or time.perf_counter() - self.saved >= SAVE_INTERVAL
-        # Reports come before the checkpoints: if they are interrupted, a resumed run validates and reports again.
-        if save:
-            figures.save_curves(self.folder.path / "curves.png", self.folder.step_rows(), [*state.history, row])
-        if improved:
-            self._picture_best(confusion)
         with cli.deferred_interrupt():
-            state.best = best
-            state.history.append(row)
-            state.epoch, state.batch, state.epoch_loss = number, 0, 0.0
-            if not save:
+            state.end_epoch(row, best)
+            if not due and time.perf_counter() - self.saved < SAVE_INTERVAL:
                 return
             checkpoint = self._checkpoint()
+            self.folder.mark_pictures_due()
             if improved:
                 checkpoint.save(self.folder.best)
             checkpoint.save(self.folder.last)
             self.folder.write_epochs(state.history)
             self.saved = time.perf_counter()
-        line = f"epoch {number}/{self.total_epochs}  loss {row['train_loss']:.4f}"
-        self.folder.log(f"{line}  {confusion.summary()}  {self._best()}" if confusion else line)
+            line = f"epoch {number}/{self.total_epochs}  loss {row['train_loss']:.4f}"
+            self.folder.log(f"{line}  {confusion.summary()}  {self.best()}" if confusion else line)
+        if improved:
+            self._draw_best(predictor, confusion)
+        self._draw_curves()
         if confusion:
             self._warn_if_one_class(confusion)
 
-    def _validate(self) -> ConfusionMatrix:
-        self.model.eval()
+    def _validate(self, predictor: Predictor) -> ConfusionMatrix:
         with cli.Progress(len(self.val_set), "validate", leave=False) as bar:
-            confusion = confusion_of(self.model, self.val_set, bar.update)
-        self.model.train()
-        return confusion
+            return predictor.confusion(self.val_set, bar.update)
 
-    def _picture_best(self, confusion: ConfusionMatrix) -> None:
+    def _draw_best(self, predictor: Predictor, confusion: ConfusionMatrix) -> None:
         """per_class.csv, confusion.png and samples/, which always belong to best.npz."""
-        names, palette, folder = self.val_set.class_names, self.val_set.palette, self.folder
-        folder.write_per_class(confusion, names)
-        figures.save_confusion(folder.path / "confusion.png", confusion, names)
-        self.model.eval()
-        count = min(SAMPLE_PICTURES, len(self.val_set))
-        for i in np.linspace(0, len(self.val_set) - 1, count).round().astype(int):
-            image, truth = self.val_set.sample(i)
-            path = folder.samples / f"{self.val_set.ids[i].replace('/', '_')}.png"
-            figures.save_sample(path, image, truth, predict_labels(self.model, image), names, palette)
-        self.model.train()
+        val_set, folder = self.val_set, self.folder
+        folder.write_per_class(confusion, val_set.class_names)
+        self._draw(folder.path / "confusion.png", figures.save_confusion, confusion, val_set.class_names)
+        for i in np.linspace(0, len(val_set) - 1, min(SAMPLE_PICTURES, len(val_set))).round().astype(int):
+            self._draw(folder.samples / figures.picture_name(val_set.ids[i]), self._draw_sample, predictor, i)
+
+    def _draw_sample(self, path: Path, predictor: Predictor, number: int) -> None:
+        image, truth = self.val_set.sample(number)
+        figures.save_sample(path, image, truth, predictor.labels(image), self.val_set)
+
+    def _draw_curves(self) -> None:
+        """curves.png, the last of the pictures of an epoch."""
+        self._draw(self.folder.path / "curves.png", figures.save_curves, self.folder.step_rows(), self.state.history)
+        self.folder.pictures_are_drawn()
+
+    def _draw(self, path: Path, draw: Callable, *arguments) -> None:
+        """Draws one picture; one that fails is worth a warning, and no more."""
+        try:
+            draw(path, *arguments)
+        except Exception as error:
+            self.folder.log(f"warning: {path} could not be drawn ({type(error).__name__}: {error}); training goes on")
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(
@@ -244,19 +241,11 @@ class Training:
 
     def _require_finite(self) -> None:
         """No checkpoint but diverged.npz ever holds a NaN."""
-        if name := _not_finite(self.model.state_dict()):
+        if name := first_not_finite(self.model.state_dict()):
             self._diverged(f"'{name}' is not finite after step {self.state.step}")
 
-    def _diverged(self, what: str, loss: Tensor | None = None) -> None:
-        """Writes diverged.npz and raises DivergedError, which names the first array that is not finite."""
-        if loss is not None:
-            if name := _not_finite(self.model.state_dict()):
-                what += f", the first weight that is not finite is '{name}'"
-            else:
-                loss.backward()
-                gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
-                if name := _not_finite(gradients):
-                    what += f", the first gradient that is not finite is that of '{name}'"
+    def _diverged(self, what: str) -> None:
+        """Writes diverged.npz and raises DivergedError, which says what to do."""
         self._checkpoint().save(self.folder.diverged)
         kept = f"{self.folder.last} is the last good one" if self.folder.last.exists() else "none was saved before"
         raise DivergedError(
@@ -275,18 +264,10 @@ class Training:
                 f"low, or too few steps"
             )
 
-    def _best(self) -> str:
-        return f"best mIoU {'n/a' if self.state.best is None else percent(self.state.best)}"
-
 
 def _step_seed(seed: int, step: int) -> int:
     """Dropout depends on (seed, step) alone, so that a resumed run draws the same masks."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
-
-
-def _not_finite(arrays: dict) -> str | None:
-    """Name of the first array, on any device, that holds a NaN or an infinity."""
-    return next((n for n, a in arrays.items() if not kernels.load(kernels.device_of(a)).is_finite(a)), None)
 
 
 def _finite_or_zero(value: float) -> float:

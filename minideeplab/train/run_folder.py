@@ -30,7 +30,8 @@ EPOCH_COLUMNS = (
     "images_per_second",
     "seconds",
 )
-STARTED = {"args.json", "log.txt", "metrics.csv", "metrics.jsonl", "samples"}  # what a run writes before it has learnt
+# what a run writes before it has learnt anything
+STARTED = {"args.json", "log.txt", "metrics.csv", "metrics.jsonl", "samples", ".pictures-due"}
 
 
 class RunFolder:
@@ -46,6 +47,7 @@ class RunFolder:
         self.best = self.path / "best.npz"
         self.diverged = self.path / "diverged.npz"
         self.samples = self.path / "samples"
+        self._due = self.path / ".pictures-due"
         self._steps = None
 
     @classmethod
@@ -143,6 +145,17 @@ class RunFolder:
         for name, *values in zip(class_names, *columns, strict=True):
             writer.writerow([name, *("" if value != value else _rounded(float(value)) for value in values)])
         write_text(self.path / "per_class.csv", text.getvalue())
+
+    def mark_pictures_due(self) -> None:
+        """Notes that best.npz is about to be newer than its pictures."""
+        self._due.touch()
+
+    def pictures_due(self) -> bool:
+        """Whether the run was stopped between writing best.npz and drawing its pictures."""
+        return self._due.exists() and self.best.exists()
+
+    def pictures_are_drawn(self) -> None:
+        self._due.unlink(missing_ok=True)
 
     def next_commands(self, args: argparse.Namespace) -> str:
         """The commands that use what the run wrote."""

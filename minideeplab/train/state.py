@@ -14,7 +14,7 @@ class TrainState:
         step: optimiser steps done.
         epoch: epochs done, validation included.
         batch: batches of the epoch under way that are done.
-        epoch_loss: sum of their losses.
+        epoch_loss, epoch_weight: sums over them of the loss times its weight, and of the weight: labelled pixels.
         best: highest validation mean IoU, None before the first.
         history: one row of EPOCH_COLUMNS per epoch.
         seconds: wall-clock time spent.
@@ -25,10 +25,28 @@ class TrainState:
     epoch: int = 0
     batch: int = 0
     epoch_loss: float = 0.0
+    epoch_weight: float = 0.0
     best: float | None = None
     history: list[dict] = field(default_factory=list)
     seconds: float = 0.0
     fingerprint: str = ""
+
+    def add_step(self, loss: float, weight: float) -> None:
+        """One more step is done."""
+        self.step += 1
+        self.batch += 1
+        self.epoch_loss += loss * weight
+        self.epoch_weight += weight
+
+    def mean_loss(self) -> float:
+        """Mean over the labelled pixels of the epoch so far; 0 where all are void."""
+        return self.epoch_loss / self.epoch_weight if self.epoch_weight else 0.0
+
+    def end_epoch(self, row: dict, best: float | None) -> None:
+        """One more epoch is done, with this row of EPOCH_COLUMNS."""
+        self.history.append(row)
+        self.best, self.epoch = best, self.epoch + 1
+        self.batch, self.epoch_loss, self.epoch_weight = 0, 0.0, 0.0
 
     @classmethod
     def restore(cls, path: str | Path, progress: dict, fingerprint: str) -> "TrainState":
@@ -49,6 +67,8 @@ class TrainState:
             raise CheckpointError(
                 f"{path}: it does not say where training stood ({error}); start a new run with --init-from {path}"
             ) from error
+        if "epoch_weight" not in progress:  # older files summed losses without weights: the epoch's mean begins anew
+            state.epoch_loss = 0.0
         if state.fingerprint != fingerprint:
             raise DataError(
                 f"{path}: the classes or the lists of the splits are not those that this run began with; "

@@ -9,7 +9,7 @@ from strategies import SIMULATED
 from minideeplab import Tensor, evaluate, models, no_grad
 from minideeplab.data import SHAPE_CLASSES, normalise, open_dataset, voc_colour_map, write_synthetic
 from minideeplab.evaluation.metrics import ConfusionMatrix, trimap
-from minideeplab.evaluation.predictor import SMALLEST_SIDE, logits_on_device, predict_labels
+from minideeplab.evaluation.predictor import SMALLEST_SIDE, Predictor
 from minideeplab.weights import Checkpoint
 
 
@@ -37,7 +37,7 @@ def varied(data, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "varied.npz"
     model = models.build("deeplabv3plus", num_classes=len(SHAPE_CLASSES), width=0.125, head_width=16)
     model.eval()
-    logits = logits_on_device(model, open_dataset(str(data), "auto", "val", None).sample(0)[0]).numpy()[0]
+    logits = Predictor(model)(open_dataset(str(data), "auto", "val", None).image(0)).scores.numpy()[0]
     mean, deviation = logits.mean(axis=(0, 1)), logits.std(axis=(0, 1))
     head = model.head
     head.weight.data, head.bias.data = head.weight.numpy() / deviation, (head.bias.numpy() - mean) / deviation
@@ -80,7 +80,7 @@ def confusion_by_hand(checkpoint, data, crf=None, width=None):
     confusion, dataset = ConfusionMatrix(len(SHAPE_CLASSES)), open_dataset(str(data), "auto", "val", None)
     for i in range(len(dataset)):
         image, truth = dataset.sample(i)
-        confusion.update(truth if width is None else trimap(truth, width), predict_labels(model, image, crf))
+        confusion.update(truth if width is None else trimap(truth, width), Predictor(model, crf=crf).labels(image))
     return confusion
 
 
@@ -159,7 +159,7 @@ def test_usage_errors_exit_with_2(data, capsys):
 def test_images_of_any_size_keep_it(checkpoint, size):
     model = Checkpoint.load(checkpoint).build_model(checkpoint)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    labels = predict_labels(model, image)
+    labels = Predictor(model).labels(image)
     assert labels.shape == size and labels.dtype == np.uint8
     if min(size) >= SMALLEST_SIDE:
         with no_grad():

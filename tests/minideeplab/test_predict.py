@@ -1,5 +1,7 @@
 """The prediction command, on an untrained network."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,9 +10,11 @@ from strategies import SIMULATED
 from minideeplab import figures, models, predict
 from minideeplab.crf import refine
 from minideeplab.data import SHAPE_CLASSES, read_image, voc_colour_map
+from minideeplab.evaluation import Predictor
 from minideeplab.evaluation.metrics import ConfusionMatrix
-from minideeplab.evaluation.predictor import logits_on_device, predict_labels
 from minideeplab.weights import Checkpoint
+
+CLASSES = SimpleNamespace(class_names=SHAPE_CLASSES, palette=voc_colour_map(), ignore_index=255)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,7 @@ def varied(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "varied.npz"
     model = models.build("deeplabv3plus", num_classes=len(SHAPE_CLASSES), width=0.125, head_width=16)
     model.eval()
-    logits = logits_on_device(model, np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).numpy()[0]
+    logits = Predictor(model)(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).scores.numpy()[0]
     mean, deviation = logits.mean(axis=(0, 1)), logits.std(axis=(0, 1))
     head = model.head
     head.weight.data, head.bias.data = head.weight.numpy() / deviation, (head.bias.numpy() - mean) / deviation
@@ -52,7 +56,7 @@ def test_masks_hold_the_labels_and_the_palette(checkpoint, tmp_path):
     model = Checkpoint.load(checkpoint).build_model(checkpoint)
     with Image.open(tmp_path / "out" / "masks" / "photo.png") as mask:
         assert mask.mode == "P"
-        np.testing.assert_array_equal(np.asarray(mask), predict_labels(model, read_image(path)))
+        np.testing.assert_array_equal(np.asarray(mask), Predictor(model).labels(read_image(path)))
         np.testing.assert_array_equal(np.reshape(mask.getpalette(), (256, 3)), voc_colour_map())
     assert (tmp_path / "out" / "overlays" / "photo.png").exists()
 
@@ -63,11 +67,11 @@ def test_with_a_crf_masks_hold_its_labels(varied, tmp_path, preset):
     path = write_image(tmp_path / "photo.png", 20, 41)  # a side that is padded for the network, not for the CRF
     assert predict.main(["--checkpoint", varied, "--out", str(tmp_path / "out"), str(path), "--crf", preset]) == 0
     model, image = Checkpoint.load(varied).build_model(varied), read_image(path)
-    expected = refine(logits_on_device(model, image).numpy()[0], image, preset, kind="logits").argmax(axis=2)
+    expected = refine(Predictor(model)(image).scores.numpy()[0], image, preset, kind="logits").argmax(axis=2)
     with Image.open(tmp_path / "out" / "masks" / "photo.png") as mask:
         np.testing.assert_array_equal(np.asarray(mask), expected)
-    np.testing.assert_array_equal(predict_labels(model, image, preset), expected)
-    assert (predict_labels(model, image) != expected).any()
+    np.testing.assert_array_equal(Predictor(model, crf=preset).labels(image), expected)
+    assert (Predictor(model).labels(image) != expected).any()
 
 
 def test_an_unknown_crf_is_refused_with_the_choices(checkpoint, tmp_path, capsys):
@@ -119,7 +123,7 @@ def test_overlays_of_any_size_keep_the_picture_and_add_a_legend(tmp_path, size):
     image = np.full((*size, 3), 200, np.uint8)
     labels = np.zeros(size, np.uint8)
     labels[:, size[1] // 2 :] = 2
-    figures.save_overlay(tmp_path / "overlay.png", image, labels, SHAPE_CLASSES, voc_colour_map(), alpha=0.5)
+    figures.save_overlay(tmp_path / "overlay.png", image, labels, CLASSES, alpha=0.5)
     overlay = read_image(tmp_path / "overlay.png")
     factor = max(1, -(-320 // max(size)))
     assert overlay.shape[0] > factor * size[0] and overlay.shape[1] >= factor * size[1]

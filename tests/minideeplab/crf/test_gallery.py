@@ -1,5 +1,7 @@
 """The page of pictures before and after a dense CRF."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -34,7 +36,8 @@ def test_the_last_column_says_what_changed(tmp_path):
     truth, before, after = bands.repeat(40, axis=1)[:, None].repeat(40, axis=1)
     image = np.zeros((40, 200, 3), np.uint8)
     rows = [(image, truth, before, after, "a note")]
-    figures.save_refinements(tmp_path / "page.png", rows, ("a", "b", "c"), voc_colour_map(), "title")
+    classes = SimpleNamespace(class_names=("a", "b", "c"), palette=voc_colour_map(), ignore_index=255)
+    figures.save_refinements(tmp_path / "page.png", rows, classes, "title")
     page = np.asarray(Image.open(tmp_path / "page.png").convert("RGB"))
     right = page[:, -page.shape[1] // 5 :]
     shown = [tuple(band) for band in right[page.shape[0] // 3 : page.shape[0] // 2].reshape(-1, 3)]

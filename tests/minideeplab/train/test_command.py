@@ -114,7 +114,7 @@ def test_a_paused_and_resumed_run_equals_an_uninterrupted_one(data, run, tmp_pat
     assert_same_run(run, out)
 
 
-@pytest.mark.parametrize("place", ["confusion_of", "figures.save_curves", "figures.save_sample"])
+@pytest.mark.parametrize("place", ["Predictor.confusion", "figures.save_curves", "figures.save_sample"])
 def test_ctrl_c_while_validating_or_drawing_loses_nothing(data, run, tmp_path, place):
     def interrupted(*args):
         raise KeyboardInterrupt
@@ -249,7 +249,7 @@ def test_a_file_that_goes_bad_costs_no_work(data, tmp_path, monkeypatch, capsys)
         raise DataError("x.png: gone")
 
     out = tmp_path / "bad"
-    monkeypatch.setattr(loop, "confusion_of", broken)
+    monkeypatch.setattr(loop.Predictor, "confusion", broken)
     assert train.main(command(data, out)) == 3
     assert "x.png: gone" in capsys.readouterr().err
     progress = Checkpoint.load(out / "last.npz").progress

@@ -1,0 +1,40 @@
+"""A sheet to draw on: text is drawn as it stands, and the file is there as a whole or not at all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from minideeplab.files.whole import written_whole
+
+
+@contextmanager
+def sheet(path: str | Path, size: tuple[float, float], dpi: int = 110, **options) -> Iterator[Figure]:
+    """A figure that is written to `path` (.png) when the block ends without an error.
+
+    Names of classes and files are the users' own: a "$" in them is a "$", not the beginning of a formula.
+
+    Args:
+        size: inches, (width, height); dpi: pixels an inch; options: of `Figure.savefig`.
+    """
+    with matplotlib.rc_context({"text.parse_math": False}):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        with written_whole(path) as file:
+            figure.savefig(file, dpi=dpi, format="png", **options)
+
+
+def save_picture(path: str | Path, picture: Image.Image) -> None:
+    """Writes a picture as PNG, in full or not at all."""
+    with written_whole(path) as file:
+        picture.save(file, format="PNG")
+
+
+def picture_name(sample: str) -> str:
+    """The name of the picture of a sample, whose id may hold folders."""
+    return f"{sample.replace('/', '_')}.png"
