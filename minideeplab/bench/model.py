@@ -13,7 +13,8 @@ import kernels
 from minideeplab import models
 from minideeplab.autograd import Tensor, no_grad
 from minideeplab.bench.timing import copy_bandwidth, peak_gflops, spread, timings
-from minideeplab.nn.optim import SGD
+from minideeplab.nn import SGD
+from minideeplab.train import train_step
 
 CLASSES = 21
 MODELS = {  # name: (images, side, options of models.build)
@@ -48,11 +49,7 @@ class Ours:
 
     def step(self):
         self.model.train()
-        loss = self.model.loss(Tensor(self.x), self.labels)
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        return loss.item()
+        return train_step(self.model, self.optimiser, self.x, self.labels).item()
 
 
 class Torch:

@@ -16,7 +16,7 @@ def train_step(model, optimiser, images, labels, lr=None, class_weights=None, ig
     Args:
         model: in training mode, with a method `loss` as of `Segmenter`; dropout goes on in its stream, see `reseed`.
         optimiser: made for this model, such as `SGD(model, lr=0.01)`.
-        images: (N, H, W, 3) float32, normalised, in host memory; labels: (N, H, W) integers.
+        images: (N, H, W, 3) float32, normalised; labels: (N, H, W) integers; on any device.
         lr: learning rate of this step; None for the optimiser's own.
         class_weights: (num_classes,) numbers, or None for ones; ignore_index: the label of void pixels.
 

@@ -14,10 +14,11 @@ from PIL import Image
 from places import ROOT
 
 import kernels
-from minideeplab import cli, evaluate, train
+from minideeplab import cli, evaluate
 from minideeplab.data import read_mask, write_mask, write_synthetic
 from minideeplab.data.statistics import median_frequency_weights
 from minideeplab.errors import CheckpointError, DataError
+from minideeplab.train import command as train
 from minideeplab.train import loop
 from minideeplab.train.run_folder import EPOCH_COLUMNS
 from minideeplab.weights import Checkpoint
@@ -422,3 +423,55 @@ def test_the_process_ends_with_the_exit_code_of_the_error(tmp_path):
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 3
     assert stderr.startswith("error: ") and "nowhere" in stderr and "Traceback" not in stderr
+
+
+def test_pictures_come_after_the_weights_and_cost_nothing(data, run, tmp_path, monkeypatch):
+    """A picture that fails is a warning: weights and numbers are those of a run without faults."""
+    drawn = []
+
+    def fails(path, *args):
+        drawn.append((path.name, sorted(each.name for each in out.glob("*.npz"))))
+        raise ValueError("no such formula")
+
+    out = tmp_path / "out"
+    for name in ("save_confusion", "save_sample", "save_curves"):
+        monkeypatch.setattr(loop.figures, name, fails)
+    assert train.main(command(data, out)) == 0
+    assert_same_run(run, out)
+    assert {name for name, _ in drawn} >= {"confusion.png", "curves.png"}
+    assert all(weights == ["best.npz", "last.npz"] for _, weights in drawn)
+    log = (out / "log.txt").read_text()
+    assert (
+        "warning: " in log and "confusion.png could not be drawn (ValueError: no such formula); training goes on" in log
+    )
+
+
+def test_names_that_look_like_formulas_are_drawn(tmp_path):
+    """`$` in the name of a class or of a file."""
+    data, out = tmp_path / "data", tmp_path / "run"
+    write_synthetic(data, train=4, val=2)
+    names = (data / "class_names.txt").read_text().replace("disc", r"$\frac{1$").replace("star", "$$")
+    (data / "class_names.txt").write_text(names)
+    old, new = "shapes_00004", "$\\_{00004$"
+    for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
+        (data / folder / f"{old}.{suffix}").rename(data / folder / f"{new}.{suffix}")
+    val = data / "ImageSets" / "Segmentation" / "val.txt"
+    val.write_text(val.read_text().replace(old, new))
+    assert train.main(command(data, out)) == 0
+    assert {path.name for path in out.iterdir()} == FILES and (out / "samples" / f"{new}.png").exists()
+    assert "warning" not in (out / "log.txt").read_text()
+
+
+def test_a_state_of_an_older_version_is_taken_up(data, run, tmp_path):
+    """Its loss was summed without weights: the mean of the epoch under way begins anew, all else is the same run."""
+    out = tmp_path / "parts"
+    assert train.main(command(data, out, "--stop-after", 1)) == 0
+    checkpoint = Checkpoint.load(out / "last.npz")
+    del checkpoint.progress["epoch_weight"]
+    checkpoint.progress["epoch_loss"] = 1e9
+    checkpoint.save(out / "last.npz")
+    assert train.main(["--resume", "--out", str(out)]) == 0
+    whole, resumed = (Checkpoint.load(folder / "last.npz") for folder in (run, out))
+    for key, array in whole.state.items():
+        np.testing.assert_array_equal(array, resumed.state[key], err_msg=key)
+    assert all(row["train_loss"] < 10 for row in resumed.progress["history"])
