@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from places import ROOT, SHARED
+from places import SHARED, readme_commands
 
 import kernels
 from minideeplab.train.command import main
@@ -37,8 +37,7 @@ def train(*arguments):
 @pytest.mark.long
 def test_the_synthetic_set_is_learnt(tmp_path):
     """The README's first command reaches mIoU 0.80."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    command = next(line for line in readme.splitlines() if "minideeplab.train --data synthetic" in line)
+    command = readme_commands("main job")[-1]
     assert train(*command.split("minideeplab.train ")[1].split(), tmp_path / "run") >= 0.80
 
 
