@@ -9,11 +9,14 @@ import kernels
 
 
 def trimap(truth: np.ndarray, width: int, ignore_index: int = 255) -> np.ndarray:
-    """The truth near boundaries alone: void where no other label lies within `width` pixels.
+    """The truth near boundaries alone: void where the nearest pixel at a boundary is more than `width` pixels away.
+
+    A pixel is at a boundary if one of its four neighbours has another label: width 0 keeps one pixel on each side.
 
     Args:
         truth: (H, W) integer labels; void counts as a label of its own, as the stripe around VOC's objects.
-        width: Euclidean distance in pixels to the nearest pixel at a boundary, which is 0 there.
+        width: greatest Euclidean distance, in pixels, to the nearest pixel at a boundary.
+        ignore_index: the label of void.
 
     Source: Kohli et al. 2009, "Robust Higher Order Potentials for Enforcing Label Consistency"; DeepLab v1, figure 6.
     """

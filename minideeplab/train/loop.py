@@ -73,8 +73,13 @@ class Training:
         return 0
 
     def best(self) -> str:
-        """The best validation so far, in words."""
-        return f"best mIoU {'n/a' if self.state.best is None else percent(self.state.best)}"
+        """The best validation so far, in words; a mean over some of the classes is called so."""
+        if self.state.best is None:
+            return "best mIoU n/a"
+        row = next(row for row in self.state.history if row["val_miou"] == self.state.best)
+        present, classes = row["val_classes_present"], self.val_set.num_classes
+        some = f" over {present} of {classes} classes" if present < classes else ""
+        return f"best mIoU {percent(self.state.best)}{some}"
 
     def draw_what_is_due(self) -> None:
         """The pictures of best.npz, where the run was stopped between writing it and drawing them."""
