@@ -75,12 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _print_lattice(image: np.ndarray, preset: Preset, result: np.ndarray, device: str) -> None:
     """What there is to know of the bilateral kernel, for those who choose standard deviations."""
-    gaussian = LatticeFilter(bilateral_features(image, preset.sxy, preset.srgb), preset.normalization, device)
+    gaussian = LatticeFilter(bilateral_features(image, preset.sxy, preset.srgb), preset.normalisation, device)
     found, scores = gaussian.statistics(), result.size // (image.shape[0] * image.shape[1])
     labels = len(np.unique(result)) if result.ndim == 2 else scores
     print(
         f"bilateral kernel: {found['vertices']} vertices, {found['pixels_per_vertex']:.1f} pixels around each, "
-        f"normaliser {found['smallest_normalizer']:.3g} .. {found['largest_normalizer']:.3g}, "
+        f"normaliser {found['smallest_normaliser']:.3g} .. {found['largest_normaliser']:.3g}, "
         f"{found['bytes'] / 1e6:.1f} MB; {preset.iterations} filters of {labels} labels take "
         f"{gaussian.predict_seconds(labels, preset.iterations):.2f} s"
     )
@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--smooth-weight", type=cli.non_negative_float, help="of the kernel of position")
     parser.add_argument("--smooth-sxy", type=number, help="its standard deviation in pixels")
     parser.add_argument("--iterations", type=cli.non_negative_int, help="steps of inference, at most")
-    parser.add_argument("--normalization", choices=["none", "before", "after", "symmetric"], help="of both kernels")
+    parser.add_argument("--normalisation", choices=["none", "before", "after", "symmetric"], help="of both kernels")
     parser.add_argument("--smoothness", choices=SMOOTHNESS, default="lattice", help="how the second kernel is filtered")
     parser.add_argument("--damping", type=cli.fraction_below_one, default=0.0, help="share of the old in each step")
     parser.add_argument(

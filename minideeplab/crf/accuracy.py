@@ -42,7 +42,7 @@ def errors(features, values):
     exact, lattice = ExactFilter(features, "after"), LatticeFilter(features, "after")
     wanted, found = exact.apply(values), lattice.apply(values)
     deviation = np.sqrt(((found - wanted) ** 2).mean(axis=0) / wanted.var(axis=0))
-    return lattice.normalizer.mean() / exact.normalizer.mean(), lattice.lattice.n_vertices, deviation
+    return lattice.normaliser.mean() / exact.normaliser.mean(), lattice.lattice.n_vertices, deviation
 
 
 @cli.main_guard

@@ -86,8 +86,9 @@ class DenseCRF:
         """A Gaussian kernel of features (d, N), each divided by its standard deviation.
 
         Args:
-            compat: w, attractive for w > 0; (K,), added to the cost of a label beside itself; (K, K), the cost of
-                labels side by side, made symmetric.
+            compat: a number attracts, arrays are costs. w: a positive one rewards equal labels; (K,): the cost of a
+                label beside itself, so that -w for each label is the number w; (K, K): the cost of two labels side by
+                side, made symmetric. (A vector of `DenseField` has the other sign: there weights attract.)
             kernel: what could be learned of the kernel; it changes no result.
         """
         features = _floats("features", features)
@@ -102,7 +103,7 @@ class DenseCRF:
             if compat.shape not in ((self._nlabel,), (self._nlabel, self._nlabel)):
                 k = self._nlabel
                 raise ValueError(f"compat must be a number, ({k},) or ({k}, {k}), got shape {compat.shape}")
-            compat = (compat + compat.T) / 2
+            compat = (compat + compat.T) / 2 if compat.ndim == 2 else -compat  # here a cost, there a weight
         self._edges.append((LatticeFilter(features, _NAMES[NormalizationType(normalization)]), compat))
         self._field = None
 

@@ -40,14 +40,14 @@ class DenseField:
 
     Args:
         unary: (N, K) float32 or float64 costs, -log of probabilities.
-        edges: pairs (filter, compatibility), filters of N pixels, all on one device. A compatibility is a cost:
-            a number w: of two different labels (Potts), mu = w (1 - I). It is computed as -w I, which differs by a
-                number for each pixel that no probability depends on;
-            (K,): of a label beside itself, mu = diag(v), so that negative ones attract;
-            (K, K): mu itself.
+        edges: pairs (filter, compatibility), filters of N pixels, all on one device. Weights attract, a matrix costs:
+            a number w: the weight of all labels (Potts), mu = -w I. A positive one rewards equal labels;
+            (K,): a weight v(l) for each label, mu = -diag(v), so that w and (w, ..., w) are the same;
+            (K, K): mu(l, l') itself, the cost of label l beside l'. The matrix w (1 - I), a cost of different labels,
+                gives the probabilities of w: it is -w I and a number for each pixel, on which no probability depends.
         remove_self: leave out the pixel itself, A[i, i] Q_i, as the paper's sums do and its code does not. Kept, it
-            makes a symmetric Gaussian matrix positive semidefinite, so that with Potts weights no step raises the free
-            energy; left out, one can.
+            makes a symmetric Gaussian matrix positive semidefinite. Then no step with positive weights raises the free
+            energy. Left out, a step can raise it.
 
     Probabilities and messages are arrays of the filters' device, `unary` in host memory.
 
@@ -129,11 +129,10 @@ class DenseField:
         return functools.reduce(self._k.add, parts) if parts else None
 
     def _weighed(self, compatibility, values):
-        """-sum_l' mu(l, l') x(l') for rows x (.., K); w x for a Potts weight w."""
+        """-sum_l' mu(l, l') x(l') for rows x (.., K); w x for weights w, one or K of them."""
         k = self._k
         if compatibility.ndim < 2:
-            factors = -compatibility if compatibility.ndim else compatibility.reshape(1)
-            return k.multiply(values, k.from_numpy(factors))
+            return k.multiply(values, k.from_numpy(compatibility.reshape(-1)))
         labels = values.shape[1]
         x, weight = k.reshape(values, (1, 1, *values.shape)), -compatibility.T.reshape(1, 1, labels, labels)
         y = k.pointwise(x, k.from_numpy(np.ascontiguousarray(weight)), Window.conv(x.shape, weight.shape))

@@ -92,7 +92,7 @@ class CRFLayer(Module):
         warn_of_range(images, preset.srgb)
         _, height, width, _ = logits.shape
         dtype = logits.dtype.type
-        lattice_filter = functools.partial(LatticeFilter, normalization=preset.normalization, device=logits.device)
+        lattice_filter = functools.partial(LatticeFilter, normalisation=preset.normalisation, device=logits.device)
         place = lattice_filter(position_features(height, width, preset.smooth_sxy, dtype))
         looks = [lattice_filter(bilateral_features(image, preset.sxy, preset.srgb, dtype)) for image in images]
         refined = logits

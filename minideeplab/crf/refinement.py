@@ -29,7 +29,7 @@ def refine(
         smoothness: the second kernel by "lattice" or "separable" convolution.
         device: where to compute, "cpu" or "cuda"; arrays come from and go to host memory.
         settings: of `Preset`, to change: bilateral_weight, sxy, srgb, smooth_weight, smooth_sxy, iterations,
-            normalization.
+            normalisation.
 
     Returns:
         What came in, refined: probabilities in the layout and dtype of the scores, or labels, without unknown ones.
@@ -78,7 +78,7 @@ def edges_of(image, preset, dtype=np.float32, smoothness="lattice", device="cpu"
     warn_of_range(image, preset.srgb)
     height, width = image.shape[:2]
     appearance = bilateral_features(image, preset.sxy, preset.srgb, dtype)
-    norm = preset.normalization
+    norm = preset.normalisation
     if smoothness == "lattice":
         smooth = LatticeFilter(position_features(height, width, preset.smooth_sxy, dtype), norm, device)
     else:

@@ -57,11 +57,11 @@ def test_options_are_the_arguments_of_refine(files):
     options = (
         "--preset pydensecrf --bilateral-weight 2 --sxy 20 --srgb 30 --smooth-weight 1 --smooth-sxy 2 --kind logits"
     )
-    options += " --normalization none --iterations 3 --smoothness separable --damping 0.2"
+    options += " --normalisation none --iterations 3 --smoothness separable --damping 0.2"
     assert run(files, "--probabilities", files / "one.npz", *options.split(), out="out.npy") == 0
     expected = refine(
         LOGITS, IMAGE, "pydensecrf", kind="logits", bilateral_weight=2, sxy=20, srgb=30, smooth_weight=1, smooth_sxy=2,
-        normalization="none", iterations=3, smoothness="separable", damping=0.2,
+        normalisation="none", iterations=3, smoothness="separable", damping=0.2,
     )  # fmt: skip
     np.testing.assert_array_equal(np.load(files / "out.npy"), expected)
     three = np.where(np.arange(W) < 5, 2, noisy_labels()).astype(np.uint8)

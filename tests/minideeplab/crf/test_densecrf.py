@@ -246,7 +246,7 @@ def test_kl_divergence_is_the_sum_that_pydensecrf_has():
         (lambda: both().addPairwiseEnergy(np.ones((2, N)), np.ones((K, 1))), ValueError, r"got shape \(3, 1\)"),
         (lambda: both().addPairwiseBilateral(3, 3, RGB.transpose(1, 0, 2), 3), ValueError, r"got \(20, 14, 3\)"),
         (lambda: both().addPairwiseBilateral(3, 3, RGB.transpose(2, 0, 1), 3), ValueError, r"got \(3, 14, 20\)"),
-        (lambda: both().addPairwiseBilateral(3, 0, RGB, 3), ValueError, "sigma of the color must be positive"),
+        (lambda: both().addPairwiseBilateral(3, 0, RGB, 3), ValueError, "sigma of the colour must be positive"),
         (lambda: both().addPairwiseBilateral(3, 1e-9, RGB, 3), ValueError, "choose a larger standard deviation"),
         (lambda: both().addPairwiseGaussian(-3, 3), ValueError, "sigma of the position must be positive"),
         (lambda: field_of((3, np.ones(K + 1), {})), ValueError, r"a number, \(3,\) or \(3, 3\), got shape \(4,\)"),

@@ -110,7 +110,7 @@ def test_one_label_alone():
 
 # -------------------------------------------------------------------- settings
 
-NUMBERS = {  # bilateral weight, sxy, srgb, smooth weight, smooth sxy, iterations, normalization
+NUMBERS = {  # bilateral weight, sxy, srgb, smooth weight, smooth sxy, iterations, normalisation
     "deeplab-v1": (5, 50, 10, 3, 3, 10, "after"),
     "deeplab-v2": (4, 67, 3, 3, 3, 10, "after"),
     "crfasrnn": (5, 160, 3, 3, 3, 10, "after"),
@@ -118,11 +118,11 @@ NUMBERS = {  # bilateral weight, sxy, srgb, smooth weight, smooth sxy, iteration
 }
 
 
-def by_hand(bilateral_weight, sxy, srgb, smooth_weight, smooth_sxy, iterations, normalization):
+def by_hand(bilateral_weight, sxy, srgb, smooth_weight, smooth_sxy, iterations, normalisation):
     unary = -np.log(PROBABILITIES).reshape(-1, K)
     edges = [
-        (LatticeFilter(position_features(H, W, smooth_sxy), normalization), smooth_weight),
-        (LatticeFilter(bilateral_features(IMAGE, sxy, srgb), normalization), bilateral_weight),
+        (LatticeFilter(position_features(H, W, smooth_sxy), normalisation), smooth_weight),
+        (LatticeFilter(bilateral_features(IMAGE, sxy, srgb), normalisation), bilateral_weight),
     ]
     return DenseField(unary, edges).infer(iterations).reshape(H, W, K)
 
@@ -136,7 +136,7 @@ def test_presets_are_fields_with_the_numbers_of_the_papers(preset):
 def test_settings_change_the_preset():
     refined = refine(
         PROBABILITIES, IMAGE, bilateral_weight=2, sxy=20, srgb=30, smooth_weight=1, smooth_sxy=2, iterations=3,
-        normalization="none",
+        normalisation="none",
     )  # fmt: skip
     np.testing.assert_array_equal(refined, by_hand(2, 20, 30, 1, 2, 3, "none"))
     np.testing.assert_array_equal(
@@ -223,7 +223,7 @@ BELOW_ZERO = TRUTH.astype(int) - 1
         (P, IMAGE, {"weight": 3}, "unknown setting weight; there are bilateral_weight, sxy, srgb"),
         (P, IMAGE, {"smoothness": "box"}, "smoothness must be one of lattice, separable, got 'box'"),
         (P, IMAGE, {"kind": "costs"}, "kind must be one of probabilities, logits, labels or None, got 'costs'"),
-        (P, IMAGE, {"normalization": "L2"}, "normalization must be one of none"),
+        (P, IMAGE, {"normalisation": "L2"}, "normalisation must be one of none"),
         (P, IMAGE, {"sxy": 0}, "sxy must be a number above 0, or one for each dimension, got 0"),
         (
             P,
