@@ -73,6 +73,13 @@ def test_options_are_the_arguments_of_refine(files):
         assert (expected != refine(three, IMAGE, srgb=13)).any()
 
 
+def test_a_warning_is_a_line_that_names_the_photograph(files, capsys):
+    assert run(files, "--labels", files / "mask.png", "--srgb", 200) == 0
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "warning" in line.lower())
+    assert line.startswith(f"warning: {files / 'photo.png'}: no edge will be seen: the image's values span only ")
+    assert line.endswith(", and srgb is 200, which is meant for 0..255; scale the image or srgb")
+
+
 def test_the_report_has_a_line_for_each_iteration(files, capsys):
     assert run(files, "--labels", files / "mask.png", "--iterations", 4, "--report") == 0
     steps = []
@@ -99,6 +106,12 @@ def test_the_report_has_a_line_for_each_iteration(files, capsys):
             3,
             "small.npy with FOLDER/photo.png: scores of shape (17, 23, 4) do not fit",
         ),
+        (
+            ["--probabilities", "one_channel.npy"],
+            3,
+            "one_channel.npy with FOLDER/photo.png: scores of shape (18, 23, 1)",
+        ),
+        (["--probabilities", "one_channel.npy"], 3, "give (1 - p, p) of probabilities p, or (0, x) of logits x"),
         (["--labels", "small.png"], 3, "labels of shape (17, 23) do not fit an image of 18 x 23"),
         (["--labels", "mask.png", "--image", "none.jpg"], 3, "none.jpg: no such file"),
         (["--labels", "mask.png", "--out", "out.npy"], 2, "labels in, labels out; give the name of a .png file"),
@@ -112,6 +125,7 @@ def test_the_report_has_a_line_for_each_iteration(files, capsys):
 )
 def test_files_and_arguments_that_cannot_be_used(files, capsys, arguments, code, message):
     np.save(files / "small.npy", PROBABILITIES[1:])
+    np.save(files / "one_channel.npy", PROBABILITIES[..., :1])
     write_mask(files / "small.png", TRUTH[1:])
     places = [str(files / a) if "." in a else a for a in arguments]
     assert run(files, *places) == code

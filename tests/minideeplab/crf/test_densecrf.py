@@ -282,6 +282,22 @@ def test_unary_from_softmax_by_hand():
     np.testing.assert_allclose(dcrf.unary_from_softmax(sm, clip=None), dcrf.unary_from_softmax(sm))
 
 
+def test_old_names_of_the_helpers():
+    """They warn at the line of the caller; `softmax_to_unary` clips nothing, and its scale has another name."""
+    labels, sm = np.array([[0, 1], [3, 2]]), np.array([[[0.9, 0.0]], [[0.1, 1.0]]])
+    cases = (
+        (lambda: dcrf.compute_unary(labels, 3), dcrf.unary_from_labels(labels, 3, gt_prob=0.5)),
+        (lambda: dcrf.compute_unary(labels, 3, GT_PROB=0.7), dcrf.unary_from_labels(labels, 3, 0.7)),
+        (lambda: dcrf.softmax_to_unary(sm), -np.log([[0.9, 1e-300], [0.1, 1]], dtype=np.float64)),
+        (lambda: dcrf.softmax_to_unary(sm, GT_PROB=0.5), -np.log([[0.7, 0.25], [0.3, 0.75]])),
+    )
+    for call, expected in cases:
+        with pytest.warns(DeprecationWarning, match="is an old name of pydensecrf; use unary_from_") as caught:
+            found = call()
+        assert [warning.filename for warning in caught] == [__file__] and found.dtype == np.float32
+        np.testing.assert_allclose(found, np.where(expected > 600, np.inf, expected), rtol=1e-6)
+
+
 def test_features_by_hand():
     rows, columns = [0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]
     np.testing.assert_allclose(

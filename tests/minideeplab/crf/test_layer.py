@@ -177,9 +177,11 @@ def test_images_that_do_not_fit_the_logits_are_refused(images, shape):
 
 
 def test_classes_and_iterations_that_make_no_sense_are_refused():
-    for arguments in ((0,), (K, "crfasrnn", -1)):
-        with pytest.raises(ValueError, match="needs a class and 0 iterations or more"):
-            CRFLayer(*arguments)
+    for classes in (0, 1):
+        with pytest.raises(ValueError, match=rf"needs 2 classes or more, got {classes}; .* logits \(0, x\)"):
+            CRFLayer(classes)
+    with pytest.raises(ValueError, match="iterations must be 0 or more, got -1"):
+        CRFLayer(K, "crfasrnn", -1)
     with pytest.raises(ValueError, match=r"logits \(2, 4, 5, 2\) are not of 3 classes"):
         layer()(Tensor(LOGITS[..., :2].copy()), IMAGES)
 

@@ -1,11 +1,27 @@
 """One call that refines a segmentation: layouts, kinds, presets, and what each refusal says."""
 
+import linecache
+import warnings
+
 import numpy as np
 import pytest
 from refine_cases import IMAGE, LOGITS, PROBABILITIES, TRUTH, H, K, W, noisy_labels
 from strategies import SIMULATED, arrange, normal
 
-from minideeplab.crf import PRESETS, DenseField, LatticeFilter, bilateral_features, position_features, refine
+from minideeplab import Tensor
+from minideeplab.crf import (
+    PRESETS,
+    CRFLayer,
+    DenseCRF2D,
+    DenseField,
+    LatticeFilter,
+    bilateral_features,
+    position_features,
+    preset_of,
+    refine,
+)
+from minideeplab.crf.refinement import edges_of
+from minideeplab.evaluation.predictor import refined_labels
 
 pytestmark = pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
 
@@ -104,7 +120,6 @@ def test_unknown_pixels_are_filled_from_what_looks_like_them(unknown):
 def test_one_label_alone():
     np.testing.assert_array_equal(refine(np.zeros((H, W), np.uint8), IMAGE), 0)
     np.testing.assert_array_equal(refine(np.full((H, W), 9, np.uint8), IMAGE), 9)
-    np.testing.assert_array_equal(refine(np.ones((H, W, 1)), IMAGE), 1)
     np.testing.assert_array_equal(refine(PROBABILITIES[:1, :1], IMAGE[:1, :1]).shape, (1, 1, K))
 
 
@@ -142,6 +157,20 @@ def test_settings_change_the_preset():
     np.testing.assert_array_equal(
         refine(PROBABILITIES, IMAGE, "crfasrnn", sxy=20, srgb=None), by_hand(5, 20, 3, 3, 3, 10, "after")
     )
+
+
+def test_settings_in_the_name_of_a_preset():
+    expected = preset_of("deeplab-v2", sxy=50, smooth_weight=1, normalisation="symmetric")
+    assert preset_of("deeplab-v2,sxy=50, smooth-weight= 1,normalisation=symmetric") == expected
+    assert preset_of("deeplab-v2,sxy=70", sxy=50) == preset_of("deeplab-v2,sxy=50")
+    for text, message in (
+        ("deeplab-v2,normalization=after", "unknown setting normalization; there are bilateral_weight, sxy, .*, norm"),
+        ("deeplab-v2,sxy", "'sxy' in 'deeplab-v2,sxy': expected SETTING=NUMBER"),
+        ("deeplab-v2,sxy=wide", "'sxy=wide' in .*: expected SETTING=NUMBER"),
+        ("deeplab-v2,normalisation", "normalisation must be one of none, before, after, symmetric, got ''"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            preset_of(text)
 
 
 def test_damping_tolerance_and_report_are_those_of_inference():
@@ -210,6 +239,32 @@ def test_images_that_fit_are_not_warned_about(recwarn):
     assert not recwarn.list
 
 
+def warned(call):
+    """The warnings of a call."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    return caught
+
+
+LOGIT_TENSOR, DARK = Tensor(LOGITS[None]), IMAGE / 255
+WARNING_CALLS = {
+    "refine": lambda: refine(PROBABILITIES, DARK),
+    "labels": lambda: refine(TRUTH, DARK),
+    "edges_of": lambda: edges_of(DARK, PRESETS["deeplab-v2"]),
+    "pydensecrf": lambda: DenseCRF2D(W, H, K).addPairwiseBilateral(80, 13, DARK, 10),
+    "layer": lambda: CRFLayer(K, iterations=0)(LOGIT_TENSOR, DARK[None]),
+    "network": lambda: refined_labels(LOGITS, DARK, "deeplab-v2"),
+}
+
+
+@pytest.mark.parametrize("entry", WARNING_CALLS)
+def test_a_warning_names_the_line_that_called_the_crf(entry):
+    (warning,) = warned(WARNING_CALLS[entry])
+    assert warning.filename == __file__
+    assert linecache.getline(__file__, warning.lineno).strip().startswith(f'"{entry}": lambda:')
+
+
 P = PROBABILITIES
 NAN, INF = (np.where(np.arange(K) == 1, value, P) for value in (np.nan, -np.inf))
 BRIGHT = np.where(IMAGE == IMAGE[0, 0, 0], np.inf, IMAGE)
@@ -244,7 +299,13 @@ BELOW_ZERO = TRUTH.astype(int) - 1
         (P, IMAGE[:-1], {}, r"\(18, 23, 4\) do not fit an image of 17 x 23: give \(H, W, K\) or \(K, H, W\)"),
         (P.transpose(1, 0, 2), IMAGE, {}, r"shape \(23, 18, 4\) do not fit an image of 18 x 23"),
         (P[None], IMAGE, {}, "do not fit an image of 18 x 23"),
-        (P[..., :0], IMAGE, {}, "have no labels"),
+        (P[..., :0], IMAGE, {}, "have no labels, a choice needs two"),
+        (P[..., :1], IMAGE, {}, r"\(18, 23, 1\) have one channel, .* give \(1 - p, p\) of probabilities p"),
+        (P[..., :1].transpose(2, 0, 1), IMAGE, {}, r"\(1, 18, 23\) have one channel, .* give \(1 - p, p\)"),
+        (LOGITS[..., :1], IMAGE, {}, r"have one channel, .* or \(0, x\) of logits x"),
+        (LOGITS[..., :1], IMAGE, {"kind": "logits"}, r"have one channel, .* or \(0, x\) of logits x"),
+        (np.ones((H, W, 1)), IMAGE, {"kind": "probabilities"}, "have one channel"),
+        (P[..., 0], IMAGE, {"kind": "probabilities"}, r"give \(H, W, K\) .* give \(1 - p, p\) of probabilities p"),
         (P[:0], IMAGE[:0], {}, "not empty, got shape"),
         (P, IMAGE.reshape(-1), {}, r"the image must be \(H, W\) or \(H, W, C\)"),
         (P, IMAGE.astype(complex), {}, "the image must be numbers"),
@@ -271,7 +332,11 @@ def test_values_that_do_not_fit_are_refused(scores, image, options, message):
     ("scores", "kind", "message"),
     [
         (LOGITS.astype(int), None, r"scores must be floats .*or labels \(H, W\), got int64"),
-        (LOGITS[..., 0], None, r"labels must be integers \(H, W\), got float32"),
+        (
+            LOGITS[..., 0],
+            None,
+            r"labels must be integers \(H, W\), got float32 .* give \(1 - p, p\) of probabilities p",
+        ),
         (LOGITS, "labels", "labels must be integers"),
     ],
 )
