@@ -1,8 +1,8 @@
-"""How close the lattice comes to the Gaussian: `python -m minideeplab.crf.accuracy` prints the README's table.
+"""How close the lattice comes to the Gaussian: `python -m minideeplab.crf.accuracy` prints the table of README.md.
 
-Mass is the mean of K 1 on the lattice over that of the exact matrix: what the lattice loses. The error is that of
-filters normalised `after`, on values drawn for each pixel and on a smooth picture: the root mean square of the
-difference over that of the exact result, without its mean.
+Mass is the mean of G 1 on the lattice over that of the exact matrix: the share that the lattice keeps. The error is
+that of filters normalised `after`, on values drawn for each pixel and on a smooth picture: the root mean square of the
+difference, over the standard deviation of the exact result.
 """
 
 import sys

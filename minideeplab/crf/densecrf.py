@@ -88,8 +88,8 @@ class DenseCRF:
 
         Args:
             compat: a number attracts, arrays are costs. w: a positive one rewards equal labels; (K,): the cost of a
-                label beside itself, so that -w for each label is the number w; (K, K): the cost of two labels side by
-                side, made symmetric. (A vector of `DenseField` has the other sign: there weights attract.)
+                label beside itself, so that the vector (-w, ..., -w) is the number w; (K, K): the cost of two labels
+                side by side, made symmetric. A vector of `DenseField` has the other sign: it attracts.
             kernel: what could be learned of the kernel; it changes no result.
         """
         features = _floats("features", features)

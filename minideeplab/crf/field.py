@@ -2,8 +2,8 @@
 
     E(x) = sum_i U_i(x_i) + 1/2 sum_m sum_{i, j} mu_m(x_i, x_j) A_m[i, j]
 
-Labels x_i of pixels i have costs U, and pairs of pixels the costs mu of their labels, weighed by Gaussian filters A
-(filters.py). Its distribution exp(-E) is approximated by independent pixels Q:
+Label x_i of pixel i has the cost U. A pair of pixels has the cost mu of its two labels, times A[i, j] of a Gaussian
+filter (filters.py). The distribution exp(-E) / Z is approximated by independent pixels Q:
 
     Q_i(l) <- exp(-U_i(l) - sum_m sum_l' mu_m(l, l') (A_m Q)_i(l')) / normaliser, for all pixels at once.
 
@@ -26,8 +26,9 @@ class Step(NamedTuple):
     """What one step of inference did.
 
     Attributes:
-        free_energy: of Q after the step, see `DenseField.free_energy`; change: largest |dQ|; changed_labels: pixels
-            whose most probable label is another now.
+        free_energy: of Q after the step, see `DenseField.free_energy`.
+        change: largest |dQ|.
+        changed_labels: number of pixels whose most probable label has changed.
     """
 
     free_energy: float
@@ -84,7 +85,7 @@ class DenseField:
             self._own.append((self._k.from_numpy(diagonal), compatibility))
 
     def _join(self):
-        """One lattice of all, with normalisation and Potts weights inside."""
+        """All lattices as one, into whose weights the normalisation and the Potts weights are multiplied."""
         if not self._on_lattice:
             return None
         k, filters = self._k, [gaussian for gaussian, _ in self._on_lattice]
@@ -107,7 +108,7 @@ class DenseField:
         return self._k.mean_field_update(self._lattice, values, self._costs, self._message(q, self._others), q, damping)
 
     def _mixed_on_vertices(self, values):
-        """Labels mix on the vertices, of which there are fewer than pixels; Potts weights are in the lattice."""
+        """Compatibilities are applied on the vertices, which are fewer than pixels; numbers are in the lattice."""
         if all(compatibility.ndim == 0 for _, compatibility in self._on_lattice):
             return values
         blocks = split_rows(self._k, values, [gaussian.lattice.n_vertices for gaussian, _ in self._on_lattice])
@@ -122,7 +123,7 @@ class DenseField:
         return self._k.zeros(self.unary.shape, self.unary.dtype) if message is None else message
 
     def _message(self, q, edges):
-        """The message of some filters, and what is to be taken off for the pixels themselves; None for nothing."""
+        """The message of some filters, less that of each pixel to itself for `remove_self`; None for no message."""
         parts = [self._weighed(compatibility, _applied(gaussian, q)) for gaussian, compatibility in edges]
         for own, compatibility in self._own:
             parts.append(self._weighed(-compatibility, self._k.multiply(own, q)))
@@ -142,7 +143,7 @@ class DenseField:
         """F(Q) = sum Q log Q + sum U Q + 1/2 sum_m sum mu_m(l, l') Q(l) (A_m Q)(l'), in nats, summed in float64.
 
         With symmetric filters it is what the steps minimise; the 1/2 counts each pair once. With `remove_self` it is
-        KL(Q || P) - log Z for P = exp(-E) / Z; else a pixel beside itself adds, with Potts weights w, half the sum of
+        KL(Q || P) - log Z for P = exp(-E) / Z. Without it, a Potts weight w adds half the sum over the pixels of
         w A[i, i] (1 - sum_l Q_i(l)^2) to the divergence.
         """
         wide, message = (self._k.to_numpy(a).astype(np.float64) for a in (q, self.message(q)))

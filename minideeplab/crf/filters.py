@@ -1,6 +1,6 @@
 """Gaussian filters between all pairs of pixels, normalised: by lattice, by separable convolution, or exactly.
 
-Each stands for the matrix A = diag(after) K diag(before), K[i, j] = exp(-|f_i - f_j|^2 / 2), with n = K 1:
+Each stands for the matrix A = diag(after) G diag(before), G[i, j] = exp(-|f_i - f_j|^2 / 2), with n = G 1:
 
     normalisation    before      after
     none             1           1          symmetric
@@ -25,7 +25,7 @@ _SMALLEST = 1e-20  # of a normaliser, as in the authors' code
 
 
 class GaussianFilter:
-    """Base of the filters: a subclass has `_filter(values, transpose)`, K without normalisation, and `_own_weight()`.
+    """Base of the filters: a subclass has `_filter(values, transpose)`, G x without normalisation, and `_own_weight()`.
 
     Attributes:
         before, after: (N,), see the module; normaliser: n, (N,); all in host memory.
@@ -80,7 +80,7 @@ class GaussianFilter:
 
 
 class LatticeFilter(GaussianFilter):
-    """By splat, blur and slice on a permutohedral lattice: O(N d) for any d, but not quite Gaussian.
+    """By splat, blur and slice on a permutohedral lattice: O(N d) for any d, but only close to a Gaussian.
 
     Args:
         features: (N, d) floats, each dimension divided by its standard deviation.
@@ -103,9 +103,10 @@ class LatticeFilter(GaussianFilter):
         return k.slice_lattice(lattice, k.blur(lattice, k.splat(lattice, values), reverse=transpose))
 
     def _own_weight(self):
-        """From corner a of the simplex around a pixel to corner b: |a - b| steps forward or the rest back, each a half.
+        """alpha sum_{a, b} weight_a weight_b between(a, b), over the d + 1 corners of the simplex around a pixel.
 
-        A vertex that is missing on the way is not taken into account.
+        The blur leads from corner a to corner b by |a - b| steps forward or by d + 1 - |a - b| steps back. Each step
+        halves the value. Vertices that are missing on the way are counted as if they were there.
         """
         weights = self._k.to_numpy(self.lattice.slice_weight)
         corners = np.arange(weights.shape[1])
@@ -119,8 +120,8 @@ class LatticeFilter(GaussianFilter):
 
         Returns:
             vertices; pixels_per_vertex: below about 10 the lattice is too fine for the image, and slow;
-            smallest_normaliser, largest_normaliser: of n, how many pixels weigh on one, itself included (an exact
-            Gaussian has 1 at least, the lattice loses some of it where neighbouring vertices are missing);
+            smallest_normaliser, largest_normaliser: of n, the summed weight of all pixels on one, itself included. It
+            is 1 at least for an exact Gaussian. The lattice loses some where neighbouring vertices are missing;
             bytes: of the lattice.
         """
         vertices = self.lattice.n_vertices
@@ -133,7 +134,7 @@ class LatticeFilter(GaussianFilter):
         }
 
     def predict_seconds(self, labels, iterations=10):
-        """Time that this filter would take in inference, from one filter of as many labels, run and measured now."""
+        """Seconds that this filter would take in inference: one run with as many labels is measured now."""
         values = self._k.zeros((self.n_pixels, labels), self.dtype)
         self._filter(values, False)  # compiles
         self._k.synchronize()

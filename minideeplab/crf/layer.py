@@ -50,7 +50,7 @@ def constant(value):
 
 
 def minus_identity(generator, shape):
-    """An initialiser: labels that are equal attract, others do not care (Potts)."""
+    """An initialiser: equal labels attract, different ones neither attract nor repel (Potts)."""
     return -np.eye(shape[-1]).reshape(shape)
 
 
@@ -59,8 +59,8 @@ class CRFLayer(Module):
 
         L(l) <- U(l) - sum_l' mu(l', l) sum_m w_m(l') (A_m softmax(L))(l'), U the logits that came in
 
-    Learned are w, one weight for each label and kernel, and mu, the compatibility; differentiated exactly, as are the
-    logits. Not differentiated: the features of the filters, positions and colours, and their standard deviations.
+    Learned are w, one weight for each label and kernel, and mu, a cost that begins as -I. Their derivatives and those
+    of the logits are exact. Positions, colours and their standard deviations are constants.
 
     Args:
         num_classes: K >= 2; preset: standard deviations, normalisation and first weights, see presets.py.

@@ -7,11 +7,7 @@ import numbers
 from dataclasses import dataclass
 
 NORMALISATIONS = ("none", "before", "after", "symmetric")
-
-
 SMOOTHNESS = ("lattice", "separable")
-
-
 KINDS = ("probabilities", "logits", "labels")
 
 
