@@ -17,7 +17,6 @@ from minideeplab.crf import (
     LatticeFilter,
     bilateral_features,
     position_features,
-    preset_of,
     refine,
 )
 from minideeplab.crf.refinement import edges_of
@@ -157,20 +156,6 @@ def test_settings_change_the_preset():
     np.testing.assert_array_equal(
         refine(PROBABILITIES, IMAGE, "crfasrnn", sxy=20, srgb=None), by_hand(5, 20, 3, 3, 3, 10, "after")
     )
-
-
-def test_settings_in_the_name_of_a_preset():
-    expected = preset_of("deeplab-v2", sxy=50, smooth_weight=1, normalisation="symmetric")
-    assert preset_of("deeplab-v2,sxy=50, smooth-weight= 1,normalisation=symmetric") == expected
-    assert preset_of("deeplab-v2,sxy=70", sxy=50) == preset_of("deeplab-v2,sxy=50")
-    for text, message in (
-        ("deeplab-v2,normalization=after", "unknown setting normalization; there are bilateral_weight, sxy, .*, norm"),
-        ("deeplab-v2,sxy", "'sxy' in 'deeplab-v2,sxy': expected SETTING=NUMBER"),
-        ("deeplab-v2,sxy=wide", "'sxy=wide' in .*: expected SETTING=NUMBER"),
-        ("deeplab-v2,normalisation", "normalisation must be one of none, before, after, symmetric, got ''"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            preset_of(text)
 
 
 def test_damping_tolerance_and_report_are_those_of_inference():
