@@ -20,7 +20,6 @@ from minideeplab.crf import (
     refine,
 )
 from minideeplab.crf.refinement import edges_of
-from minideeplab.evaluation.predictor import refined_labels
 
 pytestmark = pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
 
@@ -239,7 +238,6 @@ WARNING_CALLS = {
     "edges_of": lambda: edges_of(DARK, PRESETS["deeplab-v2"]),
     "pydensecrf": lambda: DenseCRF2D(W, H, K).addPairwiseBilateral(80, 13, DARK, 10),
     "layer": lambda: CRFLayer(K, iterations=0)(LOGIT_TENSOR, DARK[None]),
-    "network": lambda: refined_labels(LOGITS, DARK, "deeplab-v2"),
 }
 
 
