@@ -16,6 +16,9 @@ from minideeplab.crf.presets import KINDS, PRESETS, SMOOTHNESS, Preset, preset_o
 from minideeplab.crf.refinement import refine
 from minideeplab.data.images import mask_palette, read_image, read_mask, write_mask
 from minideeplab.errors import DataError, UsageError
+from minideeplab.files.arrays import read_npy_or_npz
+from minideeplab.files.refusal import Refusal, shown
+from minideeplab.files.whole import written_whole
 
 EXAMPLE = """\
   python -m minideeplab.crf --image photo.jpg --labels mask.png --out refined.png
@@ -63,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--out {args.out}: a mask holds labels up to 255, these go to {after.max()}; write a .npy file"
         )
     if out.suffix.lower() == ".npy":
-        with out.open("wb") as file:  # by name, NumPy would add .npy to .NPY
+        with written_whole(out) as file:
             np.save(file, result)
     else:
         write_mask(out, after.astype(np.uint8), mask_palette(args.labels) if args.labels else None)
@@ -98,19 +101,22 @@ def _labels(scores: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def _read_scores(path: str) -> np.ndarray:
-    """The array of a .npy file, or the only one of a .npz file."""
+    """The array of a .npy file, or the only one of an .npz file."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            if len(loaded.files) != 1:
-                raise DataError(f"{path}: holds the arrays {', '.join(loaded.files)}; save the scores alone")
-            return loaded[loaded.files[0]]
+        found = read_npy_or_npz(path)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not an array of numbers ({error}); save it with numpy.save") from error
+        raise DataError(f"{path}: no such file; give a .npy or .npz of probabilities") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a .npy or .npz of probabilities") from error
+    except Refusal as error:
+        raise DataError(f"{path}: {error}") from error
+    if isinstance(found, np.ndarray):
+        return found
+    if len(found) != 1:
+        names = f"the arrays {', '.join(map(shown, found))}" if found else "no array"
+        raise DataError(f"{path}: holds {names}; save the scores alone")
+    (scores,) = found.values()
+    return scores
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -99,8 +99,8 @@ def test_the_report_has_a_line_for_each_iteration(files, capsys):
     [
         (["--labels", "none.png"], 3, "none.png: no such file"),
         (["--probabilities", "none.npy"], 3, "none.npy: no such file"),
-        (["--probabilities", "photo.png"], 3, "photo.png: not an array of numbers"),
-        (["--probabilities", "two.npz"], 3, "two.npz: holds the arrays scores, more; save the scores alone"),
+        (["--probabilities", "photo.png"], 3, "photo.png: it starts with"),
+        (["--probabilities", "two.npz"], 3, "two.npz: holds the arrays 'scores', 'more'; save the scores alone"),
         (
             ["--probabilities", "small.npy"],
             3,
@@ -140,6 +140,11 @@ def test_files_and_arguments_that_cannot_be_used(files, capsys, arguments, code,
         (["--labels", "x.png", "--probabilities", "x.npy"], "not allowed with"),
         (["--labels", "x.png", "--preset", "deeplab"], "deeplab-v2"),
         (["--labels", "x.png", "--sxy", "0"], "expected a number above 0"),
+        (["--labels", "x.png", "--normalization", "after"], "unrecognized arguments: --normalization after"),
+        (
+            ["--labels", "x.png", "--preset", "deeplab-v2,normalization=after"],
+            "unknown setting normalization; there are",
+        ),
         (["--labels", "x.png", "--damping", "1"], "expected a number, 0 or more and below 1"),
     ],
 )
