@@ -6,22 +6,22 @@ from strategies import normal
 
 from minideeplab.crf import ExactFilter, LatticeFilter, SeparableFilter
 
-NORMALIZATIONS = ("none", "before", "after", "symmetric")
+NORMALISATIONS = ("none", "before", "after", "symmetric")
 HEIGHT, WIDTH, LABELS = 5, 6, 3
 SIZE = HEIGHT * WIDTH
-each_normalization = pytest.mark.parametrize("normalization", NORMALIZATIONS)
+each_normalisation = pytest.mark.parametrize("normalisation", NORMALISATIONS)
 
 
-def exact(normalization="symmetric", seed=0, n=SIZE, d=2):
-    return ExactFilter(normal(seed, (n, d)), normalization)
+def exact(normalisation="symmetric", seed=0, n=SIZE, d=2):
+    return ExactFilter(normal(seed, (n, d)), normalisation)
 
 
-def lattice(normalization="symmetric", seed=0, n=SIZE, d=2, dtype=np.float64):
-    return LatticeFilter(normal(seed, (n, d), dtype=dtype), normalization)
+def lattice(normalisation="symmetric", seed=0, n=SIZE, d=2, dtype=np.float64):
+    return LatticeFilter(normal(seed, (n, d), dtype=dtype), normalisation)
 
 
-def separable(normalization="symmetric", dtype=np.float64):
-    return SeparableFilter(HEIGHT, WIDTH, (0.8, 1.7), normalization, dtype)
+def separable(normalisation="symmetric", dtype=np.float64):
+    return SeparableFilter(HEIGHT, WIDTH, (0.8, 1.7), normalisation, dtype)
 
 
 MAKERS = (exact, lattice, separable)
@@ -37,7 +37,7 @@ def dense(gaussian):
     return gaussian.apply(np.eye(gaussian.n_pixels, dtype=gaussian.dtype))
 
 
-def matrix_of(features, normalization):
+def matrix_of(features, normalisation):
     """A by its definition."""
     kernel = np.exp(-0.5 * ((features[:, None] - features) ** 2).sum(axis=-1))
     n = kernel.sum(axis=1)
@@ -46,4 +46,4 @@ def matrix_of(features, normalization):
         "before": kernel / n,
         "after": kernel / n[:, None],
         "symmetric": kernel / np.sqrt(n * n[:, None]),
-    }[normalization]
+    }[normalisation]

@@ -4,7 +4,8 @@ refine(scores, image)             one call, with the settings of DeepLab v1, v2,
 DenseField, LatticeFilter, ...    the parts: unary costs, filters, inference with its free energy
 DenseCRF, DenseCRF2D, ...         the interface of pydensecrf
 
-A name is looked up when it is first used: settings can be read without the CRF.
+A name is looked up when it is first used: settings can be read without the CRF. README.md has the equations, the
+conventions, and which file holds what.
 """
 
 import importlib
@@ -29,8 +30,10 @@ _HOMES = {  # file: its names
         "KernelType",
         "LogisticUnary",
         "NormalizationType",
+        "compute_unary",
         "create_pairwise_bilateral",
         "create_pairwise_gaussian",
+        "softmax_to_unary",
         "unary_from_labels",
         "unary_from_softmax",
     ),

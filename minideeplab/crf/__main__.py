@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,9 @@ from minideeplab.crf.presets import KINDS, PRESETS, SMOOTHNESS, Preset, preset_o
 from minideeplab.crf.refinement import refine
 from minideeplab.data.images import mask_palette, read_image, read_mask, write_mask
 from minideeplab.errors import DataError, UsageError
+from minideeplab.files.arrays import read_npy_or_npz
+from minideeplab.files.refusal import Refusal, shown
+from minideeplab.files.whole import written_whole
 
 EXAMPLE = """\
   python -m minideeplab.crf --image photo.jpg --labels mask.png --out refined.png
@@ -37,15 +41,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.announce_compilation()
     steps: list[Step] = []
     start = time.perf_counter()
-    try:
-        result = refine(
-            scores, image, args.preset, kind="labels" if args.labels else args.kind, confidence=args.confidence,
-            unknown=args.unknown, damping=args.damping, tolerance=args.tolerance, smoothness=args.smoothness,
-            report=steps.append if args.report else None, device=args.device, **given,
-        )  # fmt: skip
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{args.labels or args.probabilities} with {args.image}: {error}") from error
+    with warnings.catch_warnings(record=True) as caught:
+        try:
+            result = refine(
+                scores, image, args.preset, kind="labels" if args.labels else args.kind, confidence=args.confidence,
+                unknown=args.unknown, damping=args.damping, tolerance=args.tolerance, smoothness=args.smoothness,
+                report=steps.append if args.report else None, device=args.device, **given,
+            )  # fmt: skip
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{args.labels or args.probabilities} with {args.image}: {error}") from error
     seconds = time.perf_counter() - start
+    for warning in caught:
+        print(f"warning: {args.image}: {warning.message}", file=sys.stderr)
     if args.report:
         _print_lattice(image, preset_of(args.preset, **given), result, args.device)
     for number, step in enumerate(steps, 1):
@@ -59,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--out {args.out}: a mask holds labels up to 255, these go to {after.max()}; write a .npy file"
         )
     if out.suffix.lower() == ".npy":
-        with out.open("wb") as file:  # by name, NumPy would add .npy to .NPY
+        with written_whole(out) as file:
             np.save(file, result)
     else:
         write_mask(out, after.astype(np.uint8), mask_palette(args.labels) if args.labels else None)
@@ -75,12 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _print_lattice(image: np.ndarray, preset: Preset, result: np.ndarray, device: str) -> None:
     """What there is to know of the bilateral kernel, for those who choose standard deviations."""
-    gaussian = LatticeFilter(bilateral_features(image, preset.sxy, preset.srgb), preset.normalization, device)
+    gaussian = LatticeFilter(bilateral_features(image, preset.sxy, preset.srgb), preset.normalisation, device)
     found, scores = gaussian.statistics(), result.size // (image.shape[0] * image.shape[1])
     labels = len(np.unique(result)) if result.ndim == 2 else scores
     print(
         f"bilateral kernel: {found['vertices']} vertices, {found['pixels_per_vertex']:.1f} pixels around each, "
-        f"normaliser {found['smallest_normalizer']:.3g} .. {found['largest_normalizer']:.3g}, "
+        f"normaliser {found['smallest_normaliser']:.3g} .. {found['largest_normaliser']:.3g}, "
         f"{found['bytes'] / 1e6:.1f} MB; {preset.iterations} filters of {labels} labels take "
         f"{gaussian.predict_seconds(labels, preset.iterations):.2f} s"
     )
@@ -94,19 +101,22 @@ def _labels(scores: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def _read_scores(path: str) -> np.ndarray:
-    """The array of a .npy file, or the only one of a .npz file."""
+    """The array of a .npy file, or the only one of an .npz file."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            if len(loaded.files) != 1:
-                raise DataError(f"{path}: holds the arrays {', '.join(loaded.files)}; save the scores alone")
-            return loaded[loaded.files[0]]
+        found = read_npy_or_npz(path)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not an array of numbers ({error}); save it with numpy.save") from error
+        raise DataError(f"{path}: no such file; give a .npy or .npz of probabilities") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a .npy or .npz of probabilities") from error
+    except Refusal as error:
+        raise DataError(f"{path}: {error}") from error
+    if isinstance(found, np.ndarray):
+        return found
+    if len(found) != 1:
+        names = f"the arrays {', '.join(map(shown, found))}" if found else "no array"
+        raise DataError(f"{path}: holds {names}; save the scores alone")
+    (scores,) = found.values()
+    return scores
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -132,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--smooth-weight", type=cli.non_negative_float, help="of the kernel of position")
     parser.add_argument("--smooth-sxy", type=number, help="its standard deviation in pixels")
     parser.add_argument("--iterations", type=cli.non_negative_int, help="steps of inference, at most")
-    parser.add_argument("--normalization", choices=["none", "before", "after", "symmetric"], help="of both kernels")
+    parser.add_argument("--normalisation", choices=["none", "before", "after", "symmetric"], help="of both kernels")
     parser.add_argument("--smoothness", choices=SMOOTHNESS, default="lattice", help="how the second kernel is filtered")
     parser.add_argument("--damping", type=cli.fraction_below_one, default=0.0, help="share of the old in each step")
     parser.add_argument(

@@ -1,8 +1,8 @@
-"""How close the lattice comes to the Gaussian: `python -m minideeplab.crf.accuracy` prints the README's table.
+"""How close the lattice comes to the Gaussian: `python -m minideeplab.crf.accuracy` prints the table of README.md.
 
-Mass is the mean of K 1 on the lattice over that of the exact matrix: what the lattice loses. The error is that of
-filters normalised `after`, on values drawn for each pixel and on a smooth picture: the root mean square of the
-difference over that of the exact result, without its mean.
+Mass is the mean of G 1 on the lattice over that of the exact matrix: the share that the lattice keeps. The error is
+that of filters normalised `after`, on values drawn for each pixel and on a smooth picture: the root mean square of the
+difference, over the standard deviation of the exact result.
 """
 
 import sys
@@ -42,7 +42,7 @@ def errors(features, values):
     exact, lattice = ExactFilter(features, "after"), LatticeFilter(features, "after")
     wanted, found = exact.apply(values), lattice.apply(values)
     deviation = np.sqrt(((found - wanted) ** 2).mean(axis=0) / wanted.var(axis=0))
-    return lattice.normalizer.mean() / exact.normalizer.mean(), lattice.lattice.n_vertices, deviation
+    return lattice.normaliser.mean() / exact.normaliser.mean(), lattice.lattice.n_vertices, deviation
 
 
 @cli.main_guard

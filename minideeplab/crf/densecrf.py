@@ -13,6 +13,7 @@ Source of the interface: pydensecrf 1.0 (github.com/lucasb-eyer/pydensecrf), MIT
 """
 
 import operator
+import warnings
 from enum import IntEnum
 from numbers import Number
 
@@ -86,8 +87,9 @@ class DenseCRF:
         """A Gaussian kernel of features (d, N), each divided by its standard deviation.
 
         Args:
-            compat: w, attractive for w > 0; (K,), added to the cost of a label beside itself; (K, K), the cost of
-                labels side by side, made symmetric.
+            compat: a number attracts, arrays are costs. w: a positive one rewards equal labels; (K,): the cost of a
+                label beside itself, so that the vector (-w, ..., -w) is the number w; (K, K): the cost of two labels
+                side by side, made symmetric. A vector of `DenseField` has the other sign: it attracts.
             kernel: what could be learned of the kernel; it changes no result.
         """
         features = _floats("features", features)
@@ -102,7 +104,7 @@ class DenseCRF:
             if compat.shape not in ((self._nlabel,), (self._nlabel, self._nlabel)):
                 k = self._nlabel
                 raise ValueError(f"compat must be a number, ({k},) or ({k}, {k}), got shape {compat.shape}")
-            compat = (compat + compat.T) / 2
+            compat = (compat + compat.T) / 2 if compat.ndim == 2 else -compat  # here a cost, there a weight
         self._edges.append((LatticeFilter(features, _NAMES[NormalizationType(normalization)]), compat))
         self._field = None
 
@@ -158,8 +160,9 @@ class DenseCRF2D(DenseCRF):
         image = np.asarray(rgbim)
         if image.shape[:2] != (self._h, self._w):
             raise ValueError(f"Bad shape for pairwise bilateral (Need {(self._h, self._w, 3)}, got {image.shape})")
+        features = bilateral_features(image, sxy, srgb)
         warn_of_range(image, srgb)
-        self._add(bilateral_features(image, sxy, srgb), compat, kernel, normalization)
+        self._add(features, compat, kernel, normalization)
 
 
 def unary_from_labels(labels, n_labels, gt_prob, zero_unsure=True):
@@ -184,6 +187,12 @@ def unary_from_labels(labels, n_labels, gt_prob, zero_unsure=True):
     return unary
 
 
+def compute_unary(labels, M, GT_PROB=0.5):
+    """The old name of `unary_from_labels`, of M labels without the unknown one, 0."""
+    _warn_of_old_name("compute_unary", "unary_from_labels")
+    return unary_from_labels(labels, M, GT_PROB)
+
+
 def unary_from_softmax(sm, scale=None, clip=1e-5):
     """Costs (K, N) of probabilities (K, ...).
 
@@ -198,6 +207,17 @@ def unary_from_softmax(sm, scale=None, clip=1e-5):
     if clip is not None:
         sm = np.clip(sm, clip, 1.0)
     return -np.log(sm).reshape(sm.shape[0], -1).astype(np.float32)
+
+
+def softmax_to_unary(sm, GT_PROB=1):
+    """The old name of `unary_from_softmax`; GT_PROB: its scale. Nothing is clipped: a probability of 0 costs inf."""
+    _warn_of_old_name("softmax_to_unary", "unary_from_softmax")
+    with np.errstate(divide="ignore"):
+        return unary_from_softmax(sm, None if GT_PROB == 1 else GT_PROB, clip=None)
+
+
+def _warn_of_old_name(old, new):
+    warnings.warn(f"{old} is an old name of pydensecrf; use {new}", DeprecationWarning, stacklevel=3)
 
 
 def create_pairwise_gaussian(sdims, shape):

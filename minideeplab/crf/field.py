@@ -2,8 +2,8 @@
 
     E(x) = sum_i U_i(x_i) + 1/2 sum_m sum_{i, j} mu_m(x_i, x_j) A_m[i, j]
 
-Labels x_i of pixels i have costs U, and pairs of pixels the costs mu of their labels, weighed by Gaussian filters A
-(filters.py). Its distribution exp(-E) is approximated by independent pixels Q:
+Label x_i of pixel i has the cost U. A pair of pixels has the cost mu of its two labels, times A[i, j] of a Gaussian
+filter (filters.py). The distribution exp(-E) / Z is approximated by independent pixels Q:
 
     Q_i(l) <- exp(-U_i(l) - sum_m sum_l' mu_m(l, l') (A_m Q)_i(l')) / normaliser, for all pixels at once.
 
@@ -26,8 +26,9 @@ class Step(NamedTuple):
     """What one step of inference did.
 
     Attributes:
-        free_energy: of Q after the step, see `DenseField.free_energy`; change: largest |dQ|; changed_labels: pixels
-            whose most probable label is another now.
+        free_energy: of Q after the step, see `DenseField.free_energy`.
+        change: largest |dQ|.
+        changed_labels: number of pixels whose most probable label has changed.
     """
 
     free_energy: float
@@ -40,14 +41,14 @@ class DenseField:
 
     Args:
         unary: (N, K) float32 or float64 costs, -log of probabilities.
-        edges: pairs (filter, compatibility), filters of N pixels, all on one device. A compatibility is a cost:
-            a number w: of two different labels (Potts), mu = w (1 - I). It is computed as -w I, which differs by a
-                number for each pixel that no probability depends on;
-            (K,): of a label beside itself, mu = diag(v), so that negative ones attract;
-            (K, K): mu itself.
+        edges: pairs (filter, compatibility), filters of N pixels, all on one device. Weights attract, a matrix costs:
+            a number w: the weight of all labels (Potts), mu = -w I. A positive one rewards equal labels;
+            (K,): a weight v(l) for each label, mu = -diag(v), so that w and (w, ..., w) are the same;
+            (K, K): mu(l, l') itself, the cost of label l beside l'. The matrix w (1 - I), a cost of different labels,
+                gives the probabilities of w: it is -w I and a number for each pixel, on which no probability depends.
         remove_self: leave out the pixel itself, A[i, i] Q_i, as the paper's sums do and its code does not. Kept, it
-            makes a symmetric Gaussian matrix positive semidefinite, so that with Potts weights no step raises the free
-            energy; left out, one can.
+            makes a symmetric Gaussian matrix positive semidefinite. Then no step with positive weights raises the free
+            energy. Left out, a step can raise it.
 
     Probabilities and messages are arrays of the filters' device, `unary` in host memory.
 
@@ -84,7 +85,7 @@ class DenseField:
             self._own.append((self._k.from_numpy(diagonal), compatibility))
 
     def _join(self):
-        """One lattice of all, with normalisation and Potts weights inside."""
+        """All lattices as one, into whose weights the normalisation and the Potts weights are multiplied."""
         if not self._on_lattice:
             return None
         k, filters = self._k, [gaussian for gaussian, _ in self._on_lattice]
@@ -107,7 +108,7 @@ class DenseField:
         return self._k.mean_field_update(self._lattice, values, self._costs, self._message(q, self._others), q, damping)
 
     def _mixed_on_vertices(self, values):
-        """Labels mix on the vertices, of which there are fewer than pixels; Potts weights are in the lattice."""
+        """Compatibilities are applied on the vertices, which are fewer than pixels; numbers are in the lattice."""
         if all(compatibility.ndim == 0 for _, compatibility in self._on_lattice):
             return values
         blocks = split_rows(self._k, values, [gaussian.lattice.n_vertices for gaussian, _ in self._on_lattice])
@@ -122,18 +123,17 @@ class DenseField:
         return self._k.zeros(self.unary.shape, self.unary.dtype) if message is None else message
 
     def _message(self, q, edges):
-        """The message of some filters, and what is to be taken off for the pixels themselves; None for nothing."""
+        """The message of some filters, less that of each pixel to itself for `remove_self`; None for no message."""
         parts = [self._weighed(compatibility, _applied(gaussian, q)) for gaussian, compatibility in edges]
         for own, compatibility in self._own:
             parts.append(self._weighed(-compatibility, self._k.multiply(own, q)))
         return functools.reduce(self._k.add, parts) if parts else None
 
     def _weighed(self, compatibility, values):
-        """-sum_l' mu(l, l') x(l') for rows x (.., K); w x for a Potts weight w."""
+        """-sum_l' mu(l, l') x(l') for rows x (.., K); w x for weights w, one or K of them."""
         k = self._k
         if compatibility.ndim < 2:
-            factors = -compatibility if compatibility.ndim else compatibility.reshape(1)
-            return k.multiply(values, k.from_numpy(factors))
+            return k.multiply(values, k.from_numpy(compatibility.reshape(-1)))
         labels = values.shape[1]
         x, weight = k.reshape(values, (1, 1, *values.shape)), -compatibility.T.reshape(1, 1, labels, labels)
         y = k.pointwise(x, k.from_numpy(np.ascontiguousarray(weight)), Window.conv(x.shape, weight.shape))
@@ -143,7 +143,7 @@ class DenseField:
         """F(Q) = sum Q log Q + sum U Q + 1/2 sum_m sum mu_m(l, l') Q(l) (A_m Q)(l'), in nats, summed in float64.
 
         With symmetric filters it is what the steps minimise; the 1/2 counts each pair once. With `remove_self` it is
-        KL(Q || P) - log Z for P = exp(-E) / Z; else a pixel beside itself adds, with Potts weights w, half the sum of
+        KL(Q || P) - log Z for P = exp(-E) / Z. Without it, a Potts weight w adds half the sum over the pixels of
         w A[i, i] (1 - sum_l Q_i(l)^2) to the divergence.
         """
         wide, message = (self._k.to_numpy(a).astype(np.float64) for a in (q, self.message(q)))

@@ -1,8 +1,8 @@
 """Gaussian filters between all pairs of pixels, normalised: by lattice, by separable convolution, or exactly.
 
-Each stands for the matrix A = diag(after) K diag(before), K[i, j] = exp(-|f_i - f_j|^2 / 2), with n = K 1:
+Each stands for the matrix A = diag(after) G diag(before), G[i, j] = exp(-|f_i - f_j|^2 / 2), with n = G 1:
 
-    normalization    before      after
+    normalisation    before      after
     none             1           1          symmetric
     before           1 / n       1          keeps sums
     after            1           1 / n      keeps constants; Krähenbühl & Koltun 2011, DeepLab, CRF as RNN
@@ -19,32 +19,32 @@ import numpy as np
 import kernels
 from kernels.geometry import Window
 from kernels.lattice import alpha
-from minideeplab.crf.presets import NORMALIZATIONS
+from minideeplab.crf.presets import NORMALISATIONS
 
 _SMALLEST = 1e-20  # of a normaliser, as in the authors' code
 
 
 class GaussianFilter:
-    """Base of the filters: a subclass has `_filter(values, transpose)`, K without normalisation, and `_own_weight()`.
+    """Base of the filters: a subclass has `_filter(values, transpose)`, G x without normalisation, and `_own_weight()`.
 
     Attributes:
-        before, after: (N,), see the module; normalizer: n, (N,); all in host memory.
+        before, after: (N,), see the module; normaliser: n, (N,); all in host memory.
         device: where the values must lie that it filters.
     """
 
     device = "cpu"
 
-    def _normalize(self, n_pixels, dtype, normalization):
-        if normalization not in NORMALIZATIONS:
-            raise ValueError(f"normalization must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}")
+    def _normalise(self, n_pixels, dtype, normalisation):
+        if normalisation not in NORMALISATIONS:
+            raise ValueError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, got {normalisation!r}")
         self.n_pixels, self.dtype = n_pixels, np.dtype(dtype)
         k, ones = kernels.load(self.device), np.ones(n_pixels, dtype)
-        self.normalizer = ones
-        if normalization != "none":
-            self.normalizer = k.to_numpy(self._filter(k.full((n_pixels, 1), 1, dtype), False)).reshape(-1)
-        inverse = 1 / (self.normalizer + ones.dtype.type(_SMALLEST))
-        self.before = {"before": inverse, "symmetric": np.sqrt(inverse)}.get(normalization, ones)
-        self.after = {"after": inverse, "symmetric": np.sqrt(inverse)}.get(normalization, ones)
+        self.normaliser = ones
+        if normalisation != "none":
+            self.normaliser = k.to_numpy(self._filter(k.full((n_pixels, 1), 1, dtype), False)).reshape(-1)
+        inverse = 1 / (self.normaliser + ones.dtype.type(_SMALLEST))
+        self.before = {"before": inverse, "symmetric": np.sqrt(inverse)}.get(normalisation, ones)
+        self.after = {"after": inverse, "symmetric": np.sqrt(inverse)}.get(normalisation, ones)
         factors = (None if factor is ones else k.from_numpy(factor[:, None]) for factor in (self.before, self.after))
         self._before, self._after = factors  # (N, 1) on the device, None for ones
 
@@ -80,11 +80,11 @@ class GaussianFilter:
 
 
 class LatticeFilter(GaussianFilter):
-    """By splat, blur and slice on a permutohedral lattice: O(N d) for any d, but not quite Gaussian.
+    """By splat, blur and slice on a permutohedral lattice: O(N d) for any d, but only close to a Gaussian.
 
     Args:
         features: (N, d) floats, each dimension divided by its standard deviation.
-        normalization: see the module; device: "cpu" or "cuda".
+        normalisation: see the module; device: "cpu" or "cuda".
 
     Raises:
         ValueError: no features, more than 19 dimensions, values that are not finite or beyond 2^24. TypeError: features
@@ -93,19 +93,20 @@ class LatticeFilter(GaussianFilter):
     Source: Adams, Baek, Davis 2010.
     """
 
-    def __init__(self, features, normalization="symmetric", device="cpu"):
+    def __init__(self, features, normalisation="symmetric", device="cpu"):
         self.device, self._k = device, _backend(device)
         self.lattice = self._k.build_lattice(kernels.to_device(features, device))
-        self._normalize(len(features), features.dtype, normalization)
+        self._normalise(len(features), features.dtype, normalisation)
 
     def _filter(self, values, transpose):
         k, lattice = self._k, self.lattice  # its weights for splat and slice differ by one factor: the blur decides
         return k.slice_lattice(lattice, k.blur(lattice, k.splat(lattice, values), reverse=transpose))
 
     def _own_weight(self):
-        """From corner a of the simplex around a pixel to corner b: |a - b| steps forward or the rest back, each a half.
+        """alpha sum_{a, b} weight_a weight_b between(a, b), over the d + 1 corners of the simplex around a pixel.
 
-        A vertex that is missing on the way is not taken into account.
+        The blur leads from corner a to corner b by |a - b| steps forward or by d + 1 - |a - b| steps back. Each step
+        halves the value. Vertices that are missing on the way are counted as if they were there.
         """
         weights = self._k.to_numpy(self.lattice.slice_weight)
         corners = np.arange(weights.shape[1])
@@ -119,21 +120,21 @@ class LatticeFilter(GaussianFilter):
 
         Returns:
             vertices; pixels_per_vertex: below about 10 the lattice is too fine for the image, and slow;
-            smallest_normalizer, largest_normalizer: of n, how many pixels weigh on one, itself included (an exact
-            Gaussian has 1 at least, the lattice loses some of it where neighbouring vertices are missing);
+            smallest_normaliser, largest_normaliser: of n, the summed weight of all pixels on one, itself included. It
+            is 1 at least for an exact Gaussian. The lattice loses some where neighbouring vertices are missing;
             bytes: of the lattice.
         """
         vertices = self.lattice.n_vertices
         return {
             "vertices": vertices,
             "pixels_per_vertex": self.n_pixels * self.lattice.vertex.shape[1] / vertices,
-            "smallest_normalizer": float(self.normalizer.min()),
-            "largest_normalizer": float(self.normalizer.max()),
+            "smallest_normaliser": float(self.normaliser.min()),
+            "largest_normaliser": float(self.normaliser.max()),
             "bytes": sum(a.nbytes for a in (*self.lattice[:5], *self.lattice.neighbours)),
         }
 
     def predict_seconds(self, labels, iterations=10):
-        """Time that this filter would take in inference, from one filter of as many labels, run and measured now."""
+        """Seconds that this filter would take in inference: one run with as many labels is measured now."""
         values = self._k.zeros((self.n_pixels, labels), self.dtype)
         self._filter(values, False)  # compiles
         self._k.synchronize()
@@ -148,14 +149,14 @@ class SeparableFilter(GaussianFilter):
 
     Args:
         height, width: of the image; sigma: standard deviation in pixels, one number or (horizontal, vertical).
-        normalization: see the module; device: "cpu" or "cuda".
+        normalisation: see the module; device: "cpu" or "cuda".
     """
 
-    def __init__(self, height, width, sigma, normalization="symmetric", dtype=np.float32, device="cpu"):
+    def __init__(self, height, width, sigma, normalisation="symmetric", dtype=np.float32, device="cpu"):
         self.device, self._size, self._k = device, (height, width), _backend(device)
         across, down = _positive("sigma of the position", sigma, 2)
         self._taps = [_taps(down, height, dtype), _taps(across, width, dtype)]
-        self._normalize(height * width, dtype, normalization)
+        self._normalise(height * width, dtype, normalisation)
 
     def _filter(self, values, transpose):
         k, labels = self._k, values.shape[1]
@@ -174,10 +175,10 @@ class ExactFilter(GaussianFilter):
         features: (N, d), as in `LatticeFilter`.
     """
 
-    def __init__(self, features, normalization="symmetric"):
+    def __init__(self, features, normalisation="symmetric"):
         features = np.asarray(features, np.float64)
         self.matrix = kernels.load("reference").exact_gaussian(features, np.eye(len(features)))
-        self._normalize(len(features), np.float64, normalization)
+        self._normalise(len(features), np.float64, normalisation)
 
     def _filter(self, values, transpose):
         return self.matrix @ values
@@ -211,12 +212,12 @@ def position_features(height, width, sigma, dtype=np.float32):
     return np.stack([column.reshape(-1) / scalar(sigma_x), row.reshape(-1) / scalar(sigma_y)], axis=1)
 
 
-def bilateral_features(image, sigma_xy, sigma_color, dtype=np.float32):
+def bilateral_features(image, sigma_xy, sigma_colour, dtype=np.float32):
     """(H W, 2 + C): as `position_features`, then each channel over its standard deviation.
 
     Args:
         image: (H, W) or (H, W, C) numbers.
-        sigma_xy: in pixels; sigma_color: in units of the image, one number or C.
+        sigma_xy: in pixels; sigma_colour: in units of the image, one number or C.
     """
     image = np.asarray(image)
     if image.ndim == 2:
@@ -225,7 +226,7 @@ def bilateral_features(image, sigma_xy, sigma_color, dtype=np.float32):
         raise ValueError(f"the image must be numbers (H, W) or (H, W, C), got {image.dtype} of shape {image.shape}")
     height, width, channels = image.shape
     place = position_features(height, width, sigma_xy, dtype)
-    sigma = _positive("sigma of the color", sigma_color, channels).astype(dtype)
+    sigma = _positive("sigma of the colour", sigma_colour, channels).astype(dtype)
     return np.concatenate([place, image.reshape(-1, channels).astype(dtype) / sigma], axis=1)
 
 

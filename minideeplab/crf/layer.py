@@ -10,7 +10,8 @@ import numpy as np
 from minideeplab.autograd import ops
 from minideeplab.autograd.function import Function
 from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_features
-from minideeplab.crf.refinement import preset_of, warn_of_range
+from minideeplab.crf.presets import preset_of
+from minideeplab.crf.refinement import warn_of_range
 from minideeplab.crf.rows import concat_rows, split_rows
 from minideeplab.nn import Module, Parameter
 
@@ -49,7 +50,7 @@ def constant(value):
 
 
 def minus_identity(generator, shape):
-    """An initialiser: labels that are equal attract, others do not care (Potts)."""
+    """An initialiser: equal labels attract, different ones neither attract nor repel (Potts)."""
     return -np.eye(shape[-1]).reshape(shape)
 
 
@@ -58,11 +59,11 @@ class CRFLayer(Module):
 
         L(l) <- U(l) - sum_l' mu(l', l) sum_m w_m(l') (A_m softmax(L))(l'), U the logits that came in
 
-    Learned are w, one weight for each label and kernel, and mu, the compatibility; differentiated exactly, as are the
-    logits. Not differentiated: the features of the filters, positions and colours, and their standard deviations.
+    Learned are w, one weight for each label and kernel, and mu, a cost that begins as -I. Their derivatives and those
+    of the logits are exact. Positions, colours and their standard deviations are constants.
 
     Args:
-        num_classes: K; preset: standard deviations, normalisation and first weights, see `refine.PRESETS`.
+        num_classes: K >= 2; preset: standard deviations, normalisation and first weights, see presets.py.
         iterations: 5 in training, as the paper; set the attribute to 10 for testing.
 
     Raises:
@@ -74,8 +75,13 @@ class CRFLayer(Module):
     """
 
     def __init__(self, num_classes, preset="crfasrnn", iterations=5):
-        if num_classes < 1 or iterations < 0:
-            raise ValueError(f"CRFLayer: needs a class and 0 iterations or more, got {num_classes} and {iterations}")
+        if num_classes < 2:
+            raise ValueError(
+                f"CRFLayer: needs 2 classes or more, got {num_classes}; for one class and its background take 2 and the"
+                " logits (0, x), x those of the class"
+            )
+        if iterations < 0:
+            raise ValueError(f"CRFLayer: iterations must be 0 or more, got {iterations}")
         self.preset, self.iterations = preset_of(preset), iterations
         self.smooth_weight = Parameter((num_classes,), constant(self.preset.smooth_weight), decays=False)
         self.bilateral_weight = Parameter((num_classes,), constant(self.preset.bilateral_weight), decays=False)
@@ -92,7 +98,7 @@ class CRFLayer(Module):
         warn_of_range(images, preset.srgb)
         _, height, width, _ = logits.shape
         dtype = logits.dtype.type
-        lattice_filter = functools.partial(LatticeFilter, normalization=preset.normalization, device=logits.device)
+        lattice_filter = functools.partial(LatticeFilter, normalisation=preset.normalisation, device=logits.device)
         place = lattice_filter(position_features(height, width, preset.smooth_sxy, dtype))
         looks = [lattice_filter(bilateral_features(image, preset.sxy, preset.srgb, dtype)) for image in images]
         refined = logits

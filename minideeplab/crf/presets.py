@@ -6,12 +6,8 @@ import math
 import numbers
 from dataclasses import dataclass
 
-NORMALIZATIONS = ("none", "before", "after", "symmetric")
-
-
+NORMALISATIONS = ("none", "before", "after", "symmetric")
 SMOOTHNESS = ("lattice", "separable")
-
-
 KINDS = ("probabilities", "logits", "labels")
 
 
@@ -24,7 +20,7 @@ class Preset:
     Attributes:
         bilateral_weight (w1), sxy, srgb: of the first, in pixels and colours of 0 .. 255.
         smooth_weight (w2), smooth_sxy: of the second.
-        iterations, normalization: of inference, see filters.py.
+        iterations, normalisation: of inference, see filters.py.
     """
 
     bilateral_weight: float
@@ -33,15 +29,15 @@ class Preset:
     smooth_weight: float
     smooth_sxy: float
     iterations: int
-    normalization: str
+    normalisation: str
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             values = value if isinstance(value, (tuple, list)) and "weight" not in field.name else [value]
             are_numbers = bool(values) and all(_is_number(each) for each in values)
-            if field.name == "normalization":
-                valid, expected = value in NORMALIZATIONS, f"one of {', '.join(NORMALIZATIONS)}"
+            if field.name == "normalisation":
+                valid, expected = value in NORMALISATIONS, f"one of {', '.join(NORMALISATIONS)}"
             elif field.name == "iterations":
                 valid = _is_number(value) and value >= 0 and value == int(value)
                 expected = "a whole number, 0 or more"
@@ -79,18 +75,26 @@ def preset_of(text, **changes):
     """
     changes = {setting: value for setting, value in changes.items() if value is not None}
     name, *given = [text] if isinstance(text, Preset) else str(text).split(",")
-    for change in given:
-        setting, equals, value = change.partition("=")
-        setting = setting.strip().replace("-", "_")  # as the command's options have it
-        try:
-            changes.setdefault(setting, value if setting == "normalization" else ast.literal_eval(value))
-        except (ValueError, SyntaxError):
-            equals = ""
-        if not equals:
-            raise ValueError(f"{change!r} in {text!r}: expected SETTING=NUMBER, such as sxy=50")
     if not isinstance(name, Preset) and name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
-    if unknown := sorted(changes.keys() - {field.name for field in dataclasses.fields(Preset)}):
-        known = ", ".join(field.name for field in dataclasses.fields(Preset))
-        raise ValueError(f"unknown setting {', '.join(unknown)}; there are {known}")
+    for change in given:
+        setting, _, value = change.partition("=")
+        setting = setting.strip().replace("-", "_")  # as the command's options have it
+        _check_known([setting])
+        changes.setdefault(setting, value.strip() if setting == "normalisation" else _number_of(value, change, text))
+    _check_known(changes)
     return dataclasses.replace(PRESETS.get(name, name), **changes)
+
+
+def _check_known(settings):
+    known = [field.name for field in dataclasses.fields(Preset)]
+    if unknown := sorted(set(settings) - set(known)):
+        raise ValueError(f"unknown setting {', '.join(unknown)}; there are {', '.join(known)}")
+
+
+def _number_of(value, change, text):
+    """The number, or the tuple of numbers, that stands in the text."""
+    try:
+        return ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(f"{change!r} in {text!r}: expected SETTING=NUMBER, such as sxy=50") from error

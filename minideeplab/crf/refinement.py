@@ -1,14 +1,20 @@
 """Sharpens a segmentation at the edges of its image: one call, with the papers' settings."""
 
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 
+import minideeplab
 from minideeplab.crf.field import DenseField
 from minideeplab.crf.filters import LatticeFilter, SeparableFilter, bilateral_features, position_features
 from minideeplab.crf.presets import KINDS, SMOOTHNESS, preset_of
 
 _LEAST = 1e-5  # of a probability, before its logarithm
+_PACKAGE = str(Path(minideeplab.__file__).parent / "_")[:-1]  # what the names of the package's files begin with
+
+_TWO_CHANNELS = "for one class and its background give (1 - p, p) of probabilities p, or (0, x) of logits x"
 
 
 def refine(
@@ -18,7 +24,8 @@ def refine(
     """Labels or probabilities that follow the edges of the image, by a dense CRF.
 
     Args:
-        scores: probabilities or logits, (H, W, K) or (K, H, W) of any float dtype, or labels (H, W), integers.
+        scores: probabilities or logits, (H, W, K) or (K, H, W) of any float dtype, or labels (H, W), integers. K >= 2:
+            for one class and its background give (1 - p, p) of probabilities p, or (0, x) of logits x.
         image: (H, W), (H, W, C), any numbers; colours of 0 .. 255 for the presets.
         preset: "deeplab-v1", "deeplab-v2", "crfasrnn", "pydensecrf", one of them with changes, "deeplab-v2,sxy=50", or
             a `Preset`.
@@ -29,7 +36,7 @@ def refine(
         smoothness: the second kernel by "lattice" or "separable" convolution.
         device: where to compute, "cpu" or "cuda"; arrays come from and go to host memory.
         settings: of `Preset`, to change: bilateral_weight, sxy, srgb, smooth_weight, smooth_sxy, iterations,
-            normalization.
+            normalisation.
 
     Returns:
         What came in, refined: probabilities in the layout and dtype of the scores, or labels, without unknown ones.
@@ -54,7 +61,10 @@ def refine(
 
 
 def warn_of_range(image, srgb):
-    """Warn of an image whose values were divided or multiplied by something, so that srgb does not fit."""
+    """Warns of an image whose values do not fit srgb, since they were divided or multiplied by something.
+
+    The warning names the line outside of the package from which the CRF was called.
+    """
     span, srgb = float(image.max()) - float(image.min()) if image.size else 0.0, float(np.max(srgb))
     if 0 < span <= 2 * srgb:
         fault = f"no edge will be seen: the image's values span only {span:.3g}"
@@ -62,7 +72,16 @@ def warn_of_range(image, srgb):
         fault = f"every pixel will be an edge: the image's values span {span:.3g}"
     else:
         return
-    warnings.warn(f"{fault}, and srgb is {srgb:g}, which is meant for 0..255; scale the image or srgb", stacklevel=4)
+    text = f"{fault}, and srgb is {srgb:g}, which is meant for 0..255; scale the image or srgb"
+    warnings.warn(text, stacklevel=_levels_to_the_caller())
+
+
+def _levels_to_the_caller():
+    """`stacklevel` for the calling function: the number of frames up to the first outside of the package."""
+    frame, levels = sys._getframe(1), 1
+    while frame.f_back and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, levels = frame.f_back, levels + 1
+    return levels
 
 
 def edges_of(image, preset, dtype=np.float32, smoothness="lattice", device="cpu"):
@@ -78,7 +97,7 @@ def edges_of(image, preset, dtype=np.float32, smoothness="lattice", device="cpu"
     warn_of_range(image, preset.srgb)
     height, width = image.shape[:2]
     appearance = bilateral_features(image, preset.sxy, preset.srgb, dtype)
-    norm = preset.normalization
+    norm = preset.normalisation
     if smoothness == "lattice":
         smooth = LatticeFilter(position_features(height, width, preset.smooth_sxy, dtype), norm, device)
     else:
@@ -107,12 +126,14 @@ def _unary_of(scores, image, kind, confidence, unknown):
     if scores.ndim != 3 or size not in (scores.shape[:2], scores.shape[1:]):
         raise ValueError(
             f"scores of shape {scores.shape} do not fit an image of {size[0]} x {size[1]}: give (H, W, K) or (K, H, W)"
+            + (f"; {_TWO_CHANNELS}" if scores.ndim == 2 else "")
         )
     first = scores.shape[:2] != size
     wide = scores.astype(np.float64 if scores.dtype == np.float64 else np.float32)
     rows = np.ascontiguousarray(wide.transpose(1, 2, 0) if first else wide).reshape(size[0] * size[1], -1)
-    if rows.shape[1] < 1:
-        raise ValueError(f"scores of shape {scores.shape} have no labels")
+    if rows.shape[1] < 2:
+        channels = "one channel" if rows.shape[1] else "no labels"
+        raise ValueError(f"scores of shape {scores.shape} have {channels}, a choice needs two; {_TWO_CHANNELS}")
     if not np.isfinite(rows).all():
         raise ValueError("scores hold values that are not finite")
     in_range = rows.min() >= 0 and rows.max() <= 1 + 1e-3
@@ -130,7 +151,8 @@ def _unary_of(scores, image, kind, confidence, unknown):
 def _unary_of_labels(labels, size, confidence, unknown):
     """(N, K) costs of the K labels that occur, and these labels in ascending order."""
     if labels.dtype.kind not in "iub":
-        raise TypeError(f"labels must be integers (H, W), got {labels.dtype} of shape {labels.shape}")
+        hint = f"; {_TWO_CHANNELS}" if labels.ndim == 2 else ""
+        raise TypeError(f"labels must be integers (H, W), got {labels.dtype} of shape {labels.shape}{hint}")
     if labels.shape != size:
         raise ValueError(f"labels of shape {labels.shape} do not fit an image of {size[0]} x {size[1]}")
     if not 0 < confidence < 1:

@@ -1,4 +1,7 @@
-"""Blocks of rows of an array, on any device: there arrays have no views of a part, but channels can be split."""
+"""Splits and joins the rows of an array on any device.
+
+Backends have no views of a part of an array, but they split and join channels: rows become the channels of one pixel.
+"""
 
 
 def split_rows(k, x, counts):

@@ -62,9 +62,9 @@ def search_grid(
     scores = {key: ConfusionMatrix(num_classes, ignore_index) for key in itertools.product(*grid)}
     for costs, image, truth in samples:
         height, width = truth.shape
-        smooth = LatticeFilter(position_features(height, width, preset.smooth_sxy), preset.normalization, device)
+        smooth = LatticeFilter(position_features(height, width, preset.smooth_sxy), preset.normalisation, device)
         for sxy, srgb in itertools.product(grid.sxy, grid.srgb):
-            bilateral = LatticeFilter(bilateral_features(image, sxy, srgb), preset.normalization, device)
+            bilateral = LatticeFilter(bilateral_features(image, sxy, srgb), preset.normalisation, device)
             for weight in grid.bilateral_weight:
                 field = DenseField(costs, [(smooth, preset.smooth_weight), (bilateral, weight)])
                 labels = field.infer(preset.iterations).argmax(axis=1).astype(np.uint8).reshape(height, width)

@@ -57,11 +57,11 @@ def test_options_are_the_arguments_of_refine(files):
     options = (
         "--preset pydensecrf --bilateral-weight 2 --sxy 20 --srgb 30 --smooth-weight 1 --smooth-sxy 2 --kind logits"
     )
-    options += " --normalization none --iterations 3 --smoothness separable --damping 0.2"
+    options += " --normalisation none --iterations 3 --smoothness separable --damping 0.2"
     assert run(files, "--probabilities", files / "one.npz", *options.split(), out="out.npy") == 0
     expected = refine(
         LOGITS, IMAGE, "pydensecrf", kind="logits", bilateral_weight=2, sxy=20, srgb=30, smooth_weight=1, smooth_sxy=2,
-        normalization="none", iterations=3, smoothness="separable", damping=0.2,
+        normalisation="none", iterations=3, smoothness="separable", damping=0.2,
     )  # fmt: skip
     np.testing.assert_array_equal(np.load(files / "out.npy"), expected)
     three = np.where(np.arange(W) < 5, 2, noisy_labels()).astype(np.uint8)
@@ -71,6 +71,13 @@ def test_options_are_the_arguments_of_refine(files):
         expected = refine(three, IMAGE, srgb=13, **{option: value})
         np.testing.assert_array_equal(read_mask(files / "out.png"), expected)
         assert (expected != refine(three, IMAGE, srgb=13)).any()
+
+
+def test_a_warning_is_a_line_that_names_the_photograph(files, capsys):
+    assert run(files, "--labels", files / "mask.png", "--srgb", 200) == 0
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "warning" in line.lower())
+    assert line.startswith(f"warning: {files / 'photo.png'}: no edge will be seen: the image's values span only ")
+    assert line.endswith(", and srgb is 200, which is meant for 0..255; scale the image or srgb")
 
 
 def test_the_report_has_a_line_for_each_iteration(files, capsys):
@@ -92,13 +99,19 @@ def test_the_report_has_a_line_for_each_iteration(files, capsys):
     [
         (["--labels", "none.png"], 3, "none.png: no such file"),
         (["--probabilities", "none.npy"], 3, "none.npy: no such file"),
-        (["--probabilities", "photo.png"], 3, "photo.png: not an array of numbers"),
-        (["--probabilities", "two.npz"], 3, "two.npz: holds the arrays scores, more; save the scores alone"),
+        (["--probabilities", "photo.png"], 3, "photo.png: it starts with"),
+        (["--probabilities", "two.npz"], 3, "two.npz: holds the arrays 'scores', 'more'; save the scores alone"),
         (
             ["--probabilities", "small.npy"],
             3,
             "small.npy with FOLDER/photo.png: scores of shape (17, 23, 4) do not fit",
         ),
+        (
+            ["--probabilities", "one_channel.npy"],
+            3,
+            "one_channel.npy with FOLDER/photo.png: scores of shape (18, 23, 1)",
+        ),
+        (["--probabilities", "one_channel.npy"], 3, "give (1 - p, p) of probabilities p, or (0, x) of logits x"),
         (["--labels", "small.png"], 3, "labels of shape (17, 23) do not fit an image of 18 x 23"),
         (["--labels", "mask.png", "--image", "none.jpg"], 3, "none.jpg: no such file"),
         (["--labels", "mask.png", "--out", "out.npy"], 2, "labels in, labels out; give the name of a .png file"),
@@ -112,6 +125,7 @@ def test_the_report_has_a_line_for_each_iteration(files, capsys):
 )
 def test_files_and_arguments_that_cannot_be_used(files, capsys, arguments, code, message):
     np.save(files / "small.npy", PROBABILITIES[1:])
+    np.save(files / "one_channel.npy", PROBABILITIES[..., :1])
     write_mask(files / "small.png", TRUTH[1:])
     places = [str(files / a) if "." in a else a for a in arguments]
     assert run(files, *places) == code
@@ -126,6 +140,11 @@ def test_files_and_arguments_that_cannot_be_used(files, capsys, arguments, code,
         (["--labels", "x.png", "--probabilities", "x.npy"], "not allowed with"),
         (["--labels", "x.png", "--preset", "deeplab"], "deeplab-v2"),
         (["--labels", "x.png", "--sxy", "0"], "expected a number above 0"),
+        (["--labels", "x.png", "--normalization", "after"], "unrecognized arguments: --normalization after"),
+        (
+            ["--labels", "x.png", "--preset", "deeplab-v2,normalization=after"],
+            "unknown setting normalization; there are",
+        ),
         (["--labels", "x.png", "--damping", "1"], "expected a number, 0 or more and below 1"),
     ],
 )

@@ -246,7 +246,7 @@ def test_kl_divergence_is_the_sum_that_pydensecrf_has():
         (lambda: both().addPairwiseEnergy(np.ones((2, N)), np.ones((K, 1))), ValueError, r"got shape \(3, 1\)"),
         (lambda: both().addPairwiseBilateral(3, 3, RGB.transpose(1, 0, 2), 3), ValueError, r"got \(20, 14, 3\)"),
         (lambda: both().addPairwiseBilateral(3, 3, RGB.transpose(2, 0, 1), 3), ValueError, r"got \(3, 14, 20\)"),
-        (lambda: both().addPairwiseBilateral(3, 0, RGB, 3), ValueError, "sigma of the color must be positive"),
+        (lambda: both().addPairwiseBilateral(3, 0, RGB, 3), ValueError, "sigma of the colour must be positive"),
         (lambda: both().addPairwiseBilateral(3, 1e-9, RGB, 3), ValueError, "choose a larger standard deviation"),
         (lambda: both().addPairwiseGaussian(-3, 3), ValueError, "sigma of the position must be positive"),
         (lambda: field_of((3, np.ones(K + 1), {})), ValueError, r"a number, \(3,\) or \(3, 3\), got shape \(4,\)"),
@@ -280,6 +280,22 @@ def test_unary_from_softmax_by_hand():
     np.testing.assert_allclose(dcrf.unary_from_softmax(certain), [[0], [-np.log(1e-5)]], rtol=1e-6)
     np.testing.assert_allclose(dcrf.unary_from_softmax(certain, clip=0.01), [[0], [-np.log(0.01)]], rtol=1e-6)
     np.testing.assert_allclose(dcrf.unary_from_softmax(sm, clip=None), dcrf.unary_from_softmax(sm))
+
+
+def test_old_names_of_the_helpers():
+    """They warn at the line of the caller; `softmax_to_unary` clips nothing, and its scale has another name."""
+    labels, sm = np.array([[0, 1], [3, 2]]), np.array([[[0.9, 0.0]], [[0.1, 1.0]]])
+    cases = (
+        (lambda: dcrf.compute_unary(labels, 3), dcrf.unary_from_labels(labels, 3, gt_prob=0.5)),
+        (lambda: dcrf.compute_unary(labels, 3, GT_PROB=0.7), dcrf.unary_from_labels(labels, 3, 0.7)),
+        (lambda: dcrf.softmax_to_unary(sm), -np.log([[0.9, 1e-300], [0.1, 1]], dtype=np.float64)),
+        (lambda: dcrf.softmax_to_unary(sm, GT_PROB=0.5), -np.log([[0.7, 0.25], [0.3, 0.75]])),
+    )
+    for call, expected in cases:
+        with pytest.warns(DeprecationWarning, match="is an old name of pydensecrf; use unary_from_") as caught:
+            found = call()
+        assert [warning.filename for warning in caught] == [__file__] and found.dtype == np.float32
+        np.testing.assert_allclose(found, np.where(expected > 600, np.inf, expected), rtol=1e-6)
 
 
 def test_features_by_hand():

@@ -5,7 +5,20 @@ import itertools
 import numba
 import numpy as np
 import pytest
-from crf_cases import LABELS, SIZE, costs, dense, each_filter, each_normalization, exact, lattice, matrix_of, separable
+from crf_cases import (
+    LABELS,
+    MAKERS,
+    NORMALISATIONS,
+    SIZE,
+    costs,
+    dense,
+    each_filter,
+    each_normalisation,
+    exact,
+    lattice,
+    matrix_of,
+    separable,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
@@ -58,45 +71,68 @@ def test_a_number_for_each_pixel_added_to_the_costs_changes_nothing(make):
     assert_same_probabilities(DenseField(moved, edges).infer(4), DenseField(unary, edges).infer(4))
 
 
-@each_normalization
-@each_filter
-def test_potts_weights_are_the_vectors_and_matrices_of_the_same_costs(make, normalization):
-    unary, gaussian, w, eye = costs(), make(normalization), 1.5, np.eye(LABELS)
-    expected = DenseField(unary, [(gaussian, w)]).infer(5)
-    assert abs(expected - softmax(-unary, axis=1)).max() > 0.01
-    for compatibility in (-w * np.ones(LABELS), -w * eye, w * (1 - eye)):
-        assert_same_probabilities(DenseField(unary, [(gaussian, compatibility)]).infer(5), expected, atol=1e-6)
+@given(
+    seed=seeds, make=st.sampled_from(MAKERS), normalisation=st.sampled_from(NORMALISATIONS), w=st.floats(-5, 5),
+    remove_self=st.booleans(),
+)  # fmt: skip
+def test_a_number_a_vector_and_a_matrix_of_the_same_weight_are_the_same(seed, make, normalisation, w, remove_self):
+    """w = (w, ..., w) = -w I = w (1 - I): the last adds a number for each pixel, and one to all free energies."""
+    unary, gaussian, eye = costs(seed), make(normalisation), np.eye(LABELS)
+    forms = (w, np.full(LABELS, w), -w * eye, w * (1 - eye))
+    fields = [DenseField(unary, [(gaussian, form)], remove_self) for form in forms]
+    q = [field.infer(3) for field in fields]
+    gained = [field.free_energy(q[0]) - field.free_energy(field.start()) for field in fields]
+    for found, energy in zip(q[1:], gained[1:], strict=True):
+        assert_same_probabilities(found, q[0], atol=1e-9)
+        np.testing.assert_allclose(energy, gained[0], rtol=1e-9, atol=1e-9)
 
 
-@each_normalization
+@given(seed=seeds, make=st.sampled_from(MAKERS), w=st.lists(st.floats(-5, 5), min_size=LABELS, max_size=LABELS))
+def test_a_vector_is_a_weight_for_each_label(seed, make, w):
+    found, expected = (
+        DenseField(costs(seed), [(make(), form)], remove_self=True).infer(3) for form in (np.array(w), -np.diag(w))
+    )
+    assert_same_probabilities(found, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("weight", [1.0, np.ones(2), np.array([1.0, 0.0]), -np.eye(2), 1 - np.eye(2)])
+@pytest.mark.parametrize("make", [ExactFilter, LatticeFilter])
+def test_positive_weights_attract_and_negative_ones_repel(make, weight):
+    """Two pixels in one place: the first is sure of label 0, the second has no opinion."""
+    unary, gaussian = np.array([[0.0, 9.0], [0.0, 0.0]]), make(np.zeros((2, 1)), "none")
+    joined, parted = (DenseField(unary, [(gaussian, sign * weight)], remove_self=True).infer(1) for sign in (1, -1))
+    assert parted[1, 0] < 0.4 < 0.6 < joined[1, 0]
+
+
+@each_normalisation
 @pytest.mark.parametrize("remove_self", [False, True])
-def test_exact_filters_at_once_are_plain_mean_field(normalization, remove_self):
+def test_exact_filters_at_once_are_plain_mean_field(normalisation, remove_self):
     """The costs of labels need not be symmetric, and several filters add up."""
     unary, features = costs(), [normal(seed, (SIZE, d)) for seed, d in ((4, 2), (5, 5), (6, 3))]
     compatibilities = (0.7, normal(7, LABELS), normal(8, (LABELS, LABELS)))
     field = DenseField(
         unary,
-        [(ExactFilter(f, normalization), c) for f, c in zip(features, compatibilities, strict=True)],
+        [(ExactFilter(f, normalisation), c) for f, c in zip(features, compatibilities, strict=True)],
         remove_self,
     )
-    matrices = [matrix_of(f, normalization) for f in features]
+    matrices = [matrix_of(f, normalisation) for f in features]
     if remove_self:
         matrices = [a - np.diag(np.diag(a)) for a in matrices]
-    mu = (0.7 * (1 - np.eye(LABELS)), np.diag(compatibilities[1]), compatibilities[2])
+    mu = (0.7 * (1 - np.eye(LABELS)), -np.diag(compatibilities[1]), compatibilities[2])
     expected = plain_mean_field(unary, list(zip(matrices, mu, strict=True)), 4)
     assert_same_probabilities(field.infer(4), expected)
 
 
-@each_normalization
-def test_lattices_joined_and_beside_other_filters_are_plain_mean_field(normalization):
+@each_normalisation
+def test_lattices_joined_and_beside_other_filters_are_plain_mean_field(normalisation):
     unary, mu = costs(), normal(9, (LABELS, LABELS))
     edges = [
-        (lattice(normalization, seed=4, d=5), 0.7),
-        (separable(normalization), -0.6 * np.ones(LABELS)),
-        (lattice(normalization, seed=5, d=2), mu),
-        (lattice(normalization, seed=6, d=3), normal(7, LABELS)),
+        (lattice(normalisation, seed=4, d=5), 0.7),
+        (separable(normalisation), 0.6 * np.ones(LABELS)),
+        (lattice(normalisation, seed=5, d=2), mu),
+        (lattice(normalisation, seed=6, d=3), normal(7, LABELS)),
     ]
-    whole = (0.7 * (1 - np.eye(LABELS)), -0.6 * np.eye(LABELS), mu, np.diag(normal(7, LABELS)))
+    whole = (0.7 * (1 - np.eye(LABELS)), -0.6 * np.eye(LABELS), mu, -np.diag(normal(7, LABELS)))
     matrices = [dense(gaussian) for gaussian, _ in edges]
     expected = plain_mean_field(unary, list(zip(matrices, whole, strict=True)), 4)
     assert_same_probabilities(DenseField(unary, edges).infer(4), expected)
@@ -153,11 +189,11 @@ def test_two_threads_give_the_bits_of_one():
 
 
 def test_a_filter_of_ones_own():
-    """All that a field needs of a filter is `_filter` and `_normalize`: here, the mean of all pixels."""
+    """All that a field needs of a filter is `_filter` and `_normalise`: here, the mean of all pixels."""
 
     class Everywhere(GaussianFilter):
         def __init__(self, n):
-            self._normalize(n, np.float64, "after")
+            self._normalise(n, np.float64, "after")
 
         def _filter(self, values, transpose):
             return np.broadcast_to(values.sum(axis=0), values.shape)
@@ -197,15 +233,15 @@ def brute_force(unary, q, matrix, mu):
     return (np.exp(log_q) * (log_q + energy + log_z)).sum(), log_z
 
 
-@pytest.mark.parametrize("normalization", ["none", "symmetric"])
+@pytest.mark.parametrize("normalisation", ["none", "symmetric"])
 @pytest.mark.parametrize("potts", [True, False])
-def test_free_energy_is_the_divergence_from_all_states(normalization, potts):
+def test_free_energy_is_the_divergence_from_all_states(normalisation, potts):
     """Without the pixel itself F + log Z = KL for any Q, and inference lowers it."""
     features, unary, w = normal(10, (6, 2)), costs(11, 6, 3), 0.8
     mu = normal(12, (3, 3))
     mu = -w * np.eye(3) if potts else mu + mu.T
-    field = DenseField(unary, [(ExactFilter(features, normalization), w if potts else mu)], remove_self=True)
-    matrix = matrix_of(features, normalization)
+    field = DenseField(unary, [(ExactFilter(features, normalisation), w if potts else mu)], remove_self=True)
+    matrix = matrix_of(features, normalisation)
     matrix -= np.diag(np.diag(matrix))
     divergences = []
     for q in (softmax(normal(13, (6, 3)), axis=1), field.start(), field.infer(200, damping=0.5)):
@@ -215,12 +251,12 @@ def test_free_energy_is_the_divergence_from_all_states(normalization, potts):
     assert 0 < divergences[2] < divergences[1]
 
 
-@pytest.mark.parametrize("normalization", ["none", "symmetric"])
-def test_with_the_pixel_itself_free_energy_bounds_the_divergence(normalization):
+@pytest.mark.parametrize("normalisation", ["none", "symmetric"])
+def test_with_the_pixel_itself_free_energy_bounds_the_divergence(normalisation):
     """A pixel beside itself has Q_i(l)^2 in F, where a state has 1: F + log Z is larger than KL by the difference."""
     features, unary, w = normal(10, (6, 2)), costs(11, 6, 3), 0.8
-    field = DenseField(unary, [(ExactFilter(features, normalization), w)])
-    matrix = matrix_of(features, normalization)
+    field = DenseField(unary, [(ExactFilter(features, normalisation), w)])
+    matrix = matrix_of(features, normalisation)
     for q in (softmax(normal(13, (6, 3)), axis=1), field.start(), field.infer(50)):
         divergence, log_z = brute_force(unary, q, matrix, -w * np.eye(3))
         more = 0.5 * w * (np.diag(matrix) * (1 - (q**2).sum(axis=1))).sum()
@@ -236,9 +272,13 @@ def energies(field, q=None):
     return np.array([field.free_energy(q)] + [step.free_energy for step in steps])
 
 
-@given(seed=seeds, normalization=st.sampled_from(["none", "symmetric"]), w=st.floats(0.1, 20), k=st.integers(2, 5))
-def test_no_step_with_potts_weights_and_a_symmetric_filter_raises_free_energy(seed, normalization, w, k):
-    field = DenseField(costs(seed, 20, k), [(exact(normalization, seed, 20, 3), w)])
+@given(
+    seed=seeds, normalisation=st.sampled_from(["none", "symmetric"]), k=st.integers(2, 5),
+    w=st.floats(0.1, 20) | st.lists(st.floats(0.1, 20), min_size=5, max_size=5),
+)  # fmt: skip
+def test_no_step_with_positive_weights_and_a_symmetric_filter_raises_free_energy(seed, normalisation, w, k):
+    w = w[:k] if isinstance(w, list) else w
+    field = DenseField(costs(seed, 20, k), [(exact(normalisation, seed, 20, 3), w)])
     f = energies(field, softmax(3 * normal(seed, (20, k)), axis=1))
     assert (np.diff(f) <= 1e-10 * np.abs(f[:-1])).all()
     assert f[-1] < f[0]
@@ -262,11 +302,11 @@ def test_without_the_pixel_itself_steps_can_swap_two_pixels_for_ever_and_damping
 
 
 @pytest.mark.parametrize("remove_self", [False, True])
-@pytest.mark.parametrize("normalization", ["none", "symmetric"])
-def test_at_convergence_no_move_on_the_simplex_lowers_free_energy(normalization, remove_self):
+@pytest.mark.parametrize("normalisation", ["none", "symmetric"])
+def test_at_convergence_no_move_on_the_simplex_lowers_free_energy(normalisation, remove_self):
     mu = normal(14, (LABELS, LABELS))
     field = DenseField(
-        costs(15, 8), [(exact(normalization, 16, 8), 0.4), (exact(normalization, 17, 8), (mu + mu.T) / 4)], remove_self
+        costs(15, 8), [(exact(normalisation, 16, 8), 0.4), (exact(normalisation, 17, 8), (mu + mu.T) / 4)], remove_self
     )
     q = field.infer(2000, damping=0.3, tolerance=1e-14)
     step = 1e-3 * q.min()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from crf_cases import SIZE, costs, dense, each_filter, each_normalization, exact, lattice, matrix_of, separable
+from crf_cases import SIZE, costs, dense, each_filter, each_normalisation, exact, lattice, matrix_of, separable
 from strategies import SIMULATED, inner, normal
 
 from minideeplab.crf import (
@@ -17,47 +17,47 @@ from minideeplab.crf import (
 pytestmark = pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
 
 
-@each_normalization
-def test_the_exact_filter_is_the_matrix_of_the_definition(normalization):
+@each_normalisation
+def test_the_exact_filter_is_the_matrix_of_the_definition(normalisation):
     features = normal(30, (SIZE, 4))
-    gaussian, matrix = ExactFilter(features, normalization), matrix_of(features, normalization)
+    gaussian, matrix = ExactFilter(features, normalisation), matrix_of(features, normalisation)
     np.testing.assert_allclose(dense(gaussian), matrix, rtol=1e-12, atol=1e-15)
-    sums = {"before": matrix.sum(axis=0), "after": matrix.sum(axis=1)}.get(normalization, np.ones(1))
+    sums = {"before": matrix.sum(axis=0), "after": matrix.sum(axis=1)}.get(normalisation, np.ones(1))
     np.testing.assert_allclose(sums, 1)
-    if normalization != "none":
-        np.testing.assert_allclose(gaussian.normalizer, matrix_of(features, "none").sum(axis=1))
+    if normalisation != "none":
+        np.testing.assert_allclose(gaussian.normaliser, matrix_of(features, "none").sum(axis=1))
 
 
-@each_normalization
+@each_normalisation
 @each_filter
-def test_constants_and_sums_are_kept_where_they_should_be(make, normalization):
+def test_constants_and_sums_are_kept_where_they_should_be(make, normalisation):
     """after keeps constants; symmetric keeps the root of the normaliser; each label goes its own way."""
-    gaussian = make(normalization)
-    if normalization == "after":
+    gaussian = make(normalisation)
+    if normalisation == "after":
         np.testing.assert_allclose(gaussian.apply(np.ones((SIZE, 2))), 1, rtol=1e-12)
-    if normalization == "symmetric":
-        root = np.sqrt(gaussian.normalizer)[:, None]
+    if normalisation == "symmetric":
+        root = np.sqrt(gaussian.normaliser)[:, None]
         np.testing.assert_allclose(gaussian.apply(root), root, rtol=1e-12)
-    if normalization == "before" and make is not lattice:
+    if normalisation == "before" and make is not lattice:
         np.testing.assert_allclose(dense(gaussian).sum(axis=0), 1, rtol=1e-12)
     x = normal(31, (SIZE, 3))
     np.testing.assert_allclose(gaussian.apply(x)[:, 1:2], gaussian.apply(x[:, 1:2]), atol=1e-12)
 
 
-@each_normalization
+@each_normalisation
 @each_filter
-def test_the_transposed_filter_is_the_adjoint(make, normalization):
-    gaussian, (x, y) = make(normalization), normal(32, (SIZE, 4), (SIZE, 4))
+def test_the_transposed_filter_is_the_adjoint(make, normalisation):
+    gaussian, (x, y) = make(normalisation), normal(32, (SIZE, 4), (SIZE, 4))
     forward, backward = gaussian.apply(x), gaussian.apply_transposed(y)
     assert abs(inner(forward, y) - inner(x, backward)) <= 1e-12 * inner(abs(forward), abs(y))
-    if make is lattice or normalization in ("before", "after"):
+    if make is lattice or normalisation in ("before", "after"):
         assert abs(gaussian.apply_transposed(x) - forward).max() > 1e-6  # else nothing is tested
 
 
-@each_normalization
+@each_normalisation
 @pytest.mark.parametrize("make", [exact, separable])
-def test_own_weight_is_the_diagonal(make, normalization):
-    gaussian = make(normalization)
+def test_own_weight_is_the_diagonal(make, normalisation):
+    gaussian = make(normalisation)
     np.testing.assert_allclose(gaussian.own_weight(), np.diag(dense(gaussian)), rtol=1e-12)
 
 
@@ -65,8 +65,8 @@ def test_own_weight_is_the_diagonal(make, normalization):
 def test_own_weight_on_a_lattice_is_the_diagonal_where_no_vertex_is_missing(d, side, n, inside):
     """At the border of a cloud paths through missing vertices are counted, too: some are up to a quarter too large."""
     features = (np.random.default_rng(33).random((n, d)) * 2 - 1) * side
-    for normalization in ("none", "symmetric"):
-        gaussian = LatticeFilter(features, normalization)
+    for normalisation in ("none", "symmetric"):
+        gaussian = LatticeFilter(features, normalisation)
         ratio = gaussian.own_weight() / np.diag(dense(gaussian))
         np.testing.assert_allclose(ratio[abs(features).max(axis=1) < inside], 1, rtol=1e-12)
         assert 1 - 1e-12 < ratio.min() and ratio.max() < 1.5 and ratio.mean() < 1.05
@@ -119,17 +119,17 @@ def test_predicted_seconds_grow_with_the_iterations():
 def test_statistics_of_points_in_one_place():
     gaussian = LatticeFilter(np.full((7, 2), 0.3), "symmetric")
     statistics = gaussian.statistics()
-    smallest, largest = statistics.pop("smallest_normalizer"), statistics.pop("largest_normalizer")
-    one = LatticeFilter(np.full((1, 2), 0.3), "symmetric").normalizer[0]
+    smallest, largest = statistics.pop("smallest_normaliser"), statistics.pop("largest_normaliser")
+    one = LatticeFilter(np.full((1, 2), 0.3), "symmetric").normaliser[0]
     np.testing.assert_allclose([smallest, largest], 7 * one)
     assert 0.5 < one < 1  # a Gaussian would have 1; vertices that are missing around it take their share
     lattice_bytes = 4 * 21 + 8 * 21 + 8 * 4 + 4 * 21 + 8 * 21 + 4 * 3 * 3 * 2
     assert statistics == {"vertices": 3, "pixels_per_vertex": 7.0, "bytes": lattice_bytes}
 
 
-def test_statistics_name_both_ends_of_the_normalizer():
+def test_statistics_name_both_ends_of_the_normaliser():
     statistics = LatticeFilter(np.array([[0.0, 0], [0, 0], [0, 0], [50, 50]])).statistics()
-    np.testing.assert_allclose([statistics["smallest_normalizer"], statistics["largest_normalizer"]], [1, 3], rtol=0.35)
+    np.testing.assert_allclose([statistics["smallest_normaliser"], statistics["largest_normaliser"]], [1, 3], rtol=0.35)
     assert statistics["vertices"] == 6
 
 
@@ -150,14 +150,14 @@ def test_features_are_column_row_and_channels_over_their_deviations():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: exact("both"), ValueError, "normalization must be one of none, before, after, symmetric, got 'both'"),
-        (lambda: lattice("L2"), ValueError, "normalization must be one of"),
+        (lambda: exact("both"), ValueError, "normalisation must be one of none, before, after, symmetric, got 'both'"),
+        (lambda: lattice("L2"), ValueError, "normalisation must be one of"),
         (lambda: LatticeFilter(np.full((3, 2), np.nan)), ValueError, "features must be finite"),
         (lambda: LatticeFilter(np.full((3, 2), 1e9)), ValueError, "choose a larger standard deviation"),
         (lambda: position_features(0, 4, 1), ValueError, "the image is empty: 0 x 4"),
         (lambda: position_features(3, 4, 0), ValueError, "sigma of the position must be positive, got 0"),
         (lambda: position_features(3, 4, (1, 2, 3)), ValueError, "sigma of the position: give one number or 2"),
-        (lambda: bilateral_features(np.zeros((3, 4, 3)), 1, (1, np.nan, 1)), ValueError, "color must be positive"),
+        (lambda: bilateral_features(np.zeros((3, 4, 3)), 1, (1, np.nan, 1)), ValueError, "colour must be positive"),
         (lambda: bilateral_features(np.zeros((3, 4, 3)), 1, (1, 2)), ValueError, "give one number or 3"),
         (lambda: bilateral_features(np.zeros(3), 1, 1), ValueError, r"got float64 of shape \(3,\)"),
     ],

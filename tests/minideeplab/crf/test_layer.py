@@ -63,11 +63,11 @@ def test_the_derivative_of_a_loss_along_all_parameters():
     check_direction(lambda: cross_entropy(crf(Tensor(LOGITS), IMAGES), LABELS), crf)
 
 
-@pytest.mark.parametrize("normalization", ["none", "before", "after", "symmetric"])
-def test_the_adjoint_of_filters_is_the_transposed_filter(normalization):
+@pytest.mark.parametrize("normalisation", ["none", "before", "after", "symmetric"])
+def test_the_adjoint_of_filters_is_the_transposed_filter(normalisation):
     filters = [
-        LatticeFilter(bilateral_features(IMAGES[0], 3, 60, np.float64), normalization),
-        SeparableFilter(H, W, (1, 2), normalization, np.float64),
+        LatticeFilter(bilateral_features(IMAGES[0], 3, 60, np.float64), normalisation),
+        SeparableFilter(H, W, (1, 2), normalisation, np.float64),
     ]
     check_adjoint(lambda x: filter_each(x, filters), LOGITS)
     gradcheck(lambda x: filter_each(x, filters), LOGITS, step=1)
@@ -88,8 +88,8 @@ def edges_of(image, preset, weights=None, dtype=np.float64):
     """Smoothness, then appearance, as the layer's `smooth_weight` and `bilateral_weight`."""
     smooth, bilateral = weights or (PRESETS[preset].smooth_weight, PRESETS[preset].bilateral_weight)
     numbers = PRESETS[preset]
-    place = LatticeFilter(position_features(H, W, numbers.smooth_sxy, dtype), numbers.normalization)
-    looks = LatticeFilter(bilateral_features(image, numbers.sxy, numbers.srgb, dtype), numbers.normalization)
+    place = LatticeFilter(position_features(H, W, numbers.smooth_sxy, dtype), numbers.normalisation)
+    looks = LatticeFilter(bilateral_features(image, numbers.sxy, numbers.srgb, dtype), numbers.normalisation)
     return [(place, smooth), (looks, bilateral)]
 
 
@@ -147,12 +147,12 @@ class Classifier(Module):
 def test_training_lowers_the_loss_and_moves_every_parameter():
     model = Classifier().astype(np.float64)
     first = {name: value.copy() for name, value in model.state_dict().items()}
-    optimizer, losses = SGD(model, lr=0.02, momentum=0), []
+    optimiser, losses = SGD(model, lr=0.02, momentum=0), []
     for _ in range(8):
-        optimizer.zero_grad()
+        optimiser.zero_grad()
         loss = cross_entropy(model(Tensor(LOGITS)), LABELS)
         loss.backward()
-        optimizer.step()
+        optimiser.step()
         losses.append(loss.item())
     assert (np.diff(losses) < 0).all() and losses[-1] < 0.9 * losses[0]
     assert all((model.state_dict()[name] != value).any() for name, value in first.items())
@@ -177,9 +177,11 @@ def test_images_that_do_not_fit_the_logits_are_refused(images, shape):
 
 
 def test_classes_and_iterations_that_make_no_sense_are_refused():
-    for arguments in ((0,), (K, "crfasrnn", -1)):
-        with pytest.raises(ValueError, match="needs a class and 0 iterations or more"):
-            CRFLayer(*arguments)
+    for classes in (0, 1):
+        with pytest.raises(ValueError, match=rf"needs 2 classes or more, got {classes}; .* logits \(0, x\)"):
+            CRFLayer(classes)
+    with pytest.raises(ValueError, match="iterations must be 0 or more, got -1"):
+        CRFLayer(K, "crfasrnn", -1)
     with pytest.raises(ValueError, match=r"logits \(2, 4, 5, 2\) are not of 3 classes"):
         layer()(Tensor(LOGITS[..., :2].copy()), IMAGES)
 

@@ -1,11 +1,25 @@
 """One call that refines a segmentation: layouts, kinds, presets, and what each refusal says."""
 
+import linecache
+import warnings
+
 import numpy as np
 import pytest
 from refine_cases import IMAGE, LOGITS, PROBABILITIES, TRUTH, H, K, W, noisy_labels
 from strategies import SIMULATED, arrange, normal
 
-from minideeplab.crf import PRESETS, DenseField, LatticeFilter, bilateral_features, position_features, refine
+from minideeplab import Tensor
+from minideeplab.crf import (
+    PRESETS,
+    CRFLayer,
+    DenseCRF2D,
+    DenseField,
+    LatticeFilter,
+    bilateral_features,
+    position_features,
+    refine,
+)
+from minideeplab.crf.refinement import edges_of
 
 pytestmark = pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
 
@@ -104,13 +118,12 @@ def test_unknown_pixels_are_filled_from_what_looks_like_them(unknown):
 def test_one_label_alone():
     np.testing.assert_array_equal(refine(np.zeros((H, W), np.uint8), IMAGE), 0)
     np.testing.assert_array_equal(refine(np.full((H, W), 9, np.uint8), IMAGE), 9)
-    np.testing.assert_array_equal(refine(np.ones((H, W, 1)), IMAGE), 1)
     np.testing.assert_array_equal(refine(PROBABILITIES[:1, :1], IMAGE[:1, :1]).shape, (1, 1, K))
 
 
 # -------------------------------------------------------------------- settings
 
-NUMBERS = {  # bilateral weight, sxy, srgb, smooth weight, smooth sxy, iterations, normalization
+NUMBERS = {  # bilateral weight, sxy, srgb, smooth weight, smooth sxy, iterations, normalisation
     "deeplab-v1": (5, 50, 10, 3, 3, 10, "after"),
     "deeplab-v2": (4, 67, 3, 3, 3, 10, "after"),
     "crfasrnn": (5, 160, 3, 3, 3, 10, "after"),
@@ -118,11 +131,11 @@ NUMBERS = {  # bilateral weight, sxy, srgb, smooth weight, smooth sxy, iteration
 }
 
 
-def by_hand(bilateral_weight, sxy, srgb, smooth_weight, smooth_sxy, iterations, normalization):
+def by_hand(bilateral_weight, sxy, srgb, smooth_weight, smooth_sxy, iterations, normalisation):
     unary = -np.log(PROBABILITIES).reshape(-1, K)
     edges = [
-        (LatticeFilter(position_features(H, W, smooth_sxy), normalization), smooth_weight),
-        (LatticeFilter(bilateral_features(IMAGE, sxy, srgb), normalization), bilateral_weight),
+        (LatticeFilter(position_features(H, W, smooth_sxy), normalisation), smooth_weight),
+        (LatticeFilter(bilateral_features(IMAGE, sxy, srgb), normalisation), bilateral_weight),
     ]
     return DenseField(unary, edges).infer(iterations).reshape(H, W, K)
 
@@ -136,7 +149,7 @@ def test_presets_are_fields_with_the_numbers_of_the_papers(preset):
 def test_settings_change_the_preset():
     refined = refine(
         PROBABILITIES, IMAGE, bilateral_weight=2, sxy=20, srgb=30, smooth_weight=1, smooth_sxy=2, iterations=3,
-        normalization="none",
+        normalisation="none",
     )  # fmt: skip
     np.testing.assert_array_equal(refined, by_hand(2, 20, 30, 1, 2, 3, "none"))
     np.testing.assert_array_equal(
@@ -210,6 +223,31 @@ def test_images_that_fit_are_not_warned_about(recwarn):
     assert not recwarn.list
 
 
+def warned(call):
+    """The warnings of a call."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    return caught
+
+
+LOGIT_TENSOR, DARK = Tensor(LOGITS[None]), IMAGE / 255
+WARNING_CALLS = {
+    "refine": lambda: refine(PROBABILITIES, DARK),
+    "labels": lambda: refine(TRUTH, DARK),
+    "edges_of": lambda: edges_of(DARK, PRESETS["deeplab-v2"]),
+    "pydensecrf": lambda: DenseCRF2D(W, H, K).addPairwiseBilateral(80, 13, DARK, 10),
+    "layer": lambda: CRFLayer(K, iterations=0)(LOGIT_TENSOR, DARK[None]),
+}
+
+
+@pytest.mark.parametrize("entry", WARNING_CALLS)
+def test_a_warning_names_the_line_that_called_the_crf(entry):
+    (warning,) = warned(WARNING_CALLS[entry])
+    assert warning.filename == __file__
+    assert linecache.getline(__file__, warning.lineno).strip().startswith(f'"{entry}": lambda:')
+
+
 P = PROBABILITIES
 NAN, INF = (np.where(np.arange(K) == 1, value, P) for value in (np.nan, -np.inf))
 BRIGHT = np.where(IMAGE == IMAGE[0, 0, 0], np.inf, IMAGE)
@@ -223,7 +261,7 @@ BELOW_ZERO = TRUTH.astype(int) - 1
         (P, IMAGE, {"weight": 3}, "unknown setting weight; there are bilateral_weight, sxy, srgb"),
         (P, IMAGE, {"smoothness": "box"}, "smoothness must be one of lattice, separable, got 'box'"),
         (P, IMAGE, {"kind": "costs"}, "kind must be one of probabilities, logits, labels or None, got 'costs'"),
-        (P, IMAGE, {"normalization": "L2"}, "normalization must be one of none"),
+        (P, IMAGE, {"normalisation": "L2"}, "normalisation must be one of none"),
         (P, IMAGE, {"sxy": 0}, "sxy must be a number above 0, or one for each dimension, got 0"),
         (
             P,
@@ -244,7 +282,13 @@ BELOW_ZERO = TRUTH.astype(int) - 1
         (P, IMAGE[:-1], {}, r"\(18, 23, 4\) do not fit an image of 17 x 23: give \(H, W, K\) or \(K, H, W\)"),
         (P.transpose(1, 0, 2), IMAGE, {}, r"shape \(23, 18, 4\) do not fit an image of 18 x 23"),
         (P[None], IMAGE, {}, "do not fit an image of 18 x 23"),
-        (P[..., :0], IMAGE, {}, "have no labels"),
+        (P[..., :0], IMAGE, {}, "have no labels, a choice needs two"),
+        (P[..., :1], IMAGE, {}, r"\(18, 23, 1\) have one channel, .* give \(1 - p, p\) of probabilities p"),
+        (P[..., :1].transpose(2, 0, 1), IMAGE, {}, r"\(1, 18, 23\) have one channel, .* give \(1 - p, p\)"),
+        (LOGITS[..., :1], IMAGE, {}, r"have one channel, .* or \(0, x\) of logits x"),
+        (LOGITS[..., :1], IMAGE, {"kind": "logits"}, r"have one channel, .* or \(0, x\) of logits x"),
+        (np.ones((H, W, 1)), IMAGE, {"kind": "probabilities"}, "have one channel"),
+        (P[..., 0], IMAGE, {"kind": "probabilities"}, r"give \(H, W, K\) .* give \(1 - p, p\) of probabilities p"),
         (P[:0], IMAGE[:0], {}, "not empty, got shape"),
         (P, IMAGE.reshape(-1), {}, r"the image must be \(H, W\) or \(H, W, C\)"),
         (P, IMAGE.astype(complex), {}, "the image must be numbers"),
@@ -271,7 +315,11 @@ def test_values_that_do_not_fit_are_refused(scores, image, options, message):
     ("scores", "kind", "message"),
     [
         (LOGITS.astype(int), None, r"scores must be floats .*or labels \(H, W\), got int64"),
-        (LOGITS[..., 0], None, r"labels must be integers \(H, W\), got float32"),
+        (
+            LOGITS[..., 0],
+            None,
+            r"labels must be integers \(H, W\), got float32 .* give \(1 - p, p\) of probabilities p",
+        ),
         (LOGITS, "labels", "labels must be integers"),
     ],
 )
