@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 from minideeplab.errors import MiniDeepLabError
@@ -14,12 +15,17 @@ INTERRUPTED = 130
 
 
 def main_guard(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
-    """Wraps `main(argv) -> exit code`: bad input ends in a message on stderr, never in a traceback."""
+    """Wraps `main(argv) -> exit code`: bad input ends in a message on stderr, never in a traceback.
+
+    Warnings are one line each: whoever uses a command did not write the line of code that they would name.
+    """
 
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
         try:
-            return main(argv)
+            with warnings.catch_warnings():
+                warnings.showwarning = _print_warning
+                return main(argv)
         except MiniDeepLabError as error:
             print(f"error: {error}", file=sys.stderr)
             return error.exit_code
@@ -38,6 +44,10 @@ def main_guard(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequenc
             return INTERRUPTED
 
     return guarded
+
+
+def _print_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 @contextlib.contextmanager

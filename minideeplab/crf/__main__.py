@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,18 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.announce_compilation()
     steps: list[Step] = []
     start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
-        try:
-            result = refine(
-                scores, image, args.preset, kind="labels" if args.labels else args.kind, confidence=args.confidence,
-                unknown=args.unknown, damping=args.damping, tolerance=args.tolerance, smoothness=args.smoothness,
-                report=steps.append if args.report else None, device=args.device, **given,
-            )  # fmt: skip
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{args.labels or args.probabilities} with {args.image}: {error}") from error
+    try:
+        result = refine(
+            scores, image, args.preset, kind="labels" if args.labels else args.kind, confidence=args.confidence,
+            unknown=args.unknown, damping=args.damping, tolerance=args.tolerance, smoothness=args.smoothness,
+            report=steps.append if args.report else None, device=args.device, **given,
+        )  # fmt: skip
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{args.labels or args.probabilities} with {args.image}: {error}") from error
     seconds = time.perf_counter() - start
-    for warning in caught:
-        print(f"warning: {args.image}: {warning.message}", file=sys.stderr)
     if args.report:
         _print_lattice(image, preset_of(args.preset, **given), result, args.device)
     for number, step in enumerate(steps, 1):
