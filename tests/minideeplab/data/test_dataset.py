@@ -1,42 +1,41 @@
 """The seam of data sets: what a new layout has to bring, and a void of any value up to the batches."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from places import ROOT
 from voc_folder import make_set
 
 from minideeplab import cli
-from minideeplab.data import DATASETS, Loader, SegmentationDataset, TrainTransform, open_dataset, write_mask
+from minideeplab.data import (
+    DATASETS,
+    Loader,
+    SegmentationDataset,
+    TrainTransform,
+    open_dataset,
+    voc_colour_map,
+    write_mask,
+)
 from minideeplab.data.registry import Entry
 
 MASKS = np.random.default_rng(0).integers(0, 3, (4, 20, 30)).astype(np.uint8)
 
 
-class Pairs(SegmentationDataset):
-    """ID.png beside ID_labels.png; 0 is void in the files, as in ADE20K."""
-
-    def image_path(self, i):
-        return self.root / f"{self.ids[i]}.png"
-
-    def mask_path(self, i):
-        return self.root / f"{self.ids[i]}_labels.png"
-
-
-def open_pairs(data, split):
-    ids = tuple(sorted(path.stem for path in data.glob("?.png")))
-    palette = np.zeros((256, 3), np.uint8)
-    return Pairs("pairs", data, split, ids, ("road", "sky"), palette, ignore_index=250, label_map={0: 250, 1: 0, 2: 1})
-
-
 @pytest.fixture
 def pairs(tmp_path, monkeypatch):
-    """A folder of pairs, and the one line of the registry that makes it known."""
+    """A folder of pairs, and the file and the line that make it known, as the README shows them."""
+    readme = (ROOT / "minideeplab/data/README.md").read_text(encoding="utf-8")
+    code = {"Path": Path, "Entry": Entry, "SegmentationDataset": SegmentationDataset, "voc_colour_map": voc_colour_map}
+    exec(readme.split("```python\n")[1].split("```")[0], code)
+    line = eval("{" + re.search(r'`("pairs": Entry.*?)`', readme)[1] + "}", code)
     for name, mask in zip("abcd", MASKS, strict=True):
         Image.fromarray(np.repeat(mask[..., None] * 80, 3, axis=2)).save(tmp_path / f"{name}.png")
         write_mask(tmp_path / f"{name}_labels.png", mask)
-    entries = {"pairs": Entry(lambda data: (data / "a_labels.png").exists(), open_pairs, "pairs"), **DATASETS}
+    entries = line | DATASETS
     monkeypatch.setattr("minideeplab.data.registry.DATASETS", entries)
     monkeypatch.setattr("minideeplab.cli.parser.DATASETS", entries)
     return tmp_path
@@ -45,12 +44,12 @@ def pairs(tmp_path, monkeypatch):
 @pytest.mark.parametrize("dataset", ["auto", "pairs"])
 def test_a_new_layout_is_two_methods_and_a_line_in_the_registry(pairs, dataset):
     ds = open_dataset(pairs, dataset, limit=3)
-    assert (ds.name, ds.ids, ds.num_classes, ds.ignore_index, len(ds)) == ("pairs", ("a", "b", "c"), 2, 250, 3)
+    assert (ds.name, ds.ids, ds.num_classes, ds.ignore_index, len(ds)) == ("pairs", ("a", "b", "c"), 2, 255, 3)
     image, mask = ds.sample(1)
     assert (image[..., 0] == MASKS[1] * 80).all()
-    np.testing.assert_array_equal(mask, np.array([250, 0, 1])[MASKS[1]])
+    np.testing.assert_array_equal(mask, np.array([255, 0, 1])[MASKS[1]])
     counts = ds.check()
-    assert counts.pixels[[0, 1, 250]].tolist() == np.bincount(MASKS[:3].ravel())[[1, 2, 0]].tolist()
+    assert counts.pixels[[0, 1, 255]].tolist() == np.bincount(MASKS[:3].ravel())[[1, 2, 0]].tolist()
 
 
 def test_the_choices_of_the_command_line_are_the_registry(pairs, capsys):
