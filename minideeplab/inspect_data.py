@@ -5,8 +5,7 @@ import sys
 import numpy as np
 
 from minideeplab import cli
-from minideeplab.data import IGNORE_INDEX, open_dataset
-from minideeplab.data.statistics import count_labels
+from minideeplab.data import LabelCounts, label_warnings, open_dataset
 from minideeplab.figures import save_contact_sheet
 
 
@@ -17,29 +16,32 @@ def main(argv=None):
     sheet = cli.output_file("--out", args.out, ".png") if args.out else None
     ds = open_dataset(args.data, args.dataset, args.split, args.limit)
     print(f"{ds.name}: {len(ds)} samples in {args.split!r}, {ds.num_classes} classes, {ds.root}")
-    ds.check()
-    pixels, samples, sizes = count_labels(ds)
-    low, middle, high = np.percentile(sizes, (0, 50, 100), axis=0, method="nearest").tolist()
+    counts = ds.check()
+    low, middle, high = np.percentile(counts.sizes, (0, 50, 100), axis=0, method="nearest").tolist()
     print(f"height {low[0]}..{high[0]} (median {middle[0]}) pixels")
     print(f"width {low[1]}..{high[1]} (median {middle[1]}) pixels")
-    print("\n".join(class_table(ds.class_names, pixels, samples)))
+    print("\n".join(class_table(counts)))
+    for sentence in label_warnings(ds):
+        print(f"warning: {sentence}")
     if sheet:
-        save_contact_sheet(sheet, ds, labels=np.flatnonzero(samples[: ds.num_classes]).tolist())
+        present = [label for label in range(ds.num_classes) if counts.masks[label] and label != ds.ignore_index]
+        save_contact_sheet(sheet, ds, labels=present)
         print(f"wrote {sheet}")
     return 0
 
 
-def class_table(class_names, pixels, samples):
+def class_table(counts: LabelCounts) -> list[str]:
     """Lines of text: each class with its share of all labelled pixels and its number of images; then void."""
-    labelled = max(1, int(pixels[: len(class_names)].sum()))
-    width = max(len(name) for name in (*class_names, "class"))
+    names, void = counts.class_names, counts.ignore_index
+    width = max(len(name) for name in (*names, "class"))
     lines = [f"label  {'class':<{width}}  pixels %  images"]
-    for label, name in enumerate(class_names):
-        absent = "" if samples[label] else "  never occurs"
-        share = 100 * pixels[label] / labelled
-        lines.append(f"{label:>5}  {name:<{width}}  {share:>8.2f}  {samples[label]:>6}{absent}")
-    void = 100 * pixels[IGNORE_INDEX] / max(1, int(pixels.sum()))
-    row = f"{IGNORE_INDEX:>5}  {'void':<{width}}  {void:>8.2f}  {samples[IGNORE_INDEX]:>6}"
+    for label, name in enumerate(names):
+        if label == void:
+            continue
+        absent = "" if counts.masks[label] else "  never occurs"
+        share = 100 * counts.pixels[label] / max(1, counts.labelled)
+        lines.append(f"{label:>5}  {name:<{width}}  {share:>8.2f}  {counts.masks[label]:>6}{absent}")
+    row = f"{void:>5}  {'void':<{width}}  {100 * counts.void_share:>8.2f}  {counts.masks[void]:>6}"
     lines.append(f"{row}  (% of all pixels)")
     return lines
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minideeplab import cli, figures
-from minideeplab.data.images import read_image, write_mask
+from minideeplab.data.images import IMAGE_SUFFIXES, read_image, write_mask
 from minideeplab.errors import DataError
 from minideeplab.weights import Checkpoint
 
 EXAMPLE = """\
   python -m minideeplab.predict --checkpoint runs/voc/best.npz photo.jpg holiday/ --out predictions"""
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
 @cli.main_guard

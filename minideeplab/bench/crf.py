@@ -5,11 +5,11 @@ import time
 from functools import partial
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, zoom
 
 import kernels
 from minideeplab.bench.timing import spread, timings
 from minideeplab.crf import DenseField, LatticeFilter, bilateral_features, position_features
+from minideeplab.data.photograph import photograph
 
 ITERATIONS = 10
 CASES = {  # name: (height, width, labels, sxy, srgb)
@@ -60,19 +60,6 @@ def _theirs(pydensecrf, image, unary, sxy, srgb):
     field.addPairwiseGaussian(sxy=SMOOTH_SXY, compat=SMOOTH_WEIGHT)
     field.addPairwiseBilateral(sxy=sxy, srgb=srgb, rgbim=image, compat=WEIGHT)
     return np.array(field.inference(ITERATIONS))
-
-
-def photograph(height, width):
-    """(H, W, 3) uint8 with the statistics of a photograph: structure of all sizes in correlated colours, and noise."""
-    generator = np.random.default_rng(0)
-    image = np.zeros((height, width, 3))
-    for step in (128, 64, 32, 16, 8, 4, 2):
-        small = generator.standard_normal((height // step + 3, width // step + 3))
-        color = np.array([1, 0.9, 0.8]) + 0.3 * generator.standard_normal(3)
-        image += 3.6 * step**0.6 * zoom(small, step, order=1)[:height, :width, None] * color
-    edges = gaussian_filter(generator.standard_normal((height, width)), 25)
-    image += 60 * (edges > 0)[:, :, None]
-    return (image + 4 * generator.standard_normal(image.shape) + 100).clip(0, 255).astype(np.uint8)
 
 
 def _costs(pixels, labels):

@@ -6,6 +6,7 @@ import sys
 
 from minideeplab.cli.types import crf_settings, positive_float, positive_int
 from minideeplab.crf.presets import PRESETS
+from minideeplab.data import DATASETS
 from minideeplab.errors import UsageError
 from minideeplab.evaluation.predictor import Predictor
 
@@ -42,9 +43,9 @@ def add_data_arguments(parser: argparse.ArgumentParser, default: str | None) -> 
     )
     parser.add_argument(
         "--dataset",
-        choices=["auto", "voc", "camvid"],
+        choices=["auto", *DATASETS],
         default="auto",
-        help="its classes: those of class_names.txt, if there is one, or of VOC or CamVid",
+        help="; ".join(["kind of the data set: auto: by its folder", *(f"{n}: {e.help}" for n, e in DATASETS.items())]),
     )
     parser.add_argument("--limit", type=positive_int, help="use only the first LIMIT images of each split")
 

@@ -10,8 +10,8 @@ import sys
 import numpy as np
 
 from minideeplab import cli
-from minideeplab.bench.crf import photograph
 from minideeplab.crf.filters import ExactFilter, LatticeFilter, bilateral_features, position_features
+from minideeplab.data.photograph import photograph
 
 SIDE = 60  # pixels: the exact matrix has 60^4 numbers
 

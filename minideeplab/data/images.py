@@ -2,16 +2,19 @@
 
 import struct
 import zlib
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from minideeplab.data.palettes import IGNORE_INDEX, voc_colour_map
+from minideeplab.data.palettes import CAMVID_CLASSES, IGNORE_INDEX, voc_colour_map
 from minideeplab.errors import DataError
 
-IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+# Names of image files, for data sets and commands alike, in any case; of two files the earlier suffix is taken.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 64_000_000  # well below Pillow's own warning: a small file may declare gigabytes of pixels
 # What Pillow's decoders raise on broken bytes; the warning only where a caller turned warnings into errors.
 DECODER_ERRORS = (
@@ -23,18 +26,21 @@ DECODER_ERRORS = (
 def read_image(path):
     """Decode an image of any common kind (grey, palette, CMYK, alpha, 16 bit) to RGB.
 
-    The EXIF orientation is applied, as viewers and labelling tools do; transparency is dropped.
+    The EXIF orientation is applied, as viewers and labelling tools do; transparency is dropped. Of a file with
+    several pages the first is read.
 
     Args:
-        path: a JPEG, PNG, BMP or WEBP file.
+        path: a JPEG, PNG, BMP, WEBP or TIFF file.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        DataError: the file is missing, truncated, too large or not an image.
+        DataError: the file is missing, truncated, too large or not an image, or its pixels have 32 bits.
     """
     with _opened(path, IMAGE_FORMATS) as image:
+        if image.format == "TIFF" and image.mode in ("F", "I"):  # of any range: Pillow would clip it at 0 and 255
+            raise DataError(f"{path}: a TIFF file whose pixels are 32-bit numbers; export it with 8 bits a channel")
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255
             grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
@@ -44,19 +50,29 @@ def read_image(path):
         return np.array(image.convert("RGB"))
 
 
-def read_mask(path, num_classes=256, palette=None):
+def read_mask(
+    path: str | Path,
+    num_classes: int = 256,
+    palette: np.ndarray | None = None,
+    ignore_index: int = IGNORE_INDEX,
+    label_map: Mapping[int, int] | None = None,
+) -> np.ndarray:
     """Decode a label mask: palette indices and grey values are labels, RGB colours are looked up.
+
+    The value that the file stores counts, at any depth: a grey sample of 2 bits is 0, 1, 2 or 3.
 
     Args:
         path: a PNG file; a mask in JPEG is refused, for its labels are blurred.
-        num_classes: labels 0..num_classes-1 and 255 (void) are allowed.
+        num_classes: the labels are 0..num_classes-1 and `ignore_index`.
         palette: (256, 3) uint8, the colour of each label in an RGB mask; None: the VOC colour map.
+        ignore_index: the label of void pixels.
+        label_map: stored value -> label, for all values that a mask may hold; None: they are the labels themselves.
 
     Returns:
         (H, W) uint8 labels.
 
     Raises:
-        DataError: the file is unusable, or a pixel has a colour or a label that is not allowed.
+        DataError: the file is unusable, or a pixel has a colour or a stored value that is not allowed.
     """
     with _opened(path, ("PNG", "JPEG")) as image:
         if image.format != "PNG":
@@ -65,24 +81,24 @@ def read_mask(path, num_classes=256, palette=None):
                 "export the masks again as PNG"
             )
         mode = image.mode
-        if mode in ("P", "L", "1"):
-            labels = np.asarray(image).astype(np.uint8)  # never convert(): that turns indices into colours
-        elif mode in ("RGB", "RGBA"):
-            labels = _labels_of_colours(path, np.asarray(image)[..., :3], num_classes, palette)
-        else:
-            raise DataError(
-                f"{path}: a mask of Pillow mode {mode!r}; a mask has one 8-bit channel of labels "
-                "(modes P, L) or the palette's colours (RGB); export it again as an 8-bit PNG"
-            )
-    bad = (labels >= num_classes) & (labels != IGNORE_INDEX)
-    if bad.any():
-        row, column = _first(bad)
-        value = int(labels[row, column])
+        if mode in ("RGB", "RGBA"):
+            return _labels_of_colours(path, np.asarray(image)[..., :3], num_classes, palette, ignore_index)
+        stored = _stored_values(path, image)
+    if label_map is None:
+        label_map = {label: label for label in (*range(num_classes), ignore_index)}
+    labels = np.full(256, -1, np.int16)
+    labels[list(label_map)] = list(label_map.values())
+    mask = labels[stored]
+    if mask.min() < 0:
+        row, column = _first(mask < 0)
+        value = int(stored[row, column])
+        classes = [each for each, label in label_map.items() if label != ignore_index]
+        void = [each for each, label in label_map.items() if label == ignore_index]
         raise DataError(
             f"{path}: label {value} at pixel (row {row}, column {column}); valid labels are "
-            f"0..{num_classes - 1} and {IGNORE_INDEX} (void). {_likely_cause(value, num_classes, mode)}"
+            f"{_ranges(classes)} and {_ranges(void)} (void). {_likely_cause(value, num_classes, mode, ignore_index)}"
         )
-    return labels
+    return mask.astype(np.uint8)
 
 
 def write_mask(path, mask, palette=None):
@@ -139,10 +155,33 @@ def _opened(path, formats):
         raise DataError(f"{path}: cannot be decoded ({error}); download or export it again") from error
 
 
-def _labels_of_colours(path, rgb, num_classes, palette):
+def _stored_values(path, image):
+    """(H, W) uint8, the samples of a PNG file with one channel as they are stored."""
+    if image.mode == "L":
+        # Pillow stretches grey samples of 2 and 4 bits to 0..255; the name of the packed form tells which they were.
+        stretch = {"L;2": 85, "L;4": 17}.get(image.tile[0][3], 1)
+        return np.asarray(image) // np.uint8(stretch)
+    if image.mode in ("P", "1"):
+        return np.asarray(image).astype(np.uint8)  # never convert(): that turns indices into colours
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.max() <= 255:
+            return values.astype(np.uint8)
+        row, column = _first(values > 255)
+        raise DataError(
+            f"{path}: a mask of 16 bits with the value {values[row, column]} at pixel (row {row}, column {column}); "
+            "a mask holds labels up to 255; export it again as an 8-bit PNG"
+        )
+    raise DataError(
+        f"{path}: a mask of Pillow mode {image.mode!r}; a mask has one channel of labels "
+        "(modes P, L) or the palette's colours (RGB); export it again as an 8-bit PNG"
+    )
+
+
+def _labels_of_colours(path, rgb, num_classes, palette, ignore_index):
     """(H, W, 3) uint8 colours -> (H, W) uint8 labels."""
     palette = voc_colour_map() if palette is None else palette
-    labels = np.append(np.arange(num_classes), IGNORE_INDEX)
+    labels = np.append(np.arange(num_classes), ignore_index)
     # np.unique keeps the first of equal colours, so that a class wins over a void that shares its colour.
     known, first = np.unique(_colour_codes(palette[labels]), return_index=True)
     codes = _colour_codes(rgb)
@@ -168,9 +207,22 @@ def _first(where):
     return int(row), int(column)
 
 
-def _likely_cause(value, num_classes, mode):
+def _ranges(values):
+    """[0, 1, 2, 11, 255] as "0..2, 11, 255"."""
+    runs = []
+    for value in sorted(values):
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(f"{first}..{last}" if last > first else f"{first}" for first, last in runs)
+
+
+def _likely_cause(value, num_classes, mode, ignore_index):
     if value == num_classes:
-        return f"Is a class name missing, or does {value} mean void here? Then store void as {IGNORE_INDEX}."
+        cause = f"Is a class name missing, or does {value} mean void here? Then store void as {ignore_index}."
+        camvid = " In CamVid as SegNet ships it 11 is void: --dataset camvid takes it."
+        return cause + camvid * (value == len(CAMVID_CLASSES))
     if mode == "L":
         return "Were colours saved as grey levels, or was the mask anti-aliased or resized with bilinear?"
     return "Are class names missing, or was the mask anti-aliased or resized with bilinear?"

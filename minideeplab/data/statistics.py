@@ -1,6 +1,96 @@
-"""What the masks of a data set hold: counts of labels, and loss weights for classes of unequal size."""
+"""What the masks of a data set hold: one count of labels, what it warns of, and loss weights that follow from it."""
+
+from collections.abc import Sequence
 
 import numpy as np
+
+from minideeplab.errors import DataError
+
+LISTED_CLASSES = 20
+ONE_FOR_255 = """\
+Was label 1 meant? Painting programs often store two classes as 0 and 255.
+These lines of Python write 1 for 255 (keep a copy of the masks):
+  import pathlib, numpy as np; from PIL import Image
+  for f in pathlib.Path({folder!r}).iterdir():
+      mask = np.asarray(Image.open(f)); Image.fromarray(np.where(mask == 255, 1, mask)).save(f)"""
+
+
+class LabelCounts:
+    """Counts over the masks of a split, one `add` a mask.
+
+    Attributes:
+        pixels: (256,) int64, pixels of each label.
+        masks: (256,) int64, masks in which each label occurs.
+        pixels_around: (256,) int64, labelled pixels of the masks in which each label occurs.
+        sizes: (height, width) of each mask.
+        class_names: name of each label, 0 first.
+        ignore_index: the label of void pixels, which are not labelled.
+    """
+
+    def __init__(self, class_names: Sequence[str], ignore_index: int):
+        self.pixels, self.masks, self.pixels_around = np.zeros((3, 256), np.int64)
+        self.sizes: list[tuple[int, int]] = []
+        self.class_names, self.ignore_index = tuple(class_names), ignore_index
+
+    def add(self, mask: np.ndarray) -> None:
+        """Counts one mask, (H, W) uint8."""
+        pixels = np.bincount(mask.ravel(), minlength=256)
+        present = pixels > 0
+        self.pixels += pixels
+        self.masks += present
+        self.pixels_around += np.where(present, mask.size - pixels[self.ignore_index], 0)
+        self.sizes.append(mask.shape)
+
+    @property
+    def labelled(self) -> int:
+        """Number of pixels that are not void."""
+        return int(self.pixels.sum() - self.pixels[self.ignore_index])
+
+    @property
+    def void_share(self) -> float:
+        """Void pixels by all pixels."""
+        return float(self.pixels[self.ignore_index] / max(1, self.pixels.sum()))
+
+    @property
+    def absent(self) -> list[int]:
+        """Labels of the classes without a pixel."""
+        labels = range(len(self.class_names))
+        return [label for label in labels if label != self.ignore_index and not self.pixels[label]]
+
+
+def require_labels(dataset) -> None:
+    """Refuses a data set from which nothing can be learnt, and on which nothing can be measured.
+
+    Raises:
+        DataError: all pixels of all masks are void.
+    """
+    counts = dataset.counts
+    if not counts.labelled:
+        raise DataError(
+            f"{dataset.root}: no mask of split {dataset.split!r} has a labelled pixel: all are {counts.ignore_index}, "
+            f"which is void. A pixel of a mask holds the number of its class, 0 to {dataset.num_classes - 1}; "
+            "export the masks again"
+        )
+
+
+def label_warnings(dataset) -> list[str]:
+    """Sentences about what a training on this data set would miss: its classes without a pixel; none if all is well."""
+    counts, absent = dataset.counts, dataset.counts.absent
+    if not absent:
+        return []
+    void, total = counts.ignore_index, dataset.num_classes
+    names = ", ".join(f"'{dataset.class_names[label]}' ({label})" for label in absent[:LISTED_CLASSES])
+    more = f" and {len(absent) - LISTED_CLASSES} more" if len(absent) > LISTED_CLASSES else ""
+    found = (
+        f"split {dataset.split!r} has no pixel of {len(absent)} of {total} classes, which cannot be learnt: "
+        f"{names}{more}; {100 * counts.void_share:.1f} % of all pixels are void ({void}). "
+    )
+    if total == 2 and absent == [1] and void == 255 and counts.pixels[void]:
+        return [found + ONE_FOR_255.format(folder=str(dataset.mask_path(0).parent))]
+    return [
+        f"{found}If they should be there: are the classes in the order in which the masks number them? "
+        "inspect_data counts and shows the masks"
+    ]
 
 
 def median_frequency_weights(dataset) -> np.ndarray:
@@ -10,40 +100,17 @@ def median_frequency_weights(dataset) -> np.ndarray:
     which no pixel will use.
 
     Args:
-        dataset: with `mask(i)`, `num_classes` and `ignore_index`; void pixels do not count.
+        dataset: with `counts` and `num_classes`; void pixels do not count.
 
     Returns:
         (C,) float32.
 
     Source: Eigen and Fergus, ICCV 2015, section 6.3.2; used for CamVid by SegNet.
     """
-    pixels, pixels_around = np.zeros((2, dataset.num_classes), np.int64)
-    for i in range(len(dataset)):
-        mask = dataset.mask(i)
-        counts = np.bincount(mask[mask != dataset.ignore_index], minlength=dataset.num_classes)
-        pixels += counts
-        pixels_around += np.where(counts > 0, counts.sum(), 0)
-    present = pixels > 0
-    weights = np.ones(dataset.num_classes)
+    counts, weights = dataset.counts, np.ones(dataset.num_classes)
+    present = counts.pixels[: dataset.num_classes] > 0
+    present &= np.arange(dataset.num_classes) != counts.ignore_index
     if present.any():
-        frequency = pixels[present] / pixels_around[present]
+        frequency = counts.pixels[: dataset.num_classes][present] / counts.pixels_around[: dataset.num_classes][present]
         weights[present] = np.median(frequency) / frequency
     return weights.astype(np.float32)
-
-
-def count_labels(ds):
-    """Count the labels of a whole data set.
-
-    Returns:
-        pixels: (256,) int64, pixels of each label.
-        samples: (256,) int64, masks in which each label occurs.
-        sizes: (len(ds), 2) int64, height and width of each mask.
-    """
-    counts = np.zeros((2, 256), np.int64)
-    sizes = []
-    for i in range(len(ds)):
-        mask = ds.mask(i)
-        histogram = np.bincount(mask.ravel(), minlength=256)
-        counts += histogram, histogram > 0
-        sizes.append(mask.shape)
-    return counts[0], counts[1], np.array(sizes)

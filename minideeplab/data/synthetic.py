@@ -17,6 +17,7 @@ from tqdm import tqdm
 from minideeplab.data import voc
 from minideeplab.data.images import write_mask
 from minideeplab.data.palettes import IGNORE_INDEX
+from minideeplab.errors import DataError
 
 SHAPE_CLASSES = ("background", "disc", "square", "triangle", "ring", "cross", "star")
 VERSION = 4  # of the pictures: part of the cache folder's name, to be raised with any change to what is drawn
@@ -29,6 +30,18 @@ CONTRAST = 50.0  # least RGB distance between colours of two surfaces in a pictu
 TINTED = 0.95  # share of the objects in their class's tint
 TINTS = np.array(((200, 60, 60), (60, 180, 70), (70, 80, 210), (210, 190, 60), (170, 70, 190), (60, 190, 200)))
 NOISE = 5.0  # grey levels
+
+
+def is_synthetic(data: str | Path) -> bool:
+    """Whether `data` is the word for the generated set."""
+    return str(data) == "synthetic"
+
+
+def open_synthetic(data: str | Path, split: str) -> voc.VocFolder:
+    """The generated set, which the first call writes."""
+    if not is_synthetic(data):
+        raise DataError(f"{data}: the generated set has no folder of yours; say 'synthetic', or name another data set")
+    return voc.open_named(synthetic_root(), split, name="synthetic")
 
 
 def synthetic_root():

@@ -40,12 +40,13 @@ class TrainTransform:
         mirror: flip left and right in half of the views.
         blur: greatest sigma of a Gaussian blur, in pixels of the crop; 0 is off.
         jitter: brightness, contrast and saturation vary by factors in 1 - jitter .. 1 + jitter; 0 is off.
+        ignore_index: the label of void, 0..255: that of the data set.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(self, crop_size, scale_range=(0.5, 2.0), mirror=True, blur=0.0, jitter=0.0):
+    def __init__(self, crop_size, scale_range=(0.5, 2.0), mirror=True, blur=0.0, jitter=0.0, ignore_index=IGNORE_INDEX):
         low, high = scale_range
         if crop_size < 1:
             raise ValueError(f"TrainTransform: crop_size must be at least 1, got {crop_size}")
@@ -55,8 +56,10 @@ class TrainTransform:
             raise ValueError(f"TrainTransform: blur must be a sigma of at least 0, got {blur}")
         if not 0 <= jitter < 1:
             raise ValueError(f"TrainTransform: jitter must be in 0 <= jitter < 1, got {jitter}")
+        if not 0 <= ignore_index <= 255:
+            raise ValueError(f"TrainTransform: ignore_index must be a label in 0..255, got {ignore_index}")
         self.crop_size, self.scale_range = crop_size, (low, high)
-        self.mirror, self.blur, self.jitter = mirror, blur, jitter
+        self.mirror, self.blur, self.jitter, self.ignore_index = mirror, blur, jitter, ignore_index
 
     def __call__(self, image, mask, rng):
         """One random view.
@@ -75,7 +78,7 @@ class TrainTransform:
         view = self._recoloured(_resized(image, rows, columns), rng)  # float32, 0..255
 
         crop = np.zeros((self.crop_size, self.crop_size, 3), np.float32)
-        labels = np.full((self.crop_size, self.crop_size), IGNORE_INDEX, np.uint8)
+        labels = np.full((self.crop_size, self.crop_size), self.ignore_index, np.uint8)
         crop[rows.place, columns.place] = _standardised(view)
         labels[rows.place, columns.place] = mask[rows.nearest[:, None], columns.nearest]
         if self.mirror and rng.random() < 0.5:

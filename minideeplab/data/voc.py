@@ -6,11 +6,72 @@ and, for sets other than VOC itself, ROOT/class_names.txt with one name per line
 
 from pathlib import Path, PureWindowsPath
 
+import numpy as np
+
+from minideeplab.data.dataset import SegmentationDataset
+from minideeplab.data.folders import find_file
+from minideeplab.data.images import mask_palette
+from minideeplab.data.palettes import CAMVID_CLASSES, IGNORE_INDEX, VOC_CLASSES, voc_colour_map
 from minideeplab.errors import DataError
 
 IMAGES, MASKS, SPLITS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentation"
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
-MASK_SUFFIXES = (".png", ".PNG", ".jpg", ".jpeg")  # JPEG: found, so that read_mask can say why it is refused
+MASK_SUFFIXES = (".png", ".jpg", ".jpeg")  # JPEG: found, so that read_mask can say why it is refused
+CAMVID_VOID = 11  # in the masks that SegNet ships
+
+
+class VocFolder(SegmentationDataset):
+    """A split of a data set in VOC's folders."""
+
+    def image_path(self, i: int) -> Path:
+        return find_file(self.root / IMAGES, self.ids[i])
+
+    def mask_path(self, i: int) -> Path:
+        return find_file(self.root / MASKS, self.ids[i], MASK_SUFFIXES)
+
+
+def open_voc(data: str | Path, split: str) -> VocFolder:
+    """The 21 classes of VOC, whatever class_names.txt says."""
+    root = find_root(data)
+    return VocFolder("voc", root, split, read_split(root, split), VOC_CLASSES, voc_colour_map())
+
+
+def open_named(data: str | Path, split: str, name: str | None = None) -> VocFolder:
+    """The classes that class_names.txt lists, in the colours of the first mask; `name` of the set: that of its folder.
+
+    Raises:
+        DataError: there is no class_names.txt.
+    """
+    root = find_root(data)
+    ids, names = read_split(root, split), read_class_names(root)
+    if names is None:
+        raise DataError(f"{root / 'class_names.txt'}: no such file; write the names of the classes, one a line")
+    return VocFolder(name or root.resolve().name, root, split, ids, names, _stored_palette(root, ids[0]))
+
+
+def open_camvid(data: str | Path, split: str) -> VocFolder:
+    """The 11 classes of CamVid, or those of class_names.txt; of 11 classes label 11 is void as 255 is."""
+    root = find_root(data)
+    ids, names = read_split(root, split), read_class_names(root) or CAMVID_CLASSES
+    label_map = None
+    if len(names) == len(CAMVID_CLASSES):
+        label_map = {label: label for label in range(len(names))}
+        label_map |= {CAMVID_VOID: IGNORE_INDEX, IGNORE_INDEX: IGNORE_INDEX}
+    return VocFolder("camvid", root, split, ids, names, _stored_palette(root, ids[0]), label_map=label_map)
+
+
+def is_camvid(data: str | Path) -> bool:
+    """Whether class_names.txt lists CamVid's classes, or is missing in a folder that is called CamVid."""
+    root = _root_of(data)
+    if root is None:
+        return False
+    names = read_class_names(root)
+    return names == CAMVID_CLASSES or (names is None and "camvid" in root.resolve().name.lower())
+
+
+def is_named(data: str | Path) -> bool:
+    """Whether class_names.txt lists other classes than VOC's."""
+    root = _root_of(data)
+    return root is not None and read_class_names(root) not in (None, VOC_CLASSES)
 
 
 def find_root(data):
@@ -30,8 +91,7 @@ def find_root(data):
         raise DataError(f"{data}: no such folder; give the folder that holds {IMAGES}, or the word 'synthetic'")
     if not data.is_dir():
         raise DataError(f"{data}: a file, not a folder; give the folder that holds {IMAGES}")
-    candidates = (data, data / "VOC2012", data / "VOCdevkit" / "VOC2012")
-    root = next((folder for folder in candidates if (folder / IMAGES).is_dir()), None)
+    root = _root_of(data)
     if root is None:
         found = ", ".join(sorted(entry.name for entry in data.iterdir())[:8]) or "nothing"
         raise DataError(
@@ -98,17 +158,19 @@ def read_class_names(root):
     return names
 
 
-def find_file(folder, name, suffixes):
-    """The file NAME + suffix that exists in a folder; DataError if there is none."""
-    for suffix in suffixes:
-        path = Path(folder) / f"{name}{suffix}"
-        if path.is_file():
-            return path
-    hint = "; ids are written without suffix" if Path(name).suffix in suffixes else ""
-    raise DataError(
-        f"{Path(folder) / name}{suffixes[0]}: no such file (nor with another suffix); "
-        f"add the file, or remove {name!r} from the split file{hint}"
-    )
+def _root_of(data):
+    """The folder that holds JPEGImages, or None."""
+    candidates = (Path(data), Path(data, "VOC2012"), Path(data, "VOCdevkit", "VOC2012"))
+    return next((folder for folder in candidates if (folder / IMAGES).is_dir()), None)
+
+
+def _stored_palette(root, name) -> np.ndarray:
+    """The palette of one mask; VOC's colours if it has none or cannot be read, which `check` then reports."""
+    try:
+        palette = mask_palette(find_file(root / MASKS, name, MASK_SUFFIXES))
+    except DataError:
+        palette = None
+    return voc_colour_map() if palette is None else palette
 
 
 def _lines(path):

@@ -5,11 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from minideeplab.data import IGNORE_INDEX
-
 SHEET_PAIRS = 12  # pictures on the contact sheet, spread over the split
-
-
 PAIRS_PER_ROW = 3
 
 
@@ -25,8 +21,10 @@ def save_contact_sheet(path, ds, labels):
     for panel, i in zip(panels, chosen, strict=False):
         image, mask = ds.sample(i)
         panel.imshow(np.concatenate([image, ds.palette[mask]], axis=1), interpolation="none")
-        panel.set_title(ds.ids[i], fontsize=7)
-    names = [(label, ds.class_names[label]) for label in labels] + [(IGNORE_INDEX, "void")]
-    patches = [Patch(facecolor=ds.palette[label] / 255, edgecolor="black", label=name) for label, name in names]
-    figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=7)
+        panel.set_title(ds.ids[i], fontsize=7, parse_math=False)  # an id may hold $
+    names = {label: ds.class_names[label] for label in labels} | {ds.ignore_index: "void"}
+    patches = [Patch(facecolor=ds.palette[label] / 255, edgecolor="black") for label in names]
+    legend = figure.legend(patches, map(str, names), loc="outside lower center", ncols=8, fontsize=7)
+    for text, name in zip(legend.get_texts(), names.values(), strict=True):
+        text.set(text=name, parse_math=False)  # not at once: a legend leaves out names that begin with _
     figure.savefig(path, dpi=110)

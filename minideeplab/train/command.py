@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minideeplab import cli, models
 from minideeplab.cli.model_options import given_options
-from minideeplab.data import Loader, TrainTransform, open_dataset
+from minideeplab.data import Loader, TrainTransform, label_warnings, open_dataset, require_labels
 from minideeplab.errors import CheckpointError, UsageError
 from minideeplab.evaluation.predictor import SMALLEST_SIDE
 from minideeplab.train.arguments import parse_arguments
@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for dataset in (train_set, val_set):  # last, for it reads every file
         with cli.Progress(len(dataset), f"checking '{dataset.split}'", leave=False) as bar:
             dataset.check(bar.update)
+        require_labels(dataset)
     state = TrainState(fingerprint=fingerprint(train_set, val_set))
     if checkpoint:
         folder = RunFolder(args.out)
@@ -68,6 +69,8 @@ def _describe(training: Training, threads: int) -> None:
         f"data   {train_set.name} at {train_set.root}: {len(train_set)} training images "
         f"('{train_set.split}'), {len(val_set)} validation images ('{val_set.split}'), {train_set.num_classes} classes"
     )
+    for sentence in label_warnings(train_set):
+        log(f"warning: {sentence}")
     if (shared := len(set(train_set.ids) & set(val_set.ids))) > 0:
         log(f"warning: {shared} images are in both splits, the validation numbers will be too good")
     has_rates = "atrous_rates" in models.options_of(args.model)
@@ -105,7 +108,12 @@ def _build(args: argparse.Namespace, train_set, checkpoint: Checkpoint | None):
         config = {"name": args.model, "seed": args.seed, **options}
         model = models.build(**(checkpoint.configuration() | config if checkpoint else config))
         transform = TrainTransform(
-            args.crop_size, tuple(args.scale_range), mirror=args.mirror, blur=args.blur, jitter=args.jitter
+            args.crop_size,
+            tuple(args.scale_range),
+            mirror=args.mirror,
+            blur=args.blur,
+            jitter=args.jitter,
+            ignore_index=train_set.ignore_index,
         )
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error

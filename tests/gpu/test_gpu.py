@@ -13,8 +13,9 @@ import kernels
 from kernels.geometry import Window
 from minideeplab import Tensor, models
 from minideeplab.bench.conv import LAYERS
-from minideeplab.bench.crf import infer, photograph
+from minideeplab.bench.crf import infer
 from minideeplab.crf import bilateral_features
+from minideeplab.data.photograph import photograph
 from minideeplab.nn.optim import SGD
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from places import ROOT
+from png_files import write_png
 from refine_cases import IMAGE, LOGITS, PROBABILITIES, TRUTH, H, W, noisy_labels
 from strategies import SIMULATED
 
@@ -41,6 +42,13 @@ def test_a_mask_becomes_a_mask_with_its_palette(files, capsys):
         np.testing.assert_array_equal(np.reshape(mask.getpalette(), (256, 3)), voc_colour_map()[::-1])
     changed = 100 * (refined != noisy_labels()).mean()
     assert f"deeplab-v2: {changed:.2f} % of {H * W} pixels changed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+def test_the_samples_of_a_packed_grey_mask_are_its_labels(files, depth):
+    write_png(files / "grey.png", noisy_labels() + 2, depth)
+    assert run(files, "--labels", files / "grey.png") == 0
+    np.testing.assert_array_equal(read_mask(files / "out.png"), refine(noisy_labels() + 2, IMAGE))
 
 
 @pytest.mark.parametrize("name", ["last.npy", "first.npy", "one.npz"])

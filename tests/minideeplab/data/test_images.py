@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from places import SHARED
+from png_files import GREY, PALETTE, write_png
 
 from minideeplab.data import (
     VOC_CLASSES,
@@ -59,7 +60,7 @@ def test_colour_map_is_the_palette_of_real_voc_masks():
         np.testing.assert_array_equal(voc_colour_map()[read_mask(path, 21)], rgb)
 
 
-@pytest.mark.parametrize("suffix", ["png", "bmp"])
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
 def test_rgb_image_is_read_as_it_is(tmp_path, rgb, suffix):
     path = save(tmp_path, rgb, f"x.{suffix}")
     np.testing.assert_array_equal(read_image(path), rgb)
@@ -99,6 +100,21 @@ def test_exif_rotation_is_applied_to_pixels_and_size(tmp_path, rgb):
     np.testing.assert_array_equal(read_image(path), np.rot90(rgb, -1))
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_compressed_and_turned_tiff(tmp_path, rgb, compression):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path, rgb, "x.TIFF", exif=exif, compression=compression)
+    np.testing.assert_array_equal(read_image(path), np.rot90(rgb, -1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_tiff_of_32_bits_is_refused_rather_than_clipped(tmp_path, dtype):
+    path = save(tmp_path, np.full((3, 4), 1000, dtype), "x.tif")
+    with pytest.raises(DataError, match=r"x\.tif: a TIFF file whose pixels are 32-bit numbers; export"):
+        read_image(path)
+
+
 def test_truncated_image_names_the_file(tmp_path, rgb):
     whole = save(tmp_path, np.tile(rgb, (20, 20, 1)), "whole.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
@@ -114,7 +130,7 @@ def test_file_that_is_no_image(tmp_path, content):
 
 
 def test_format_outside_the_list_is_refused(tmp_path, rgb):
-    with pytest.raises(DataError, match=r"x\.gif: not a JPEG, PNG, BMP or WEBP file"):
+    with pytest.raises(DataError, match=r"x\.gif: not a JPEG, PNG, BMP, WEBP or TIFF file"):
         read_image(save(tmp_path, rgb, "x.gif"))
 
 
@@ -132,10 +148,11 @@ def test_image_that_declares_too_many_pixels(tmp_path, monkeypatch, side, messag
         read_image(path)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about tags of TIFF files
 def test_damaged_bytes_give_a_data_error_and_nothing_else(tmp_path, rgb):
     rng = np.random.default_rng(1)
     refused = 0
-    for kind in ("png", "jpeg", "bmp", "webp"):
+    for kind in ("png", "jpeg", "bmp", "webp", "tiff"):
         buffer = io.BytesIO()
         Image.fromarray(rgb).save(buffer, kind)
         for _ in range(60):
@@ -150,6 +167,20 @@ def test_damaged_bytes_give_a_data_error_and_nothing_else(tmp_path, rgb):
                 refused += 1
                 assert "damaged.img" in str(error)
     assert refused > 50
+
+
+@pytest.mark.parametrize("kind", [GREY, PALETTE])
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_the_stored_value_is_the_label_at_every_depth(tmp_path, depth, kind):
+    values = min(2**depth, 21)
+    labels = (np.arange(63).reshape(7, 9) % values).astype(np.uint8)
+    palette = voc_colour_map()[: 2**depth] if kind == PALETTE else None
+    write_png(tmp_path / "m.png", labels, depth, kind, palette)
+    mask = read_mask(tmp_path / "m.png", num_classes=values)
+    np.testing.assert_array_equal(mask, labels)
+    assert mask.dtype == np.uint8
+    with pytest.raises(DataError, match=rf"label {values - 1} at pixel \(row {(values - 1) // 9}, column"):
+        read_mask(tmp_path / "m.png", num_classes=values - 1)
 
 
 @pytest.mark.parametrize("mode", ["P", "L"])
@@ -213,7 +244,7 @@ def test_colour_of_a_label_beyond_the_classes_is_unknown(tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "cause"),
-    [(11, "Then store void as 255"), (38, "colours saved as grey levels"), (254, "bilinear")],
+    [(11, "Then store void as 255. In CamVid .*--dataset camvid"), (38, "saved as grey levels"), (254, "bilinear")],
 )
 def test_label_out_of_range(tmp_path, value, cause):
     labels = np.zeros((4, 5), np.uint8)
@@ -229,6 +260,36 @@ def test_jpeg_mask_is_refused_whatever_its_name(tmp_path):
         read_mask(path, 21)
 
 
-def test_16_bit_mask_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"x\.png: a mask of Pillow mode 'I;16'"):
-        read_mask(save(tmp_path, np.zeros((3, 3), np.uint16)), 21)
+def test_16_bit_mask_is_read_where_its_values_are_labels(tmp_path):
+    labels = np.array([[0, 1, 20], [255, 7, 0]], np.uint16)
+    np.testing.assert_array_equal(read_mask(save(tmp_path, labels), 21), labels)
+    labels[1, 1] = 256
+    with pytest.raises(DataError, match=r"x\.png: a mask of 16 bits with the value 256 at pixel \(row 1, column 1\)"):
+        read_mask(save(tmp_path, labels), 21)
+
+
+def test_a_mask_of_two_channels_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"x\.png: a mask of Pillow mode 'LA'"):
+        read_mask(save(tmp_path, np.zeros((3, 3), np.uint8), mode="LA"), 21)
+
+
+def test_void_is_what_the_data_set_says(tmp_path):
+    path = save(tmp_path, np.array([[0, 1, 250]], np.uint8))
+    np.testing.assert_array_equal(read_mask(path, 2, ignore_index=250), [[0, 1, 250]])
+    with pytest.raises(DataError, match=r"label 250 .*valid labels are 0\.\.1 and 255 \(void\)"):
+        read_mask(path, 2)
+    colours = save(tmp_path, voc_colour_map()[np.array([[0, 1, 250]])], "colours.png")
+    np.testing.assert_array_equal(read_mask(colours, 2, ignore_index=250), [[0, 1, 250]])
+    with pytest.raises(DataError, match="is not the colour"):
+        read_mask(colours, 2)
+
+
+def test_a_map_turns_stored_values_into_labels_and_messages_name_the_stored(tmp_path):
+    of_ade = {0: 255, 1: 0, 2: 1, 7: 1}
+    path = save(tmp_path, np.array([[0, 1, 2, 7]], np.uint8))
+    np.testing.assert_array_equal(read_mask(path, 2, label_map=of_ade), [[255, 0, 1, 1]])
+    path = save(tmp_path, np.array([[0, 1, 2, 3]], np.uint8))
+    with pytest.raises(DataError, match=r"label 3 at .*column 3\); valid labels are 1\.\.2, 7 and 0 \(void\)"):
+        read_mask(path, 2, label_map=of_ade)
+    colours = save(tmp_path, voc_colour_map()[np.array([[0, 1, 255]])], "colours.png")  # colours are those of labels
+    np.testing.assert_array_equal(read_mask(colours, 2, label_map=of_ade), [[0, 1, 255]])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from minideeplab.data import SHAPE_CLASSES, open_dataset, synthetic, voc_colour_map, write_synthetic
+from minideeplab.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,15 @@ def test_layout_names_and_sizes(small_set):
     val.check()
     sizes = np.array([train.mask(i).shape for i in range(len(train))])
     assert sizes.min() >= 120 and sizes.max() <= 160 and len(np.unique(sizes)) > 20
+
+
+def test_the_generated_set_is_opened_by_its_word_alone(small_set, monkeypatch):
+    monkeypatch.setattr(synthetic, "synthetic_root", lambda: small_set)
+    for dataset in ("auto", "synthetic"):
+        ds = open_dataset("synthetic", dataset)
+        assert (ds.name, ds.class_names, ds.root) == ("synthetic", SHAPE_CLASSES, small_set)
+    with pytest.raises(DataError, match="the generated set has no folder of yours; say 'synthetic'"):
+        open_dataset(small_set, "synthetic")
 
 
 def test_all_classes_in_both_splits_and_several_objects_in_a_picture(small_set):

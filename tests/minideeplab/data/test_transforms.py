@@ -152,6 +152,7 @@ def test_jitter_changes_colours_within_0_to_255():
         ({"scale_range": (0.0, 1.0)}, "0 < low"),
         ({"blur": -1.0}, "blur must be a sigma of at least 0, got -1.0"),
         ({"jitter": 1.0}, "jitter must be in 0 <= jitter < 1, got 1.0"),
+        ({"ignore_index": 256}, r"ignore_index must be a label in 0\.\.255, got 256"),
     ],
 )
 def test_wrong_arguments(arguments, match):

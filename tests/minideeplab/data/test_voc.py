@@ -4,29 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from places import SHARED
+from voc_folder import list_ids, make_set
 
-from minideeplab import inspect_data
-from minideeplab.data import CAMVID_CLASSES, VOC_CLASSES, open_dataset, voc_colour_map, write_mask, write_synthetic
+from minideeplab.data import CAMVID_CLASSES, VOC_CLASSES, open_dataset, voc_colour_map, write_mask
 from minideeplab.errors import DataError
 
 REAL = SHARED / "data"
 needs_real_data = pytest.mark.skipif(not REAL.is_dir(), reason="no real data beside the repository")
-
-
-def make_set(root, ids=("a", "b", "c"), names=None, palette=None, size=(6, 8)):
-    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (root / part).mkdir(parents=True)
-    for number, name in enumerate(ids):
-        Image.fromarray(np.full((*size, 3), number, np.uint8)).save(root / f"JPEGImages/{name}.png")
-        write_mask(root / f"SegmentationClass/{name}.png", np.full(size, number, np.uint8), palette)
-    list_ids(root, *ids)
-    if names:
-        (root / "class_names.txt").write_text("\n".join(names))
-    return root
-
-
-def list_ids(root, *ids, split="train"):
-    (root / f"ImageSets/Segmentation/{split}.txt").write_text("".join(f"{name}\n" for name in ids))
 
 
 def test_plain_voc(tmp_path):
@@ -69,17 +53,46 @@ def test_camvid_by_folder_by_request_and_by_names(tmp_path, folder, dataset, nam
     assert (ds.name, ds.class_names) == ("camvid", CAMVID_CLASSES)
 
 
-def test_limit_keeps_the_first_ids(tmp_path):
-    assert open_dataset(make_set(tmp_path / "s"), limit=2).ids == ("a", "b")
+@pytest.mark.parametrize("dataset", ["camvid", "auto"])
+def test_label_11_of_camvid_is_void_as_segnet_ships_it(tmp_path, dataset):
+    masks = [[[0, 10, 11, 255]]]
+    ds = open_dataset(make_set(tmp_path / "CamVid", ["a"], masks=masks), dataset)
+    np.testing.assert_array_equal(ds.mask(0), [[0, 10, 255, 255]])
+    assert ds.check().void_share == 0.5
 
 
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [({"dataset": "coco"}, "one of auto, voc, camvid, got 'coco'"), ({"limit": 0}, "at least 1")],
-)
-def test_wrong_arguments(tmp_path, options, match):
-    with pytest.raises(ValueError, match=match):
-        open_dataset(tmp_path, **options)
+def test_label_11_of_11_other_classes_is_refused_and_camvid_is_named(tmp_path):
+    names = [f"class {number}" for number in range(11)]
+    root = make_set(tmp_path / "roads", ["a"], names, masks=[[[0, 10, 11, 255]]])
+    with pytest.raises(DataError, match=r"label 11 .* 0\.\.10 and 255 \(void\).*--dataset camvid takes it"):
+        open_dataset(root).check()
+    ds = open_dataset(root, "camvid")  # the names of the file, and CamVid's void
+    assert (ds.name, ds.class_names) == ("camvid", tuple(names))
+    np.testing.assert_array_equal(ds.mask(0), [[0, 10, 255, 255]])
+    root = make_set(tmp_path / "CamVid12", ["a"], [*names, "unlabelled"], masks=[[[0, 10, 11, 255]]])
+    for dataset in ("auto", "camvid"):  # twelve names: 11 is one of them
+        np.testing.assert_array_equal(open_dataset(root, dataset).mask(0), [[0, 10, 11, 255]])
+
+
+@pytest.mark.parametrize(("name", "classes"), [("named", ("sea", "land", "sand")), ("voc", VOC_CLASSES)])
+def test_classes_by_request(tmp_path, name, classes):
+    assert open_dataset(make_set(tmp_path / "s", names=("sea", "land", "sand")), name).class_names == classes
+
+
+def test_named_needs_the_names(tmp_path):
+    with pytest.raises(DataError, match=r"class_names\.txt: no such file; write the names"):
+        open_dataset(make_set(tmp_path / "s"), "named")
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".webp", ".tif", ".Jpg", ".JPEG"])
+def test_images_with_other_suffixes_and_masks_with_capital_ones(tmp_path, suffix):
+    root = make_set(tmp_path / "s")
+    with Image.open(root / "JPEGImages/b.png") as image:
+        image.save(root / f"JPEGImages/b{suffix}")
+    (root / "JPEGImages/b.png").unlink()
+    (root / "SegmentationClass/b.png").rename(root / "SegmentationClass/b.Png")
+    image, mask = open_dataset(root).sample(1)
+    assert (image == 1).all() and (mask == 1).all()
 
 
 def test_missing_folders(tmp_path):
@@ -194,29 +207,6 @@ def test_check_counts_what_it_does_not_list(tmp_path):
         open_dataset(root).check()
     lines = str(caught.value).splitlines()
     assert len(lines) == 22 and lines[-1] == "  ... and 8 more"
-
-
-def test_inspect_data_counts_the_classes_and_draws_a_sheet(tmp_path, capsys):
-    root = make_set(tmp_path / "tiles", names=("sea", "land", "sand", "snow"))
-    write_mask(root / "SegmentationClass/a.png", np.full((6, 8), 255, np.uint8))
-    assert inspect_data.main(["--data", str(root), "--out", str(tmp_path / "out/sheet.png")]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["0", "sea", "0.00", "0", "never", "occurs"] in rows
-    assert ["1", "land", "50.00", "1"] in rows
-    assert any(row[:4] == ["255", "void", "33.33", "1"] for row in rows)
-    assert min(Image.open(tmp_path / "out/sheet.png").size) > 100
-
-
-@pytest.mark.parametrize("name", ["sheet.txt", "", "class_names.txt/sheet.png"])
-def test_inspect_data_refuses_a_sheet_that_cannot_be_written(tmp_path, capsys, name):
-    write_synthetic(tmp_path, train=1, val=1)
-    assert inspect_data.main(["--data", str(tmp_path), "--out", str(tmp_path / name)]) == 2
-    assert "--out" in capsys.readouterr().err
-
-
-def test_inspect_data_ends_with_the_exit_code_for_data(tmp_path, capsys):
-    assert inspect_data.main(["--data", str(tmp_path / "nowhere")]) == 3
-    assert "nowhere: no such folder" in capsys.readouterr().err
 
 
 @needs_real_data

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from places import ROOT
+from voc_folder import list_ids, make_set
 
 import kernels
 from minideeplab import cli, evaluate
 from minideeplab.data import read_mask, write_mask, write_synthetic
-from minideeplab.data.statistics import median_frequency_weights
 from minideeplab.errors import CheckpointError, DataError
 from minideeplab.train import command as train
 from minideeplab.train import loop
@@ -291,6 +291,29 @@ def test_bad_data_stop_before_a_folder_is_made(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_classes_without_a_pixel_are_named_before_training(tmp_path, capsys):
+    """Two classes as painting programs store them: 0 and 255, which is void."""
+    mask = np.zeros((70, 90), np.uint8)
+    mask[10:40, 20:60] = 255
+    data = make_set(tmp_path / "data", "ab", ("background", "thing"), masks=[mask, mask], splits=("train", "val"))
+    assert train.main([*command(data, tmp_path / "out"), "--stop-after", "1"]) == 0
+    log = (tmp_path / "out" / "log.txt").read_text()
+    warning = "warning: split 'train' has no pixel of 1 of 2 classes, which cannot be learnt: 'thing' (1); 19.0 %"
+    assert warning in log and log.index(warning) < log.index("initial loss")
+    assert "Was label 1 meant?" in log and warning in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("void_split", ["train", "val"])
+def test_a_split_without_a_labelled_pixel_is_refused(tmp_path, capsys, void_split):
+    masks = [np.zeros((70, 90)), np.full((70, 90), 255)]
+    data = make_set(tmp_path / "data", "ab", ("background", "thing"), masks=masks)
+    list_ids(data, "a", split="val" if void_split == "train" else "train")
+    list_ids(data, "b", split=void_split)
+    assert train.main(command(data, tmp_path / "out")) == 3
+    assert f"no mask of split '{void_split}' has a labelled pixel" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -366,24 +389,6 @@ def test_help_shows_defaults_and_an_example(capsys):
     text = capsys.readouterr().out
     assert "(default: 0.01)" in text and "(default: None)" not in text
     assert "example:\n  python -m minideeplab.train --data synthetic" in text
-
-
-def test_median_frequency_weights():
-    class Masks:
-        num_classes, ignore_index = 4, 255
-        masks = (np.array([[0, 0, 0, 1]]), np.array([[0, 255, 2, 2]]))
-
-        def __len__(self):
-            return len(self.masks)
-
-        def mask(self, i):
-            return self.masks[i].astype(np.uint8)
-
-    frequency = np.array([4 / 7, 1 / 4, 2 / 3])  # class 3 is absent: no part in the median, weight 1
-    expected = [*(4 / 7 / frequency), 1]
-    weights = median_frequency_weights(Masks())
-    assert weights.dtype == np.float32
-    np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
 
 def start(arguments):
