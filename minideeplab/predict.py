@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minideeplab import cli, figures
-from minideeplab.data.images import IMAGE_SUFFIXES, read_image, write_mask
+from minideeplab.data import IMAGE_SUFFIXES, find_images, read_image, skipped_note, write_mask
 from minideeplab.errors import DataError
 from minideeplab.weights import Checkpoint
 
@@ -51,10 +51,14 @@ def _find_images(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
         path = Path(argument)
         if not path.is_dir():
             images.append(path)  # a missing file is reported when it is read
-        elif found := sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES):
-            images += found
-        else:
-            failures.append(f"{path}: no image in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            continue
+        found, skipped = find_images(path)
+        images += found
+        note = skipped_note(path, skipped)
+        if not found:
+            failures.append(note or f"{path}: no image in this folder ({', '.join(IMAGE_SUFFIXES)})")
+        elif note:
+            print(f"note: {note}", file=sys.stderr)
     return images, failures
 
 

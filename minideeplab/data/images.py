@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from minideeplab.data.palettes import CAMVID_CLASSES, IGNORE_INDEX, voc_colour_map
 from minideeplab.errors import DataError
+from minideeplab.files.whole import written_whole
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 # Names of image files, for data sets and commands alike, in any case; of two files the earlier suffix is taken.
@@ -102,7 +103,7 @@ def read_mask(
 
 
 def write_mask(path, mask, palette=None):
-    """Write labels as a palette PNG, the form of the VOC masks and of the VOC submission.
+    """Write labels as a palette PNG, the form of the VOC masks and of the VOC submission, in full or not at all.
 
     Args:
         path: the file to write.
@@ -113,7 +114,8 @@ def write_mask(path, mask, palette=None):
         raise TypeError(f"write_mask: mask must be (H, W) uint8, got {mask.shape} {mask.dtype}")
     image = Image.fromarray(mask)
     image.putpalette((voc_colour_map() if palette is None else palette).tobytes())
-    image.save(path, format="PNG")
+    with written_whole(path) as file:
+        image.save(file, format="PNG")
 
 
 def mask_palette(path):

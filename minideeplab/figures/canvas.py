@@ -1,12 +1,13 @@
 """A sheet to draw on: text is drawn as it stands, and the file is there as a whole or not at all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 
 from minideeplab.files.whole import written_whole
@@ -27,6 +28,15 @@ def sheet(path: str | Path, size: tuple[float, float], dpi: int = 110, **options
         yield figure
         with written_whole(path) as file:
             figure.savefig(file, dpi=dpi, format="png", **options)
+
+
+def add_legend(figure: Figure, entries: Sequence[tuple[str, Sequence[float]]], columns: int, fontsize: float) -> None:
+    """Names with their colours, RGB in 0..1, below a figure: whatever a name begins with."""
+    patches = [Patch(facecolor=colour, edgecolor="#808080", linewidth=0.5) for _, colour in entries]
+    place = {"loc": "outside lower center", "ncols": columns, "frameon": False, "fontsize": fontsize}
+    legend = figure.legend(patches, [name.lstrip("_") or "-" for name, _ in entries], **place)
+    for text, (name, _) in zip(legend.get_texts(), entries, strict=True):
+        text.set_text(name)  # not at once: a legend leaves out names that begin with "_"
 
 
 def save_picture(path: str | Path, picture: Image.Image) -> None:

@@ -7,10 +7,9 @@ its `ignore_index`, the label of void pixels, which are light grey.
 from pathlib import Path
 
 import numpy as np
-from matplotlib.patches import Patch
 from PIL import Image, ImageDraw, ImageFont
 
-from minideeplab.figures.canvas import save_picture, sheet
+from minideeplab.figures.canvas import add_legend, save_picture, sheet
 
 RIGHT, WRONG, VOID = (60, 150, 90), (205, 50, 50), (224, 224, 224)
 OTHER, STILL_WRONG = (235, 150, 50), (246, 206, 206)
@@ -87,9 +86,8 @@ def save_refinements(path: Path, rows: list, classes, title: str) -> None:
             "still wrong": STILL_WRONG,
         }
         entries += [(name, np.array(colour) / 255) for name, colour in verdicts.items()]
-        handles = [Patch(color=colour, label=name) for name, colour in entries]
-        columns = -(-len(handles) // -(-len(handles) // 9))  # as even rows as can be
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+        columns = -(-len(entries) // -(-len(entries) // 9))  # as even rows as can be
+        add_legend(figure, entries, columns, fontsize=9)
 
 
 def _colours(classes) -> np.ndarray:
