@@ -49,8 +49,7 @@ class Segmenter(Module):
             `Loss`: all heads have the same labels, so that one weight holds for their sum.
         """
         padded = self._padded(x)
-        if tuple(labels.shape) != tuple(x.shape[:3]):
-            raise ValueError(f"loss: labels must have shape {tuple(x.shape[:3])}, got {tuple(labels.shape)}")
+        self._check_labels(x, labels)
         total = None
         for weight, logits in self.training_logits(padded):
             if not self.align_corners:
@@ -60,6 +59,11 @@ class Segmenter(Module):
             weighted = loss if weight == 1 else weight * loss
             total = weighted if total is None else total + weighted
         return losses.Loss(total, loss.weight)
+
+    @staticmethod
+    def _check_labels(x, labels):
+        if tuple(labels.shape) != tuple(x.shape[:3]):
+            raise ValueError(f"loss: labels must have shape {tuple(x.shape[:3])}, got {tuple(labels.shape)}")
 
     def _padded(self, x):
         if len(x.shape) != 4:

@@ -16,7 +16,7 @@ from minideeplab.autograd.gradcheck import check_direction
 from minideeplab.models import BACKBONES
 from minideeplab.models.aspp import rates_at
 from minideeplab.models.backbones import backbone
-from minideeplab.models.classifier import Classifier
+from minideeplab.models.classifier import BackboneClassifier
 from minideeplab.models.deeplabv3plus import DeepLabV3Plus
 from minideeplab.nn import Conv2d, DepthwiseConv2d
 from minideeplab.nn.losses import cross_entropy
@@ -56,7 +56,7 @@ def parameters(model):
     ],
 )
 def test_parameters_of_the_classifiers(name, expected):
-    assert parameters(Classifier(name)) == expected
+    assert parameters(BackboneClassifier(name)) == expected
 
 
 @pytest.mark.parametrize(
