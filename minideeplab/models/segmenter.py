@@ -1,6 +1,7 @@
 """What all networks for segmentation share: small logits, enlarged to the image; and the loss that trains them."""
 
 from minideeplab.autograd import ops
+from minideeplab.cost import trace
 from minideeplab.nn import Module, losses
 
 
@@ -32,6 +33,10 @@ class Segmenter(Module):
         """The enlarged logits of all heads that training uses, for counting."""
         padded = self._padded(x)
         return [self._enlarged(logits, padded, x) for _, logits in self.training_logits(padded)]
+
+    def trace(self, x, channels=None):
+        """Runs the network on images and describes each layer in order, see `cost.trace`: a list of `TracedLayer`."""
+        return trace(self, x, channels)
 
     def _enlarged(self, logits, padded, x):
         if logits.shape[1:3] != padded.shape[1:3]:
