@@ -1,7 +1,7 @@
 """Image classifiers, which without their last pooling are the simplest segmenters; backbones as such."""
 
 from minideeplab.autograd import ops
-from minideeplab.models.backbones import BACKBONES, backbone
+from minideeplab.models.backbones import BACKBONES, Backbone, backbone
 from minideeplab.models.segmenter import Segmenter
 from minideeplab.nn import Conv2d, truncated_normal
 
@@ -43,7 +43,7 @@ class BackboneClassifier(Classifier):
 
     def __init__(self, name, num_classes=1000, dense=False, output_stride=None, width=1.0):
         super().__init__(dense)
-        options = {} if dense or name not in BACKBONES else BACKBONES[name].classifier_options
+        options = {} if dense else BACKBONES.get(name, Backbone).classifier_options
         self.backbone = backbone(name, width=width, output_stride=output_stride, **options)
         self.head = Conv2d(self.backbone.channels, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
         self.output_stride, self.source = self.backbone.output_stride, self.backbone.source

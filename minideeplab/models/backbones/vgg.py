@@ -34,7 +34,8 @@ class VGGFeatures(Backbone):
         first_padding: of the very first convolution.
 
     Stages: the outputs of the five poolings; `widths` are their channels. Low-level features: the output of the last
-    pooling that reaches stride 4.
+    pooling that reaches stride 4. Sizes are those that the poolings give: DeepLab v1's padded windows of 2 x 2 make
+    maps of one row and column more.
     """
 
     source = "VGG-16 (arXiv 1409.1556), table 1, configuration D"

@@ -132,17 +132,6 @@ def test_wrong_options(name):
 # ---------------------------------------------------------------- sizes
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "xception41", "xception71"])
-@pytest.mark.parametrize("output_stride", [8, 16, 32])
-def test_features_have_the_output_stride(name, output_stride):
-    model = backbone(name, output_stride=output_stride, width=1 / 32).initialise(0).eval()
-    for h, w in [(33, 33), (40, 37), (64, 65)]:
-        with no_grad():
-            features, low_level = model(images(1, h, w))
-        assert features.shape == (1, -(-h // output_stride), -(-w // output_stride), model.channels)
-        assert low_level.shape == (1, -(-h // 4), -(-w // 4), model.low_level_channels)
-
-
 @pytest.mark.parametrize(("output_stride", "rates"), [(8, (12, 24, 36)), (16, (6, 12, 18)), (32, (3, 6, 9))])
 def test_rates_follow_the_output_stride(output_stride, rates):
     assert rates_at(output_stride) == rates
