@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from strategies import SIMULATED
 
 import kernels
 from minideeplab import Tensor, models, nn, no_grad, ops
@@ -211,3 +212,16 @@ def test_backends_are_put_back():
     before = kernels.load("cpu").conv2d
     trace(nn.Sequential(nn.Conv2d(3, 3, 1)).initialise(0), images(1, 4, 4, 3))
     assert kernels.load("cpu").conv2d is before
+
+
+@pytest.mark.skipif(not SIMULATED, reason="runs in the CUDA simulator: NUMBA_ENABLE_CUDASIM=1")
+def test_a_trace_on_cuda_is_that_of_the_cpu():
+    net = nn.Sequential(
+        nn.ConvNorm(3, 4, 3, stride=2), nn.MaxPool2d(2), nn.SeparableConv2d(4, 3), nn.Conv2d(3, 2, 1, bias=True)
+    )
+    net.initialise(0).astype(np.float64)
+    x = images(1, 7, 6, 3, dtype=np.float64)
+    here, there = trace(net, x), trace(net.to("cuda"), x.to("cuda"))
+    for one, two in zip(here, there, strict=True):
+        assert plain(one) == plain(two) and two.seconds > 0
+        np.testing.assert_allclose(two.values, one.values, rtol=1e-10, atol=1e-12)
