@@ -43,9 +43,9 @@ class Backbone(Module):
         return stages[-1], low_level
 
 
-def check_output_stride(name, given, possible):
-    """Raise ValueError unless a backbone has that output stride."""
+def check_option(name, option, given, possible):
+    """Raise ValueError unless the option of the backbone of that name has one of the possible values."""
     if given not in possible:
         *others, last = map(str, possible)
         rule = f"{', '.join(others)} or {last}" if others else last
-        raise ValueError(f"{name}: output_stride must be {rule}, got {given}")
+        raise ValueError(f"{name}: {option} must be {rule}, got {given!r}")

@@ -8,7 +8,7 @@ the blocks after it.
 from typing import ClassVar
 
 from minideeplab.autograd import ops
-from minideeplab.models.backbones.base import Backbone, check_output_stride
+from minideeplab.models.backbones.base import Backbone, check_option
 from minideeplab.nn import BatchNorm2d, Conv2d, ConvNorm, Module, Sequential
 
 DENSENETS = {  # name: (growth rate k, layers in each dense block): four blocks for ImageNet, three for CIFAR
@@ -81,7 +81,7 @@ class DenseNet(Backbone):
         self.imagenet = len(blocks) == 4
         strides = (8, 16, 32) if self.imagenet else (4,)
         output_stride = strides[-1] if output_stride is None else output_stride
-        check_output_stride(name, output_stride, strides)
+        check_option(name, "output_stride", output_stride, strides)
         if multi_grid is not None:
             raise ValueError(f"{name}: multi_grid must be None, got {multi_grid}")
         growth = max(1, round(growth * width))

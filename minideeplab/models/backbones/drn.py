@@ -18,7 +18,7 @@ convolutions of the first unit.)
 """
 
 from minideeplab.autograd import ops
-from minideeplab.models.backbones.base import Backbone, check_output_stride
+from minideeplab.models.backbones.base import Backbone, check_option
 from minideeplab.models.backbones.resnet import Basic, Bottleneck
 from minideeplab.nn import ConvNorm, Sequential
 
@@ -77,7 +77,7 @@ class DRN(Backbone):
 
     def __init__(self, name, output_stride=8, multi_grid=None, width=1.0):
         architecture, bottleneck, units = DRNS[name]
-        check_output_stride(name, output_stride, (8,))
+        check_option(name, "output_stride", output_stride, (8,))
         if multi_grid is not None:
             raise ValueError(f"{name}: multi_grid must be None, the rates are fixed, got {multi_grid}")
         unit = Bottleneck if bottleneck else Basic

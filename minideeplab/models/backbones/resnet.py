@@ -6,7 +6,7 @@ its resolution and its convolutions take the stride that it gave up as their rat
 """
 
 from minideeplab.autograd import ops
-from minideeplab.models.backbones.base import Backbone, check_output_stride
+from minideeplab.models.backbones.base import Backbone, check_option
 from minideeplab.nn import ConvNorm, MaxPool2d, Module, Sequential
 
 RESNETS = {  # name: (bottleneck units?, units in each of the four stages)
@@ -106,9 +106,9 @@ class ResNet(Backbone):
         beta = name.endswith("-beta")
         stem = _chosen(name, "stem", stem, ("3x3",) if beta else ("7x7", "3x3"))
         strided = _chosen(name, "strided", strided, ("last",) if beta else ("3x3", "1x1", "last"))
-        first_rate = _chosen(name, "first_rate", first_rate, ("stage", "previous"))
+        check_option(name, "first_rate", first_rate, ("stage", "previous"))
         unit = Bottleneck if bottleneck else Basic
-        check_output_stride(name, output_stride, (8, 16, 32))
+        check_option(name, "output_stride", output_stride, (8, 16, 32))
         if multi_grid is None:
             multi_grid = (1, 2, 4) if bottleneck and output_stride < 32 else (1,) * units[-1]
         if len(multi_grid) != units[-1]:
@@ -161,6 +161,6 @@ class ResNet(Backbone):
 
 def _chosen(name, option, given, possible):
     """The option's value, the first of the possible ones if it is not given."""
-    if given is not None and given not in possible:
-        raise ValueError(f"{name}: {option} must be {' or '.join(possible)}, got {given!r}")
-    return possible[0] if given is None else given
+    given = possible[0] if given is None else given
+    check_option(name, option, given, possible)
+    return given

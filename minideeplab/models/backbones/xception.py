@@ -6,7 +6,7 @@ convolution, and batch norm and ReLU follow every depthwise 3x3. The released co
 """
 
 from minideeplab.autograd import ops
-from minideeplab.models.backbones.base import Backbone, check_output_stride
+from minideeplab.models.backbones.base import Backbone, check_option
 from minideeplab.nn import ConvNorm, Module, SeparableConv2d, Sequential
 
 # (output channels of the three separable convolutions, stride) of the entry blocks; number of middle blocks
@@ -69,10 +69,9 @@ class Xception(Backbone):
     separable_heads, source = True, "Xception as modified by DeepLab v3+ (arXiv 1802.02611), section 3.2 and figure 4"
 
     def __init__(self, name, output_stride=32, multi_grid=None, width=1.0, extra_relu=True, low_level="block2"):
-        if low_level not in ("block1", "block2"):
-            raise ValueError(f"{name}: low_level must be block1 or block2, got {low_level!r}")
+        check_option(name, "low_level", low_level, ("block1", "block2"))
         entry, middle = XCEPTIONS[name]
-        check_output_stride(name, output_stride, (8, 16, 32))
+        check_option(name, "output_stride", output_stride, (8, 16, 32))
         multi_grid = (1, 1, 1) if multi_grid is None else tuple(multi_grid)
         if len(multi_grid) != 3:
             raise ValueError(

@@ -138,7 +138,7 @@ def test_beta_says_stem_and_stride():
         ("resnet50-beta", {"stem": "7x7"}, "resnet50-beta: stem must be 3x3, got '7x7'"),
         ("resnet101-beta", {"strided": "1x1"}, "resnet101-beta: strided must be last, got '1x1'"),
         ("resnet18", {"stem": "5x5"}, "resnet18: stem must be 7x7 or 3x3, got '5x5'"),
-        ("resnet50", {"strided": "first"}, "resnet50: strided must be 3x3 or 1x1 or last, got 'first'"),
+        ("resnet50", {"strided": "first"}, "resnet50: strided must be 3x3, 1x1 or last, got 'first'"),
         ("resnet50", {"first_rate": 2}, "resnet50: first_rate must be stage or previous, got 2"),
     ],
 )
