@@ -5,9 +5,12 @@ import json
 import sys
 from collections.abc import Sequence
 
+import numpy as np
+
 from minideeplab import cli, figures, models
+from minideeplab.autograd import Tensor
 from minideeplab.cli.model_options import add_model_arguments, given_options
-from minideeplab.cost import Cost, cost_of, time_layers
+from minideeplab.cost import Cost, cost_of
 from minideeplab.errors import UsageError
 
 EXAMPLE = """\
@@ -32,44 +35,62 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     report = cli.output_file("--plot", args.plot, ".png") if args.plot else None
     options = {"num_classes": args.classes or models.options_of(args.model)["num_classes"]} | given_options(args)
+    size = _size(args.size or [513])
     try:
-        cost = cost_of(models.create(args.model, **options), args.size)
+        cost = cost_of(models.create(args.model, **options), size)
     except ValueError as error:
         raise UsageError(f"--model {args.model}: {error}") from error
     if args.time:
-        time_layers(args.model, args.size, cost, **options)
+        _time(models.build(args.model, **options), size, cost)
     if report:
         backbone = f", {options['backbone']}" if "backbone" in options else ""
-        figures.save_costs(report, cost, f"{args.model}{backbone}, {args.size} x {args.size}")
+        figures.save_costs(report, cost, f"{args.model}{backbone}, {size[0]} x {size[1]}")
     if args.json:
-        print(json.dumps({"model": args.model, "options": options, "size": args.size} | cost.as_dict(), indent=2))
+        side = list(size) if size[0] != size[1] else size[0]
+        print(json.dumps({"model": args.model, "options": options, "size": side} | cost.as_dict(), indent=2))
     else:
         print(_table(cost))
-        print(_totals(args, options, cost))
+        print(_totals(args.model, size, options, cost))
     return 0
+
+
+def _size(given: list[int]) -> tuple[int, int]:
+    """(height, width)."""
+    if len(given) > 2:
+        raise UsageError(f"--size {' '.join(map(str, given))}: expected one side, or height and width")
+    return given[0], given[-1]
+
+
+def _time(model, size: tuple[int, int], cost: Cost) -> None:
+    """Writes each layer's seconds into `cost`: those of the second of two runs on this CPU."""
+    image = Tensor(np.zeros((1, *size, 3), np.float32))
+    model.trace(image, channels=0)
+    for layer, traced in zip(cost.layers, model.trace(image, channels=0), strict=True):
+        layer.seconds = traced.seconds
 
 
 def _table(cost: Cost) -> str:
     """A line for each layer."""
     timed = any(layer.seconds is not None for layer in cost.layers)
-    width = max(len("layer"), *(len(layer.name) for layer in cost.layers))
+    names = [layer.name or "(the network)" for layer in cost.layers]
+    width = max(map(len, ["layer", *names]))
     head = f"{'layer':{width}s}  {'kind':25s} {'output':>14s} {'parameters':>11s} {'mult-adds':>10s} {'field':>6s}"
     lines = [head + f" {'MB':>7s}" + (f" {'ms':>8s}" if timed else "")]
-    for layer in cost.layers:
+    for name, layer in zip(names, cost.layers, strict=True):
         field = "all" if layer.receptive_field is None else str(layer.receptive_field)
         line = (
-            f"{layer.name:{width}s}  {layer.kind:25s} {'x'.join(map(str, layer.output)):>14s} {layer.parameters:11,d}"
+            f"{name:{width}s}  {layer.kind:25s} {'x'.join(map(str, layer.output)):>14s} {layer.parameters:11,d}"
             f" {layer.macs / 1e6:8.1f} M {field:>6s} {layer.activation_bytes / 1e6:7.1f}"
         )
         lines.append(line + (f" {layer.seconds * 1e3:8.2f}" if timed else ""))
     return "\n".join(lines)
 
 
-def _totals(args, options: dict, cost: Cost) -> str:
+def _totals(model: str, size: tuple[int, int], options: dict, cost: Cost) -> str:
     """Totals, and where the paper prints one, its number beside ours."""
     billions, padded = cost.macs / 1e9, cost.macs_space_to_batch / 1e9
     lines = [
-        f"{args.model} at {args.size} x {args.size}, {options['num_classes']} classes",
+        f"{model} at {size[0]} x {size[1]}, {options['num_classes']} classes",
         f"  parameters             {cost.parameters:,}",
         f"  multiply-adds          {billions:.3f} x 1e9 (atrous layers as space-to-batch: {padded:.3f})",
         f"  receptive field        {cost.receptive_field} pixels (paths through pooling to a number of bins left out)",
@@ -77,7 +98,7 @@ def _totals(args, options: dict, cost: Cost) -> str:
     ]
     if any(layer.seconds is not None for layer in cost.layers):
         lines.append(f"  time of these layers   {sum(layer.seconds for layer in cost.layers) * 1e3:.1f} ms")
-    if (printed := _printed_by_the_paper(args, options)) is not None:
+    if (printed := _printed_by_the_paper(model, size, options)) is not None:
         gap, plain_gap = padded / printed - 1, billions / printed - 1
         lines.append(
             f"  the paper prints       {printed:.2f} x 1e9 (arXiv 1802.02611, table 5): space-to-batch {gap:+.1%},"
@@ -86,9 +107,9 @@ def _totals(args, options: dict, cost: Cost) -> str:
     return "\n".join(lines)
 
 
-def _printed_by_the_paper(args, options: dict) -> float | None:
+def _printed_by_the_paper(model: str, size: tuple[int, int], options: dict) -> float | None:
     asked = {"separable": True, "decoder": True, "output_stride": 16, "backbone": "resnet18"} | options
-    if (args.model, args.size) != ("deeplabv3plus", 513):
+    if (model, size) != ("deeplabv3plus", (513, 513)):
         return None
     if asked["backbone"] != "xception65" or asked["num_classes"] != 21 or asked.get("width", 1.0) != 1.0:
         return None
@@ -101,7 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add_model_arguments(parser)
-    add("--size", type=cli.positive_int, default=513, help="side of the image, pixels")
+    size = "side of the image, or its height and width, pixels (513)"
+    add("--size", type=cli.positive_int, nargs="+", metavar=("H", "W"), help=size)
     add("--classes", type=cli.positive_int, help="channels of the logits (21, of a classifier 1000, if not given)")
     add("--time", action="store_true", help="run it, and say how long each layer takes on this CPU")
     add("--json", action="store_true", help="print JSON instead of the table")

@@ -63,7 +63,7 @@ class DeviceArray:
     """
 
     device = "cuda"
-    __slots__ = ("_lease", "dtype", "shape", "size")
+    __slots__ = ("__weakref__", "_lease", "dtype", "shape", "size")
 
     def __init__(self, shape, dtype, lease):
         self.shape, self.dtype, self.size, self._lease = shape, dtype, math.prod(shape), lease

@@ -1,6 +1,6 @@
 """What a network costs: formulas, receptive fields, and counts of the network as it runs."""
 
-from minideeplab.cost.count import Cost, cost_of, time_layers
+from minideeplab.cost.count import Cost, cost_of
 from minideeplab.cost.field import Field
 from minideeplab.cost.formulas import (
     conv_macs,
@@ -11,10 +11,12 @@ from minideeplab.cost.formulas import (
     separable_parameters,
     space_to_batch_macs,
 )
+from minideeplab.cost.trace import TracedLayer, trace
 
 __all__ = [
     "Cost",
     "Field",
+    "TracedLayer",
     "conv_macs",
     "conv_parameters",
     "cost_of",
@@ -23,5 +25,5 @@ __all__ = [
     "separable_macs",
     "separable_parameters",
     "space_to_batch_macs",
-    "time_layers",
+    "trace",
 ]

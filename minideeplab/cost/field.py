@@ -39,7 +39,7 @@ class Field(NamedTuple):
         return self._replace(start=self.start + by * self.jump, end=self.end + by * self.jump)
 
 
-def _join(fields: list[Field]) -> Field | None:
+def joined(fields: list[Field]) -> Field | None:
     """What a sum or a concatenation sees. Paths through pooling to a number of bins (image level) are left out."""
     if not fields:
         return None
@@ -47,22 +47,24 @@ def _join(fields: list[Field]) -> Field | None:
 
 
 _SLIDING = ("conv2d", "pointwise", "depthwise_conv2d", "max_pool2d", "average_pool2d")
-
-
 _SLIDING_BACK = ("conv2d_grad_input", "depthwise_conv2d_grad_input", "max_pool2d_grad", "average_pool2d_grad")
+_NEIGHBOURS = {"resize_bilinear": 1, "resize_nearest": 0}  # positions beside the nearest one that an output reads
+_BINS = ("adaptive_average_pool2d", "adaptive_max_pool2d")
 
 
-def _through(name: str, field: Field, args: tuple, output) -> Field | None:
-    """The field after one call; None where its size follows from that of the image."""
+def through(name: str, field: Field, args: tuple, output) -> Field | None:
+    """The field after one call of the kernel of that name; None where its size follows from that of the image."""
     window = next((a for a in args if isinstance(a, Window)), None)
     if name in _SLIDING:
         return field.slide(window.k_h, window.stride_h, window.rate_h, window.pad_top)
     if name in _SLIDING_BACK:
         return field.slide_back(window.k_h, window.stride_h, window.rate_h, window.pad_top)
-    if name.startswith("adaptive_"):
+    if name in _BINS:
         return None  # a part of the image, if not all of it
-    if name in ("resize_bilinear", "resize_nearest"):
-        return field.resize(args[0].shape[1], output.shape[1], 1 if name == "resize_bilinear" else 0)
-    if name in ("pad", "crop"):
-        return field.shift(args[1] if name == "crop" else -args[1])
+    if name in _NEIGHBOURS:
+        return field.resize(args[0].shape[1], output.shape[1], _NEIGHBOURS[name])
+    if name == "crop":
+        return field.shift(args[1])
+    if name == "pad":
+        return field.shift(-args[1])
     return field

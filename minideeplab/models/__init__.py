@@ -1,6 +1,6 @@
 """Models by name, one file for each paper: `build("deeplabv3plus", backbone="xception65", output_stride=16)`."""
 
 from minideeplab.models.backbones import BACKBONES
-from minideeplab.models.registry import CLASSIFIERS, NAMES, build, create, options_of
+from minideeplab.models.registry import CLASSIFIERS, NAMES, build, create, older_configuration, options_of
 
-__all__ = ["BACKBONES", "CLASSIFIERS", "NAMES", "build", "create", "options_of"]
+__all__ = ["BACKBONES", "CLASSIFIERS", "NAMES", "build", "create", "older_configuration", "options_of"]

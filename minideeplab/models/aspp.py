@@ -40,6 +40,8 @@ class ASPP(Module):
         rates: of the 3x3 branches; separable: depthwise + pointwise instead of full 3x3.
     """
 
+    source = "DeepLab v3 (arXiv 1706.05587), section 3.3, figure 5"
+
     def __init__(self, c_in, rates, width=256, separable=False, dropout=0.1):
         conv = SeparableConv2d if separable else ConvNorm
         self.branches = [ConvNorm(c_in, width, 1), *(conv(c_in, width, 3, rate=rate) for rate in rates)]

@@ -9,6 +9,8 @@ from minideeplab.nn import Conv2d, ConvNorm, Dropout, Module, truncated_normal
 class AuxiliaryHead(Module):
     """3x3 with a quarter of the channels, dropout, class scores: a second loss on an earlier stage (PSPNet, 3.3)."""
 
+    source = "PSPNet (arXiv 1612.01105), section 3.3"
+
     def __init__(self, c_in, num_classes, dropout=0.1, width=None):
         width = c_in // 4 if width is None else width
         self.conv, self.dropout = ConvNorm(c_in, width, 3), Dropout(dropout)

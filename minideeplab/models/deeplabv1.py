@@ -4,9 +4,6 @@ Source: Chen et al. 2014 (arXiv 1412.7062), sections 3 and 4, tables 1 and 2; wh
 padding of the poolings, the average pooling after pool5 in LargeFOV) as in the released Caffe configurations.
 """
 
-import numpy as np
-
-import kernels
 from minideeplab.autograd import ops
 from minideeplab.models.backbones.vgg import ConvRelu, Scores, VGGFeatures
 from minideeplab.models.segmenter import Segmenter
@@ -26,6 +23,8 @@ class Branch(Module):
     The paper joins the channels of all branches before one linear layer; here, as in the released code, each branch has
     its own scores and they are added: the same function.
     """
+
+    source = "DeepLab v1 (arXiv 1412.7062), section 4.3"
 
     def __init__(self, c_in, num_classes, stride, width):
         self.conv1, self.conv2 = ConvRelu(c_in, width, 3, stride), ConvRelu(width, width, 1)
@@ -49,7 +48,7 @@ class DeepLabV1(Segmenter):
         width: factor on all channels.
     """
 
-    output_stride = 8
+    output_stride, source = 8, "DeepLab v1 (arXiv 1412.7062), sections 3 and 4, table 2"
 
     def __init__(self, variant="largefov", num_classes=21, msc=False, average_pool5=None, width=1.0):
         if variant not in VARIANTS:
@@ -68,7 +67,7 @@ class DeepLabV1(Segmenter):
             self.branches = [Branch(c, num_classes, s, max(1, round(128 * width))) for c, s in inputs]
 
     def small_logits(self, x):
-        outputs = self.backbone(x)
+        outputs = self.backbone.stages_of(x)
         top = outputs[-1]  # (N, H/8, W/8, 512)
         if self.average_pool5:
             top = ops.average_pool2d(top, 3, 1, 1)
@@ -79,11 +78,7 @@ class DeepLabV1(Segmenter):
 
     def loss(self, x, labels, class_weights=None, ignore_index=255):
         """Cross-entropy over every eighth label, the one at the middle of what each logit saw."""
+        self._check_labels(x, labels)
         logits = self.small_logits(self._padded(x))
-        labels = kernels.to_device(labels, "cpu")
-        if tuple(labels.shape) != tuple(x.shape[:3]):
-            raise ValueError(f"loss: labels must have shape {tuple(x.shape[:3])}, got {tuple(labels.shape)}")
-        small = np.full(logits.shape[:3], ignore_index, labels.dtype)  # padding is void
-        part = labels[:, ::8, ::8]
-        small[:, : part.shape[1], : part.shape[2]] = part
+        small = losses.thinned(labels, self.output_stride, logits.shape[1:3], ignore_index)
         return losses.cross_entropy(logits, small, ignore_index, class_weights)

@@ -27,7 +27,7 @@ class DeepLabV2(Segmenter):
             are.
     """
 
-    output_stride = 8
+    output_stride, source = 8, "DeepLab v2 (arXiv 1606.00915), section 3, figures 4 and 7"
     scales = (0.5, 0.75)
 
     def __init__(self, variant="aspp-l", num_classes=21, multi_scale=None, width=1.0, align_corners=True):
@@ -35,9 +35,9 @@ class DeepLabV2(Segmenter):
             raise ValueError(f"deeplabv2: variant must be one of {', '.join(RATES)}, got {variant!r}")
         self.corner, self.align_corners = int(align_corners), align_corners
         self.rates = RATES[variant]
-        self.on_vgg = variant != "resnet101"
-        self.multi_scale = not self.on_vgg if multi_scale is None else multi_scale
-        if self.on_vgg:
+        on_vgg = variant != "resnet101"
+        self.multi_scale = not on_vgg if multi_scale is None else multi_scale
+        if on_vgg:
             pools = (*((3, 2, 1),) * 3, (3, 1, 1), (3, 1, 1))
             self.backbone = VGGFeatures(pools, rates=(1, 1, 1, 1, 2), width=width)
             hidden = max(1, round(1024 * width))
@@ -51,7 +51,7 @@ class DeepLabV2(Segmenter):
             ]
 
     def _scores(self, x):
-        features = self.backbone(x)[-1 if self.on_vgg else 0]  # (N, H/8, W/8, 512 or 2048)
+        features, _ = self.backbone(x)  # (N, H/8, W/8, 512 or 2048)
         scores = self.branches[0](features)
         for branch in self.branches[1:]:
             scores = scores + branch(features)

@@ -14,19 +14,18 @@ class DeepLabV3(Segmenter):
     """(N, H, W, 3) -> (N, H, W, num_classes) logits, see `Segmenter`. Section 3.3, figure 5.
 
     Args:
-        backbone, output_stride, atrous_rates, multi_grid, width, head_width, dropout, align_corners, first_rate: as of
+        backbone, output_stride, atrous_rates, width, backbone_options, head_width, dropout, align_corners: as of
             `DeepLabV3Plus`.
         refine: a further 3x3 after ASPP, as in torchvision.
     """
 
+    source = "DeepLab v3 (arXiv 1706.05587), section 3.3, figure 5"
+
     def __init__(
-        self, backbone="resnet50", num_classes=21, output_stride=16, atrous_rates=RATES_AT_16, multi_grid=None,
-        width=1.0, head_width=256, dropout=0.1, refine=False, align_corners=True, first_rate=None,
+        self, backbone="resnet50", num_classes=21, output_stride=16, atrous_rates=RATES_AT_16, width=1.0,
+        backbone_options=None, head_width=256, dropout=0.1, refine=False, align_corners=True,
     ):  # fmt: skip
-        rest = {} if first_rate is None else {"first_rate": first_rate}
-        self.backbone = build_backbone(
-            backbone, output_stride=output_stride, multi_grid=multi_grid, width=width, **rest
-        )
+        self.backbone = build_backbone(backbone, output_stride=output_stride, width=width, **(backbone_options or {}))
         self.rates = rates_at(output_stride, atrous_rates)
         self.aspp = ASPP(self.backbone.channels, self.rates, head_width, False, dropout)
         self.refine = ConvNorm(head_width, head_width, 3) if refine else None
@@ -49,20 +48,22 @@ class DeepLabV3Cascade(Segmenter):
         backbone: resnet50, resnet101 or resnet152; output_stride: 8, 16, ..., 256; blocks: 4 to 7, the last one.
         multi_grid: factors on the rate of the three units of blocks 4 to 7; (1, 2, 1) was best (table 3).
         width: factor on all channels.
+        backbone_options: mapping of the ResNet's further options, see there.
     """
 
+    source = "DeepLab v3 (arXiv 1706.05587), section 3.2, figure 3"
+
     def __init__(
-        self, backbone="resnet50", num_classes=21, output_stride=16, blocks=7, multi_grid=(1, 2, 1), width=1.0
-    ):
+        self, backbone="resnet50", num_classes=21, output_stride=16, blocks=7, multi_grid=(1, 2, 1), width=1.0,
+        backbone_options=None,
+    ):  # fmt: skip
         if not 4 <= blocks <= 7:
             raise ValueError(f"deeplabv3-cascade: blocks must be 4 to 7, got {blocks}")
         if output_stride not in (8, 16, 32, 64, 128, 256):
             raise ValueError(f"deeplabv3-cascade: output_stride must be 8, 16, ... 256, got {output_stride}")
         check_bottleneck("deeplabv3-cascade", backbone)
-        multi_grid = tuple(multi_grid)
-        self.backbone = build_backbone(
-            backbone, output_stride=min(output_stride, 32), multi_grid=multi_grid, width=width
-        )
+        options = {**(backbone_options or {}), "multi_grid": tuple(multi_grid)}
+        self.backbone = build_backbone(backbone, output_stride=min(output_stride, 32), width=width, **options)
         channels, reached = self.backbone.channels, min(output_stride, 32)
         rate, self.blocks = 32 // reached, []
         for _ in range(5, blocks + 1):

@@ -19,6 +19,8 @@ class Decoder(Module):
             (48). refinements, align_corners, low_level_first: as of `DeepLabV3Plus`.
     """
 
+    source = "DeepLab v3+ (arXiv 1802.02611), section 3.1, figure 2"
+
     def __init__(
         self, c_in, c_low, width=256, low_level_width=48, separable=False, refinements=2, align_corners=True,
         low_level_first=False,
@@ -43,36 +45,34 @@ class DeepLabV3Plus(Segmenter):
     """(N, H, W, 3) -> (N, H, W, num_classes) logits, see `Segmenter`.
 
     Args:
-        backbone: resnet18 ... resnet152, xception41/65/71.
+        backbone: a name of `backbones.BACKBONES`; the paper has resnet101-beta and xception65.
         num_classes: channels of the logits (21 for VOC).
         output_stride: 8, 16 or 32, of the encoder.
         atrous_rates: of ASPP at output stride 16; the model derives those of other strides. A rate must be smaller than
             the feature map of the training crops, ceil(crop / output_stride), or its outer taps see only padding.
         separable: depthwise separable 3x3 in ASPP and decoder; None for the paper's choice: with Xception, not with
-            ResNet.
+            ResNet (`Backbone.separable_heads`).
         decoder: False leaves the decoder out: DeepLab v3's direct upsampling.
-        multi_grid: rates within the backbone's last stage, see the backbone.
-        width: factor on the backbone's channels. head_width: channels of ASPP and decoder (256 in the paper).
+        width: factor on the backbone's channels.
+        backbone_options: mapping of the backbone's own options, see there: multi_grid and first_rate of a ResNet,
+            extra_relu and low_level of an Xception, and more. `models.build` takes them by their own names, too.
+        head_width: channels of ASPP and decoder (256 in the paper).
         dropout: after ASPP's projection.
         refinements: 3x3 convolutions in the decoder: two in the paper, one in some reimplementations.
         align_corners: how features and logits are enlarged; without, images of any size are taken as they are.
         low_level_first: the order in which the decoder joins its two inputs: the released code has the encoder's
             features first, some reimplementations the low-level ones. The paper does not say.
-        first_rate: of a ResNet's atrous stages; extra_relu, low_level: of an Xception; see there. None for the
-            backbone's own choice.
     """
+
+    source = "DeepLab v3+ (arXiv 1802.02611), figure 2"
 
     def __init__(
         self, backbone="resnet18", num_classes=21, output_stride=16, atrous_rates=RATES_AT_16, separable=None,
-        decoder=True, multi_grid=None, width=1.0, head_width=256, dropout=0.1, refinements=2, align_corners=True,
-        low_level_first=False, first_rate=None, extra_relu=None, low_level=None,
+        decoder=True, width=1.0, backbone_options=None, head_width=256, dropout=0.1, refinements=2, align_corners=True,
+        low_level_first=False,
     ):  # fmt: skip
-        separable = backbone.startswith("xception") if separable is None else separable
-        switches = {"first_rate": first_rate, "extra_relu": extra_relu, "low_level": low_level}
-        rest = {name: value for name, value in switches.items() if value is not None}
-        self.backbone = build_backbone(
-            backbone, output_stride=output_stride, multi_grid=multi_grid, width=width, **rest
-        )
+        self.backbone = build_backbone(backbone, output_stride=output_stride, width=width, **(backbone_options or {}))
+        separable = self.backbone.separable_heads if separable is None else separable
         self.rates = rates_at(output_stride, atrous_rates)
         self.aspp = ASPP(self.backbone.channels, self.rates, head_width, separable, dropout)
         self.decoder = None

@@ -25,6 +25,7 @@ class FCN(Segmenter):
     """
 
     output_stride, align_corners = 32, False  # logits of the image's size come out of the network
+    source = "FCN (arXiv 1411.4038), section 4, figure 3"
 
     def __init__(self, stride=8, num_classes=21, width=1.0):
         if stride not in (32, 16, 8):
@@ -40,7 +41,7 @@ class FCN(Segmenter):
         self.offset = {32: 19, 16: 27, 8: 31}[stride]  # of the image in the enlarged scores
 
     def small_logits(self, x):
-        outputs = self.backbone(x)
+        outputs = self.backbone.stages_of(x)
         y = self.scores(outputs[-1])
         for i, score, double in zip(self.early, self.early_scores, self.doubles, strict=True):
             y, offset = double(y), {3: 5, 2: 9}[i]

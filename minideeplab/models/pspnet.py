@@ -17,6 +17,8 @@ class PyramidPooling(Module):
         pooling: "average" or "max"; reduce: each level has 1 / levels of the channels (the paper's choice), or all.
     """
 
+    source = "PSPNet (arXiv 1612.01105), section 3.2"
+
     def __init__(self, c_in, bins=(1, 2, 3, 6), pooling="average", reduce=True):
         if pooling not in ("average", "max"):
             raise ValueError(f"pyramid pooling: pooling must be average or max, got {pooling!r}")
@@ -44,7 +46,7 @@ class PSPNet(Segmenter):
         width: factor on all channels.
     """
 
-    output_stride = 8
+    output_stride, source = 8, "PSPNet (arXiv 1612.01105), section 3, figure 3"
 
     def __init__(
         self, backbone="resnet50", num_classes=21, bins=(1, 2, 3, 6), pooling="average", reduce=True, auxiliary=True,

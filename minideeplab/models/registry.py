@@ -3,8 +3,9 @@
 import inspect
 from functools import partial
 
-from minideeplab.models.backbones import BACKBONES
-from minideeplab.models.classifier import Classifier
+from minideeplab.models.backbones import BACKBONES, OWN_OPTIONS
+from minideeplab.models.backbones.xception import Xception
+from minideeplab.models.classifier import BackboneClassifier
 from minideeplab.models.deeplabv1 import VARIANTS, DeepLabV1
 from minideeplab.models.deeplabv2 import RATES, DeepLabV2
 from minideeplab.models.deeplabv3 import DeepLabV3, DeepLabV3Cascade
@@ -34,7 +35,7 @@ MODELS = {
         for head in ("fcn", "deeplabv3")
         for backbone in ("resnet50", "resnet101")
     },
-    **{name: partial(Classifier, name) for name in BACKBONES},
+    **{name: partial(BackboneClassifier, name) for name in BACKBONES},
     "vgg16": VGG16,
     "spp-net": SPPNet,
 }
@@ -45,9 +46,20 @@ NAMES = tuple(MODELS)
 def options_of(name):
     """The options that `build(name, ...)` takes, with their defaults.
 
+    Where the constructor takes `backbone_options`, the options of all backbones stand here by their own names; None
+    leaves them to the backbone.
+
     Raises:
         ValueError: an unknown name (the near ones are listed).
     """
+    own = _constructor_options(name)
+    if "backbone_options" not in own:
+        return own
+    del own["backbone_options"]
+    return own | {option: None for option in OWN_OPTIONS if option not in own}
+
+
+def _constructor_options(name):
     check_name("model", name, NAMES)
     parameters = inspect.signature(MODELS[name]).parameters.values()
     given = MODELS[name].keywords if isinstance(MODELS[name], partial) else ()
@@ -55,9 +67,15 @@ def options_of(name):
 
 
 def create(name, **options):
-    """A model with parameters of zero: for counting, or to be loaded. Arguments as of `build`."""
-    check_name("model", name, NAMES)
-    return MODELS[name](**options)
+    """A model with parameters of zero: for counting, or to be loaded. Arguments and errors as of `build`."""
+    known = options_of(name)
+    if unknown := sorted(options.keys() - known.keys()):
+        raise ValueError(f"{name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
+    own = _constructor_options(name)
+    given = {option: value for option, value in options.items() if option in own}
+    if "backbone_options" in own:
+        given["backbone_options"] = {option: value for option, value in options.items() if option not in own}
+    return MODELS[name](**given)
 
 
 def build(name, seed=0, **options):
@@ -65,7 +83,7 @@ def build(name, seed=0, **options):
 
     Args:
         name: one of NAMES; a backbone's name is the classifier of its paper.
-        options: of the model's constructor, see `options_of(name)`: num_classes, width and more.
+        options: see `options_of(name)`: num_classes, width and more, and those of its backbone.
 
     Returns:
         The Module in training mode; `model.config` is a dict that JSON can hold, and build(**model.config) rebuilds
@@ -79,3 +97,13 @@ def build(name, seed=0, **options):
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in chosen.items()}
     model.config = {"name": name, "seed": seed, **plain}
     return model.initialise(seed)
+
+
+def older_configuration(config):
+    """The configuration in a file of any age, as `build` takes it: what older files leave unsaid is said.
+
+    Files from before `extra_relu` hold an Xception without ReLU after its depthwise parts. `first_rate` is as old as
+    that option, and stands in the configuration of DeepLab v3, too.
+    """
+    is_xception = BACKBONES.get(str(config.get("backbone"))) is Xception
+    return config if not is_xception or "first_rate" in config else {"extra_relu": False} | config

@@ -1,6 +1,7 @@
 """What all networks for segmentation share: small logits, enlarged to the image; and the loss that trains them."""
 
 from minideeplab.autograd import ops
+from minideeplab.cost import trace
 from minideeplab.nn import Module, losses
 
 
@@ -33,6 +34,10 @@ class Segmenter(Module):
         padded = self._padded(x)
         return [self._enlarged(logits, padded, x) for _, logits in self.training_logits(padded)]
 
+    def trace(self, x, channels=None):
+        """Runs the network on images and describes each layer in order, see `cost.trace`: a list of `TracedLayer`."""
+        return trace(self, x, channels)
+
     def _enlarged(self, logits, padded, x):
         if logits.shape[1:3] != padded.shape[1:3]:
             logits = ops.resize_bilinear(logits, *padded.shape[1:3], self.align_corners)
@@ -49,8 +54,7 @@ class Segmenter(Module):
             `Loss`: all heads have the same labels, so that one weight holds for their sum.
         """
         padded = self._padded(x)
-        if tuple(labels.shape) != tuple(x.shape[:3]):
-            raise ValueError(f"loss: labels must have shape {tuple(x.shape[:3])}, got {tuple(labels.shape)}")
+        self._check_labels(x, labels)
         total = None
         for weight, logits in self.training_logits(padded):
             if not self.align_corners:
@@ -60,6 +64,11 @@ class Segmenter(Module):
             weighted = loss if weight == 1 else weight * loss
             total = weighted if total is None else total + weighted
         return losses.Loss(total, loss.weight)
+
+    @staticmethod
+    def _check_labels(x, labels):
+        if tuple(labels.shape) != tuple(x.shape[:3]):
+            raise ValueError(f"loss: labels must have shape {tuple(x.shape[:3])}, got {tuple(labels.shape)}")
 
     def _padded(self, x):
         if len(x.shape) != 4:

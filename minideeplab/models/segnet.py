@@ -26,7 +26,7 @@ class SegNet(Segmenter):
         width: factor on all channels.
     """
 
-    output_stride, corner = 32, 0
+    output_stride, corner, source = 32, 0, "SegNet (arXiv 1511.00561), section 3, figure 2"
 
     def __init__(self, num_classes=21, width=1.0):
         self.encoder, self.decoder, channels = [], [], 3

@@ -5,7 +5,7 @@ Source: He et al. 2014 (arXiv 1406.4729), sections 2 and 3, table 1 (ZF-5).
 
 from minideeplab.autograd import ops
 from minideeplab.models.backbones.vgg import ConvRelu
-from minideeplab.models.segmenter import Segmenter
+from minideeplab.models.classifier import Classifier
 from minideeplab.nn import Conv2d, Dropout, Module, truncated_normal
 
 
@@ -21,6 +21,8 @@ class SpatialPyramidPooling(Module):
         rule: "adaptive", bins that cover the map for any size; "window", the paper's windows of ceil(a / n) at stride
             floor(a / n), which give another number of bins for some sizes (a = 7, n = 4: 6 a side): an error then.
     """
+
+    source = "SPP-net (arXiv 1406.4729), section 2"
 
     def __init__(self, bins=(6, 3, 2, 1), rule="adaptive"):
         if rule not in ("adaptive", "window"):
@@ -50,27 +52,28 @@ class SpatialPyramidPooling(Module):
         return level
 
 
-class SPPNet(Segmenter):
-    """(N, H, W, 3) -> (N, 1, 1, num_classes) logits of a classifier, for images of any size.
+class SPPNet(Classifier):
+    """(N, H, W, 3) -> (N, 1, 1, num_classes) logits of images of any size, see `Classifier`.
 
     Five convolutions (ZF-5, without its local response normalisation), spatial pyramid pooling, three fully connected
-    layers. With `dense` every position's features are joined with the image's vector of fc7 before the scores, which
-    are enlarged to (N, H, W, num_classes).
+    layers. With `dense` every position's features are joined with the image's vector of fc7 before the scores. So the
+    scores, and they alone, have other weights in that form.
 
     Args:
         bins, rule: of the pooling; width: factor on all channels.
     """
 
-    output_stride = 16
+    output_stride, source = 16, "SPP-net (arXiv 1406.4729), section 3, table 1 (ZF-5)"
 
     def __init__(self, num_classes=1000, bins=(6, 3, 2, 1), rule="adaptive", dense=False, width=1.0):
+        super().__init__(dense)
         c1, c2, c3, hidden = (max(1, round(c * width)) for c in (96, 256, 384, 4096))
         self.conv1, self.conv2 = ConvRelu(3, c1, 7, stride=2, padding=3), ConvRelu(c1, c2, 5, stride=2, padding=2)
         self.conv3, self.conv4, self.conv5 = ConvRelu(c2, c3, 3), ConvRelu(c3, c3, 3), ConvRelu(c3, c2, 3)
         self.pooling = SpatialPyramidPooling(bins, rule)
         self.fc6, self.fc7 = ConvRelu(c2 * self.pooling.vectors, hidden, 1), ConvRelu(hidden, hidden, 1)
         self.drop6, self.drop7 = Dropout(0.5), Dropout(0.5)
-        self.dense, seen = dense, hidden + c2 if dense else hidden
+        seen = hidden + c2 if dense else hidden
         self.fc8 = Conv2d(seen, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
 
     def _features(self, x):
@@ -84,8 +87,5 @@ class SPPNet(Segmenter):
         features, vector = self._features(x)
         return self.fc8(ops.concat([features, ops.resize_bilinear(vector, *features.shape[1:3])]))
 
-    def forward(self, x):
-        return super().forward(x) if self.dense else self.fc8(self._features(x)[1])
-
-    def heads(self, x):
-        return [self(x)]
+    def image_logits(self, x):
+        return self.fc8(self._features(x)[1])

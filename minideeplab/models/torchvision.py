@@ -17,6 +17,8 @@ from minideeplab.nn import Conv2d, ConvNorm, Module, truncated_normal
 class ASPPHead(Module):
     """ASPP, 3x3, class scores."""
 
+    source = "torchvision, models/segmentation/deeplabv3.py"
+
     def __init__(self, c_in, num_classes, width):
         self.aspp = ASPP(c_in, (12, 24, 36), width, dropout=0.5)
         self.conv = ConvNorm(width, width, 3)
@@ -34,7 +36,7 @@ class TorchvisionSegmenter(Segmenter):
         width, head_width: factor on the backbone's channels; channels of ASPP.
     """
 
-    output_stride, align_corners = 8, False
+    output_stride, align_corners, source = 8, False, "torchvision, models/segmentation"
 
     def __init__(
         self, head="deeplabv3", backbone="resnet50", num_classes=21, auxiliary=True, width=1.0, head_width=256

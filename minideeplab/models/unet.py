@@ -20,6 +20,8 @@ class UNet(Segmenter):
         width: factor on all channels (64 to 1024).
     """
 
+    source = "U-Net (arXiv 1505.04597), section 2, figure 1"
+
     def __init__(self, num_classes=21, padding="same", width=1.0):
         if padding not in ("same", "valid"):
             raise ValueError(f"unet: padding must be same or valid, got {padding!r}")

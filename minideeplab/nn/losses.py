@@ -7,6 +7,21 @@ from minideeplab.autograd import ops
 from minideeplab.autograd.tensor import Tensor
 
 
+def thinned(labels, step, size, ignore_index):
+    """Every `step`-th label of each row and column, from the first; what lies beyond the last one is void.
+
+    Args:
+        labels: (N, H, W) integer array on any device; size: (height, width) of the result.
+
+    Returns:
+        (N, *size) array of the same type in host memory, from where the loss takes it.
+    """
+    part = kernels.to_device(labels, "cpu")[:, ::step, ::step]
+    small = np.full((labels.shape[0], *size), ignore_index, labels.dtype)
+    small[:, : part.shape[1], : part.shape[2]] = part
+    return small
+
+
 class Loss(Tensor):
     """A scalar, the mean over labelled pixels, that knows what it is a mean over.
 

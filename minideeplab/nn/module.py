@@ -1,6 +1,8 @@
 """What every layer and model is: a module that owns parameters, buffers and other modules."""
 
 import zlib
+from collections import deque
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -30,38 +32,68 @@ class Buffer(Tensor):
         self.initialiser = initialiser
 
 
+_observer = None
+
+
+@contextmanager
+def observing(observer):
+    """Inside the block observer(module, inputs) stands between callers and each module.
+
+    It calls module.forward(*inputs) and returns the result. The previous observer comes back after the block.
+    """
+    global _observer
+    previous, _observer = _observer, observer
+    try:
+        yield
+    finally:
+        _observer = previous
+
+
 class Module:
     """Base of all layers and models: finds the parameters, buffers and modules among its attributes.
 
-    Names join attribute names with dots, list positions included: "backbone.stages.0.layers.1.conv2.conv.weight".
+    They may lie in lists, tuples and dicts, nested to any depth. Names join attribute names, positions and keys with
+    dots: "backbone.stages.0.layers.1.conv2.conv.weight". What can be reached by several names, or by a cycle, has the
+    first of them only: it is trained once and saved once.
+
+    Attributes:
+        source: where the layer or network is described, as short text: paper, and section, figure or table.
     """
 
     training = True
     seed = None  # of a layer that draws random numbers in training: a number
+    source = None
 
     def __call__(self, *inputs):
-        return self.forward(*inputs)
+        return self.forward(*inputs) if _observer is None else _observer(self, inputs)
 
-    def named_modules(self, prefix=""):
-        """(name, module) of this module and all below, parents first, in order of definition."""
+    def named_modules(self):
+        """(name, module) of this module and all below, parents first, in order of definition.
+
+        Raises:
+            TypeError: a module, parameter or buffer in a set, or below a key of a dict that cannot be part of a name.
+        """
+        return self._walk("", set())
+
+    def _walk(self, prefix, seen):
+        seen.add(id(self))
         yield prefix, self
-        for name, child in self._attributes(prefix):
-            if isinstance(child, Module):
-                yield from child.named_modules(name)
+        for name, child in self._members(prefix):
+            if isinstance(child, Module) and id(child) not in seen:
+                yield from child._walk(name, seen)
 
-    def _attributes(self, prefix):
-        """(name, value) of the attributes, those of lists one by one."""
+    def _members(self, prefix):
+        """(name, value) of the modules, parameters and buffers among the attributes and in their containers."""
         start = f"{prefix}." if prefix else ""
         for name, value in vars(self).items():
-            if isinstance(value, (list, tuple)):
-                yield from ((f"{start}{name}.{i}", child) for i, child in enumerate(value))
-            else:
-                yield start + name, value
+            yield from _found(start + name, value, ())
 
     def _named(self, kind):
+        seen = set()
         for prefix, module in self.named_modules():
-            for name, value in module._attributes(prefix):
-                if isinstance(value, kind):
+            for name, value in module._members(prefix):
+                if isinstance(value, kind) and id(value) not in seen:
+                    seen.add(id(value))
                     yield name, value
 
     def named_parameters(self):
@@ -146,6 +178,26 @@ class Module:
             raise ValueError(f"load_state_dict: {len(faults)} entries do not fit:\n  {shown}{more}")
         for name, t in own.items():
             t.data = kernels.load(t.device).from_numpy(np.array(state[name], t.dtype, order="C"))
+
+
+def _found(name, value, around):
+    """(name, value) pairs of what is registered in a value; `around` are the ids of the containers that hold it."""
+    if isinstance(value, (Module, Parameter, Buffer)):
+        yield name, value
+    elif isinstance(value, (list, tuple, deque, dict, set, frozenset)) and id(value) not in around:
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, child in pairs:
+            for below in _found(f"{name}.{key}", child, (*around, id(value))):
+                _check_key(name, value, key)
+                yield below
+
+
+def _check_key(name, container, key):
+    """Names of arrays must be the same in every run, and be read in one way."""
+    if isinstance(container, (set, frozenset)):
+        raise TypeError(f"{name}: a set has no order, so its modules have no lasting names; use a list or a dict")
+    if isinstance(container, dict) and (not isinstance(key, str) or not key or "." in key):
+        raise TypeError(f"{name}: a dict of modules needs keys of text without dots, got {key!r}; they become names")
 
 
 class Sequential(Module):

@@ -110,9 +110,8 @@ class Checkpoint:
         )
 
     def configuration(self) -> dict:
-        """`model`, with the choices of older files in words: their Xception had no ReLU after depthwise parts."""
-        older = {"extra_relu": False} if str(self.model.get("backbone")).startswith("xception") else {}
-        return older | self.model
+        """`model`, with what older files leave unsaid in words."""
+        return models.older_configuration(self.model)
 
     def build_model(self, path: str | Path):
         """Builds the network and fills in the weights.

@@ -20,9 +20,9 @@ def load_pretrained(path: str | Path, *, source_images: bool = False, **options)
 
     The source and kind of the network are recognised by the names in the file; depth, widths, number of classes and an
     auxiliary head are read from the shapes. The logits are those of the source, for images normalised as here:
-    torchvision's forms, VainF's and kazuto1011's at any size, jfzhang95's at sizes of output_stride * k + 1, DenseNet
-    at multiples of 32, VGG-16 at 224 x 224. Those of kazuto1011 are, as there, compared over three scales; its first
-    layer is changed so that it takes our images.
+    torchvision's, classifiers included, VainF's and kazuto1011's at any size, jfzhang95's at sizes of
+    output_stride * k + 1. Those of kazuto1011 are, as there, compared over three scales; its first layer is changed so
+    that it takes our images.
 
     Args:
         path: a .pth of PyTorch, .safetensors or .npz in one of `LAYOUTS`, or a checkpoint of this project.

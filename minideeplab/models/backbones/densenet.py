@@ -5,7 +5,10 @@ Source: Huang, Liu, van der Maaten and Weinberger 2017 (arXiv 1608.06993), table
 the blocks after it.
 """
 
+from typing import ClassVar
+
 from minideeplab.autograd import ops
+from minideeplab.models.backbones.base import Backbone, check_option
 from minideeplab.nn import BatchNorm2d, Conv2d, ConvNorm, Module, Sequential
 
 DENSENETS = {  # name: (growth rate k, layers in each dense block): four blocks for ImageNet, three for CIFAR
@@ -26,6 +29,8 @@ class DenseLayer(Module):
     with the square of its layers.
     """
 
+    source = "DenseNet (arXiv 1608.06993), section 3"
+
     def __init__(self, c_in, growth, rate):
         self.norm = BatchNorm2d(c_in, activation="relu")
         self.bottleneck = ConvNorm(c_in, 4 * growth, 1)
@@ -38,17 +43,19 @@ class DenseLayer(Module):
 class Transition(Module):
     """BN, ReLU, 1x1 to half the channels ("-C", theta = 0.5), 2x2 average pool unless `stride` is 1 (section 3)."""
 
-    def __init__(self, c_in, c_out, stride):
+    source = "DenseNet (arXiv 1608.06993), section 3"
+
+    def __init__(self, c_in, c_out, stride, ceil_mode):
         self.norm = BatchNorm2d(c_in, activation="relu")
         self.conv = Conv2d(c_in, c_out, 1)
-        self.stride = stride
+        self.stride, self.ceil_mode = stride, ceil_mode
 
     def forward(self, x):
         x = self.conv(self.norm(x))
-        return ops.average_pool2d(x, 2, ceil_mode=True) if self.stride == 2 else x
+        return ops.average_pool2d(x, 2, ceil_mode=self.ceil_mode) if self.stride == 2 else x
 
 
-class DenseNet(Module):
+class DenseNet(Backbone):
     """Stem, dense blocks with transitions between them, and a last BN and ReLU.
 
     Args:
@@ -57,23 +64,24 @@ class DenseNet(Module):
             the CIFAR forms, whose stem is a 3x3. None for the paper's: 32 or 4.
         multi_grid: None; there is no such form.
         width: factor on the growth rate, to which all channels are proportional.
+        ceil_mode: of the transitions' poolings. True: sizes are rounded up, so that features have
+            ceil(H / output_stride) rows as those of the other backbones; a window at the border is the mean of its
+            pixels inside. False, of the paper's classifier: rounded down. Both are the same where all maps that are
+            pooled have even sides: at multiples of 32 of the ImageNet forms, of 4 of the CIFAR forms.
 
-    Poolings round sizes up, so that features have ceil(H / output_stride) rows as those of the other backbones; a
-    window at the border is the mean of its pixels inside. Multiples of 32 give the paper's network.
-
-    `forward` returns (features, low-level features): (N, H / output_stride, ...) with `channels` channels, and with
-    `low_level_channels` what the last block at stride 4 made, before its transition: the first block of the ImageNet
+    Low-level features: what the last block at stride 4 made, before its transition: the first block of the ImageNet
     forms, the third of the CIFAR forms.
     """
 
-    def __init__(self, name, output_stride=None, multi_grid=None, width=1.0):
+    source = "DenseNet (arXiv 1608.06993), table 1; atrous blocks: DeepLab v3 (arXiv 1706.05587), section 3"
+    classifier_options: ClassVar[dict] = {"ceil_mode": False}
+
+    def __init__(self, name, output_stride=None, multi_grid=None, width=1.0, ceil_mode=True):
         growth, blocks = DENSENETS[name]
         self.imagenet = len(blocks) == 4
         strides = (8, 16, 32) if self.imagenet else (4,)
         output_stride = strides[-1] if output_stride is None else output_stride
-        if output_stride not in strides:
-            rule = "8, 16 or 32" if self.imagenet else "4"
-            raise ValueError(f"{name}: output_stride must be {rule}, got {output_stride}")
+        check_option(name, "output_stride", output_stride, strides)
         if multi_grid is not None:
             raise ValueError(f"{name}: multi_grid must be None, got {multi_grid}")
         growth = max(1, round(growth * width))
@@ -84,7 +92,7 @@ class DenseNet(Module):
         for i, count in enumerate(blocks):
             if i > 0:
                 stride = 2 if reached < output_stride else 1
-                self.transitions.append(Transition(channels, channels // 2, stride))
+                self.transitions.append(Transition(channels, channels // 2, stride, ceil_mode))
                 channels, reached, rate = channels // 2, reached * stride, rate * 2 // stride
             self.blocks.append(Sequential(*(DenseLayer(channels + j * growth, growth, rate) for j in range(count))))
             channels += count * growth
@@ -93,11 +101,11 @@ class DenseNet(Module):
         self.norm = BatchNorm2d(channels, activation="relu")
         self.channels, self.output_stride = channels, output_stride
 
-    def forward(self, x):
-        x, low_level = self.stem(x), None
+    def run(self, x):
+        x, outputs = self.stem(x), []
         if self.imagenet:
             x = ops.max_pool2d(x, 3, stride=2, padding=1)  # (N, H/4, W/4, 2 k)
         for i, block in enumerate(self.blocks):
             x = block(self.transitions[i - 1](x) if i > 0 else x)
-            low_level = x if i == self.low_level_block else low_level
-        return self.norm(x), low_level
+            outputs.append(x)
+        return [*outputs[:-1], self.norm(x)], outputs[self.low_level_block]

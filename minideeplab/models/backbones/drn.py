@@ -18,8 +18,9 @@ convolutions of the first unit.)
 """
 
 from minideeplab.autograd import ops
+from minideeplab.models.backbones.base import Backbone, check_option
 from minideeplab.models.backbones.resnet import Basic, Bottleneck
-from minideeplab.nn import ConvNorm, Module, Sequential
+from minideeplab.nn import ConvNorm, Sequential
 
 DRNS = {  # name: (architecture, bottleneck units?, units in each of the four stages of ResNet: levels 3 to 6)
     "drn-a-18": ("a", False, (2, 2, 2, 2)),
@@ -43,6 +44,8 @@ class Plain(Basic):
     the published count and weights.
     """
 
+    source = "DRN (arXiv 1705.09914), section 4"
+
     def forward(self, x):
         return self.conv2(self.conv1(x))
 
@@ -50,7 +53,7 @@ class Plain(Basic):
 class Single(ConvNorm):
     """One 3x3 convolution with batch norm and ReLU: D's unit at both ends."""
 
-    expansion = 1
+    expansion, source = 1, "DRN-D, https://github.com/fyu/drn"
 
     def __init__(self, c_in, width, stride, rate):
         super().__init__(c_in, width, 3, stride, rate)
@@ -59,7 +62,7 @@ class Single(ConvNorm):
 _ENDS = {"b": (Basic, Basic), "c": (Basic, Plain), "d": (Single, Single)}  # units of levels 1 and 2, of levels 7 and 8
 
 
-class DRN(Module):
+class DRN(Backbone):
     """A 7x7 stem (A: at stride 2, then 3x3 max pool at stride 2), then the stages, which B, C and D call levels.
 
     Args:
@@ -67,14 +70,14 @@ class DRN(Module):
         output_stride: 8; the rates are part of the architecture. multi_grid: None, likewise.
         width: factor on all channels of the paper.
 
-    `forward` returns (features, low-level features): (N, H/8, W/8, ...) with `channels` channels, and at stride 4, with
-    `low_level_channels`, the output of A's first stage or of level 3 of the others.
+    Low-level features: the output of A's first stage, or of level 3 of the others.
     """
+
+    source = "DRN (arXiv 1705.09914), sections 2 and 4"
 
     def __init__(self, name, output_stride=8, multi_grid=None, width=1.0):
         architecture, bottleneck, units = DRNS[name]
-        if output_stride != 8:
-            raise ValueError(f"{name}: output_stride must be 8, got {output_stride}")
+        check_option(name, "output_stride", output_stride, (8,))
         if multi_grid is not None:
             raise ValueError(f"{name}: multi_grid must be None, the rates are fixed, got {multi_grid}")
         unit = Bottleneck if bottleneck else Basic
@@ -99,20 +102,18 @@ class DRN(Module):
         for unit, c, count, stride, rate in stages:
             layers = []
             for j in range(count):
-                layers.append(unit(channels, scaled(c), stride if j == 0 else 1, rate))
-                channels = scaled(c) * unit.expansion
-            if self.pools:
-                first_3x3 = layers[0].conv2 if bottleneck else layers[0].conv1
-                first_3x3.conv.rate, rate_before = rate_before, rate
+                only_a = {"first_rate": rate_before} if self.pools and j == 0 else {}
+                layers.append(unit(channels, scaled(c), stride if j == 0 else 1, rate, **only_a))
+                channels, rate_before = scaled(c) * unit.expansion, rate
             self.stages.append(Sequential(*layers))
         self.channels, self.output_stride = channels, output_stride
         self.low_level_channels = scaled(64) * (4 if bottleneck else 1)
 
-    def forward(self, x):
-        x, low_level = self.stem(x), None
+    def run(self, x):
+        x, outputs = self.stem(x), []
         if self.pools:
             x = ops.max_pool2d(x, 3, stride=2, padding=1)  # (N, H/4, W/4, 64)
-        for i, stage in enumerate(self.stages):
+        for stage in self.stages:
             x = stage(x)
-            low_level = x if i == self.low_level_stage else low_level
-        return x, low_level
+            outputs.append(x)
+        return outputs, outputs[self.low_level_stage]

@@ -6,6 +6,7 @@ its resolution and its convolutions take the stride that it gave up as their rat
 """
 
 from minideeplab.autograd import ops
+from minideeplab.models.backbones.base import Backbone, check_option
 from minideeplab.nn import ConvNorm, MaxPool2d, Module, Sequential
 
 RESNETS = {  # name: (bottleneck units?, units in each of the four stages)
@@ -27,12 +28,16 @@ def check_bottleneck(model, name):
 
 
 class Basic(Module):
-    """Two 3x3 convolutions and a shortcut: y = relu(x + f(x)) (He et al., figure 5 left)."""
+    """Two 3x3 convolutions and a shortcut: y = relu(x + f(x)) (He et al., figure 5 left).
 
-    expansion = 1
+    Args:
+        first_rate: of the first 3x3, None for `rate`.
+    """
 
-    def __init__(self, c_in, width, stride, rate, strided="3x3"):
-        self.conv1 = ConvNorm(c_in, width, 3, stride, rate)
+    expansion, source = 1, "ResNet (arXiv 1512.03385), figure 5 left"
+
+    def __init__(self, c_in, width, stride, rate, strided="3x3", first_rate=None):
+        self.conv1 = ConvNorm(c_in, width, 3, stride, rate if first_rate is None else first_rate)
         self.conv2 = ConvNorm(width, width, 3, 1, rate)
         self.shortcut = _shortcut(c_in, width, stride)
 
@@ -41,11 +46,16 @@ class Basic(Module):
 
 
 class Bottleneck(Module):
-    """1x1 down to `width`, 3x3, 1x1 up to 4 width, and a shortcut (He et al., figure 5 right)."""
+    """1x1 down to `width`, 3x3, 1x1 up to 4 width, and a shortcut (He et al., figure 5 right).
 
-    expansion = 4
+    Args:
+        strided: which convolution has the stride, "3x3" or "1x1"; first_rate: of the 3x3, None for `rate`.
+    """
 
-    def __init__(self, c_in, width, stride, rate, strided="3x3"):
+    expansion, source = 4, "ResNet (arXiv 1512.03385), figure 5 right"
+
+    def __init__(self, c_in, width, stride, rate, strided="3x3", first_rate=None):
+        rate = rate if first_rate is None else first_rate
         self.conv1 = ConvNorm(c_in, width, 1, stride if strided == "1x1" else 1)
         self.conv2 = ConvNorm(width, width, 3, stride if strided == "3x3" else 1, rate)
         self.conv3 = ConvNorm(width, 4 * width, 1)
@@ -62,7 +72,7 @@ def _shortcut(c_in, c_out, stride):
     return MaxPool2d(1, stride) if stride != 1 else None
 
 
-class ResNet(Module):
+class ResNet(Backbone):
     """Stem (7x7 stride 2, 3x3 max pool stride 2) and four stages of residual units.
 
     Args:
@@ -71,30 +81,34 @@ class ResNet(Module):
         multi_grid: factors on the rate of the last stage's units (DeepLab v3, section 3.1.1); None for (1, 2, 4)
             where that stage is atrous and has three bottleneck units, else ones.
         width: factor on all channels of the paper.
-        stem: "7x7", or "3x3" for three of them with 64, 64, 128 channels ("beta", as in PSPNet and DeepLab v3+).
+        stem: "7x7", or "3x3" for three of them with 64, 64, 128 channels (as in PSPNet and DeepLab v3+).
         strided: which convolution of a stage has its stride: "3x3" of the first unit; "1x1" of the first unit, as in
             the paper and the Caffe models; "last", the 3x3 of the last unit, as in DeepLab's TensorFlow code.
+            None for what the name says, for `stem` likewise: "7x7" and "3x3"; of the names that end in -beta "3x3" and
+            "last", the form that the cost column of DeepLab v3+ (table 3) fits.
         first_rate: rate of an atrous stage's first unit: "stage" as in the paper, (2, 4, 8) at output stride 16 with
             multi-grid (1, 2, 4); "previous" as in torchvision.
         ceil_mode: of the max pooling, as in the Caffe models.
 
-    resnet50-beta and resnet101-beta have stem "3x3" and strided "last": the form that the cost column of DeepLab v3+
-    (table 3) fits.
+    Low-level features: the first stage's output while it is at stride 4.
 
-    `forward` returns (features, low-level features): (N, H / output_stride, ...) with `channels` channels, and the
-    first stage's output while it is at stride 4, with `low_level_channels`. `stages_of` gives all stages' outputs.
+    Raises:
+        ValueError: an option out of its range, or one that contradicts the name.
     """
 
+    source = "ResNet (arXiv 1512.03385), table 1; atrous stages: DeepLab v3 (arXiv 1706.05587), section 3"
+
     def __init__(
-        self, name, output_stride=32, multi_grid=None, width=1.0, stem="7x7", strided="3x3", first_rate="stage",
+        self, name, output_stride=32, multi_grid=None, width=1.0, stem=None, strided=None, first_rate="stage",
         ceil_mode=False,
     ):  # fmt: skip
         bottleneck, units = RESNETS[name]
-        if name.endswith("-beta"):
-            stem, strided = "3x3", "last"
+        beta = name.endswith("-beta")
+        stem = _chosen(name, "stem", stem, ("3x3",) if beta else ("7x7", "3x3"))
+        strided = _chosen(name, "strided", strided, ("last",) if beta else ("3x3", "1x1", "last"))
+        check_option(name, "first_rate", first_rate, ("stage", "previous"))
         unit = Bottleneck if bottleneck else Basic
-        if output_stride not in (8, 16, 32):
-            raise ValueError(f"{name}: output_stride must be 8, 16 or 32, got {output_stride}")
+        check_option(name, "output_stride", output_stride, (8, 16, 32))
         if multi_grid is None:
             multi_grid = (1, 2, 4) if bottleneck and output_stride < 32 else (1,) * units[-1]
         if len(multi_grid) != units[-1]:
@@ -131,16 +145,7 @@ class ResNet(Module):
         self.channels, self.low_level_channels = channels, first * unit.expansion
         self.output_stride = output_stride
 
-    def stages_of(self, x):
-        """The outputs of the four stages."""
-        return self._run(x)[1:]
-
-    def forward(self, x):
-        low_level, *_, features = self._run(x)
-        return features, low_level
-
-    def _run(self, x):
-        """[low-level features, outputs of the four stages]."""
+    def run(self, x):
         x = ops.max_pool2d(self.stem(x), 3, stride=2, padding=1, ceil_mode=self.ceil_mode)  # (N, H/4, W/4, 64)
         early = self.stages[0]
         if self.last:  # the last unit of the first stage goes on to stride 8
@@ -151,4 +156,11 @@ class ResNet(Module):
             outputs = [low_level]
         for stage in self.stages[1:]:
             outputs.append(stage(outputs[-1]))
-        return [low_level, *outputs]
+        return outputs, low_level
+
+
+def _chosen(name, option, given, possible):
+    """The option's value, the first of the possible ones if it is not given."""
+    given = possible[0] if given is None else given
+    check_option(name, option, given, possible)
+    return given

@@ -6,6 +6,7 @@ convolution, and batch norm and ReLU follow every depthwise 3x3. The released co
 """
 
 from minideeplab.autograd import ops
+from minideeplab.models.backbones.base import Backbone, check_option
 from minideeplab.nn import ConvNorm, Module, SeparableConv2d, Sequential
 
 # (output channels of the three separable convolutions, stride) of the entry blocks; number of middle blocks
@@ -24,6 +25,8 @@ class XceptionBlock(Module):
         extra_relu: ReLU after every depthwise part in any case.
         grid: factors on the rate of the three.
     """
+
+    source = "DeepLab v3+ (arXiv 1802.02611), figure 4"
 
     def __init__(self, c_in, widths, stride, rate, shortcut, relu_inside=False, extra_relu=True, grid=(1, 1, 1)):
         channels = (c_in, *widths)
@@ -48,7 +51,7 @@ class XceptionBlock(Module):
         return third(relu(inner), shortcut), inner
 
 
-class Xception(Module):
+class Xception(Backbone):
     """Stem of two 3x3, entry flow, middle flow, exit flow.
 
     Args:
@@ -60,17 +63,15 @@ class Xception(Module):
         low_level: "block2", the second separable convolution of the block from stride 4 to 8, 256 channels, as in the
             paper's code; "block1", the output of the first block, 128 channels, as in some reimplementations.
 
-    `forward` returns (features, low-level features).
+    Stages: the entry blocks, the middle flow, the exit flow.
     """
 
-    def __init__(
-        self, name, output_stride=32, multi_grid=None, width=1.0, extra_relu=True, low_level="block2"
-    ):  # fmt: skip
-        if low_level not in ("block1", "block2"):
-            raise ValueError(f"{name}: low_level must be block1 or block2, got {low_level!r}")
+    separable_heads, source = True, "Xception as modified by DeepLab v3+ (arXiv 1802.02611), section 3.2 and figure 4"
+
+    def __init__(self, name, output_stride=32, multi_grid=None, width=1.0, extra_relu=True, low_level="block2"):
+        check_option(name, "low_level", low_level, ("block1", "block2"))
         entry, middle = XCEPTIONS[name]
-        if output_stride not in (8, 16, 32):
-            raise ValueError(f"{name}: output_stride must be 8, 16 or 32, got {output_stride}")
+        check_option(name, "output_stride", output_stride, (8, 16, 32))
         multi_grid = (1, 1, 1) if multi_grid is None else tuple(multi_grid)
         if len(multi_grid) != 3:
             raise ValueError(
@@ -102,10 +103,12 @@ class Xception(Module):
         self.channels, self.low_level_channels = channels, scaled(256 if low_level == "block2" else 128)[0]
         self.output_stride = output_stride
 
-    def forward(self, x):
-        x, low_level = self.stem(x), None
+    def run(self, x):
+        x, outputs, low_level = self.stem(x), [], None
         for i, block in enumerate(self.entry):
             x, inner = block.forward_with_inner(x)
+            outputs.append(x)
             if i == self.low_level_block:
                 low_level = inner if self.low_level_inside else x
-        return self.exit2(self.exit1(self.middle(x))), low_level
+        middle = self.middle(x)
+        return [*outputs, middle, self.exit2(self.exit1(middle))], low_level

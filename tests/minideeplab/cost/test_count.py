@@ -313,7 +313,8 @@ def test_multiply_adds_of_the_family(name, size, billions):
 
 
 def test_the_table_of_the_readme():
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    text = (ROOT / "minideeplab" / "models" / "README.md").read_text(encoding="utf-8")
+    lines = text.splitlines()
     rows = [line.split("|")[1:5] for line in lines if line.startswith("| `") and line.count("|") == 6]
     assert {row[0].strip(" `").split()[0] for row in rows} == set(models.NAMES)
     for name, *printed in rows:
@@ -342,6 +343,7 @@ def test_every_name_has_a_summary(capsys, name):
     for total in ("parameters", "macs", "macs_space_to_batch", "receptive_field"):
         assert report[total] > 0
     assert report["macs"] == sum(layer["macs"] for layer in report["layers"])
+    assert all(layer["source"] for layer in report["layers"])
 
 
 def test_the_paper_stands_beside_ours(capsys):
@@ -350,10 +352,20 @@ def test_the_paper_stands_beside_ours(capsys):
     assert "multiply-adds          54.035 x 1e9 (atrous layers as space-to-batch: 54.049)" in printed.out
     assert "the paper prints       54.17 x 1e9" in printed.out
     assert "the paper prints" not in run(capsys, "--backbone", "xception65", "--classes", 5)[1].out
+    assert "the paper prints" not in run(capsys, "--backbone", "xception65", "--size", 513, 257)[1].out
+
+
+def test_one_size_or_two(capsys):
+    reports = [run(capsys, "--model", "unet", "--size", *size, "--json") for size in ((49,), (49, 65))]
+    (one, two) = (json.loads(printed.out) for _, printed in reports)
+    assert (one["size"], two["size"]) == (49, [49, 65])
+    assert (one["layers"][-1]["output"], two["layers"][-1]["output"]) == ([64, 64, 21], [64, 80, 21])
+    assert two["macs"] == cost_of(models.create("unet"), (49, 65)).macs
+    assert "unet at 49 x 65, 21 classes" in run(capsys, "--model", "unet", "--size", 49, 65)[1].out
 
 
 def test_times_and_a_picture(capsys, tmp_path):
-    code, printed = run(capsys, "--width", 0.1, "--size", 65, "--time", "--plot", tmp_path / "new" / "cost.png")
+    code, printed = run(capsys, "--width", 0.1, "--size", 65, 49, "--time", "--plot", tmp_path / "new" / "cost.png")
     assert code == 0 and "time of these layers" in printed.out
     assert (tmp_path / "new" / "cost.png").stat().st_size > 10_000
 
@@ -367,6 +379,7 @@ def test_times_and_a_picture(capsys, tmp_path):
         ),
         (("--model", "unet", "--size", 5), "--model unet: UNet: images must be at least 33x33, got 5x5"),
         (("--output-stride", 12), "output_stride must be 8, 16 or 32, got 12"),
+        (("--size", 65, 65, 3), "--size 65 65 3: expected one side, or height and width"),
         (("--plot", "picture.jpg"), "--plot picture.jpg: expected the name of a .png file"),
     ],
 )

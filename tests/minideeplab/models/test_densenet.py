@@ -55,20 +55,6 @@ def test_channels(name, channels, low_level):
 
 
 @pytest.mark.parametrize(
-    ("name", "output_stride"),
-    [("densenet121", 8), ("densenet121", 16), ("densenet121", None), ("densenet161", 32), ("densenet-bc-100-12", None)],
-)
-def test_features_have_the_output_stride(name, output_stride):
-    model = DenseNet(name, output_stride=output_stride, width=TINY[name]).initialise(0).eval()
-    stride = output_stride or (32 if name in IMAGENET else 4)
-    for h, w in [(33, 33), (40, 37), (64, 65)]:
-        with no_grad():
-            features, low_level = model(images(1, h, w))
-        assert features.shape == (1, -(-h // stride), -(-w // stride), model.channels)
-        assert low_level.shape == (1, -(-h // 4), -(-w // 4), model.low_level_channels)
-
-
-@pytest.mark.parametrize(
     ("name", "output_stride", "strides", "rates"),
     [
         ("densenet121", 32, [2, 2, 2], [1, 1, 1, 1]),

@@ -46,16 +46,6 @@ def test_the_unused_projection_of_c_58_is_the_only_one():
     assert unused == {"drn-c-58": 2048 * 512 + 2 * 512}
 
 
-@pytest.mark.parametrize("name", DRNS)
-def test_features_have_stride_8_and_low_level_features_stride_4(name):
-    model = DRN(name, width=1 / 32).initialise(0).eval()
-    for h, w in [(33, 33), (40, 37), (64, 65)]:
-        with no_grad():
-            features, low_level = model(images(1, h, w))
-        assert features.shape == (1, -(-h // 8), -(-w // 8), model.channels)
-        assert low_level.shape == (1, -(-h // 4), -(-w // 4), model.low_level_channels)
-
-
 @pytest.mark.parametrize(
     ("name", "channels", "low_level"),
     [("drn-a-18", 512, 64), ("drn-a-50", 2048, 256), ("drn-c-26", 512, 64), ("drn-d-54", 512, 256)],

@@ -16,7 +16,7 @@ from minideeplab.autograd.gradcheck import check_direction
 from minideeplab.models import BACKBONES
 from minideeplab.models.aspp import rates_at
 from minideeplab.models.backbones import backbone
-from minideeplab.models.classifier import Classifier
+from minideeplab.models.classifier import BackboneClassifier
 from minideeplab.models.deeplabv3plus import DeepLabV3Plus
 from minideeplab.nn import Conv2d, DepthwiseConv2d
 from minideeplab.nn.losses import cross_entropy
@@ -56,7 +56,7 @@ def parameters(model):
     ],
 )
 def test_parameters_of_the_classifiers(name, expected):
-    assert parameters(Classifier(name)) == expected
+    assert parameters(BackboneClassifier(name)) == expected
 
 
 @pytest.mark.parametrize(
@@ -130,17 +130,6 @@ def test_wrong_options(name):
 
 
 # ---------------------------------------------------------------- sizes
-
-
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "xception41", "xception71"])
-@pytest.mark.parametrize("output_stride", [8, 16, 32])
-def test_features_have_the_output_stride(name, output_stride):
-    model = backbone(name, output_stride=output_stride, width=1 / 32).initialise(0).eval()
-    for h, w in [(33, 33), (40, 37), (64, 65)]:
-        with no_grad():
-            features, low_level = model(images(1, h, w))
-        assert features.shape == (1, -(-h // output_stride), -(-w // output_stride), model.channels)
-        assert low_level.shape == (1, -(-h // 4), -(-w // 4), model.low_level_channels)
 
 
 @pytest.mark.parametrize(("output_stride", "rates"), [(8, (12, 24, 36)), (16, (6, 12, 18)), (32, (3, 6, 9))])

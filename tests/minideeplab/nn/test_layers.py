@@ -1,5 +1,7 @@
 """Modules: names, modes, state, first values, dropout streams."""
 
+from collections import deque
+
 import numpy as np
 import pytest
 
@@ -85,6 +87,86 @@ def test_astype_converts_parameters_and_buffers():
     assert model.astype(np.float64) is model
     assert {t.dtype for _, t in [*model.named_parameters(), *model.named_buffers()]} == {np.dtype(np.float64)}
     assert model(images(1, 5, 5, 3, dtype=np.float64)).dtype == np.float64
+
+
+# ---------------------------------------------------------------- containers, shared modules, cycles
+
+
+class Nested(nn.Module):
+    def __init__(self):
+        self.grid = [[nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)], (nn.Dropout(0.5),)]
+        self.heads = {"main": nn.Conv2d(2, 3, 1), "more": {"deep": [nn.BatchNorm2d(2)]}}
+        self.scales = {"first": nn.Parameter((2,), nn.ones)}
+        self.options = {1: "plain values may have any key", "a.b": [1, 2]}
+        self.sizes = {3, 5}
+
+
+def test_nested_lists_and_dicts_are_registered():
+    """They are trained, saved, switched, drawn and converted as all others."""
+    model = Nested().initialise(0)
+    assert [name for name, _ in model.named_parameters()] == [
+        "scales.first", "grid.0.0.weight", "grid.0.1.weight", "heads.main.weight",
+        "heads.more.deep.0.gamma", "heads.more.deep.0.beta",
+    ]  # fmt: skip
+    assert [name for name, _ in model.named_buffers()] == [f"heads.more.deep.0.running_{s}" for s in ("mean", "var")]
+    other = Nested().initialise(1)
+    other.load_state_dict(model.state_dict())
+    np.testing.assert_array_equal(other.grid[0][1].weight.data, model.grid[0][1].weight.data)
+    assert (model.grid[0][1].weight.data != model.grid[0][0].weight.data).all()
+    model.eval()
+    assert not model.grid[1][0].training and not model.heads["more"]["deep"][0].training
+    assert model.astype(np.float64).scales["first"].dtype == np.float64
+
+
+def test_what_is_put_in_later_is_found():
+    model = Nested()
+    model.grid[1] = [nn.Conv2d(1, 1, 1)]
+    model.heads["later"] = nn.Conv2d(2, 2, 1)
+    model.extra = deque([nn.Conv2d(1, 1, 1)])
+    names = [name for name, _ in model.named_parameters()]
+    assert names[-1] == "extra.0.weight" and {"grid.1.0.weight", "heads.later.weight"} < set(names)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"a.b": nn.Dropout(0)}, r"parts\.a\.b: a dict of modules needs keys of text without dots, got 'a\.b'"),
+        ({3: [nn.Dropout(0)]}, "parts: a dict of modules needs keys of text without dots, got 3"),
+        ({"": nn.Parameter((1,), nn.ones)}, "a dict of modules needs keys of text without dots, got ''"),
+        ({nn.Dropout(0)}, "parts: a set has no order, so its modules have no lasting names; use a list or a dict"),
+        ([frozenset([nn.Dropout(0)])], r"parts\.0: a set has no order"),
+    ],
+)
+def test_what_cannot_be_named_is_refused(value, message):
+    model = nn.Module()
+    model.parts = value
+    for use in (model.parameters, model.state_dict, model.train):
+        with pytest.raises(TypeError, match=message.replace(r"parts\.a\.b", "parts")):
+            use()
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        self.one = nn.Conv2d(2, 2, 1)
+        self.two, self.kernel = [self.one], self.one.weight
+        self.one.parent, self.loop = self, [self.one]
+        self.loop.append(self.loop)
+
+    def forward(self, x):
+        return self.two[0](self.one(x))
+
+
+def test_what_has_two_names_is_trained_and_saved_once():
+    """A cycle, a module in two places, a parameter in two places, a list that holds itself."""
+    model = Tied().initialise(0)
+    assert [name for name, _ in model.named_parameters()] == ["kernel"]
+    assert [name for name, _ in model.named_modules()] == ["", "one"]
+    assert list(model.state_dict()) == ["kernel"]
+    before = model.one.weight.data.copy()
+    model(images(1, 3, 3, 2)).sum().backward()
+    grad = model.one.weight.grad.copy()
+    nn.SGD(model, lr=0.5, momentum=0, weight_decay=0).step()
+    np.testing.assert_allclose(model.one.weight.data, before - 0.5 * grad, rtol=1e-6)
 
 
 # ---------------------------------------------------------------- state

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minideeplab import Tensor
-from minideeplab.nn.losses import cross_entropy
+from minideeplab.nn.losses import cross_entropy, thinned
 
 LABELS = np.array([[[0, 1, 255], [2, 2, 1]]], np.uint8)
 
@@ -92,3 +92,13 @@ def test_labels_must_have_the_logits_pixels(labels):
 def test_one_weight_for_each_class():
     with pytest.raises(ValueError, match=r"class_weights must have shape \(3,\), got \(2,\)"):
         cross_entropy(logits(), LABELS, class_weights=[1.0, 2.0])
+
+
+@pytest.mark.parametrize(("shape", "size"), [((2, 17, 9), (3, 2)), ((1, 16, 10), (3, 4)), ((1, 5, 33), (1, 5))])
+def test_every_eighth_label_and_void_beyond(shape, size):
+    labels = np.random.default_rng(0).integers(0, 5, shape).astype(np.int32)
+    small = thinned(labels, 8, size, ignore_index=11)
+    assert small.shape == (shape[0], *size) and small.dtype == labels.dtype
+    for n, p, q in np.ndindex(small.shape):
+        inside = 8 * p < shape[1] and 8 * q < shape[2]
+        assert small[n, p, q] == (labels[n, 8 * p, 8 * q] if inside else 11)

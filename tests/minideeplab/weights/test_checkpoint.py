@@ -234,7 +234,7 @@ def test_initialise_skips_the_head_of_other_classes_only(tmp_path):
 def test_older_files_of_xception_have_no_relu_after_depthwise_parts(tmp_path):
     options = {"backbone": "xception41", "num_classes": 3, "width": 1 / 32, "head_width": 4, "extra_relu": False}
     model = models.build("deeplabv3plus", **options)
-    older = {key: value for key, value in model.config.items() if key != "extra_relu"}
+    older = {key: value for key, value in model.config.items() if key not in ("extra_relu", "first_rate")}
     path = tmp_path / "older.npz"
     Checkpoint(older, model.state_dict(), ["a", "b", "c"], np.zeros((256, 3), np.uint8)).save(path)
     image = Tensor(np.random.default_rng(0).standard_normal((1, 33, 33, 3)).astype(np.float32))
