@@ -13,7 +13,7 @@ import numpy as np
 
 import kernels
 from minideeplab import cli, figures
-from minideeplab.data import open_dataset
+from minideeplab.data import open_dataset, require_labels
 from minideeplab.evaluation import ConfusionMatrix, Prediction, trimap
 from minideeplab.files.whole import write_text
 from minideeplab.weights import Checkpoint
@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset = open_dataset(args.data, args.dataset, args.split, args.limit)
     checkpoint.check_classes(args.checkpoint, dataset)
     dataset.check()
+    require_labels(dataset)
     pictures = cli.create_folder("--pictures", args.pictures) if args.pictures else None
     predictor = cli.predictor_of(args, checkpoint.build_model(args.checkpoint).to(args.device))
     print(

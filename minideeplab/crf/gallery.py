@@ -11,7 +11,7 @@ import numpy as np
 
 import kernels
 from minideeplab import cli, figures
-from minideeplab.data import open_dataset
+from minideeplab.data import open_dataset, require_labels
 from minideeplab.evaluation import ConfusionMatrix, Predictor, percent
 from minideeplab.weights import Checkpoint
 
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset = open_dataset(args.data, args.dataset, args.split, args.limit)
     checkpoint.check_classes(args.checkpoint, dataset)
     dataset.check()
+    require_labels(dataset)
     model = checkpoint.build_model(args.checkpoint).to(args.device)
     cli.announce_compilation()
     found, totals = [], [ConfusionMatrix(dataset.num_classes, dataset.ignore_index) for _ in range(2)]

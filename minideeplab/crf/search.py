@@ -19,7 +19,7 @@ from minideeplab import cli
 from minideeplab.crf.field import DenseField
 from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_features
 from minideeplab.crf.presets import Preset, preset_of
-from minideeplab.data import open_dataset
+from minideeplab.data import open_dataset, require_labels
 from minideeplab.errors import UsageError
 from minideeplab.evaluation import ConfusionMatrix, Predictor
 from minideeplab.weights import Checkpoint
@@ -83,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset = open_dataset(args.data, args.dataset, args.split, args.limit)
     checkpoint.check_classes(args.checkpoint, dataset)
     dataset.check()
+    require_labels(dataset)
     model = checkpoint.build_model(args.checkpoint).to(args.device)
     preset = preset_of(args.preset)
     cli.announce_compilation()

@@ -1,6 +1,6 @@
 """The pictures that commands write. No window system, no global state of pyplot."""
 
-from minideeplab.figures.canvas import picture_name, save_picture, sheet
+from minideeplab.figures.canvas import picture_name, save_picture
 from minideeplab.figures.costs import save_costs
 from minideeplab.figures.labels import save_comparison, save_overlay, save_refinements, save_sample
 from minideeplab.figures.sheet import save_contact_sheet
@@ -17,5 +17,4 @@ __all__ = [
     "save_picture",
     "save_refinements",
     "save_sample",
-    "sheet",
 ]

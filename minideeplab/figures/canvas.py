@@ -14,7 +14,7 @@ from minideeplab.files.whole import written_whole
 
 
 @contextmanager
-def sheet(path: str | Path, size: tuple[float, float], dpi: int = 110, **options) -> Iterator[Figure]:
+def drawing(path: str | Path, size: tuple[float, float], dpi: int = 110, **options) -> Iterator[Figure]:
     """A figure that is written to `path` (.png) when the block ends without an error.
 
     Names of classes and files are the users' own: a "$" in them is a "$", not the beginning of a formula.

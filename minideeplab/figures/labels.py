@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from minideeplab.figures.canvas import add_legend, save_picture, sheet
+from minideeplab.figures.canvas import add_legend, drawing, save_picture
 
 RIGHT, WRONG, VOID = (60, 150, 90), (205, 50, 50), (224, 224, 224)
 OTHER, STILL_WRONG = (235, 150, 50), (246, 206, 206)
@@ -58,7 +58,7 @@ def save_refinements(path: Path, rows: list, classes, title: str) -> None:
     colours, void = _colours(classes), classes.ignore_index
     ratio = sum(image.shape[0] / image.shape[1] for image, *_ in rows)
     columns = ("image", "truth", "before", "after", "what changed")
-    with sheet(path, (15, 3.0 * ratio + 0.32 * len(rows) + 1.1)) as figure:
+    with drawing(path, (15, 3.0 * ratio + 0.32 * len(rows) + 1.1)) as figure:
         figure.suptitle(title)
         grid = figure.subplots(len(rows), len(columns), squeeze=False)
         for axes_row, (image, truth, before, after, note) in zip(grid, rows, strict=True):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minideeplab.figures.canvas import add_legend, sheet
+from minideeplab.figures.canvas import add_legend, drawing
 
 SHEET_PAIRS = 12  # pictures on the contact sheet, spread over the split
 PAIRS_PER_ROW = 3
@@ -15,7 +15,7 @@ def save_contact_sheet(path: str | Path, dataset, labels: Sequence[int]) -> None
     """Pairs of image and mask, spread over a data set; the legend names `labels` and void."""
     chosen = np.unique(np.linspace(0, len(dataset) - 1, SHEET_PAIRS).astype(int)).tolist()
     rows = -(-len(chosen) // PAIRS_PER_ROW)
-    with sheet(path, (4.2 * PAIRS_PER_ROW, 2.0 * rows + 0.8)) as figure:
+    with drawing(path, (4.2 * PAIRS_PER_ROW, 2.0 * rows + 0.8)) as figure:
         panels = figure.subplots(rows, PAIRS_PER_ROW, squeeze=False).ravel()
         for panel in panels:
             panel.axis("off")

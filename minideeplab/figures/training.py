@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from minideeplab.evaluation.metrics import ConfusionMatrix, percent
-from minideeplab.figures.canvas import sheet
+from minideeplab.figures.canvas import drawing
 
 LIGHT_BLUE, DARK_BLUE = "#8fa6c8", "#1f4e8c"
 
@@ -19,7 +19,7 @@ def save_curves(path: Path, steps: list[dict], epochs: list[dict]) -> None:
         steps: rows of metrics.jsonl with `step`, `loss`, `lr`.
         epochs: rows of metrics.csv; those without validation are skipped.
     """
-    with sheet(path, (12, 3.6)) as figure:
+    with drawing(path, (12, 3.6)) as figure:
         loss_axes, lr_axes, score_axes = figure.subplots(1, 3)
 
         number = np.array([row["step"] for row in steps])
@@ -60,7 +60,7 @@ def save_confusion(path: Path, confusion: ConfusionMatrix, class_names: tuple[st
     np.divide(100 * confusion.counts, total, out=share, where=total > 0)
     classes = confusion.num_classes
     side = 3.2 + 0.42 * classes
-    with sheet(path, (side, side * 0.92), dpi=100, bbox_inches="tight") as figure:
+    with drawing(path, (side, side * 0.92), dpi=100, bbox_inches="tight") as figure:
         axes = figure.subplots()
         axes.set_facecolor("#eeeeee")
         image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
