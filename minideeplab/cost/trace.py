@@ -9,7 +9,6 @@ array follows the array, not the order of calls.
 import math
 import time
 import weakref
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,22 +98,10 @@ def trace(model: Module, x: Tensor, channels: int | None = None) -> list[TracedL
 def run(model: Module, x: Tensor, channels: int | None) -> tuple[list[TracedLayer], Field | None]:
     """(layers, what a position of the first head's output sees) of one forward pass."""
     tracer = _Tracer(model, x, channels)
-    with evaluating(model), no_grad(), observing(tracer.of_module), kernels.watching(x.device, tracer.of_kernel):
+    with model.evaluating(), no_grad(), observing(tracer.of_module), kernels.watching(x.device, tracer.of_kernel):
         outputs = getattr(model, "heads", model)(x)
     first = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
     return tracer.layers, tracer.fields.get(first.data)
-
-
-@contextmanager
-def evaluating(model: Module):
-    """Inside the block all modules are in evaluation mode; then each has its own again."""
-    before = [(module, module.training) for _, module in model.named_modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 class _ByArray:
@@ -141,10 +128,8 @@ class _Tracer:
         self.owners = {id(p.data): self._module_of(name) for name, p in model.named_parameters()}
         self.running = [""]  # names of the modules whose forward has begun and not ended
         self.layers, self.row_of, self.counted = [], {}, set()
-        self.fields, self.folded = (
-            _ByArray(),
-            _ByArray(),
-        )  # Field of an array; parameters of the norm that it comes from
+        self.fields = _ByArray()  # the Field of an array
+        self.folded = _ByArray()  # the parameters of the batch norm that an array of factors comes from
         self.fields.set(x.data, Field(1, 0, 0))
         self.channels, self.has_numbers = channels, x.device != "shapes"
         self.wait = kernels.load(x.device).synchronize

@@ -1,7 +1,6 @@
 """A trained network on images of any size: scores, probabilities and labels, of one image or of a whole data set."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
@@ -52,7 +51,7 @@ class Predictor:
     def __call__(self, image: np.ndarray) -> "Prediction":
         """What there is to know of one image: (H, W, 3) uint8 RGB of any size."""
         pixels = normalise(image)
-        with _inference(self.model):
+        with self.model.evaluating(), no_grad():
             views = [
                 (scale, mirrored) for scale in self.scales for mirrored in ([False, True] if self.flip else [False])
             ]
@@ -179,16 +178,3 @@ def _starts(side, tile):
         return [0]
     count = int(np.ceil((side - tile) / (TILE_STEP * tile))) + 1
     return np.linspace(0, side - tile, count).round().astype(int).tolist()
-
-
-@contextmanager
-def _inference(model):
-    """Evaluation mode, and nothing recorded; each part of the model is left in the mode that it had."""
-    modes = [(module, module.training) for _, module in model.named_modules()]
-    model.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -118,6 +118,17 @@ class Module:
         """Inference mode: running statistics, no dropout. Returns self."""
         return self.train(False)
 
+    @contextmanager
+    def evaluating(self):
+        """Inference mode inside the block; then each module is in the mode that it had."""
+        modes = [(module, module.training) for _, module in self.named_modules()]
+        self.eval()
+        try:
+            yield self
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
     def checkpoint_activations(self):
         """Keep only the inputs of the units of all Sequentials for backward, which computes the rest again."""
         for _, module in self.named_modules():
