@@ -25,7 +25,7 @@ def written_whole(path: str | Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # as any new file; mkstemp's are private
+        os.chmod(temporary, _permissions(path))  # mkstemp's files are private
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
@@ -48,6 +48,11 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _permissions(path: Path) -> int:
+    """Those of the file that is replaced, or of any new file."""
+    return path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
 
 
 def _umask() -> int:
