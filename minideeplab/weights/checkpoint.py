@@ -4,19 +4,21 @@ Members of the archive: `meta` (JSON as uint8), `palette` (256, 3) uint8, `model
 buffer, `optim/NAME` for each slot of the optimiser. Nothing in it is ever unpickled.
 """
 
-import io
 import json
-import math
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from minideeplab import models
 from minideeplab.data import IMAGE_MEAN, IMAGE_STD
 from minideeplab.errors import CheckpointError
+from minideeplab.files.arrays import read_npz
+from minideeplab.files.refusal import Refusal
 from minideeplab.files.whole import written_whole
+from minideeplab.weights import formats
 
 FORMAT_VERSION = 1
 _REDO = "copy the file again, or train again"
@@ -183,47 +185,28 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a training run writes RUN/last.npz and RUN/best.npz")
     try:
-        with zipfile.ZipFile(path) as archive:
-            _check_members(archive.infolist(), path.stat().st_size)
-            # `read` also compares the checksum of each member.
-            return {info.filename.removesuffix(".npy"): decode_npy(archive.read(info)) for info in archive.infolist()}
+        with path.open("rb") as file:
+            found = formats.format_of(file, wanted="RUN/best.npz or RUN/last.npz of a training run")
+            if found == formats.NPZ and _has_meta(file):
+                return read_npz(file)
+    except Refusal as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise CheckpointError(f"{path}: {path.stat().st_size} bytes do not fit into memory; free some first") from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); {_REDO}") from error
-    # On hostile bytes the zip and header parsers raise nearly anything; to the user it is all the same.
-    except Exception as error:
-        raise CheckpointError(f"{path}: truncated, damaged, or not a checkpoint ({error}); {_REDO}") from error
+    raise CheckpointError(
+        f"{path}: {formats.TITLES[found]}, not a checkpoint of this project; train from its weights with "
+        f"`python -m minideeplab.train --init-from {path}`, or load them with minideeplab.weights.load_pretrained"
+    )
 
 
-def _check_members(members: list[zipfile.ZipInfo], file_size: int) -> None:
-    """Stored members cannot be larger than the file: this rules out every decompression bomb."""
-    if any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in members):
-        raise ValueError("it is compressed, this project writes uncompressed archives only")
-    if (total := sum(info.file_size for info in members)) > file_size:
-        raise ValueError(f"its members declare {total} bytes, the file has {file_size}")
-    if len({info.filename for info in members}) != len(members):
-        raise ValueError("a member occurs twice")
-
-
-def decode_npy(data: bytes) -> np.ndarray:
-    """The array of one .npy member: its shape must match the bytes that are there; objects (pickles) are refused."""
-    stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    else:
-        shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)
-    if dtype.kind not in "fiub":
-        raise ValueError(f"an array of type {dtype}, only numbers are allowed")
-    if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
-        raise ValueError(f"an array of shape {shape} and type {dtype} in {len(data) - stream.tell()} bytes")
-    # A copy, because the buffer is read-only and possibly not aligned.
-    array = np.frombuffer(data, dtype, offset=stream.tell()).copy()
-    return array.reshape(shape, order="F" if fortran_order else "C")
+def _has_meta(file: BinaryIO) -> bool:
+    with zipfile.ZipFile(file) as archive:
+        return "meta.npy" in archive.namelist()
 
 
 def _read_meta(path: Path, arrays: dict[str, np.ndarray]) -> dict:
-    if "meta" not in arrays:
-        raise CheckpointError(f"{path}: an .npz without 'meta', not a checkpoint of this project")
     try:
         meta = json.loads(arrays["meta"].tobytes())
     except (ValueError, RecursionError) as error:

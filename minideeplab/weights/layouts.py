@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from minideeplab.data import IMAGE_MEAN, IMAGE_STD
+from minideeplab.files.refusal import REDO, Refusal
 from minideeplab.models.backbones.densenet import DENSENETS
 from minideeplab.models.backbones.resnet import RESNETS
 from minideeplab.weights import layout_names
 from minideeplab.weights.layout_names import Rules, renamed
-from minideeplab.weights.raw_arrays import REDO, Refusal
 
 Shapes = dict[str, tuple[int, ...]]
 

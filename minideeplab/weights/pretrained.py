@@ -6,11 +6,11 @@ import numpy as np
 
 from minideeplab import models
 from minideeplab.errors import CheckpointError
+from minideeplab.files.refusal import REDO, Refusal, shown
 from minideeplab.files.whole import written_whole
 from minideeplab.weights.checkpoint import Checkpoint
 from minideeplab.weights.containers import read_arrays
 from minideeplab.weights.layouts import LAYOUTS, Layout
-from minideeplab.weights.raw_arrays import REDO, Refusal, shown
 
 _SHOWN = 20  # rows of a table
 

@@ -91,13 +91,15 @@ def test_missing_file(tmp_path):
 def test_a_file_of_another_kind(tmp_path):
     path = tmp_path / "image.npz"
     path.write_bytes(b"\x89PNG\r\n" + bytes(100))
-    with pytest.raises(CheckpointError, match=r"image\.npz: truncated, damaged, or not a checkpoint"):
+    with pytest.raises(CheckpointError, match=r"image\.npz: it starts with b'\\x89PNG.*; give RUN/best\.npz or"):
         Checkpoint.load(path)
 
 
 def test_an_npz_of_another_program(tmp_path):
     np.savez(tmp_path / "other.npz", weight=np.ones(3))
-    with pytest.raises(CheckpointError, match=r"an \.npz without 'meta'"):
+    with pytest.raises(
+        CheckpointError, match=r"an \.npz of NumPy, not a checkpoint of this project; train .*--init-from"
+    ):
         Checkpoint.load(tmp_path / "other.npz")
 
 
@@ -142,7 +144,7 @@ def test_a_pickle_is_never_run(path, tmp_path):
 
 def test_a_decompression_bomb_is_not_unpacked(path):
     np.savez_compressed(path, meta=np.zeros(10_000_000, np.uint8))
-    with pytest.raises(CheckpointError, match="it is compressed"):
+    with pytest.raises(CheckpointError, match="is compressed"):
         Checkpoint.load(path)
 
 
