@@ -18,6 +18,8 @@ from minideeplab.errors import CheckpointError
 from minideeplab.files.arrays import read_npz
 from minideeplab.files.refusal import Refusal
 from minideeplab.files.whole import written_whole
+from minideeplab.nn.allocation import limited_to
+from minideeplab.nn.comparison import differences
 from minideeplab.weights import formats
 
 FORMAT_VERSION = 1
@@ -126,12 +128,17 @@ class Checkpoint:
             The model, in evaluation mode.
 
         Raises:
-            CheckpointError: the configuration names no known model, or the arrays do not fit it.
+            CheckpointError: the configuration names no known model, or one that is larger than the arrays (found
+                before memory is taken), or the arrays do not fit it.
         """
         try:
-            model = models.build(**self.configuration())
-        except (ValueError, TypeError, KeyError, MemoryError) as error:
-            raise CheckpointError(f"{path}: no model can be built from its configuration: {error}") from error
+            with limited_to(array.size for array in self.state.values()):
+                model = models.build(**self.configuration())
+        except Exception as error:  # constructors raise nearly anything on options that a file has made up
+            reason = f"{type(error).__name__}: {error}"[:300]
+            raise CheckpointError(
+                f"{path}: no model can be built from its configuration ({reason}); {_REDO}"
+            ) from error
         fit_state(path, model, self.state)
         model.eval()
         return model
@@ -160,20 +167,11 @@ def fit_state(path: str | Path, model, state: dict[str, np.ndarray]) -> None:
         CheckpointError: an array is missing, unknown or of another shape; the message has them as a table.
     """
     expected = {name: array.shape for name, array in model.state_dict().items()}
-    found = {name: array.shape for name, array in state.items()}
-    wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
+    wrong = differences(expected, {name: array.shape for name, array in state.items()})
     if wrong:
-        rows = [f"  {name}: {expected.get(name, 'nothing')} / {found.get(name, 'nothing')}" for name in wrong[:20]]
-        more = [f"  ... and {len(wrong) - 20} more"] if len(wrong) > 20 else []
         raise CheckpointError(
-            "\n".join(
-                [
-                    f"{path}: {len(wrong)} arrays do not fit the model {model.config}",
-                    "  array: expected / found",
-                    *rows,
-                    *more,
-                ]
-            )
+            f"{path}: {len(wrong)} arrays do not fit the model {model.config}: {wrong.counts()}\n{wrong.table()}\n"
+            f"give a file of this very network, or the options that its network has"
         )
     model.load_state_dict(state)
 

@@ -25,6 +25,7 @@ _MISTAKEN = {
     b"\x89HDF": "an HDF5 file, as of Keras; convert it to .npz with the program that wrote it",
     b"\x93NUMPY": "a single .npy array without a name; write all arrays, by name, with numpy.savez",
 }
+_PICKLE_STARTS = (b"\x80", b"L119547037146038801333356L")  # of protocol 2 and later; of 1, where torch.save used it
 # Members (in the archive's folder) that tell other archives of PyTorch from those of torch.save. Some of their members
 # are compressed, so that the kind is said before anything else is checked.
 _TORCHSCRIPT = "a TorchScript program (of torch.jit.save, or of torch::save in C++)"
@@ -56,7 +57,7 @@ def format_of(file: BinaryIO, wanted: str = WANTED) -> str:
     # Before the pickle: the length of a header may begin with the same bytes, but a pickle has no brace there.
     if head[8:9] == b"{":
         return SAFETENSORS
-    if head.startswith(b"\x80"):
+    if head.startswith(_PICKLE_STARTS):
         return PYTORCH_LEGACY
     if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x1a", b"\x3a"):  # fields 1 and 2, 3 or 7 of its protocol
         raise Refusal("an ONNX model; convert its initialisers to .npz with the program that wrote it")

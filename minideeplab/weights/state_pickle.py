@@ -235,6 +235,8 @@ class StatePickle:
 
 def described(value) -> str:
     """A value of a pickle for a message."""
+    if type(value) is StoredTensor:
+        return "one tensor without a name"
     return f"an object of {shown(value.name)}" if type(value) is Placeholder else shown(value)
 
 

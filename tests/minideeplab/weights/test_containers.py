@@ -191,5 +191,8 @@ def test_torch_files_that_are_not_weights(tmp_path):
     with pytest.raises(CheckpointError, match=r"refers to 'torch\.nn\.modules\.linear\.Linear'.*torch\.save"):
         read_arrays(path)
     torch.save({"a": torch.ones(2, dtype=torch.complex64)}, path)
-    with pytest.raises(CheckpointError, match=r"refers to 'torch\.ComplexFloatStorage'"):
+    with pytest.raises(CheckpointError, match=r"'a' is an object of 'torch\.ComplexFloatStorage'"):
+        read_arrays(path)
+    torch.jit.save(torch.jit.script(layer), path)
+    with pytest.raises(CheckpointError, match="a TorchScript program"):
         read_arrays(path)
