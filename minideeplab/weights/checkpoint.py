@@ -186,7 +186,7 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file:
             found = formats.format_of(file, wanted="RUN/best.npz or RUN/last.npz of a training run")
             if found == formats.NPZ and _has_meta(file):
-                return read_npz(file)
+                return read_npz(file, max_bytes=path.stat().st_size)
     except Refusal as error:
         raise CheckpointError(f"{path}: {error}") from error
     except MemoryError as error:

@@ -10,7 +10,7 @@ NPZ, PYTORCH, PYTORCH_LEGACY, SAFETENSORS = "npz", "pytorch", "pytorch legacy", 
 TITLES = {
     NPZ: "an .npz of NumPy",
     PYTORCH: "a .pth of PyTorch",
-    PYTORCH_LEGACY: "a .pth of PyTorch, in the format before 1.6",
+    PYTORCH_LEGACY: "a pickle, as a .pth of PyTorch before 1.6",
     SAFETENSORS: "a .safetensors file",
 }
 WANTED = "a .pth of PyTorch, a .safetensors or an .npz file"

@@ -23,10 +23,12 @@ def load_pretrained(path: str | Path, *, source_images: bool = False, **options)
     """Builds the network that a weight file is for, and fills in the weights.
 
     The source and kind of the network are recognised by the names in the file; depth, widths, number of classes and an
-    auxiliary head are read from the shapes. The logits are those of the source, for images normalised as here:
-    torchvision's forms, VainF's and kazuto1011's at any size, jfzhang95's at sizes of output_stride * k + 1, DenseNet
-    at multiples of 32, VGG-16 at 224 x 224. Those of kazuto1011 are, as there, compared over three scales; its first
-    layer is changed so that it takes our images.
+    auxiliary head are read from the shapes. What lies around and beside the weights is left out (see `wrappers`; of a
+    checkpoint with a moving average, the average is taken).
+
+    The logits are those of the source, for images normalised as here: torchvision's forms, VainF's and kazuto1011's at
+    any size, jfzhang95's at sizes of output_stride * k + 1, DenseNet at multiples of 32, VGG-16 at 224 x 224. Those of
+    kazuto1011 are, as there, compared over three scales; its first layer is changed so that it takes our images.
 
     A ResNet, DenseNet or VGG-16 without its classifier is a backbone: the class scores get first values, with a
     warning. `train --init-from` takes it as it is.

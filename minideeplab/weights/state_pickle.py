@@ -237,7 +237,7 @@ def described(value) -> str:
     """A value of a pickle for a message."""
     if type(value) is StoredTensor:
         return "one tensor without a name"
-    return f"an object of {shown(value.name)}" if type(value) is Placeholder else shown(value)
+    return f"an object of {shown(value.name)}" if type(value) in (Placeholder, _Global) else shown(value)
 
 
 def _fill(target: dict, pairs) -> None:

@@ -1,5 +1,7 @@
 """What people put around the weights of a file, and how it is taken off: checkpoints around them, prefixes of names."""
 
+from collections.abc import Iterable
+
 from minideeplab.files.refusal import Refusal, shown
 from minideeplab.weights.formats import RESAVE
 from minideeplab.weights.raw_arrays import Weights
@@ -28,43 +30,34 @@ def state_dict_in(content) -> dict:
     Raises:
         Refusal: there is none, or it cannot be told which is meant.
     """
-    found = _candidates(content, WRAPPERS)
-    best = max(found, key=_count, default={})
-    if _count(best):
-        return best
-    others = {key: value for key, value in content.items() if _count(value)} if type(content) is dict else {}
+    if type(content) is not dict:
+        raise Refusal(_nothing_in(content))
+    if found := _with_tensors(_wrapped(content)):
+        return max(found, key=_count)
+    others = _with_tensors(content.values())
     if len(others) == 1:
-        return next(iter(others.values()))
+        return others[0]
     if others:
-        raise Refusal(f"weights of several networks, under {_keys(others)}; keep one of them; {RESAVE}")
+        keys = ", ".join(shown(key) for key, value in content.items() if any(value is other for other in others[:10]))
+        raise Refusal(f"weights of several networks, under {keys}; keep one of them; {RESAVE}")
     raise Refusal(_nothing_in(content))
 
 
-def _candidates(content, keys) -> list[dict]:
-    """The dict itself, last, and those under the keys in it."""
-    found, seen = [], set()
-
-    def visit(value, depth):
-        if type(value) is dict and id(value) not in seen:  # one may hold itself
-            seen.add(id(value))
-            if depth < _DEPTH:
-                for key in keys:
-                    visit(value.get(key), depth + 1)
-            found.append(value)
-
-    visit(content, 0)
-    return found
+def _wrapped(content: dict, depth: int = 0) -> list[dict]:
+    """The dicts under `WRAPPERS`, in their order, and then the dict that they are in."""
+    inner = [content[key] for key in WRAPPERS if type(content.get(key)) is dict] if depth < _DEPTH else []
+    return [state for each in inner for state in _wrapped(each, depth + 1)] + [content]
 
 
-def _count(state) -> int:
+def _with_tensors(states: Iterable) -> list[dict]:
+    """The dicts that have some, each once: a file may name one of them often, and count on the time that takes."""
+    distinct = {id(state): state for state in states if type(state) is dict}
+    return [state for state in distinct.values() if _count(state)]
+
+
+def _count(state: dict) -> int:
     """How many tensors are in a dict."""
-    if type(state) is not dict:
-        return 0
     return sum(type(value) is StoredTensor and name.split(".")[-1] not in COUNTERS for name, value in state.items())
-
-
-def _keys(state: dict) -> str:
-    return ", ".join(shown(key) for key in list(state)[:10]) + (", ..." if len(state) > 10 else "")
 
 
 def _nothing_in(content) -> str:
@@ -79,11 +72,12 @@ def _nothing_in(content) -> str:
             )
     if type(content) is not dict:
         return f"it holds {described(content)}, not tensors by name; {RESAVE}"
-    strange = {key: value for key, value in content.items() if type(value) is Placeholder}
-    what = "".join(f"; {shown(key)} is {described(value)}" for key, value in list(strange.items())[:3])
+    keys = ", ".join(shown(key) for key in list(content)[:10]) + (", ..." if len(content) > 10 else "")
+    strange = [key for key, value in content.items() if type(value) is Placeholder]
+    what = "".join(f"; {shown(key)} is {described(content[key])}" for key in strange[:3])
     return (
         f"no tensors under state_dict, model_state, model and the like, nor at the top, where it has "
-        f"{_keys(content) or 'nothing'}{what}; {RESAVE}"
+        f"{keys or 'nothing'}{what}; {RESAVE}"
     )
 
 

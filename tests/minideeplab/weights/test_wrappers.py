@@ -15,7 +15,20 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from container_files import ARRAY, Call, Global, Persistent, Raw, legacy_bytes, same, storage, tensor, vector, zip_bytes
+from container_files import (
+    ARRAY,
+    Call,
+    Global,
+    Persistent,
+    Raw,
+    assemble,
+    legacy_bytes,
+    same,
+    storage,
+    tensor,
+    vector,
+    zip_bytes,
+)
 
 from minideeplab.errors import CheckpointError
 from minideeplab.weights.containers import read_arrays, read_weights
@@ -79,8 +92,17 @@ def test_another_key_is_taken_where_it_is_the_only_one(read, refuses):
 
 
 def test_wrappers_in_themselves_come_to_an_end(refuses):
-    loop = b"".join(b"X" + len(key).to_bytes(4, "little") + key.encode() + b"h\x00s" for key in WRAPPERS)
+    loop = b"".join(assemble(key) + b"h\x00s" for key in WRAPPERS)
     assert "no tensors under" in refuses(zip_bytes(Raw(b"}q\x00" + loop), DATA))
+
+
+def test_a_dict_of_many_names_is_counted_once(read):
+    """20000 names of one dict of 20000 tensors."""
+    first = assemble(vector(ARRAY)) + b"q\x01"
+    many = b"".join(assemble(f"w{i}") + (b"h\x01" if i else first) for i in range(20000))
+    names = b"".join(assemble(f"k{i}") + b"h\x02" for i in range(20000))
+    content = Raw(b"}(X\x01\x00\x00\x00a}(" + many + b"uq\x02" + names + b"u")
+    assert len(read(zip_bytes(content, DATA))) == 20000
 
 
 PREFIXED = ["module.", "_orig_mod.", "model.", "net.", "module._orig_mod.", "_orig_mod.module.", "model.net._orig_mod."]
