@@ -9,6 +9,8 @@ import numpy as np
 import kernels
 from minideeplab.autograd.function import is_recording, recompute
 from minideeplab.autograd.tensor import Tensor
+from minideeplab.nn.allocation import zeros
+from minideeplab.nn.comparison import differences
 
 
 class Parameter(Tensor):
@@ -17,7 +19,7 @@ class Parameter(Tensor):
     __slots__ = ("decays", "initialiser")
 
     def __init__(self, shape, initialiser, decays=True):
-        super().__init__(np.zeros(shape, np.float32), requires_grad=True)
+        super().__init__(zeros(shape), requires_grad=True)
         self.initialiser = initialiser
         self.decays = decays  # weight decay pulls convolution weights, not batch norm and biases
 
@@ -28,7 +30,7 @@ class Buffer(Tensor):
     __slots__ = ("initialiser",)
 
     def __init__(self, shape, initialiser):
-        super().__init__(np.zeros(shape, np.float32))
+        super().__init__(zeros(shape))
         self.initialiser = initialiser
 
 
@@ -178,15 +180,9 @@ class Module:
             ValueError: names missing, unknown, or of another shape; all of them are listed and nothing is loaded.
         """
         own = dict(self._named((Parameter, Buffer)))
-        faults = [f"missing: {name} {own[name].shape}" for name in own if name not in state]
-        faults += [f"unknown: {name} {state[name].shape}" for name in state if name not in own]
-        for name in own.keys() & state.keys():
-            if own[name].shape != state[name].shape:
-                faults.append(f"shape of {name}: model {own[name].shape}, file {state[name].shape}")
-        if faults:
-            shown = "\n  ".join(sorted(faults)[:20])
-            more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
-            raise ValueError(f"load_state_dict: {len(faults)} entries do not fit:\n  {shown}{more}")
+        wrong = differences({name: t.shape for name, t in own.items()}, {name: a.shape for name, a in state.items()})
+        if wrong:
+            raise ValueError(f"load_state_dict: {len(wrong)} entries do not fit: {wrong.counts()}\n{wrong.table()}")
         for name, t in own.items():
             t.data = kernels.load(t.device).from_numpy(np.array(state[name], t.dtype, order="C"))
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 import kernels
+from minideeplab.nn.comparison import differences
 
 
 def poly(base_lr, step, max_steps, power=0.9, end_lr=0.0):
@@ -62,12 +63,11 @@ class SGD:
         """Take all velocities from `state`.
 
         Raises:
-            ValueError: other names or shapes than the parameters have.
+            ValueError: other names or shapes than the parameters have; all of them are listed and nothing is loaded.
         """
-        wanted = {name: p.shape for name, p in self.parameters.items()}
-        found = {name: v.shape for name, v in state.items()}
-        if wanted != found:
-            wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-            raise ValueError(f"SGD: optimiser state does not fit the model at {', '.join(wrong[:5])}")
+        expected = {name: p.shape for name, p in self.parameters.items()}
+        wrong = differences(expected, {name: v.shape for name, v in state.items()})
+        if wrong:
+            raise ValueError(f"SGD: the optimiser's state does not fit the model: {wrong.counts()}\n{wrong.table()}")
         for name, p in self.parameters.items():
             self.velocity[name] = kernels.load(p.device).from_numpy(np.array(state[name], p.dtype, order="C"))

@@ -4,19 +4,23 @@ Members of the archive: `meta` (JSON as uint8), `palette` (256, 3) uint8, `model
 buffer, `optim/NAME` for each slot of the optimiser. Nothing in it is ever unpickled.
 """
 
-import io
 import json
-import math
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from minideeplab import models
 from minideeplab.data import IMAGE_MEAN, IMAGE_STD
 from minideeplab.errors import CheckpointError
+from minideeplab.files.arrays import read_npz
+from minideeplab.files.refusal import Refusal
 from minideeplab.files.whole import written_whole
+from minideeplab.nn.allocation import limited_to
+from minideeplab.nn.comparison import differences
+from minideeplab.weights import formats
 
 FORMAT_VERSION = 1
 _REDO = "copy the file again, or train again"
@@ -123,12 +127,17 @@ class Checkpoint:
             The model, in evaluation mode.
 
         Raises:
-            CheckpointError: the configuration names no known model, or the arrays do not fit it.
+            CheckpointError: the configuration names no known model, or one that is larger than the arrays (found
+                before memory is taken), or the arrays do not fit it.
         """
         try:
-            model = models.build(**self.configuration())
-        except (ValueError, TypeError, KeyError, MemoryError) as error:
-            raise CheckpointError(f"{path}: no model can be built from its configuration: {error}") from error
+            with limited_to(array.size for array in self.state.values()):
+                model = models.build(**self.configuration())
+        except Exception as error:  # constructors raise nearly anything on options that a file has made up
+            reason = f"{type(error).__name__}: {error}"[:300]
+            raise CheckpointError(
+                f"{path}: no model can be built from its configuration ({reason}); {_REDO}"
+            ) from error
         fit_state(path, model, self.state)
         model.eval()
         return model
@@ -157,20 +166,11 @@ def fit_state(path: str | Path, model, state: dict[str, np.ndarray]) -> None:
         CheckpointError: an array is missing, unknown or of another shape; the message has them as a table.
     """
     expected = {name: array.shape for name, array in model.state_dict().items()}
-    found = {name: array.shape for name, array in state.items()}
-    wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
+    wrong = differences(expected, {name: array.shape for name, array in state.items()})
     if wrong:
-        rows = [f"  {name}: {expected.get(name, 'nothing')} / {found.get(name, 'nothing')}" for name in wrong[:20]]
-        more = [f"  ... and {len(wrong) - 20} more"] if len(wrong) > 20 else []
         raise CheckpointError(
-            "\n".join(
-                [
-                    f"{path}: {len(wrong)} arrays do not fit the model {model.config}",
-                    "  array: expected / found",
-                    *rows,
-                    *more,
-                ]
-            )
+            f"{path}: {len(wrong)} arrays do not fit the model {model.config}: {wrong.counts()}\n{wrong.table()}\n"
+            f"give a file of this very network, or the options that its network has"
         )
     model.load_state_dict(state)
 
@@ -182,47 +182,28 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; a training run writes RUN/last.npz and RUN/best.npz")
     try:
-        with zipfile.ZipFile(path) as archive:
-            _check_members(archive.infolist(), path.stat().st_size)
-            # `read` also compares the checksum of each member.
-            return {info.filename.removesuffix(".npy"): decode_npy(archive.read(info)) for info in archive.infolist()}
+        with path.open("rb") as file:
+            found = formats.format_of(file, wanted="RUN/best.npz or RUN/last.npz of a training run")
+            if found == formats.NPZ and _has_meta(file):
+                return read_npz(file, max_bytes=path.stat().st_size)
+    except Refusal as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise CheckpointError(f"{path}: {path.stat().st_size} bytes do not fit into memory; free some first") from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); {_REDO}") from error
-    # On hostile bytes the zip and header parsers raise nearly anything; to the user it is all the same.
-    except Exception as error:
-        raise CheckpointError(f"{path}: truncated, damaged, or not a checkpoint ({error}); {_REDO}") from error
+    raise CheckpointError(
+        f"{path}: {formats.TITLES[found]}, not a checkpoint of this project; train from its weights with "
+        f"`python -m minideeplab.train --init-from {path}`, or load them with minideeplab.weights.load_pretrained"
+    )
 
 
-def _check_members(members: list[zipfile.ZipInfo], file_size: int) -> None:
-    """Stored members cannot be larger than the file: this rules out every decompression bomb."""
-    if any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in members):
-        raise ValueError("it is compressed, this project writes uncompressed archives only")
-    if (total := sum(info.file_size for info in members)) > file_size:
-        raise ValueError(f"its members declare {total} bytes, the file has {file_size}")
-    if len({info.filename for info in members}) != len(members):
-        raise ValueError("a member occurs twice")
-
-
-def decode_npy(data: bytes) -> np.ndarray:
-    """The array of one .npy member: its shape must match the bytes that are there; objects (pickles) are refused."""
-    stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    else:
-        shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)
-    if dtype.kind not in "fiub":
-        raise ValueError(f"an array of type {dtype}, only numbers are allowed")
-    if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
-        raise ValueError(f"an array of shape {shape} and type {dtype} in {len(data) - stream.tell()} bytes")
-    # A copy, because the buffer is read-only and possibly not aligned.
-    array = np.frombuffer(data, dtype, offset=stream.tell()).copy()
-    return array.reshape(shape, order="F" if fortran_order else "C")
+def _has_meta(file: BinaryIO) -> bool:
+    with zipfile.ZipFile(file) as archive:
+        return "meta.npy" in archive.namelist()
 
 
 def _read_meta(path: Path, arrays: dict[str, np.ndarray]) -> dict:
-    if "meta" not in arrays:
-        raise CheckpointError(f"{path}: an .npz without 'meta', not a checkpoint of this project")
     try:
         meta = json.loads(arrays["meta"].tobytes())
     except (ValueError, RecursionError) as error:

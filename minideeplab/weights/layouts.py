@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from minideeplab.data import IMAGE_MEAN, IMAGE_STD
+from minideeplab.files.refusal import Refusal, shown
 from minideeplab.models.backbones.densenet import DENSENETS
 from minideeplab.models.backbones.resnet import RESNETS
 from minideeplab.weights import layout_names
+from minideeplab.weights.formats import RESAVE
 from minideeplab.weights.layout_names import Rules, renamed
-from minideeplab.weights.raw_arrays import REDO, Refusal
 
-Shapes = dict[str, tuple[int, ...]]
+Shapes = dict[str, tuple[int, ...] | str]  # a text is what stands there instead of an array of numbers
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Layout:
         describe: from the shapes of a file to the name of our model and the options of its constructor.
         writes: pattern of the names of the models that can be written in this layout.
         spellings: (pattern, replacement) pairs that bring other spellings in a file to that of the rules.
+        head: pattern of the file's names that make class scores: a file without any of them is a backbone.
         linear: pattern of the file's names that are fully connected layers, (K, inputs), and convolutions here.
         fold: from our state, for the source's images, to that for our images; None where they are the same.
     """
@@ -43,6 +45,7 @@ class Layout:
     describe: Callable[[Shapes], tuple[str, dict]]
     writes: str = ""
     spellings: Rules = ()
+    head: str = ""
     linear: str = ""
     fold: Callable[[dict], dict] | None = None
 
@@ -60,6 +63,9 @@ class Layout:
         """A name of the file in the spelling of the rules."""
         return renamed(name, self.spellings)
 
+    def is_head(self, stored: str) -> bool:
+        return bool(self.head and re.match(self.head, stored))
+
     def is_linear(self, stored: str) -> bool:
         return bool(self.linear and re.match(self.linear, stored))
 
@@ -67,15 +73,25 @@ class Layout:
 # ---------------------------------------------------------------- from shapes to models
 
 
+def not_read(name: str, what: str) -> Refusal:
+    """Of an array that is wanted, and is something else."""
+    return Refusal(f"{shown(name)} is {what}, which is not read; nothing was run; {RESAVE}")
+
+
 def _channels(shapes, name, what):
     """The number of output channels of an array."""
     shape = shapes.get(name, ())
+    if isinstance(shape, str):
+        raise not_read(name, shape)
     if not shape or 0 in shape:
-        raise Refusal(f"it has no {name!r}, from whose shape {what} is read; {REDO}")
+        raise Refusal(f"it has no {name!r}, from whose shape {what} is read; give a file of a whole network")
     return shape[0]
 
 
-def _classes(shapes, name):
+def _classes(shapes, name, head=""):
+    """The option `num_classes`; none for a backbone, which has nothing of the head."""
+    if head and not any(re.match(head, each) for each in shapes):
+        return {}
     return {"num_classes": _channels(shapes, name, "the number of classes")}
 
 
@@ -109,8 +125,11 @@ def _resnet(shapes, prefix=""):
     )
 
 
+_FC, _CLASSIFIER = r"fc\.", r"classifier\."
+
+
 def _classifier(shapes):
-    return _resnet(shapes), {**_classes(shapes, "fc.weight"), **_width(shapes, "conv1.weight")}
+    return _resnet(shapes), {**_classes(shapes, "fc.weight", _FC), **_width(shapes, "conv1.weight")}
 
 
 def _densenet(shapes):
@@ -119,11 +138,11 @@ def _densenet(shapes):
     if layers not in named:
         raise Refusal(f"its blocks have {layers} layers, as none of {', '.join(DENSENETS)} has")
     name, full = named[layers]
-    return name, {**_classes(shapes, "classifier.weight"), **_width(shapes, "features.conv0.weight", full)}
+    return name, {**_classes(shapes, "classifier.weight", _CLASSIFIER), **_width(shapes, "features.conv0.weight", full)}
 
 
 def _vgg16(shapes):
-    return "vgg16", {**_classes(shapes, "classifier.6.weight"), **_width(shapes, "features.0.weight")}
+    return "vgg16", {**_classes(shapes, "classifier.6.weight", _CLASSIFIER), **_width(shapes, "features.0.weight")}
 
 
 def _torchvision(head):
@@ -241,6 +260,7 @@ LAYOUTS = (
         rules=layout_names.CLASSIFIER,
         describe=_classifier,
         writes=r"resnet\d+$",
+        head=_FC,
         linear=r"fc\.weight",
     ),
     Layout(
@@ -249,15 +269,17 @@ LAYOUTS = (
         rules=layout_names.DENSENET,
         describe=_densenet,
         writes=r"densenet\d+$",
+        head=_CLASSIFIER,
         spellings=((r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2."),),
         linear=r"classifier\.weight",
     ),
     Layout(
         "torchvision's vgg16",
-        marks=(r"features\.0\.", r"classifier\.6\."),
+        marks=(r"features\.0\.(weight|bias)$", r"features\.28\.(weight|bias)$"),
         rules=layout_names.VGG,
         describe=_vgg16,
         writes=r"vgg16$",
+        head=_CLASSIFIER,
         linear=r"classifier\.\d\.weight",
     ),
 )

@@ -1,34 +1,43 @@
 """Weights of other programs in our networks, recognised by the names in the file; and our weights for torchvision."""
 
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from minideeplab import models
 from minideeplab.errors import CheckpointError
+from minideeplab.files.refusal import Refusal, shown
 from minideeplab.files.whole import written_whole
+from minideeplab.nn.allocation import TooLarge, limited_to
+from minideeplab.nn.comparison import differences
 from minideeplab.weights.checkpoint import Checkpoint
-from minideeplab.weights.containers import read_arrays
-from minideeplab.weights.layouts import LAYOUTS, Layout
-from minideeplab.weights.raw_arrays import REDO, Refusal, shown
-
-_SHOWN = 20  # rows of a table
+from minideeplab.weights.containers import read_weights
+from minideeplab.weights.layouts import LAYOUTS, Layout, not_read
+from minideeplab.weights.raw_arrays import Weights
+from minideeplab.weights.wrappers import COUNTERS
 
 
 def load_pretrained(path: str | Path, *, source_images: bool = False, **options):
     """Builds the network that a weight file is for, and fills in the weights.
 
     The source and kind of the network are recognised by the names in the file; depth, widths, number of classes and an
-    auxiliary head are read from the shapes. The logits are those of the source, for images normalised as here:
-    torchvision's, classifiers included, VainF's and kazuto1011's at any size, jfzhang95's at sizes of
-    output_stride * k + 1. Those of kazuto1011 are, as there, compared over three scales; its first layer is changed so
-    that it takes our images.
+    auxiliary head are read from the shapes. What lies around and beside the weights is left out (see `wrappers`; of a
+    checkpoint with a moving average, the average is taken).
+
+    The logits are those of the source, for images normalised as here: torchvision's, classifiers included, VainF's and
+    kazuto1011's at any size, jfzhang95's at sizes of output_stride * k + 1. Those of kazuto1011 are, as there, compared
+    over three scales; its first layer is changed so that it takes our images.
+
+    A ResNet, DenseNet or VGG-16 without its classifier is a backbone: the class scores get first values, with a
+    warning. `train --init-from` takes it as it is.
 
     Args:
         path: a .pth of PyTorch, .safetensors or .npz in one of `LAYOUTS`, or a checkpoint of this project.
         source_images: keep the first layer as it is in the file: kazuto1011's is for BGR in 0 ... 255 minus a mean.
         options: further ones of the model's constructor, and what no shape tells: `output_stride` of jfzhang95's and
-            VainF's (16 by default), `dense` of classifiers.
+            VainF's (16 by default), `dense` of classifiers, `num_classes` of a backbone (1000 by default).
 
     Returns:
         The Module in evaluation mode; `model.config` rebuilds it by `models.build`.
@@ -39,22 +48,47 @@ def load_pretrained(path: str | Path, *, source_images: bool = False, **options)
 
     Cost: the bytes of the file twice.
     """
-    arrays = read_arrays(path)
-    if {"meta", "palette"} <= arrays.keys():
+    source = load(path, source_images=source_images, **options)
+    if source.fresh:
+        warnings.warn(
+            f"{path}: a backbone without a classifier; the class scores of the model have first values, train them",
+            stacklevel=2,
+        )
+    return source.model
+
+
+@dataclass
+class Source:
+    """A network from a file.
+
+    Attributes:
+        model: in evaluation mode.
+        fresh: names of its arrays that the file does not have, with their first values.
+    """
+
+    model: object
+    fresh: frozenset[str] = frozenset()
+
+
+def load(path: str | Path, *, source_images: bool = False, **options) -> Source:
+    """As `load_pretrained`, and says what has first values."""
+    weights = read_weights(path)
+    if {"meta", "palette"} <= weights.arrays.keys():
         if options:
             raise ValueError(
                 f"load_pretrained: {path} is a checkpoint of this project, it takes no {', '.join(options)}"
             )
-        return Checkpoint.load(path).build_model(path)
+        return Source(Checkpoint.load(path).build_model(path))
     try:
-        layout = _recognise(arrays)
-        arrays = _spelled(layout, arrays)
-        name, derived = layout.describe({key: array.shape for key, array in arrays.items()})
-        model = _create(name, derived | options)
-        _fill(model, layout, arrays, source_images)
+        layout = _recognise(weights)
+        weights = Weights(_spelled(layout, weights.arrays), _spelled(layout, weights.unread))
+        shapes = {name: array.shape for name, array in weights.arrays.items()}
+        name, derived = layout.describe(weights.unread | shapes)
+        with limited_to(array.size for array in weights.arrays.values()):
+            model = _create(name, derived | options)
+        return Source(model, _fill(model, layout, weights, source_images))
     except Refusal as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return model.eval()
 
 
 def save_torchvision_npz(path: str | Path, model) -> None:
@@ -86,9 +120,10 @@ def save_torchvision_npz(path: str | Path, model) -> None:
 # ---------------------------------------------------------------- names
 
 
-def _recognise(arrays: dict) -> Layout:
+def _recognise(weights: Weights) -> Layout:
+    arrays = weights.arrays
     for layout in LAYOUTS:
-        if layout.recognises(arrays):
+        if layout.recognises([*arrays, *weights.unread]):
             return layout
     names = ", ".join(shown(name) for name in list(arrays)[:5]) or "nothing"
     known = "".join(f"\n  {layout.title}" for layout in LAYOUTS)
@@ -103,11 +138,11 @@ def _spelled(layout: Layout, arrays: dict) -> dict:
     """The arrays that matter, under the names that the rules give."""
     result = {}
     for name, array in arrays.items():
-        if name.split(".")[-1] == "num_batches_tracked":  # PyTorch's counter; no result depends on it
+        if name.split(".")[-1] in COUNTERS:
             continue
         spelled = layout.spelled(name)
         if spelled in result:
-            raise Refusal(f"two of its names mean {shown(spelled)}; {REDO}")
+            raise Refusal(f"two of its names mean {shown(spelled)}; keep one of them")
         result[spelled] = array
     return result
 
@@ -121,45 +156,54 @@ def _create(name: str, options: dict):
         raise ValueError(f"load_pretrained: {name} has no option {option}; it has {', '.join(known)}")
     try:
         model = models.create(name, **options)  # without first values, which would be overwritten
+    except TooLarge as error:
+        raise Refusal(
+            f"{name} with {options} is much larger than the arrays of the file; give a file of a whole network, or "
+            f"options that fit it"
+        ) from error
     except MemoryError as error:
-        raise Refusal(f"{name} with {options} does not fit into memory; {REDO}") from error
+        raise Refusal(f"{name} with {options} does not fit into memory; free some first") from error
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in (known | options).items()}
     model.config = {"name": name, "seed": 0, **plain}  # as of models.build
     return model.reseed(0)
 
 
-def _fill(model, layout: Layout, arrays: dict, source_images: bool) -> None:
-    own = dict([*model.named_parameters(), *model.named_buffers()])
+def _fill(model, layout: Layout, weights: Weights, source_images: bool) -> frozenset[str]:
+    """Gives the model the arrays of the file; returns the names of those that it does not have, of the head."""
+    arrays, own = weights.arrays, dict([*model.named_parameters(), *model.named_buffers()])
     stored = {ours: layout.stored_name(ours) for ours in own}
-    expected = {stored[ours]: _stored_shape(t.shape, layout.is_linear(stored[ours])) for ours, t in own.items()}
-    _compare(layout, model, expected, {name: array.shape for name, array in arrays.items()})
-    state = {ours: _to_ours(arrays[stored[ours]], t.shape) for ours, t in own.items()}
+    fresh = frozenset()
+    if not any(layout.is_head(name) for name in arrays):
+        fresh = frozenset(ours for ours in own if layout.is_head(stored[ours]))
+    taken = {ours: t for ours, t in own.items() if ours not in fresh}
+    expected = {stored[ours]: _stored_shape(t.shape, layout.is_linear(stored[ours])) for ours, t in taken.items()}
+    _compare(layout, model, expected, weights)
+    state = {ours: _to_ours(arrays[stored[ours]], t.shape) for ours, t in taken.items()}
     with np.errstate(over="ignore"):  # what is too large for float32 is found below
         state = {ours: array.astype(np.float32) for ours, array in state.items()}
     for ours, array in state.items():
         if not np.isfinite(array).all():
             raise Refusal(f"{stored[ours]!r} holds values that are not finite, the training had diverged; take another")
         if ours.endswith("running_var") and (array < 0).any():
-            raise Refusal(f"{stored[ours]!r}, a variance, holds {array.min()}; {REDO}")
+            raise Refusal(f"{stored[ours]!r}, a variance, holds {array.min()}; take another file")
+    if fresh:
+        model.initialise(0)
+        state |= {ours: own[ours].numpy() for ours in fresh}
     model.load_state_dict(layout.fold(state) if layout.fold and not source_images else state)
+    model.eval()
+    return fresh
 
 
-def _compare(layout: Layout, model, expected: dict, found: dict) -> None:
+def _compare(layout: Layout, model, expected: dict, weights: Weights) -> None:
     """Raises Refusal with a table of the arrays that are missing, unknown or of another shape."""
-    wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
-    if not wrong:
-        return
-    missing, unknown = len(expected.keys() - found.keys()), len(found.keys() - expected.keys())
-    rows = [f"  {shown(name)}: {expected.get(name, '-')} / {found.get(name, '-')}" for name in wrong[:_SHOWN]]
-    rows += [f"  ... and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
-    lines = [
-        f"recognised as {layout.title}, but {missing} arrays are missing, {unknown} are unknown and "
-        f"{len(wrong) - missing - unknown} have another shape",
-        "  array: expected / found",
-        *rows,
-        f"expected is what {model.config} has; give options that fit the file, or a file of this very network",
-    ]
-    raise Refusal("\n".join(lines))
+    for name in expected.keys() & weights.unread.keys():
+        raise not_read(name, weights.unread[name])
+    wrong = differences(expected, {name: array.shape for name, array in weights.arrays.items()})
+    if wrong:
+        raise Refusal(
+            f"recognised as {layout.title}, but {wrong.counts()}\n{wrong.table()}\n"
+            f"expected is what {model.config} has; give options that fit the file, or a file of this very network"
+        )
 
 
 # ---------------------------------------------------------------- arrays

@@ -10,37 +10,41 @@ import zipfile
 from collections.abc import Callable
 from typing import BinaryIO
 
-import numpy as np
-
-from minideeplab.weights.raw_arrays import REDO, STORED, Budget, Refusal, decode, element_count, result_dtype, shown
-from minideeplab.weights.state_pickle import RESAVE, StatePickle, Storage, StoredTensor
+from minideeplab.files.arrays import check_members
+from minideeplab.files.refusal import REDO, Budget, Refusal, shown
+from minideeplab.weights.formats import RESAVE
+from minideeplab.weights.raw_arrays import STORED, Weights, decode, element_count, result_dtype
+from minideeplab.weights.state_pickle import StatePickle, Storage, StoredTensor, described
+from minideeplab.weights.wrappers import state_dict_in
 
 MAX_PICKLE = 16 * 2**20
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-_NUMBERS = {bool: np.bool_, int: np.int64, float: np.float64}
-_WRAPPERS = ("state_dict", "model_state", "model")
+# Bytes of an element of the types that are not read, to find what is behind them.
+_UNREAD_SIZES = {
+    f"torch.{name}Storage": size
+    for name, size in (("ComplexFloat", 8), ("ComplexDouble", 16), ("QInt8", 1), ("QUInt8", 1), ("QInt32", 4))
+} | {"torch.storage.UntypedStorage": 1}
 
 
-def read_zip(archive: zipfile.ZipFile, max_bytes: int) -> dict[str, np.ndarray]:
+def read_zip(archive: zipfile.ZipFile, file_size: int, max_bytes: int) -> Weights:
     """Reads the format of PyTorch 1.6 and later: one folder with data.pkl and data/KEY for each storage.
 
     Args:
-        archive: opened, its members stored (not compressed) and of different names.
+        archive: opened; file_size: of the archive, in bytes.
         max_bytes: limit on the bytes of all arrays, and on those of the storages under them.
 
     Returns:
-        Arrays by name, read-only; those that share memory in PyTorch do so here.
+        Weights, read-only; those that share memory in PyTorch do so here.
 
     Raises:
         Refusal: damaged, hostile, too large, or not the format of a state dict.
     """
+    check_members(archive.infolist(), file_size)
     members = {info.filename: info for info in archive.infolist()}
     top = next(name for name in members if name.endswith("/data.pkl")).removesuffix("data.pkl")
     if outside := [name for name in members if not name.startswith(top)]:
         raise Refusal(f"member {shown(outside[0])} is not in the folder {shown(top)}; {REDO}")
-    if f"{top}constants.pkl" in members or any(name.startswith(f"{top}code/") for name in members):
-        raise Refusal(f"a TorchScript program, not weights alone; {RESAVE}")
     order = archive.read(f"{top}byteorder") if f"{top}byteorder" in members else b"little"
     if order != b"little":
         raise Refusal(f"its byte order is {shown(order)}, only little endian is read; {RESAVE}")
@@ -56,10 +60,10 @@ def read_zip(archive: zipfile.ZipFile, max_bytes: int) -> dict[str, np.ndarray]:
         return archive.read(info)
 
     content = StatePickle().run(io.BytesIO(archive.read(f"{top}data.pkl")))
-    return _arrays(_state_dict(content), read, max_bytes)
+    return _weights(state_dict_in(content), read, max_bytes)
 
 
-def read_legacy(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
+def read_legacy(file: BinaryIO, max_bytes: int) -> Weights:
     """Reads the format before PyTorch 1.6: five pickles, then each storage as a count (8 bytes) and its elements.
 
     Args, Returns, Raises: as `read_zip`, with a file that is open for reading.
@@ -68,7 +72,7 @@ def read_legacy(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
     file.seek(0)
     pickles = io.BytesIO(file.read(MAX_PICKLE))
     if (magic := StatePickle().run(pickles)) != _LEGACY_MAGIC:
-        raise Refusal(f"a pickle of {shown(magic)}, not a file of torch.save; {RESAVE}")
+        raise Refusal(f"a pickle of {described(magic)}, not a file of torch.save; {RESAVE}")
     if (protocol := StatePickle().run(pickles)) != _LEGACY_PROTOCOL:
         raise Refusal(f"its protocol is {shown(protocol)}, {_LEGACY_PROTOCOL} was expected; {RESAVE}")
     system = StatePickle().run(pickles)
@@ -82,9 +86,9 @@ def read_legacy(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
         if storage.key not in places:
             raise Refusal(f"the storage {shown(storage.key)} is missing; {REDO}")
         file.seek(places[storage.key])
-        return file.read(storage.numel * STORED[storage.code].itemsize)
+        return file.read(storage.numel * _itemsize(storage))
 
-    return _arrays(_state_dict(content), read, max_bytes)
+    return _weights(state_dict_in(content), read, max_bytes)
 
 
 def _legacy_places(file: BinaryIO, file_size: int, storages: dict[str, Storage], keys, position: int) -> dict[str, int]:
@@ -97,16 +101,16 @@ def _legacy_places(file: BinaryIO, file_size: int, storages: dict[str, Storage],
             raise Refusal(f"the storage {shown(key)} occurs twice, or no tensor uses it; {REDO}")
         file.seek(position)
         count = int.from_bytes(file.read(8), "little")
-        _check_size(storages[key], count * STORED[storages[key].code].itemsize)
+        _check_size(storages[key], count * _itemsize(storages[key]))
         places[key] = position + 8
-        position += 8 + count * STORED[storages[key].code].itemsize
+        position += 8 + count * _itemsize(storages[key])
         if position > file_size:
             raise Refusal(f"truncated: storage {shown(key)} ends at {position}, the file at {file_size}; {REDO}")
     return places
 
 
 def _check_size(storage: Storage, nbytes: int) -> None:
-    expected = storage.numel * STORED[storage.code].itemsize
+    expected = storage.numel * _itemsize(storage)
     if nbytes != expected:
         raise Refusal(
             f"the storage {shown(storage.key)} of {storage.numel} elements ({storage.code}) takes {expected} bytes, "
@@ -114,34 +118,26 @@ def _check_size(storage: Storage, nbytes: int) -> None:
         )
 
 
-def _state_dict(content) -> dict:
-    """The tensors and numbers by name, taken out of the checkpoint that may be around them."""
-    if type(content) is not dict:
-        raise Refusal(f"it holds {shown(content)}, not tensors by name; {RESAVE}")
-    inner = next((content[key] for key in _WRAPPERS if type(content.get(key)) is dict), content)
-    if not any(isinstance(value, StoredTensor) for value in inner.values()):
-        keys = ", ".join(shown(key) for key in list(inner)[:10])
-        raise Refusal(f"no tensors under {', '.join(_WRAPPERS)} nor at the top, where it has {keys}; {RESAVE}")
-    for name, value in inner.items():
-        if not isinstance(value, StoredTensor | int | float):
-            raise Refusal(f"{shown(name)} is neither a tensor nor a number; {RESAVE}")
-    return inner
+def _itemsize(storage: Storage) -> int:
+    size = STORED[storage.code].itemsize if storage.code in STORED else _UNREAD_SIZES.get(storage.code)
+    if size is None:
+        raise Refusal(
+            f"the storage {shown(storage.key)} is a {shown(storage.code)}, of unknown size, and what follows it cannot "
+            f"be found; {RESAVE}"
+        )
+    return size
 
 
-def _arrays(state: dict, read: Callable[[Storage], bytes], max_bytes: int) -> dict[str, np.ndarray]:
+def _weights(state: dict, read: Callable[[Storage], bytes], max_bytes: int) -> Weights:
     """The arrays of a state dict, each storage read once. All sizes are added up before the first one is read."""
-    tensors = [value for value in state.values() if isinstance(value, StoredTensor)]
-    used = {tensor.storage: result_dtype(tensor.storage.code).itemsize for tensor in tensors}
+    tensors = {name: value for name, value in state.items() if isinstance(value, StoredTensor)}
+    used = {tensor.storage: result_dtype(tensor.storage.code).itemsize for tensor in tensors.values()}
     storages, views = Budget(max_bytes), Budget(max_bytes)
     for storage, itemsize in used.items():
         storages.take(storage.numel * itemsize)
-    for tensor in tensors:
+    for tensor in tensors.values():
         # Views cost nothing here. But with stride 0, or in great number, they would in any copy.
         views.take(element_count(tensor.size) * used[tensor.storage])
     vectors = {storage: decode(storage.code, read(storage)) for storage in used}
-    return {
-        name: value.view(vectors[value.storage])
-        if isinstance(value, StoredTensor)
-        else np.array(value, _NUMBERS[type(value)])
-        for name, value in state.items()
-    }
+    arrays = {name: tensor.view(vectors[tensor.storage]) for name, tensor in tensors.items()}
+    return Weights(arrays, {name: described(value) for name, value in state.items() if name not in tensors})

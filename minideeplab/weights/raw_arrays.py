@@ -1,8 +1,11 @@
 """Raw little-endian bytes to arrays, and the limits on them: what all foreign weight files have in common."""
 
 import math
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from minideeplab.files.refusal import REDO, Refusal, shown
 
 # Element types by their safetensors names. bfloat16 is read as the upper half of a float32.
 STORED = {
@@ -20,34 +23,21 @@ STORED = {
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
-REDO = "copy or download the file again"
-DEFAULT_MAX_BYTES = 8 * 2**30
 _MAX_AXES = 32
 MAX_ELEMENTS = 2**48
 
 
-class Refusal(ValueError):
-    """Why a file is not read, and what to do instead; `containers.read_arrays` adds the name of the file."""
+@dataclass
+class Weights:
+    """What a weight file holds.
 
-
-class Budget:
-    """Counts bytes before they are allocated.
-
-    Args:
-        max_bytes: how many there may be.
+    Attributes:
+        arrays: by name.
+        unread: what lies beside them under a name of its own and is no array of numbers: {name: what it is}.
     """
 
-    def __init__(self, max_bytes: int):
-        self.max_bytes, self.used = max_bytes, 0
-
-    def take(self, nbytes: int) -> None:
-        """Raises Refusal where `nbytes` more are too many."""
-        self.used += nbytes
-        if self.used > self.max_bytes:
-            raise Refusal(
-                f"its arrays take {self.used} bytes or more, the limit is {self.max_bytes}; "
-                f"give a larger max_bytes if the file is meant to be that large"
-            )
+    arrays: dict[str, np.ndarray]
+    unread: dict[str, str] = field(default_factory=dict)
 
 
 def result_dtype(code: str) -> np.dtype:
@@ -81,11 +71,3 @@ def element_count(shape) -> int:
     if math.prod(max(size, 1) for size in shape) > MAX_ELEMENTS:
         raise Refusal(f"the shape {tuple(shape)} is larger than any array; {REDO}")
     return math.prod(shape)
-
-
-def shown(value) -> str:
-    """A value of a file for a message: short, on one line, and without a walk through what it contains."""
-    if value is None or isinstance(value, str | bytes | int | float):
-        text = repr(value[:80] if isinstance(value, str | bytes) else value)
-        return text if len(text) <= 80 else text[:77] + "..."
-    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, tuple | list | dict) else "")

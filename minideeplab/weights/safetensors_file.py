@@ -12,8 +12,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from minideeplab.files.refusal import REDO, Budget, Refusal, shown
 from minideeplab.files.whole import written_whole
-from minideeplab.weights.raw_arrays import REDO, STORED, Budget, Refusal, decode, element_count, result_dtype, shown
+from minideeplab.weights.raw_arrays import STORED, Weights, decode, element_count, result_dtype
 
 MAX_HEADER = 100_000_000  # of the format
 # JSON of many tiny values takes fifty times its own size in memory: a header of honest length has far fewer.
@@ -22,8 +23,8 @@ _METADATA = "__metadata__"
 _CODES = {dtype: code for code, dtype in STORED.items() if code != "BF16"}
 
 
-def read_safetensors(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
-    """Reads all arrays.
+def read_safetensors(file: BinaryIO, max_bytes: int) -> Weights:
+    """Reads all arrays; those of types that NumPy does not have, such as float8, are `unread`.
 
     Args:
         file: open for reading, at any place.
@@ -38,16 +39,19 @@ def read_safetensors(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
     _check_metadata(header.pop(_METADATA, {}))
     places = {name: _check_entry(name, entry) for name, entry in header.items()}
     _check_cover(places, file_size - start)
+    types = {name: entry["dtype"] for name, entry in header.items()}
+    unread = {name: f"of type {shown(code)}" for name, code in types.items() if code not in STORED}
+    places = {name: place for name, place in places.items() if name not in unread}
     budget = Budget(max_bytes)
     for name, (begin, end) in places.items():
-        code = header[name]["dtype"]
+        code = types[name]
         budget.take((end - begin) // STORED[code].itemsize * result_dtype(code).itemsize)
     arrays = {}
     for name, (begin, end) in places.items():
         file.seek(start + begin)
         # Bytes of its own for each array: in the file it may lie at an address that is not aligned.
-        arrays[name] = decode(header[name]["dtype"], file.read(end - begin)).reshape(header[name]["shape"])
-    return arrays
+        arrays[name] = decode(types[name], file.read(end - begin)).reshape(header[name]["shape"])
+    return Weights(arrays, unread)
 
 
 def _read_header(file: BinaryIO, file_size: int) -> tuple[dict, int]:
@@ -90,12 +94,13 @@ def _check_entry(name: str, entry) -> tuple[int, int]:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise Refusal(f"{shown(name)} has not the entries dtype, shape and data_offsets; {REDO}")
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(code, str) or code not in STORED:
-        raise Refusal(f"{shown(name)} has type {shown(code)}, known are {', '.join(STORED)}; save it as F32")
+    if not isinstance(code, str):
+        raise Refusal(f"{shown(name)} has type {shown(code)}, a name was expected; {REDO}")
     if not isinstance(offsets, list) or len(offsets) != 2 or any(type(offset) is not int for offset in offsets):
         raise Refusal(f"data_offsets of {shown(name)} is not a pair of integers; {REDO}")
-    nbytes = element_count(shape) * STORED[code].itemsize
-    if offsets[1] - offsets[0] != nbytes:
+    count = element_count(shape)
+    nbytes = count * STORED[code].itemsize if code in STORED else offsets[1] - offsets[0]
+    if offsets[1] - offsets[0] != nbytes or nbytes < 0:
         raise Refusal(
             f"{shown(name)} of shape {tuple(shape)} and type {code} takes {nbytes} bytes, its offsets are "
             f"{shown(offsets[0])} and {shown(offsets[1])}; {REDO}"

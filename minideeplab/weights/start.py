@@ -5,7 +5,7 @@ from pathlib import Path
 from minideeplab import models
 from minideeplab.errors import CheckpointError
 from minideeplab.weights.checkpoint import fit_state
-from minideeplab.weights.pretrained import load_pretrained
+from minideeplab.weights.pretrained import load
 
 
 def initialise(model, path: str | Path) -> str:
@@ -24,8 +24,10 @@ def initialise(model, path: str | Path) -> str:
     Raises:
         CheckpointError: the file is bad, or does not fit the model in the rest.
     """
-    source = load_pretrained(path)
-    own, given = model.state_dict(), source.state_dict()
+    found = load(path)
+    source = found.model
+    own = model.state_dict()
+    given = {name: array for name, array in source.state_dict().items() if name not in found.fresh}
     here, there = model.config["num_classes"], source.config["num_classes"]
     kind = source.config["name"]
     if kind in models.CLASSIFIERS and kind != model.config["name"]:
@@ -37,6 +39,9 @@ def initialise(model, path: str | Path) -> str:
             )
         kept = [name for name in own if name not in given and not name.startswith("backbone.")]
         why = f"; what the file's classifier {kind} does not have begins anew"
+    elif found.fresh:
+        kept = sorted(found.fresh)
+        why = "; a backbone without a classifier, whose scores begin anew"
     else:
         kept = [
             name

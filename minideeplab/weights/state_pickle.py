@@ -5,6 +5,10 @@ still call what it is given, hash nested keys in C until the stack overflows, an
 asks for. `pickletools.genops` splits it into instructions and executes none; `StatePickle` follows the few that a
 state dict needs and builds only plain values from them. No callable is ever looked up by a name of the file, so there
 is nothing that a file could call.
+
+What lies beside the weights (a date, a path, an optimiser, a whole configuration) must not decide whether they load.
+So a name that is not on the short lists below is not refused: it becomes a `Placeholder`, and so does all that the file
+would make with it. A placeholder carries the name and does nothing.
 """
 
 import io
@@ -13,9 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minideeplab.weights.raw_arrays import MAX_ELEMENTS, REDO, Refusal, element_count, shown
+from minideeplab.files.refusal import REDO, Refusal, shown
+from minideeplab.weights.formats import RESAVE
+from minideeplab.weights.raw_arrays import MAX_ELEMENTS, STORED, element_count
 
-RESAVE = "if you trust it, open it in PyTorch and write it again with torch.save(model.state_dict(), path)"
 _MAX_INSTRUCTIONS = 1_000_000  # a tensor takes about sixty
 _MAX_MARKS = 200
 
@@ -35,25 +40,16 @@ _STORAGES = {
     )
 }
 
-# Beside the state dict, training checkpoints hold a best score, arguments and the like. These names are known not
-# to matter: they, and whatever is made with them, become one and the same placeholder.
-_OPAQUE = object()
-_OPAQUE_NAMES = {
-    "_codecs.encode",
-    "argparse.Namespace",
-    "collections.Counter",
-    "collections.defaultdict",
-    "numpy.dtype",
-    "numpy.ndarray",
-    "numpy._core.multiarray._reconstruct",
-    "numpy._core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct",
-    "numpy.core.multiarray.scalar",
-    "pathlib.PosixPath",
-    "torch.device",
-    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("dict", "int", "list", "set")),
-    *(f"torch.{name}" for name in ("float16", "bfloat16", "float32", "float64", "int32", "int64", "uint8", "bool")),
-}
+
+@dataclass(frozen=True)
+class Placeholder:
+    """Stands for a name that is not looked up, or for what the file would make with it.
+
+    Attributes:
+        name: dotted, as the file has it.
+    """
+
+    name: str
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,12 @@ class _Global:
 
 @dataclass(frozen=True)
 class Storage:
-    """A flat array of the file: type, key, number of elements."""
+    """A flat array of the file.
+
+    Attributes:
+        code: a type of `raw_arrays.STORED`, or of those that are not read the name in the file.
+        key: names it in the file; numel: number of elements.
+    """
 
     code: str
     key: str
@@ -100,12 +101,13 @@ class StatePickle:
     def __init__(self):
         self.stack, self.marks, self.memo = [], [], {}
         self.storages: dict[str, Storage] = {}
+        self.copied = 0
 
     def run(self, stream: io.BytesIO):
         """Returns the value, and leaves the stream after the last instruction.
 
         Raises:
-            Refusal: an instruction, name or value outside what a state dict needs, or too many of them.
+            Refusal: an instruction or value outside what torch.save writes, or too many of them.
         """
         for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if number == _MAX_INSTRUCTIONS:
@@ -117,7 +119,7 @@ class StatePickle:
             elif opcode.name in _STEPS:
                 _STEPS[opcode.name](self, argument)
             else:
-                raise Refusal(f"its pickle has the instruction {opcode.name}, no state dict needs that; {RESAVE}")
+                raise Refusal(f"its pickle has the instruction {opcode.name}, torch.save writes none; {RESAVE}")
         return self.stack.pop()
 
     def push(self, value):
@@ -136,6 +138,10 @@ class StatePickle:
         values, self.stack = self.stack, self.marks.pop()
         return values
 
+    def pop(self, _):
+        """The last value, or the mark where it is the last thing."""
+        self.stack.pop() if self.stack else self.since_mark()
+
     def last(self, count: int) -> list:
         if len(self.stack) < count:
             raise Refusal(f"its pickle takes values that it never gave; {REDO}")
@@ -153,56 +159,85 @@ class StatePickle:
         target = self.stack[-1]
         if type(target) is list:
             target.extend(values)
-        elif target is not _OPAQUE:
+        elif type(target) is not Placeholder:
             raise Refusal(f"its pickle appends to {shown(target)}; {RESAVE}")
 
     def set_items(self, values: list):
         target = self.stack[-1]
         if type(target) is dict:
             _fill(target, zip(values[::2], values[1::2], strict=True))
-        elif target is not _OPAQUE:
+        elif type(target) is not Placeholder:
             raise Refusal(f"its pickle sets items of {shown(target)}; {RESAVE}")
+
+    def dict_since_mark(self, _):
+        values = self.since_mark()
+        self.push({})
+        self.set_items(values)
 
     def refer(self, module, name):
         full = f"{module}.{name}" if type(module) is type(name) is str else "a name that is no text"
-        if full not in _STORAGES and full not in _MAKERS and full not in _OPAQUE_NAMES:
-            raise Refusal(
-                f"its pickle refers to {shown(full)}, which is not on the list of names that weights need: "
-                f"a whole model or program was saved, or an attack; nothing was run; {RESAVE}"
-            )
-        self.push(_OPAQUE if full in _OPAQUE_NAMES else _Global(full))
+        self.push(_Global(full) if full in _STORAGES or full in _MAKERS else Placeholder(full))
 
-    def call(self, _):
-        function, arguments = self.last(2)
-        if function is _OPAQUE:
-            self.push(_OPAQUE)
-        elif type(arguments) is tuple and type(function) is _Global and function.name in _MAKERS:
+    def call(self, values: list):
+        """A function or class and a tuple of arguments; named ones are for placeholders alone."""
+        function, arguments, *named = values
+        if type(function) is Placeholder:
+            self.push(function)
+        elif type(function) is _Global and function.name in _MAKERS and type(arguments) is tuple and not any(named):
+            self.copied += sum(len(argument) for argument in arguments if type(argument) in (list, tuple))
+            if self.copied > _MAX_INSTRUCTIONS:  # one long list, copied by each of many calls
+                raise Refusal(f"its pickle makes objects of more than {_MAX_INSTRUCTIONS} values; {RESAVE}")
             self.push(_MAKERS[function.name](*arguments))
         else:
             raise Refusal(f"its pickle calls {shown(getattr(function, 'name', function))}; {RESAVE}")
 
+    def call_since_mark(self, names: str | None):
+        """The oldest pickles' calls: the arguments since the mark, and the class before them or in the instruction."""
+        values = self.since_mark()
+        if names is not None:
+            self.refer(*names.split(" ", 1))
+            values.insert(0, self.stack.pop())
+        self.call([values[0], tuple(values[1:])])
+
+    def extension(self, code: int):
+        """A number of `copyreg`'s registry, which stands for a name that only the writing program knows."""
+        self.push(Placeholder(f"extension {code} of copyreg"))
+
     def build(self, _):
         """Attributes, such as `_metadata` of a state dict, are dropped."""
         target, _ = self.last(2)
-        if type(target) is not dict and target is not _OPAQUE:
+        if type(target) is not dict and type(target) is not Placeholder:
             raise Refusal(f"its pickle sets attributes of {shown(target)}; {RESAVE}")
         self.push(target)
 
     def persistent(self, _):
-        """('storage', type, key, location, numel), in the legacy format with a view of it at the end, now None."""
+        """('storage', type, key, location, numel), in the legacy format with a view of it at the end, now None.
+
+        In the legacy format also ('module', class, its source text, ...), of which the class is taken.
+        """
         identity = self.stack.pop()
+        if type(identity) is tuple and len(identity) == 4 and identity[0] == "module":
+            if type(identity[1]) is Placeholder:
+                return self.push(identity[1])
         if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
             raise Refusal(f"its pickle refers to {shown(identity)}, not to a storage; {RESAVE}")
         _, kind, key, location, numel = identity[:5]
-        code = _STORAGES.get(kind.name) if type(kind) is _Global else None
-        if code is None or type(key) is not str or type(location) is not str or identity[5:] not in ((), (None,)):
+        known = type(kind) is Placeholder or (type(kind) is _Global and kind.name in _STORAGES)
+        if not known or type(key) is not str or type(location) is not str or identity[5:] not in ((), (None,)):
             raise Refusal(f"a storage {shown(key)} is not described as those of torch.save are; {RESAVE}")
         if type(numel) is not int or not 0 <= numel <= MAX_ELEMENTS:
             raise Refusal(f"the storage {shown(key)} has {shown(numel)} elements, not possible; {REDO}")
-        storage = Storage(code, key, numel)
+        storage = Storage(_STORAGES.get(kind.name, kind.name), key, numel)
         if self.storages.setdefault(key, storage) != storage:
             raise Refusal(f"the storage {shown(key)} is described in two ways; {RESAVE}")
         self.push(storage)
+
+
+def described(value) -> str:
+    """A value of a pickle for a message."""
+    if type(value) is StoredTensor:
+        return "one tensor without a name"
+    return f"an object of {shown(value.name)}" if type(value) in (Placeholder, _Global) else shown(value)
 
 
 def _fill(target: dict, pairs) -> None:
@@ -223,10 +258,14 @@ def _ordered_dict(pairs=()) -> dict:
     return result
 
 
-def _tensor(storage, offset, size, stride, *_) -> StoredTensor:
+def _tensor(storage, offset, size, stride, *_) -> StoredTensor | Placeholder:
     """A tensor whose last element, offset + sum((size - 1) * stride), lies in its storage."""
+    if type(storage) is Placeholder:
+        return storage
     if type(storage) is not Storage or type(offset) is not int or type(size) is not tuple or type(stride) is not tuple:
         raise Refusal(f"a tensor is described by {shown(storage)}, {shown(offset)}, {shown(size)}; {RESAVE}")
+    if storage.code not in STORED:
+        return Placeholder(storage.code)
     count = element_count(size)
     if len(stride) != len(size) or any(type(step) is not int or step < 0 for step in stride) or offset < 0:
         raise Refusal(f"a tensor of shape {size} has offset {shown(offset)} and impossible strides; {REDO}")
@@ -239,8 +278,20 @@ def _tensor(storage, offset, size, stride, *_) -> StoredTensor:
     return StoredTensor(storage, offset, size, stride)
 
 
-def _parameter(tensor, *_) -> StoredTensor:
-    if type(tensor) is not StoredTensor:
+def _typed_tensor(storage, offset, size, stride, grad, hooks, dtype, *_) -> Placeholder:
+    """A tensor of uint16 and other types that have no storage of their own: none of them is read."""
+    return dtype if type(dtype) is Placeholder else Placeholder("torch._utils._rebuild_tensor_v3")
+
+
+def _of_type(function, kind, arguments, *_) -> StoredTensor | Placeholder:
+    """A tensor with attributes, or of a subclass: what it holds is the tensor under it."""
+    if type(function) is _Global and function.name in _TENSORS and type(arguments) is tuple:
+        return _MAKERS[function.name](*arguments)
+    return function if type(function) is Placeholder else Placeholder("torch._tensor._rebuild_from_type_v2")
+
+
+def _parameter(tensor, *_) -> StoredTensor | Placeholder:
+    if type(tensor) not in (StoredTensor, Placeholder):
         raise Refusal(f"a parameter is made of {shown(tensor)}; {RESAVE}")
     return tensor
 
@@ -251,19 +302,28 @@ def _size(sizes=()) -> tuple:
     return tuple(sizes)
 
 
-_MAKERS = {
-    "collections.OrderedDict": _ordered_dict,
+_TENSORS = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v3": _typed_tensor,
     "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch.nn.parameter.Parameter": _parameter,
+}
+# All that is ever made: the functions above, by the names that files have for what they stand for.
+_MAKERS = {
+    **_TENSORS,
+    "torch._tensor._rebuild_from_type": _of_type,
+    "torch._tensor._rebuild_from_type_v2": _of_type,
     "torch.Size": _size,
+    "collections.OrderedDict": _ordered_dict,
 }
 
 # Instructions that give their argument as it is.
 _CONSTANTS = {
-    *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"),
-    *("BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES"),
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
 # Instructions that make a new value. Sets are kept as lists: nothing of them is ever needed.
 _FRESH = {
@@ -275,29 +335,45 @@ _FRESH = {
     "EMPTY_SET": list,
     "EMPTY_DICT": dict,
 }
+
+
 _STEPS = {
     "PROTO": StatePickle.ignore,
     "FRAME": StatePickle.ignore,
     "STOP": StatePickle.ignore,
     "MARK": StatePickle.mark,
+    "POP": StatePickle.pop,
+    "POP_MARK": lambda self, _: self.since_mark(),
+    "DUP": lambda self, _: self.push(self.stack[-1]),
     "TUPLE": lambda self, _: self.push(tuple(self.since_mark())),
     "TUPLE1": lambda self, _: self.push(tuple(self.last(1))),
     "TUPLE2": lambda self, _: self.push(tuple(self.last(2))),
     "TUPLE3": lambda self, _: self.push(tuple(self.last(3))),
+    "LIST": lambda self, _: self.push(self.since_mark()),
+    "FROZENSET": lambda self, _: self.push(self.since_mark()),
+    "DICT": StatePickle.dict_since_mark,
     "APPEND": lambda self, _: self.append(self.last(1)),
     "APPENDS": lambda self, _: self.append(self.since_mark()),
     "ADDITEMS": lambda self, _: self.append(self.since_mark()),
     "SETITEM": lambda self, _: self.set_items(self.last(2)),
     "SETITEMS": lambda self, _: self.set_items(self.since_mark()),
+    "PUT": StatePickle.put,
     "BINPUT": StatePickle.put,
     "LONG_BINPUT": StatePickle.put,
     "MEMOIZE": lambda self, _: self.put(len(self.memo)),
+    "GET": StatePickle.get,
     "BINGET": StatePickle.get,
     "LONG_BINGET": StatePickle.get,
     "GLOBAL": lambda self, names: self.refer(*names.split(" ", 1)),
     "STACK_GLOBAL": lambda self, _: self.refer(*self.last(2)),
-    "REDUCE": StatePickle.call,
-    "NEWOBJ": StatePickle.call,
+    "EXT1": StatePickle.extension,
+    "EXT2": StatePickle.extension,
+    "EXT4": StatePickle.extension,
+    "REDUCE": lambda self, _: self.call(self.last(2)),
+    "NEWOBJ": lambda self, _: self.call(self.last(2)),
+    "NEWOBJ_EX": lambda self, _: self.call(self.last(3)),
+    "INST": StatePickle.call_since_mark,
+    "OBJ": StatePickle.call_since_mark,
     "BUILD": StatePickle.build,
     "BINPERSID": StatePickle.persistent,
 }

@@ -204,17 +204,18 @@ def test_load_state_dict_lists_all_faults_and_loads_nothing():
     with pytest.raises(ValueError, match="load_state_dict: 3 entries do not fit") as error:
         model.load_state_dict(state)
     assert str(error.value).splitlines()[1:] == [
-        "  missing: stem.norm.beta (4,)",
-        "  shape of stem.conv.weight: model (3, 3, 3, 4), file (1, 1, 3, 4)",
-        "  unknown: extra.weight (2, 3)",
+        "  array: expected / found",
+        "  stem.norm.beta: (4,) / nothing",
+        "  stem.conv.weight: (3, 3, 3, 4) / (1, 1, 3, 4)",
+        "  extra.weight: nothing / (2, 3)",
     ]
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
 
 
 def test_long_lists_of_faults_are_cut():
-    state = {f"x{i:02}": np.zeros(1) for i in range(30)}
-    with pytest.raises(ValueError, match=rf"{30 + 17} entries do not fit(.|\n)*and 27 more"):
+    state = Small().state_dict() | {f"x{i:02}": np.zeros(1) for i in range(30)}
+    with pytest.raises(ValueError, match=r"30 entries do not fit(.|\n)*and 10 more"):
         Small().load_state_dict(state)
 
 

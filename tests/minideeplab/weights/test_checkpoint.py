@@ -3,10 +3,13 @@
 import io
 import json
 import pickle
+import time
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
+from container_files import GOOD_LEGACY, GOOD_SAFETENSORS, GOOD_ZIP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,13 +94,15 @@ def test_missing_file(tmp_path):
 def test_a_file_of_another_kind(tmp_path):
     path = tmp_path / "image.npz"
     path.write_bytes(b"\x89PNG\r\n" + bytes(100))
-    with pytest.raises(CheckpointError, match=r"image\.npz: truncated, damaged, or not a checkpoint"):
+    with pytest.raises(CheckpointError, match=r"image\.npz: it starts with b'\\x89PNG.*; give RUN/best\.npz or"):
         Checkpoint.load(path)
 
 
 def test_an_npz_of_another_program(tmp_path):
     np.savez(tmp_path / "other.npz", weight=np.ones(3))
-    with pytest.raises(CheckpointError, match=r"an \.npz without 'meta'"):
+    with pytest.raises(
+        CheckpointError, match=r"an \.npz of NumPy, not a checkpoint of this project; train .*--init-from"
+    ):
         Checkpoint.load(tmp_path / "other.npz")
 
 
@@ -142,7 +147,7 @@ def test_a_pickle_is_never_run(path, tmp_path):
 
 def test_a_decompression_bomb_is_not_unpacked(path):
     np.savez_compressed(path, meta=np.zeros(10_000_000, np.uint8))
-    with pytest.raises(CheckpointError, match="it is compressed"):
+    with pytest.raises(CheckpointError, match="is compressed"):
         Checkpoint.load(path)
 
 
@@ -195,6 +200,52 @@ def test_build_model_restores_the_weights(tmp_path):
     assert expected.keys() == found.keys()
     for name in expected:
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+GIANTS = (
+    {"head_width": 4096, "width": 4},
+    {"width": 1e308},
+    {"width": 1e9},
+    {"backbone": "resnet152", "width": 1},
+    {"head_width": 10**9},
+    {"atrous_rates": [1] * 10**6},
+)
+
+
+@pytest.mark.parametrize("giant", GIANTS, ids=lambda giant: "-".join(giant))
+def test_a_giant_network_is_refused_before_memory_is_taken(tmp_path, giant):
+    path, model = tmp_path / "best.npz", network()
+    checkpoint_of(model).save(path)
+    rewrite(path, meta={"model": model.config | giant})
+    checkpoint = Checkpoint.load(path)
+    tracemalloc.start()
+    start = time.perf_counter()
+    with pytest.raises(CheckpointError, match=r"best\.npz: no model can be built from its configuration .*; copy the"):
+        checkpoint.build_model(path)
+    seconds, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert seconds < 5 and peak < 30e6
+
+
+def test_a_billion_classes_are_refused(path):
+    rewrite(path, meta={"model": {"name": "unet", "num_classes": 10**9}})
+    with pytest.raises(CheckpointError, match="2 class names for 1000000000 classes"):
+        Checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "title"),
+    [(GOOD_ZIP, "a .pth of PyTorch"), (GOOD_LEGACY, "before 1.6"), (GOOD_SAFETENSORS, "a .safetensors file")],
+)
+def test_files_of_others_are_named_with_what_to_do(tmp_path, data, title):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(data)
+    with pytest.raises(
+        CheckpointError, match=rf"weights\.pth: .*{title}.*train --init-from \S+pth`, or .*load_pretrain"
+    ):
+        Checkpoint.load(path)
+    with pytest.raises(CheckpointError, match="no known layout"):
+        initialise(network(), path)
 
 
 def test_an_unknown_model_is_named(path):

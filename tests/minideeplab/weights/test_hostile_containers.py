@@ -48,9 +48,16 @@ HOSTILE_CONTENT = {
     "a whole model": (Call(Global("torchvision.models ResNet"), ()), "a whole model or program was saved"),
     "eval by protocol 4": (Raw(b"\x8c\x08builtins\x8c\x04eval\x93"), "refers to 'builtins.eval'"),
     "a name that is no text": (Raw(b"K\x01K\x02\x93"), "a name that is no text"),
-    "inst": (Raw(b"(ios\nsystem\n"), "the instruction INST"),
-    "extension": (Raw(b"\x82\x01"), "the instruction EXT1"),
-    "protocol 0": (Raw(b"I1\n"), "the instruction INT"),
+    "inst": (Raw(b"(ios\nsystem\n"), "refers to 'os.system'.*nothing was run"),
+    "eval by the oldest protocol": (Raw(b"(c__builtin__\neval\nX\x01\x00\x00\x001o"), "refers to '__builtin__.eval'"),
+    "eval with named arguments": (Raw(b"cbuiltins\neval\n)}\x92"), "refers to 'builtins.eval'"),
+    "extension": (Raw(b"\x82\x01"), "refers to 'extension 1 of copyreg'.*nothing was run"),
+    "a number alone": (Raw(b"I1\n"), "it holds 1, not tensors"),
+    "a persistent name": (Raw(b"P0\n"), "the instruction PERSID"),
+    "one list copied by many calls": (
+        Raw(b"ctorch\nSize\nq\x00](" + b"N" * 10**4 + b"eq\x01" + b"0h\x00h\x01\x85R" * 200),
+        "makes objects of more than 1000000 values",
+    ),
     "out-of-band buffer": (Raw(b"\x97"), "the instruction NEXT_BUFFER"),
     "bytearray of 2**60": (Raw(b"\x96" + struct.pack("<Q", 2**60)), "truncated, damaged"),
     "text of 2**32": (Raw(b"X\xff\xff\xff\xffabc"), "truncated, damaged"),
@@ -76,8 +83,7 @@ HOSTILE_CONTENT = {
     "a size of nothing": (Call(Global("torch Size"), (3,)), "a size is made of 3"),
     "no dict": ([1, 2], "it holds a list of 2"),
     "no tensors": ({"epoch": 3, "net": {}}, "no tensors under state_dict.*'epoch', 'net'"),
-    "text among the tensors": (a_tensor() | {"arch": "resnet"}, "'arch' is neither a tensor nor a number"),
-    "a large number": (a_tensor() | {"n": 2**70}, "truncated, damaged.*OverflowError"),
+    "text alone": ({"arch": "resnet"}, "no tensors under state_dict.*'arch'"),
     "a long name": (Global("os " + "x" * 10**6), "refers to 'os.xxx"),
     "persistent id that is no tuple": (Persistent("storage"), "refers to 'storage', not to a storage"),
     "persistent id of a module": (Persistent(("module", 1, 2, 3, 4)), "refers to a tuple of 5, not to a storage"),
@@ -196,7 +202,7 @@ def with_members(*members):
         (b"\x1f\x8b\x08\x00", "gzip"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
         (b"\x89PNG\r\n\x1a\n", "starts with"),
-        (b"", "starts with b''"),
+        (b"", "is empty; copy or download"),
     ],
 )
 def test_hostile_files_are_refused(refuses, data, message):
@@ -205,12 +211,8 @@ def test_hostile_files_are_refused(refuses, data, message):
 
 
 def test_hostile_npz_files_are_refused(refuses, tmp_path):
-    for arrays, message in (
-        ({"a": np.array([print], object)}, "only numbers are allowed"),
-        ({"a": np.ones(3, ">f4")}, "another byte order"),
-    ):
-        np.savez(tmp_path / "x.npz", **arrays)
-        assert message in refuses((tmp_path / "x.npz").read_bytes())
+    np.savez(tmp_path / "x.npz", a=np.array([print], object))
+    assert "no arrays of numbers: 'a' is an array of type object" in refuses((tmp_path / "x.npz").read_bytes())
     np.savez_compressed(tmp_path / "x.npz", a=np.zeros(10**6))
     assert "is compressed" in refuses((tmp_path / "x.npz").read_bytes())
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from minideeplab import Tensor, models, no_grad
 from minideeplab.data import IMAGE_MEAN, IMAGE_STD
 from minideeplab.errors import CheckpointError
-from minideeplab.weights import Checkpoint, load_pretrained, save_torchvision_npz
+from minideeplab.weights import Checkpoint, initialise, load_pretrained, save_torchvision_npz
 from minideeplab.weights.layouts import LAYOUTS
 
 TOLERANCE = 1e-4  # of the largest logit; float32 through a hundred layers in two orders of summation
@@ -406,15 +407,96 @@ def test_arrays_that_do_not_fit(tmp_path, arrays):
     message = refusal(tmp_path, arrays)
     assert "recognised as torchvision's resnet18 ... 152" in message
     assert "but 1 arrays are missing, 1 are unknown and 1 have another shape" in message
-    assert "  'layer3.1.conv2.weight': (16, 16, 3, 3) / -\n" in message
-    assert "  'layer2.0.bn1.bias': (8,) / (3,)\n" in message
-    assert "  'se.weight': - / (4, 2)\n" in message
+    assert "  layer3.1.conv2.weight: (16, 16, 3, 3) / nothing\n" in message
+    assert "  layer2.0.bn1.bias: (8,) / (3,)\n" in message
+    assert "  se.weight: nothing / (4, 2)\n" in message
     assert "give options that fit the file" in message
 
 
 def test_a_long_table_is_cut(tmp_path, arrays):
     message = refusal(tmp_path, {name: array for name, array in arrays.items() if ".bn" not in name})
-    assert len(re.findall(r"\n  '", message)) == 20 and re.search(r"\n  \.\.\. and \d+ more\n", message)
+    assert len(re.findall(r"\n  layer.* / nothing|\n  bn1.* / nothing", message)) == 20 and re.search(
+        r"\n  \.\.\. and \d+ more\n", message
+    )
+
+
+def test_where_nothing_fits_the_message_is_short(tmp_path, arrays):
+    message = refusal(tmp_path, {name: np.zeros((*a.shape, 1)) for name, a in arrays.items() if "conv" in name})
+    assert "recognised as torchvision's resnet18 ... 152, but none of the 17 arrays has" in message
+    assert len(message) < 1000 and "give options that fit the file" in message
+
+
+def test_a_wanted_array_that_is_none_is_named(tmp_path, arrays):
+    for name in ("conv1.weight", "layer3.0.bn1.bias"):
+        message = refusal(tmp_path, arrays | {name: np.array(None)})
+        assert f"'{name}' is an array of type object, which is not read; nothing was run; if you trust it" in message
+    np.savez(tmp_path / "weights.npz", **arrays, note=np.array("hello"))
+    load_pretrained(tmp_path / "weights.npz")
+
+
+def test_a_shape_that_asks_for_a_giant_costs_nothing(tmp_path, arrays):
+    """The first layer's channels are the width of the whole network."""
+    np.savez(tmp_path / "weights.npz", **arrays | {"conv1.weight": np.zeros((40000, 1), np.float32)})
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match=r"resnet18 with .*'width': 625.* is much larger than the arrays"):
+        load_pretrained(tmp_path / "weights.npz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
+
+
+# -------------------------------------------------------------------- backbones alone
+
+BACKBONES = {"resnet18": ("fc.", 2), "densenet121": ("classifier.", 2), "vgg16": ("classifier.", 6)}
+
+
+def without_classifier(tmp_path, name):
+    """(a model, the path of its file without the classifier)."""
+    model = statistics_drawn(models.build(name, **SMALL))
+    save_torchvision_npz(tmp_path / "whole.npz", model)
+    with np.load(tmp_path / "whole.npz") as file:
+        kept = {key: array for key, array in file.items() if not key.startswith(BACKBONES[name][0])}
+    np.savez(tmp_path / "backbone.npz", **kept)
+    return model, tmp_path / "backbone.npz"
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_without_a_classifier_a_file_is_a_backbone(tmp_path, name):
+    model, path = without_classifier(tmp_path, name)
+    with pytest.warns(UserWarning, match=r"backbone\.npz: a backbone without a classifier.*train them"):
+        found = load_pretrained(path)
+    equal(found.backbone, model.backbone)
+    assert found.config["num_classes"] == 1000 and not found.training
+    with pytest.warns(UserWarning, match="without a classifier"):
+        found = load_pretrained(path, num_classes=7)
+    scores = [array for key, array in found.state_dict().items() if not key.startswith("backbone.")]
+    assert len(scores) == BACKBONES[name][1] and sum(array.any() for array in scores) == len(scores) // 2  # no bias
+
+
+@pytest.mark.parametrize(
+    ("name", "trained"),
+    [
+        ("resnet18", {"name": "deeplabv3plus", "backbone": "resnet18", "head_width": 8, "num_classes": 5}),
+        ("resnet18", {"name": "resnet18", "dense": True, "num_classes": 5}),
+        ("resnet18", {"name": "resnet18", "num_classes": 1000}),
+        ("densenet121", {"name": "densenet121", "num_classes": 1000}),
+        ("vgg16", {"name": "fcn-32s", "num_classes": 5}),
+    ],
+)
+def test_training_starts_from_a_backbone(tmp_path, recwarn, name, trained):
+    source, path = without_classifier(tmp_path, name)
+    model, other = (models.build(**trained, width=1 / 16, seed=3) for _ in range(2))
+    note = initialise(model, path)
+    given, untouched = source.state_dict(), other.state_dict()
+    taken = [key for key in untouched if key.startswith("backbone.")]
+    for key, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, (given if key in taken else untouched)[key], err_msg=key)
+    assert f"{len(taken)} of {len(untouched)} arrays" in note and not recwarn.list
+
+
+def test_half_a_classifier_is_no_backbone(tmp_path, arrays):
+    del arrays["fc.bias"]
+    assert "1 arrays are missing" in refusal(tmp_path, arrays)
 
 
 def test_an_unknown_layout(tmp_path):

@@ -1,0 +1,87 @@
+"""Which format a weight file has. It is recognised by the content, not by the name."""
+
+import zipfile
+from typing import BinaryIO
+
+from minideeplab.files.arrays import ZIP_STARTS, damage_refused
+from minideeplab.files.refusal import REDO, Refusal, shown
+
+NPZ, PYTORCH, PYTORCH_LEGACY, SAFETENSORS = "npz", "pytorch", "pytorch legacy", "safetensors"
+TITLES = {
+    NPZ: "an .npz of NumPy",
+    PYTORCH: "a .pth of PyTorch",
+    PYTORCH_LEGACY: "a pickle, as a .pth of PyTorch before 1.6",
+    SAFETENSORS: "a .safetensors file",
+}
+WANTED = "a .pth of PyTorch, a .safetensors or an .npz file"
+RESAVE = "if you trust it, open it in PyTorch and write it again with torch.save(model.state_dict(), path)"
+
+# First bytes of what is often found under the name of a weight file.
+_MISTAKEN = {
+    b"version https://git-lfs": "only a pointer of Git LFS; run `git lfs pull` in its repository",
+    b"<": "a web page, not weights; download the file itself",
+    b"{": "a JSON text, not weights; if it is the index of a divided model, give one of the files that it names",
+    b"\x1f\x8b": "compressed with gzip; unpack it first",
+    b"\x89HDF": "an HDF5 file, as of Keras; convert it to .npz with the program that wrote it",
+    b"\x93NUMPY": "a single .npy array without a name; write all arrays, by name, with numpy.savez",
+}
+_PICKLE_STARTS = (b"\x80", b"L119547037146038801333356L")  # of protocol 2 and later; of 1, where torch.save used it
+# Members (in the archive's folder) that tell other archives of PyTorch from those of torch.save. Some of their members
+# are compressed, so that the kind is said before anything else is checked.
+_TORCHSCRIPT = "a TorchScript program (of torch.jit.save, or of torch::save in C++)"
+_OTHER_ARCHIVES = (
+    ("constants.pkl", _TORCHSCRIPT, "torch.jit.load"),
+    ("code/", _TORCHSCRIPT, "torch.jit.load"),
+    ("archive_format", "a program of torch.export", "torch.export.load"),
+    (".data/extern_modules", "a package of torch.package", "torch.package.PackageImporter"),
+)
+
+
+def format_of(file: BinaryIO, wanted: str = WANTED) -> str:
+    """NPZ, PYTORCH, PYTORCH_LEGACY or SAFETENSORS.
+
+    Args:
+        file: open for reading; it is left at any place.
+        wanted: what to give instead of a file that is none of them.
+
+    Raises:
+        Refusal: none of them; the message says what it is instead, and what to do.
+    """
+    file.seek(0)
+    head = file.read(512)
+    if head.startswith(ZIP_STARTS):
+        with damage_refused(), zipfile.ZipFile(file) as archive:
+            return _format_of_archive(archive.namelist(), wanted)
+    if head[257:262] == b"ustar":
+        raise Refusal(f"a tar archive; unpack it, or if the first PyTorch wrote it: {RESAVE}")
+    # Before the pickle: the length of a header may begin with the same bytes, but a pickle has no brace there.
+    if head[8:9] == b"{":
+        return SAFETENSORS
+    if head.startswith(_PICKLE_STARTS):
+        return PYTORCH_LEGACY
+    if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x1a", b"\x3a"):  # fields 1 and 2, 3 or 7 of its protocol
+        raise Refusal("an ONNX model; convert its initialisers to .npz with the program that wrote it")
+    for start, message in _MISTAKEN.items():
+        if head.startswith(start):
+            raise Refusal(message)
+    if not head:
+        raise Refusal(f"it is empty; {REDO}")
+    raise Refusal(f"it starts with {shown(head[:8])}, as no known weight file does; give {wanted}")
+
+
+def _format_of_archive(names: list[str], wanted: str) -> str:
+    inner = [name.partition("/")[2] for name in names]
+    for member, title, reader in _OTHER_ARCHIVES:
+        if any(name.startswith(member) for name in inner):
+            raise Refusal(
+                f"{title}, not weights alone; if you trust it, open it with {reader} and write its state_dict() "
+                f"with torch.save"
+            )
+    if any(name.endswith("/data.pkl") for name in names):
+        return PYTORCH
+    if names and all(name.endswith(".npy") for name in names):
+        return NPZ
+    found = ", ".join(shown(name) for name in names[:5]) or "nothing"
+    raise Refusal(
+        f"a zip archive of {found}, neither of PyTorch nor of NumPy; unpack it if the weights are in it; give {wanted}"
+    )

@@ -1,0 +1,99 @@
+"""What people put around the weights of a file, and how it is taken off: checkpoints around them, prefixes of names."""
+
+from collections.abc import Iterable
+
+from minideeplab.files.refusal import Refusal, shown
+from minideeplab.weights.formats import RESAVE
+from minideeplab.weights.raw_arrays import Weights
+from minideeplab.weights.state_pickle import Placeholder, StoredTensor, described
+
+# Keys under which training scripts keep the weights, moving averages of them first.
+WRAPPERS = (
+    *("ema", "ema_state_dict", "model_ema", "model_ema_state_dict", "params_ema", "state_dict_ema"),
+    *("state_dict", "model_state_dict", "model_state", "model", "net_state_dict", "net", "network", "module"),
+    *("weights", "params", "state"),
+)
+# What wrapping modules (DataParallel, torch.compile, Lightning, a class of one's own) put before every name. No layout
+# that is known here begins with one of these.
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+COUNTERS = ("n_averaged", "num_batches_tracked")  # no weights: no result depends on them
+_DEPTH = 3
+
+
+def state_dict_in(content) -> dict:
+    """The dict of tensors by name in the content of a pickle, from under the keys that may be around it.
+
+    Rule: of the dicts at the top and under `WRAPPERS`, nested up to three times, the one with most tensors; of several
+    with equally many the moving average, which is what the published accuracy of such a file belongs to. Where none of
+    them has tensors, the only other dict that has some.
+
+    Raises:
+        Refusal: there is none, or it cannot be told which is meant.
+    """
+    if type(content) is not dict:
+        raise Refusal(_nothing_in(content))
+    if found := _with_tensors(_wrapped(content)):
+        return max(found, key=_count)
+    others = _with_tensors(content.values())
+    if len(others) == 1:
+        return others[0]
+    if others:
+        keys = ", ".join(shown(key) for key, value in content.items() if any(value is other for other in others[:10]))
+        raise Refusal(f"weights of several networks, under {keys}; keep one of them; {RESAVE}")
+    raise Refusal(_nothing_in(content))
+
+
+def _wrapped(content: dict, depth: int = 0) -> list[dict]:
+    """The dicts under `WRAPPERS`, in their order, and then the dict that they are in."""
+    inner = [content[key] for key in WRAPPERS if type(content.get(key)) is dict] if depth < _DEPTH else []
+    return [state for each in inner for state in _wrapped(each, depth + 1)] + [content]
+
+
+def _with_tensors(states: Iterable) -> list[dict]:
+    """The dicts that have some, each once: a file may name one of them often, and count on the time that takes."""
+    distinct = {id(state): state for state in states if type(state) is dict}
+    return [state for state in distinct.values() if _count(state)]
+
+
+def _count(state: dict) -> int:
+    """How many tensors are in a dict."""
+    return sum(type(value) is StoredTensor and name.split(".")[-1] not in COUNTERS for name, value in state.items())
+
+
+def _nothing_in(content) -> str:
+    """Why there are no weights."""
+    objects = {"": content} | (content if type(content) is dict else {})
+    for key, value in objects.items():
+        if type(value) is Placeholder and (key in WRAPPERS or not key):
+            under = f" under {shown(key)}" if key else ""
+            return (
+                f"no tensors by name: its pickle refers to {shown(value.name)}{under}, a whole model or program was "
+                f"saved, or an attack; nothing was run; {RESAVE}"
+            )
+    if type(content) is not dict:
+        return f"it holds {described(content)}, not tensors by name; {RESAVE}"
+    keys = ", ".join(shown(key) for key in list(content)[:10]) + (", ..." if len(content) > 10 else "")
+    strange = [key for key, value in content.items() if type(value) is Placeholder]
+    what = "".join(f"; {shown(key)} is {described(content[key])}" for key in strange[:3])
+    return (
+        f"no tensors under state_dict, model_state, model and the like, nor at the top, where it has "
+        f"{keys or 'nothing'}{what}; {RESAVE}"
+    )
+
+
+def unwrapped(weights: Weights) -> Weights:
+    """Without the prefixes that all names of arrays have, and without the counter beside averaged weights."""
+    arrays, unread = dict(weights.arrays), dict(weights.unread)
+    while True:
+        if len(arrays) > 1:
+            arrays.pop("n_averaged", None)
+        prefix = next((prefix for prefix in PREFIXES if _all_have(arrays, prefix)), None)
+        if prefix is None:
+            return Weights(arrays, unread)
+        arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
+        unread = {name.removeprefix(prefix): what for name, what in unread.items()}
+
+
+def _all_have(names, prefix: str) -> bool:
+    """And there is more in each name."""
+    return bool(names) and all(name.startswith(prefix) and name != prefix for name in names)
