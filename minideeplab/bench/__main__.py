@@ -12,6 +12,7 @@ import sys
 from minideeplab import cli
 from minideeplab.bench import conv, crf, memory, model
 from minideeplab.errors import UsageError
+from minideeplab.files.whole import write_text
 
 EXAMPLE = """\
   python -m minideeplab.bench --suite conv
@@ -60,7 +61,7 @@ def main(argv=None):
         suite: SUITES[suite](pydensecrf if suite == "crf" else torch, args.repeats, args.device) for suite in suites
     }
     if report:
-        report.write_text(json.dumps(figures, indent=2) + "\n")
+        write_text(report, json.dumps(figures, indent=2) + "\n")
     return 0
 
 
