@@ -103,10 +103,15 @@ def read_mask(
 
 
 def write_mask(path, mask, palette=None):
-    """Write labels as a palette PNG, the form of the VOC masks and of the VOC submission, in full or not at all.
+    """Write labels as a palette PNG, in full or not at all; arguments as of `mask_picture`."""
+    with written_whole(path) as file:
+        mask_picture(mask, palette).save(file, format="PNG")
+
+
+def mask_picture(mask, palette=None):
+    """Labels as a palette image of Pillow, the form of the VOC masks and of the VOC submission.
 
     Args:
-        path: the file to write.
         mask: (H, W) uint8 labels.
         palette: (256, 3) uint8 RGB; None: the VOC colour map.
     """
@@ -114,8 +119,7 @@ def write_mask(path, mask, palette=None):
         raise TypeError(f"write_mask: mask must be (H, W) uint8, got {mask.shape} {mask.dtype}")
     image = Image.fromarray(mask)
     image.putpalette((voc_colour_map() if palette is None else palette).tobytes())
-    with written_whole(path) as file:
-        image.save(file, format="PNG")
+    return image
 
 
 def mask_palette(path):

@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from minideeplab.data import voc
-from minideeplab.data.images import write_mask
+from minideeplab.data.images import mask_picture
 from minideeplab.data.palettes import IGNORE_INDEX
 from minideeplab.errors import DataError
 
@@ -81,7 +81,7 @@ def write_synthetic(root, train=TRAIN, val=VAL, seed=0):
     for index, name in enumerate(tqdm(names, desc="drawing the synthetic set", disable=None, leave=False)):
         image, mask = draw_sample(seed, index)
         Image.fromarray(image).save(root / voc.IMAGES / f"{name}.jpg", quality=JPEG_QUALITY)
-        write_mask(root / voc.MASKS / f"{name}.png", mask)
+        mask_picture(mask).save(root / voc.MASKS / f"{name}.png")
     for split, members in (("train", names[:train]), ("val", names[train:])):
         (root / voc.SPLITS / f"{split}.txt").write_text("".join(f"{name}\n" for name in members))
     (root / "class_names.txt").write_text("".join(f"{name}\n" for name in SHAPE_CLASSES))
