@@ -1,1 +1,1 @@
-"""Files of any kind: written in full or not at all, and arrays that are read without trust."""
+"""Files of any kind: written in full or not at all, and read without trust."""

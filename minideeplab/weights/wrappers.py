@@ -1,7 +1,5 @@
 """What people put around the weights of a file, and how it is taken off: checkpoints around them, prefixes of names."""
 
-from collections.abc import Iterable
-
 from minideeplab.files.refusal import Refusal, shown
 from minideeplab.weights.formats import RESAVE
 from minideeplab.weights.raw_arrays import Weights
@@ -18,29 +16,32 @@ WRAPPERS = (
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 COUNTERS = ("n_averaged", "num_batches_tracked")  # no weights: no result depends on them
 _DEPTH = 3
+_MAX_PREFIXES = 6  # a name may be megabytes of them
 
 
 def state_dict_in(content) -> dict:
     """The dict of tensors by name in the content of a pickle, from under the keys that may be around it.
 
     Rule: of the dicts at the top and under `WRAPPERS`, nested up to three times, the one with most tensors; of several
-    with equally many the moving average, which is what the published accuracy of such a file belongs to. Where none of
-    them has tensors, the only other dict that has some.
+    with equally many the moving average, which is what the published accuracy of such a file belongs to. Where that is
+    the top itself, or none has tensors, the only dict under another key that has more.
 
     Raises:
         Refusal: there is none, or it cannot be told which is meant.
     """
     if type(content) is not dict:
         raise Refusal(_nothing_in(content))
-    if found := _with_tensors(_wrapped(content)):
-        return max(found, key=_count)
-    others = _with_tensors(content.values())
-    if len(others) == 1:
-        return others[0]
-    if others:
-        keys = ", ".join(shown(key) for key, value in content.items() if any(value is other for other in others[:10]))
-        raise Refusal(f"weights of several networks, under {keys}; keep one of them; {RESAVE}")
-    raise Refusal(_nothing_in(content))
+    best = max(_distinct(_wrapped(content)), key=_count)
+    if best is content or not _count(best):
+        others = {id(value): key for key, value in content.items() if type(value) is dict}
+        keys = [key for key in others.values() if _count(content[key]) > _count(best)]
+        if len(keys) > 1:
+            names = ", ".join(shown(key) for key in keys[:10])
+            raise Refusal(f"weights of several networks, under {names}; keep one of them; {RESAVE}")
+        best = content[keys[0]] if keys else best
+    if not _count(best):
+        raise Refusal(_nothing_in(content))
+    return best
 
 
 def _wrapped(content: dict, depth: int = 0) -> list[dict]:
@@ -49,10 +50,9 @@ def _wrapped(content: dict, depth: int = 0) -> list[dict]:
     return [state for each in inner for state in _wrapped(each, depth + 1)] + [content]
 
 
-def _with_tensors(states: Iterable) -> list[dict]:
-    """The dicts that have some, each once: a file may name one of them often, and count on the time that takes."""
-    distinct = {id(state): state for state in states if type(state) is dict}
-    return [state for state in distinct.values() if _count(state)]
+def _distinct(states: list[dict]) -> list[dict]:
+    """Each once: a file may name one dict often, and count on the time that takes."""
+    return list({id(state): state for state in states}.values())
 
 
 def _count(state: dict) -> int:
@@ -84,14 +84,13 @@ def _nothing_in(content) -> str:
 def unwrapped(weights: Weights) -> Weights:
     """Without the prefixes that all names of arrays have, and without the counter beside averaged weights."""
     arrays, unread = dict(weights.arrays), dict(weights.unread)
-    while True:
+    for _ in range(_MAX_PREFIXES):
         if len(arrays) > 1:
             arrays.pop("n_averaged", None)
-        prefix = next((prefix for prefix in PREFIXES if _all_have(arrays, prefix)), None)
-        if prefix is None:
-            return Weights(arrays, unread)
+        prefix = next((prefix for prefix in PREFIXES if _all_have(arrays, prefix)), "")
         arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
         unread = {name.removeprefix(prefix): what for name, what in unread.items()}
+    return Weights(arrays, unread)
 
 
 def _all_have(names, prefix: str) -> bool:

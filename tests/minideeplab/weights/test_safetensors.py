@@ -12,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from minideeplab.weights.containers import read_arrays, write_safetensors
+from minideeplab.weights.wrappers import PREFIXES
 
 SAFETENSORS_TYPES = [*(name for name in STORAGE_OF if name != "float16"), "uint16", "uint32", "uint64"]
 
@@ -22,7 +23,7 @@ SAFETENSORS_TYPES = [*(name for name in STORAGE_OF if name != "float16"), "uint1
 @st.composite
 def named_arrays(draw):
     names = draw(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), max_size=5, unique=True))
-    assume("__metadata__" not in names and not all(name.startswith("module.") for name in names or ["module."]))
+    assume("__metadata__" not in names and not any(name.startswith(PREFIXES) for name in names))
     arrays = {}
     for name in names:
         dtype = np.dtype(draw(st.sampled_from(SAFETENSORS_TYPES))).newbyteorder(draw(st.sampled_from("<>")))

@@ -86,6 +86,7 @@ def test_of_equally_many_the_average_is_taken(read, averaged):
 def test_another_key_is_taken_where_it_is_the_only_one(read, refuses):
     one, other = states(2, 2)
     assert chosen(read(zip_bytes({"epoch": 3, "student": other, "optimizer": {"state": {}}}, DATA))) == 1
+    assert chosen(read(zip_bytes({"student": other, "random_state": vector(ARRAY)}, DATA))) == 1
     assert "several networks, under 'student', 'teacher'" in refuses(
         zip_bytes({"student": one, "teacher": other}, DATA)
     )
@@ -115,6 +116,11 @@ def test_prefixes_are_taken_off_in_any_order(read, prefix, averaged):
     if averaged:
         content["n_averaged"] = tensor(storage("Float", "0", 6), 5, (), ())
     same(read(zip_bytes(content, DATA)), {"w": ARRAY, "b": ARRAY})
+
+
+def test_a_name_of_a_million_prefixes_costs_little(read):
+    (name,) = read(zip_bytes({"module." * 10**6 + "w": vector(ARRAY)}, DATA))
+    assert 10**6 - 10 < name.count("module.") < 10**6
 
 
 @pytest.mark.parametrize("name", ["backbone.w", "module", "module.", "models.w", "features.w"])
