@@ -13,7 +13,8 @@ Each backend is a module with the same functions and the same signatures, import
     win = Window.conv(x.shape, w.shape, stride=1, rate=2, padding="same")
     y = k.conv2d(x, w, win)
 
-Activations are (N, H, W, C), weights (KH, KW, C, K), depthwise weights (KH, KW, C).
+Feature maps are (N, H, W, C), weights (KH, KW, C, K), depthwise weights (KH, KW, C).
+README.md tells more.
 """
 
 import importlib
@@ -26,7 +27,7 @@ BACKENDS = ("reference", "cpu", "cuda", "shapes")
 #: The functions that every backend must have, by the file that holds them.
 CONTRACT = {
     "arrays": ("from_numpy", "to_numpy", "empty", "zeros", "full", "copy", "reshape", "is_finite", "synchronize"),
-    "elementwise": ("add", "multiply", "expand", "sum_to", "relu", "relu_grad", "dropout"),
+    "elementwise": ("add", "multiply", "expand", "sum_to", "activate", "activate_grad", "dropout"),
     "conv2d": ("conv2d", "conv2d_grad_input", "conv2d_grad_weight"),
     "pointwise": ("pointwise", "pointwise_grad_input", "pointwise_grad_weight"),
     "depthwise": ("depthwise_conv2d", "depthwise_conv2d_grad_input", "depthwise_conv2d_grad_weight"),

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .activation import SHOWN_BY_RESULT, check_activation
+
 
 def check_floats(op, **arrays):
     """Raise TypeError unless all are arrays of one dtype, float32 or float64."""
@@ -136,6 +138,13 @@ def check_channels(op, x, **channels):
     check_floats(op, x=x, **channels)
     for name, a in channels.items():
         check_shape(op, name, a, (x.shape[3],))
+
+
+def check_norm_grad(grad, x, y, activation, **channels):
+    """Raise unless the arrays fit x (N, H, W, C); y may be None where the derivative is not read from it."""
+    check_channels("batch_norm", x, **channels)
+    check_activation("batch_norm", activation)
+    check_alike("batch_norm", x=x, grad=grad, **({"y": y} if activation in SHOWN_BY_RESULT else {}))
 
 
 def check_update(params, velocities, grads, weight_decays):

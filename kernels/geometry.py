@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .activation import check_activation
 from .checks import check_floats
 
 
@@ -41,8 +42,8 @@ class Window:
         out_h = floor((in_h + pad_top + pad_bottom - effective_h) / stride_h) + 1
         effective_h = k_h + (k_h - 1)(rate_h - 1)
 
-    (a pooling in ceil mode rounds up). Build it with `Window.conv`, `Window.depthwise` or `Window.pool`; they check
-    every argument. Hashable, so what is derived from it is computed once.
+    (a pooling in ceil mode rounds up). Build it with `Window.conv`, `Window.depthwise`, `Window.conv_transpose` or
+    `Window.pool`; they check every argument. Hashable, so what is derived from it is computed once.
     """
 
     op: str
@@ -99,6 +100,44 @@ class Window:
                 f" (x {tuple(x_shape)} is N, H, W, C; weight {tuple(w_shape)} is KH, KW, C)"
             )
         return Window._slide("depthwise_conv2d", n, h, w, c, c, k_h, k_w, stride, rate, padding)
+
+    @staticmethod
+    def conv_transpose(x_shape, w_shape, stride=1, rate=1, padding=0, output_padding=0):
+        """Geometry of the dense convolution whose adjoint in its input is the transposed convolution of x.
+
+        What is transposed is the convolution's output (y_shape is x_shape), and the result is its input (x_shape):
+
+            in_h = (out_h - 1) stride_h + effective_h - pad_top - pad_bottom + output_padding_h
+
+        Args:
+            x_shape: (N, H, W, C) of what is transposed.
+            w_shape: (KH, KW, K, C), K being the channels of the result.
+            stride, rate: as in `conv`.
+            padding: as in `conv`, or (vertical, horizontal); taken off the result.
+            output_padding: int or (vertical, horizontal), >= 0 and smaller than the stride, added at the bottom and at
+                the right.
+
+        Raises:
+            ValueError: for any size that does not fit. TypeError: what is no int or pair of ints.
+        """
+        op = "conv_transpose2d"
+        n, h, w, c = _shape(op, "x", x_shape, "N, H, W, C")
+        k_h, k_w, k, w_c = _shape(op, "weight", w_shape, "KH, KW, K, C")
+        if w_c != c:
+            raise ValueError(
+                f"{op}: weight expects {w_c} input channels but x has {c}"
+                f" (x {tuple(x_shape)} is N, H, W, C; weight {tuple(w_shape)} is KH, KW, K, C)"
+            )
+        strides, rates = _pair(op, "stride", stride), _pair(op, "rate", rate)
+        more = _pair(op, "output_padding", output_padding, least=0)
+        if isinstance(padding, (tuple, list)) and len(padding) == 2 and all(map(_is_int, padding)):
+            padding = tuple((side, side) for side in padding)
+        pads = _padding(op, padding, (k_h, k_w), rates)
+        sides = [
+            _transposed_size(op, *axis)
+            for axis in zip(("height", "width"), (h, w), (k_h, k_w), strides, rates, pads, more, strict=True)
+        ]
+        return Window._slide("conv2d", n, *sides, k, c, k_h, k_w, strides, rates, pads)
 
     @staticmethod
     def pool(x_shape, size, stride=None, padding=0, ceil_mode=False):
@@ -171,16 +210,17 @@ class Window:
 
     # ---------------------------------------------------------------- checks of arrays
 
-    def check(self, op, **arrays):
+    def check(self, op, activation=None, **arrays):
         """Raise unless the window was made for `op` and each array has the shape that belongs to its name.
 
         Args:
             op: "conv2d", "depthwise_conv2d", "pool", or "pointwise" for a conv2d window that is 1x1.
+            activation: of the last step, by name.
             arrays: x, weight, grad, scale, shift or residual; None stands for an array that is not given.
 
         Raises:
             TypeError: not an array of float32 or float64, or mixed dtypes.
-            ValueError: another op, another shape.
+            ValueError: another op, another shape, an unknown activation.
         """
         if op == "pointwise" and not self.is_pointwise:
             raise ValueError("pointwise: the window must be 1x1 with stride 1 and no padding; use conv2d for others")
@@ -191,6 +231,9 @@ class Window:
             raise ValueError(f"{op}: scale and shift go together, got only one of them")
         if "residual" in arrays and "scale" not in arrays:
             raise ValueError(f"{op}: a residual is added after scale and shift, which are missing")
+        check_activation(op, activation)
+        if activation is not None and "scale" not in arrays:
+            raise ValueError(f"{op}: {activation} follows scale and shift, which are missing; or call `activate`")
         check_floats(op, **arrays)
         channels = (self.c_out,)
         shapes = {"x": self.x_shape, "weight": self.w_shape, "grad": self.y_shape, "residual": self.y_shape}
@@ -251,12 +294,12 @@ def _shape(op, name, shape, axes):
     return tuple(int(s) for s in shape)
 
 
-def _pair(op, name, value):
+def _pair(op, name, value, least=1):
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2 or not all(map(_is_int, pair)):
         raise TypeError(f"{op}: {name} must be an int or a pair of ints, got {value!r}")
-    if min(pair) < 1:
-        raise ValueError(f"{op}: {name} must be >= 1, got {value!r}")
+    if min(pair) < least:
+        raise ValueError(f"{op}: {name} must be >= {least}, got {value!r}")
     return int(pair[0]), int(pair[1])
 
 
@@ -291,6 +334,22 @@ def _out_size(op, axis, size, k, stride, rate, before, after, ceil_mode):
     if ceil_mode and room % stride and out * stride < size + before:
         out += 1
     return out
+
+
+def _transposed_size(op, axis, size, k, stride, rate, pads, more):
+    effective, (before, after) = rate * (k - 1) + 1, pads
+    if more >= stride:
+        raise ValueError(
+            f"{op}: output_padding {more} of the {axis} must be smaller than the stride {stride};"
+            " it chooses among the sizes that this stride maps to one"
+        )
+    whole = (size - 1) * stride + effective
+    if whole + more - before - after < 1:
+        raise ValueError(
+            f"{op}: {axis} {size} at stride {stride} becomes ({size} - 1) {stride} + {effective} = {whole}"
+            f" (kernel's extent {effective}), of which padding {before}+{after} leaves nothing; pad less"
+        )
+    return whole + more - before - after
 
 
 def tap_runs(count, step, offsets, size):

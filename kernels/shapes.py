@@ -8,6 +8,8 @@ import math
 
 import numpy as np
 
+from .activation import check_activation
+
 
 class ShapeArray:
     """The shape and dtype of an array. Two of them are equal only if they are the same."""
@@ -102,11 +104,12 @@ def sum_to(a, shape):
     return ShapeArray(shape, a.dtype)
 
 
-def relu(x):
+def activate(x, activation):
+    check_activation("activate", activation)
     return _like(x)
 
 
-def relu_grad(grad, y):
+def activate_grad(grad, x, activation):
     return _like(grad)
 
 
@@ -114,9 +117,9 @@ def dropout(x, rate, seed):
     return _like(x)
 
 
-def _slid(op, x, win, **others):
+def _slid(op, x, win, activation=None, **others):
     """What a window makes of x."""
-    win.check(op, x=x, **others)
+    win.check(op, activation, x=x, **others)
     return ShapeArray(win.y_shape, x.dtype)
 
 
@@ -130,8 +133,8 @@ def _weight(op, x, grad, win):
     return ShapeArray(win.w_shape, x.dtype)
 
 
-def conv2d(x, w, win, scale=None, shift=None, relu=False, residual=None):
-    return _slid("conv2d", x, win, weight=w, scale=scale, shift=shift, residual=residual)
+def conv2d(x, w, win, scale=None, shift=None, activation=None, residual=None):
+    return _slid("conv2d", x, win, activation, weight=w, scale=scale, shift=shift, residual=residual)
 
 
 def conv2d_grad_input(grad, w, win):
@@ -142,8 +145,8 @@ def conv2d_grad_weight(x, grad, win):
     return _weight("conv2d", x, grad, win)
 
 
-def pointwise(x, w, win, scale=None, shift=None, relu=False, residual=None):
-    return _slid("pointwise", x, win, weight=w, scale=scale, shift=shift, residual=residual)
+def pointwise(x, w, win, scale=None, shift=None, activation=None, residual=None):
+    return _slid("pointwise", x, win, activation, weight=w, scale=scale, shift=shift, residual=residual)
 
 
 def pointwise_grad_input(grad, w, win):
@@ -154,8 +157,8 @@ def pointwise_grad_weight(x, grad, win):
     return _weight("pointwise", x, grad, win)
 
 
-def depthwise_conv2d(x, w, win, scale=None, shift=None, relu=False):
-    return _slid("depthwise_conv2d", x, win, weight=w, scale=scale, shift=shift)
+def depthwise_conv2d(x, w, win, scale=None, shift=None, activation=None):
+    return _slid("depthwise_conv2d", x, win, activation, weight=w, scale=scale, shift=shift)
 
 
 def depthwise_conv2d_grad_input(grad, w, win):
@@ -240,7 +243,8 @@ def batch_norm_statistics(x):
     return _channels(x), _channels(x)
 
 
-def batch_norm(x, mean, var, gamma, beta, eps, relu, residual=None):
+def batch_norm(x, mean, var, gamma, beta, eps, activation, residual=None):
+    check_activation("batch_norm", activation)
     return _like(x)
 
 
@@ -248,7 +252,7 @@ def batch_norm_factors(mean, var, gamma, beta, eps):
     return _like(gamma), _like(gamma)
 
 
-def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
+def batch_norm_grad(grad, x, y, mean, var, gamma, beta, eps, activation, training):
     return _like(x), _like(gamma), _like(gamma)
 
 

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 from strategies import normal
 
+from kernels.activation import ACTIVATIONS
 from kernels.geometry import Window
 
 SHAPE = (2, 66, 61, 36)  # 1.1 MiB in float32; no size is a multiple of a vector, a tile or the number of threads
@@ -54,8 +55,8 @@ def calls(k, dtype=np.float32):
         "multiply": lambda: k.multiply(x, mean),
         "expand": lambda: k.expand(mean, SHAPE),
         "sum_to": lambda: (k.sum_to(x, (c,)), k.sum_to(x, ()), k.sum_to(x, (n, 1, 1, c))),
-        "relu": lambda: k.relu(x),
-        "relu_grad": lambda: k.relu_grad(grad, x),
+        "activate": lambda: [k.activate(x, name) for name in ACTIVATIONS],
+        "activate_grad": lambda: [k.activate_grad(grad, x, name) for name in ACTIVATIONS],
         "dropout": lambda: k.dropout(x, 0.3, 7),
         "max_pool2d": lambda: k.max_pool2d(x, pool),
         "max_pool2d_grad": lambda: k.max_pool2d_grad(pooled, argmax, pool),
@@ -74,9 +75,15 @@ def calls(k, dtype=np.float32):
         "concat": lambda: k.concat([x, x[..., :5]]),
         "split": lambda: k.split(x, (7, 29)),
         "batch_norm_statistics": lambda: k.batch_norm_statistics(x),
-        "batch_norm": lambda: k.batch_norm(x, mean, var, gamma, beta, 1e-5, True),
+        "batch_norm": lambda: (
+            k.batch_norm(x, mean, var, gamma, beta, 1e-5, "relu"),
+            k.batch_norm(x, mean, var, gamma, beta, 1e-5, "hardswish", other),
+        ),
         "batch_norm_factors": lambda: k.batch_norm_factors(mean, var, gamma, beta, 1e-5),
-        "batch_norm_grad": lambda: k.batch_norm_grad(grad, x, other, mean, var, gamma, 1e-5, True, True),
+        "batch_norm_grad": lambda: (
+            *k.batch_norm_grad(grad, x, other, mean, var, gamma, beta, 1e-5, "relu", True),
+            *k.batch_norm_grad(grad, x, None, mean, var, gamma, beta, 1e-5, "hardswish", False),
+        ),
         "update_running": lambda: in_place(k.update_running, 2, mean, var, gamma, var, 0.1, n * h * w),
         "argmax": lambda: k.argmax(halved),
         "softmax": lambda: k.softmax(halved),

@@ -61,7 +61,9 @@ CASES = {  # name: (op, (function, arrays))
     "multiply both ways": (ops.Multiply, (ops.multiply, (normal(3, 1), normal(1, 4, seed=1)))),
     "multiply scalar": (ops.Multiply, (ops.multiply, (normal(2, 3), normal(seed=1)))),
     "sum": (ops.Sum, unary(ops.sum, 2, 3, 4)),
-    "relu": (ops.Relu, unary(ops.relu, 2, 3, 4, 5)),
+    "relu": (ops.Activate, unary(ops.relu, 2, 3, 4, 5)),
+    "relu6": (ops.Activate, (lambda x: ops.activate(x, "relu6"), (4 * spaced(2, 3, 4, 5),))),
+    "hardswish": (ops.Activate, (lambda x: ops.activate(x, "hardswish"), (4 * spaced(2, 3, 4, 5),))),
     "dropout": (ops.Dropout, unary(ops.dropout, 2, 3, 4, 5, rate=0.4, seed=7)),
     "conv 3x3": (ops.Conv2d, convolution(ops.conv2d, (2, 5, 4, 3), (3, 3, 3, 2))),
     "conv 1x1": (ops.Conv2d, convolution(ops.conv2d, (2, 3, 4, 3), (1, 1, 3, 4))),
@@ -108,6 +110,20 @@ CASES = {  # name: (op, (function, arrays))
         ops.ConvTranspose2d,
         convolution(ops.conv_transpose2d, (1, 3, 3, 2), (3, 3, 3, 2), stride=2, padding=1),
     ),
+    "transposed convolution pairs": (
+        ops.ConvTranspose2d,
+        convolution(
+            ops.conv_transpose2d, (1, 3, 2, 2), (2, 3, 3, 2), stride=(2, 3), padding=(1, 0), output_padding=(0, 2)
+        ),
+    ),
+    "transposed convolution rate": (
+        ops.ConvTranspose2d,
+        convolution(ops.conv_transpose2d, (1, 3, 3, 2), (3, 2, 3, 2), padding=((2, 1), (0, 1)), rate=(2, 3)),
+    ),
+    "transposed convolution same": (
+        ops.ConvTranspose2d,
+        convolution(ops.conv_transpose2d, (1, 3, 4, 2), (3, 3, 3, 2), stride=2, padding="same", output_padding=1),
+    ),
     "max unpool": (
         ops.MaxUnpool2d,
         (lambda x: ops.max_unpool2d(*ops.max_pool2d_with_indices(x, 2)), (spaced(2, 4, 6, 2),)),
@@ -131,6 +147,11 @@ CASES = {  # name: (op, (function, arrays))
     ),
     "batch norm": (ops.BatchNorm, batch_norm(2, 3, 4, 3)),
     "batch norm relu": (ops.BatchNorm, batch_norm(2, 3, 4, 3, activation="relu")),
+    "batch norm relu6": (ops.BatchNorm, batch_norm(2, 3, 4, 3, activation="relu6")),
+    "batch norm hardswish": (ops.BatchNorm, batch_norm(2, 3, 4, 3, activation="hardswish")),
+    "batch norm inference hardswish": (ops.BatchNorm, batch_norm(2, 3, 4, 3, training=False, activation="hardswish")),
+    "batch norm residual relu6": (ops.BatchNorm, batch_norm_with_residual(2, 3, 4, 3, activation="relu6")),
+    "batch norm residual hardswish": (ops.BatchNorm, batch_norm_with_residual(2, 3, 4, 3, activation="hardswish")),
     "batch norm large eps": (ops.BatchNorm, batch_norm(2, 2, 3, 2, eps=0.5)),
     "batch norm inference": (ops.BatchNorm, batch_norm(2, 3, 4, 3, training=False)),
     "batch norm inference relu": (ops.BatchNorm, batch_norm(2, 3, 4, 3, training=False, activation="relu")),

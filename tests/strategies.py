@@ -40,6 +40,16 @@ def normal(seed, *shapes, dtype=np.float64):
     return arrays if len(arrays) > 1 else arrays[0]
 
 
+ACTIVATIONS = {  # name: its definition
+    None: lambda v: v,
+    "relu": lambda v: np.maximum(v, 0),
+    "relu6": lambda v: np.minimum(np.maximum(v, 0), 6),
+    "hardswish": lambda v: v * np.minimum(np.maximum(v + 3, 0), 6) / 6,
+}
+every_activation = pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+activations = st.sampled_from(tuple(ACTIVATIONS))
+
+
 layouts = st.sampled_from(("C", "F", "strided", "reversed"))
 
 

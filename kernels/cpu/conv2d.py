@@ -22,15 +22,16 @@ from .tile import ROWS, columns
 FEW = 4  # channels that fill no more than one FEW-th of a tile's columns are few
 
 
-def conv2d(x, w, win, scale=None, shift=None, relu=False, residual=None):
+def conv2d(x, w, win, scale=None, shift=None, activation=None, residual=None):
     """y[n, p, q, k] = sum_{kh, kw, c} x[n, p s + kh r - top, q s + kw r - left, c] w[kh, kw, c, k], zero outside x.
 
-    With `scale` and `shift` the result is scale[k] y + shift[k] + residual, and with `relu` what is positive of that:
-    a batch normalisation whose statistics are known, and a shortcut, in the same pass over memory.
+    With `scale` and `shift` the result is activation(scale[k] y + shift[k] + residual): a batch normalisation whose
+    statistics are known, a shortcut, and an activation, in the same pass over memory.
 
     Args:
         x: (N, H, W, C); w: (KH, KW, C, K), same dtype; win: Window.conv(x.shape, w.shape, ...).
         scale, shift: (K,), both or none; residual: as the result, or None for zero.
+        activation: by name (kernels/activation.py); only with scale and shift.
 
     Returns:
         (N, out_h, out_w, K).
@@ -39,11 +40,11 @@ def conv2d(x, w, win, scale=None, shift=None, relu=False, residual=None):
         win.macs multiply-adds less those in the padding; the rate does not matter.
     """
     if win.is_pointwise:
-        return _pointwise.pointwise(x, w, win, scale, shift, relu, residual)
-    win.check("conv2d", x=x, weight=w, scale=scale, shift=shift, residual=residual)
+        return _pointwise.pointwise(x, w, win, scale, shift, activation, residual)
+    win.check("conv2d", activation, x=x, weight=w, scale=scale, shift=shift, residual=residual)
     x, w = contiguous(x, w)
     packed = pack(w)
-    return run_plan(x, packed, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, relu, residual)
+    return run_plan(x, packed, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, activation, residual)
 
 
 def conv2d_grad_input(grad, w, win):

@@ -11,6 +11,7 @@ that they end with the position, and some channels are computed twice.
 import numpy as np
 from numba import get_num_threads, prange
 
+from ..activation import limits_of
 from .arrays import contiguous, empty
 from .jit import jit_parallel
 from .parts import bounds
@@ -22,19 +23,19 @@ _RANGES = 16  # parts of the weight gradient's sum over rows of positions: indep
 _LINES = 4  # rows of positions in one tile of the weight gradient
 
 
-def depthwise_conv2d(x, w, win, scale=None, shift=None, relu=False):
+def depthwise_conv2d(x, w, win, scale=None, shift=None, activation=None):
     """y[n, p, q, c] = sum_{kh, kw} x[n, p s + kh r - top, q s + kw r - left, c] w[kh, kw, c].
 
     Args:
         x: (N, H, W, C); w: (KH, KW, C); win: Window.depthwise(x.shape, w.shape, ...).
-        scale, shift: (C,), both or none; relu: as in `conv2d`.
+        scale, shift: (C,), both or none; activation: as in `conv2d`.
 
     Returns:
         (N, out_h, out_w, C).
     """
-    win.check("depthwise_conv2d", x=x, weight=w, scale=scale, shift=shift)
+    win.check("depthwise_conv2d", activation, x=x, weight=w, scale=scale, shift=shift)
     x, w = contiguous(x, w)
-    return _sum_over_taps(x, w, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, relu)
+    return _sum_over_taps(x, w, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, activation)
 
 
 def depthwise_conv2d_grad_input(grad, w, win):
@@ -50,7 +51,11 @@ def depthwise_conv2d_grad_weight(x, grad, win):
     x, grad = contiguous(x, grad)
     width = min(win.c_in, channel_columns(x.dtype))
     partial = np.zeros((_RANGES, -(-win.c_in // width), win.k_h * win.k_w, width), x.dtype)
-    _sum_over_positions(x.reshape(-1), grad.reshape(-1), partial, *forward_plan(win)[:5], len(x), win.c_in)
+    plan = forward_plan(win)
+    _sum_over_positions(
+        x.reshape(-1), grad.reshape(-1), partial, plan.regions, plan.a_segments, plan.b_segments, plan.strides,
+        len(x), win.c_in,
+    )  # fmt: skip
     total = partial[0]
     for part in partial[1:]:
         total += part
@@ -61,24 +66,24 @@ def depthwise_conv2d_grad_weight(x, grad, win):
     return grad_w.reshape(win.w_shape)
 
 
-def _sum_over_taps(a, w, c, plan, scale=None, shift=None, relu=False):
-    """Fill c: every row of positions of every region; then scale c + shift, where they are given."""
+def _sum_over_taps(a, w, c, plan, scale=None, shift=None, activation=None):
+    """Fill c: every row of positions of every region; then activation(scale c + shift), where they are given."""
     regions, channels = plan.regions, c.shape[-1]
-    cost = (regions[:, 1] + 4) * (plan.length + 1)  # of a row of positions; 4 for its start
-    first_line, shares = equal_shares(len(a) * regions[:, 0], cost, get_num_threads())
+    cost = (plan.across + 4) * (plan.length + 1)  # of a row of positions; 4 for its start
+    first_line, shares = equal_shares(len(a) * plan.down, cost, get_num_threads())
     none = np.empty(0, c.dtype)
-    affine = (none, none, False) if scale is None else (*contiguous(scale, shift), relu)
+    scale, shift = (none, none) if scale is None else contiguous(scale, shift)
     taps = plan.a_segments, plan.b_segments * channels
     _run_lines(a.reshape(-1), w.reshape(-1), c.reshape(-1), regions, *taps, plan.strides, channels,
-               first_line, shares, *affine)  # fmt: skip
+               first_line, shares, scale, shift, limits_of(activation, c.dtype), activation == "hardswish")  # fmt: skip
     return c
 
 
 @jit_parallel
 def _run_lines(
-    a, w, c, regions, a_taps, w_taps, strides, channels, first_line, shares, scale, shift, relu
+    a, w, c, regions, a_taps, w_taps, strides, channels, first_line, shares, scale, shift, limits, is_hardswish
 ):  # fmt: skip
-    """for each thread's rows of positions: sum over taps; scale and shift."""
+    """for each thread's rows of positions: sum over taps; the last step."""
     for thread in prange(shares.size - 1):
         for line in range(shares[np.int64(thread)], shares[np.int64(thread) + 1]):
             region = np.searchsorted(first_line, line, side="right") - 1
@@ -93,11 +98,11 @@ def _run_lines(
             if scale.size:
                 for v in range(across):
                     row = c[c_start + v * strides[5] : c_start + v * strides[5] + channels]
-                    scale_and_shift(row, scale, shift, relu)
+                    scale_and_shift(row, scale, shift, limits, is_hardswish)
 
 
 @jit_parallel
-def _sum_over_positions(x, grad, partial, regions, a_segments, b_segments, lengths, strides, n_images, channels):
+def _sum_over_positions(x, grad, partial, regions, a_segments, b_segments, strides, n_images, channels):
     """partial[range, block, tap] += x at the tap * grad, over the range's rows of positions in every region."""
     ranges, blocks, _, width = partial.shape
     for job in prange(ranges):
@@ -108,7 +113,7 @@ def _sum_over_positions(x, grad, partial, regions, a_segments, b_segments, lengt
         x_block, grad_block = np.empty(_LINES, np.int64), np.empty(_LINES, np.int64)
         length = np.empty(_LINES, np.int64)
         for region in range(len(regions)):
-            down, across, a_origin, c_origin, s0, s1 = regions[region, :6]
+            down, across, a_origin, c_origin, s0, s1, _ = regions[region]
             length[:] = across
             first, last = bounds(job, ranges, n_images * down)
             for start in range(first, last, _LINES):

@@ -3,8 +3,10 @@
 import numpy as np
 from numba import prange
 
+from ..activation import check_activation, limits_of, slope_limits_of
 from ..checks import check_alike, check_dropout, check_floats
-from .arrays import empty
+from .activation import between, hardswish, hardswish_slope
+from .arrays import copy, empty
 from .jit import jit_parallel
 from .parts import PARTS, bounds
 
@@ -44,19 +46,35 @@ def sum_to(a, shape):
     return a.sum(axis=stretched, keepdims=True, dtype=np.float64).astype(a.dtype).reshape(shape)
 
 
-def relu(x):
-    """max(x, 0); NaN stays NaN."""
-    check_floats("relu", x=x)
+def activate(x, activation):
+    """The activation of that name of every element: `kernels/activation.py` has the formulas. NaN stays NaN."""
+    check_floats("activate", x=x)
+    check_activation("activate", activation)
     y = empty(x.shape, x.dtype)
-    _relu(np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
+    flat_x, flat_y = np.ascontiguousarray(x).reshape(-1), y.reshape(-1)
+    if activation == "hardswish":
+        _hardswish(flat_x, flat_y)
+    else:
+        _between(flat_x, flat_y, limits_of(activation, x.dtype))
     return y
 
 
-def relu_grad(grad, y):
-    """grad where the output y = relu(x) is positive, else 0."""
-    check_alike("relu", grad=grad, y=y)
-    grad_x = empty(y.shape, y.dtype)
-    _relu_grad(np.ascontiguousarray(grad).reshape(-1), np.ascontiguousarray(y).reshape(-1), grad_x.reshape(-1))
+def activate_grad(grad, x, activation):
+    """grad activation'(x); the derivatives stand in `kernels/activation.py`.
+
+    Args:
+        grad, x: arrays of one shape. The derivative of relu and relu6 can be read from activate(x) as well.
+    """
+    check_alike("activate", grad=grad, x=x)
+    check_activation("activate", activation)
+    if activation is None:
+        return copy(grad)
+    grad_x = empty(x.shape, x.dtype)
+    flat = (np.ascontiguousarray(grad).reshape(-1), np.ascontiguousarray(x).reshape(-1), grad_x.reshape(-1))
+    if activation == "hardswish":
+        _hardswish_grad(*flat)
+    else:
+        _where_between(*flat, slope_limits_of(activation, x.dtype))
     return grad_x
 
 
@@ -92,23 +110,43 @@ def _sum_rows(rows, partial):
 
 
 @jit_parallel
-def _relu(x, y):
-    zero = x.dtype.type(0)
+def _between(x, y, limits):
+    low, high = limits
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, x.size)
         v, out = x[first:last], y[first:last]
         for i in range(out.size):
-            out[i] = zero if v[i] < zero else v[i]
+            out[i] = between(v[i], low, high)
 
 
 @jit_parallel
-def _relu_grad(grad, y, grad_x):
-    zero = y.dtype.type(0)
+def _where_between(grad, x, grad_x, limits):
+    """grad where low < x <= high, else 0."""
+    low, high = limits
+    zero = x.dtype.type(0)
     for part in prange(PARTS):
-        first, last = bounds(part, PARTS, y.size)
-        g, v, out = grad[first:last], y[first:last], grad_x[first:last]
+        first, last = bounds(part, PARTS, x.size)
+        g, v, out = grad[first:last], x[first:last], grad_x[first:last]
         for i in range(out.size):
-            out[i] = g[i] if v[i] > zero else zero
+            out[i] = g[i] if (v[i] > low) & (v[i] <= high) else zero
+
+
+@jit_parallel
+def _hardswish(x, y):
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, x.size)
+        v, out = x[first:last], y[first:last]
+        for i in range(out.size):
+            out[i] = hardswish(v[i])
+
+
+@jit_parallel
+def _hardswish_grad(grad, x, grad_x):
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, x.size)
+        g, v, out = grad[first:last], x[first:last], grad_x[first:last]
+        for i in range(out.size):
+            out[i] = g[i] * hardswish_slope(v[i])
 
 
 @jit_parallel

@@ -1,4 +1,4 @@
-"""Batch normalisation over N, H, W, optionally followed by ReLU, at the speed of memory.
+"""Batch normalisation over N, H, W, and an activation, at the speed of memory.
 
 Sums over pixels run in fixed parts, whose results are merged in order and in float64: the same bits on any number of
 threads. The variance comes from deviations, never from a difference of large squares.
@@ -7,7 +7,9 @@ threads. The variance comes from deviations, never from a difference of large sq
 import numpy as np
 from numba import prange
 
-from ..checks import check_alike, check_channels, check_image, check_running
+from ..activation import SHOWN_BY_RESULT, check_activation, limits_of, slope_limits_of
+from ..checks import check_alike, check_channels, check_image, check_norm_grad, check_running
+from .activation import between, hardswish_row, hardswish_slope
 from .arrays import contiguous, empty
 from .jit import jit, jit_parallel
 from .parts import PARTS, bounds
@@ -34,15 +36,17 @@ def batch_norm_statistics(x):
     return mean[0].astype(x.dtype), (squares[0] / len(rows)).astype(x.dtype)
 
 
-def batch_norm(x, mean, var, gamma, beta, eps, relu, residual=None):
-    """y = gamma (x - mean) / sqrt(var + eps) + beta + residual; with `relu` max(y, 0).
+def batch_norm(x, mean, var, gamma, beta, eps, activation, residual=None):
+    """y = activation(gamma (x - mean) / sqrt(var + eps) + beta + residual).
 
     Args:
-        x: (N, H, W, C); mean, var, gamma, beta: (C,); eps: variance floor; residual: as x, or None for zero.
+        x: (N, H, W, C); mean, var, gamma, beta: (C,); eps: variance floor; residual: as x, or None for zero;
+            activation: by name (kernels/activation.py).
 
     Source: Ioffe and Szegedy 2015, algorithm 1.
     """
     check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma, beta=beta)
+    check_activation("batch_norm", activation)
     if residual is not None:
         check_alike("batch_norm", x=x, residual=residual)
     (x,) = contiguous(x)
@@ -50,7 +54,8 @@ def batch_norm(x, mean, var, gamma, beta, eps, relu, residual=None):
     y, c = empty(x.shape, x.dtype), x.shape[-1]
     factor = gamma / np.sqrt(var + x.dtype.type(eps))
     rows = (a.reshape(-1, c) for a in (x, other, y))
-    _normalise(*rows, mean, factor, beta, relu, residual is not None)
+    limits, is_hardswish = limits_of(activation, x.dtype), activation == "hardswish"
+    _normalise(*rows, mean, factor, beta, residual is not None, limits, is_hardswish)
     return y
 
 
@@ -64,26 +69,35 @@ def batch_norm_factors(mean, var, gamma, beta, eps):
     return scale, beta - scale * mean
 
 
-def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
+def batch_norm_grad(grad, x, y, mean, var, gamma, beta, eps, activation, training):
     """Gradients of `batch_norm` in x, gamma, beta.
 
-    With g the gradient before ReLU, x^ = (x - mean) / sqrt(var + eps) and M = N H W:
+    With g = grad activation'(gamma x^ + beta), x^ = (x - mean) / sqrt(var + eps) and M = N H W:
 
         grad_beta = sum g,  grad_gamma = sum g x^
         grad_x = gamma / sqrt(var + eps) (g - [grad_beta + x^ grad_gamma] / M)    the bracket only in training, where
                                                                                  mean and var depend on x
     Args:
-        y: the output, read only with relu (its sign is the ReLU's mask); training: mean and var came from x.
+        y: the output, from which the derivative of relu and relu6 is read; else it may be None.
+        beta: read with hardswish only, whose derivative needs the value before it: gamma x^ + beta is computed again.
+        training: mean and var came from x.
+
+    A residual needs the activation's derivative alone: with one, give `activate_grad` of the gradient, and None here.
     """
-    check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma)
-    check_alike("batch_norm", x=x, grad=grad, y=y)
+    check_norm_grad(grad, x, y, activation, mean=mean, var=var, gamma=gamma, beta=beta)
     c = x.shape[-1]
-    grad, x, y = contiguous(grad, x, y)
+    masks = activation in SHOWN_BY_RESULT
+    mask = masks, slope_limits_of(activation, x.dtype)
+    grad, x, y = contiguous(grad, x, y if masks else x)
     grad_rows, x_rows, y_rows = grad.reshape(-1, c), x.reshape(-1, c), y.reshape(-1, c)
+    inverse = 1 / np.sqrt(var + x.dtype.type(eps))
+    if activation == "hardswish":
+        inner_grad = empty(x.shape, x.dtype).reshape(-1, c)
+        _hardswish_grad(grad_rows, x_rows, mean, gamma * inverse, beta, inner_grad)
+        grad_rows = inner_grad
     parts = _parts(x_rows)
     sums, products = np.zeros((parts, c)), np.zeros((parts, c))
-    _grad_sums(grad_rows, x_rows, y_rows, mean, relu, sums, products)
-    inverse = 1 / np.sqrt(var + x.dtype.type(eps))
+    _grad_sums(grad_rows, x_rows, y_rows, mean, *mask, sums, products)
     grad_beta, grad_gamma = sums.sum(axis=0), products.sum(axis=0) * inverse
     # grad_x = factor g + offset + slope (x - mean)
     factor, offset, slope = gamma * inverse, np.zeros(c, x.dtype), np.zeros(c, x.dtype)
@@ -91,7 +105,7 @@ def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
         offset = (-factor * grad_beta / len(x_rows)).astype(x.dtype)
         slope = (-factor * inverse * grad_gamma / len(x_rows)).astype(x.dtype)
     grad_x = empty(x.shape, x.dtype)
-    _grad_input(grad_rows, x_rows, y_rows, mean, factor, offset, slope, relu, grad_x.reshape(-1, c))
+    _grad_input(grad_rows, x_rows, y_rows, mean, factor, offset, slope, *mask, grad_x.reshape(-1, c))
     return grad_x, grad_gamma.astype(x.dtype), grad_beta.astype(x.dtype)
 
 
@@ -156,22 +170,35 @@ def _deviations(rows, mean, squares):
 
 
 @jit_parallel
-def _normalise(x, residual, y, mean, factor, beta, relu, adds):
-    """y = (x - mean) factor + beta (+ residual where it `adds`), with `relu` no less than 0, in one pass."""
-    zero = x.dtype.type(0)
+def _normalise(x, residual, y, mean, factor, beta, adds, limits, is_hardswish):
+    """y = activation((x - mean) factor + beta (+ residual where it `adds`)) in one pass over memory."""
+    low, high = limits
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, x.shape[0])
         for i in range(first, last):
             for c in range(x.shape[1]):
                 v = (x[i, c] - mean[c]) * factor[c] + beta[c]
                 v = v + residual[i, c] if adds else v
-                y[i, c] = zero if relu and v < zero else v
+                y[i, c] = between(v, low, high)
+            if is_hardswish:
+                hardswish_row(y[i])
 
 
 @jit_parallel
-def _grad_sums(grad, x, y, mean, relu, sums, products):
-    """Sum of g and of g (x - mean) for each part, g being grad where ReLU let it pass."""
+def _hardswish_grad(grad, x, mean, factor, beta, inner_grad):
+    """The gradient before hardswish, whose argument (x - mean) factor + beta is computed again."""
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, x.shape[0])
+        for i in range(first, last):
+            for c in range(x.shape[1]):
+                inner_grad[i, c] = grad[i, c] * hardswish_slope((x[i, c] - mean[c]) * factor[c] + beta[c])
+
+
+@jit_parallel
+def _grad_sums(grad, x, y, mean, masks, limits, sums, products):
+    """Sum of g and of g (x - mean) for each part, g being grad, where it `masks` that where low < y <= high."""
     zero, channels = x.dtype.type(0), x.shape[1]
+    low, high = limits
     for part in prange(len(sums)):
         first, last = bounds(part, len(sums), x.shape[0])
         step_sum, step_product = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
@@ -180,7 +207,8 @@ def _grad_sums(grad, x, y, mean, relu, sums, products):
             step_product[:] = 0
             for i in range(start, min(start + _STEP, last)):
                 for c in range(channels):
-                    g = zero if relu and not y[i, c] > zero else grad[i, c]
+                    passes = not masks or (y[i, c] > low) & (y[i, c] <= high)
+                    g = grad[i, c] if passes else zero
                     step_sum[c] += g
                     step_product[c] += g * (x[i, c] - mean[c])
             for c in range(channels):
@@ -189,11 +217,14 @@ def _grad_sums(grad, x, y, mean, relu, sums, products):
 
 
 @jit_parallel
-def _grad_input(grad, x, y, mean, factor, offset, slope, relu, grad_x):
+def _grad_input(grad, x, y, mean, factor, offset, slope, masks, limits, grad_x):
+    """grad_x = factor g + offset + slope (x - mean), g as in `_grad_sums`."""
     zero = x.dtype.type(0)
+    low, high = limits
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, x.shape[0])
         for i in range(first, last):
             for c in range(x.shape[1]):
-                g = zero if relu and not y[i, c] > zero else grad[i, c]
+                passes = not masks or (y[i, c] > low) & (y[i, c] <= high)
+                g = grad[i, c] if passes else zero
                 grad_x[i, c] = factor[c] * g + offset[c] + slope[c] * (x[i, c] - mean[c])

@@ -26,22 +26,39 @@ class Plan(NamedTuple):
     strides: np.ndarray  # (6,) int64: steps of image, row, position in a; the same in c
     length: np.ndarray  # (R,) int64: of each region's segments together
 
+    @property
+    def down(self):
+        """(R,) rows of positions of each region in one image."""
+        return self.regions[:, 0]
+
+    @property
+    def across(self):
+        """(R,) positions in each of these rows."""
+        return self.regions[:, 1]
+
 
 class _Builder:
     """Collects regions and their segments."""
 
     def __init__(self):
-        self.regions, self.segments = [], []
+        self.regions, self.segments, self.length = [], [], []
 
     def add(self, down, across, a_origin, c_origin, segments, taps_across):
         first = len(self.segments)
         self.segments += segments
         self.regions.append((down, across, a_origin, c_origin, first, len(self.segments), max(1, taps_across)))
+        self.length.append(sum(length for _, _, length in segments))
 
     def plan(self, strides):
-        columns = np.array(self.segments, np.int64).reshape(-1, 3).T.copy()
-        length = [sum(length for _, _, length in self.segments[region[4] : region[5]]) for region in self.regions]
-        return Plan(np.array(self.regions, np.int64), *columns, np.array(strides, np.int64), np.array(length, np.int64))
+        a_segments, b_segments, lengths = np.array(self.segments, np.int64).reshape(-1, 3).T.copy()
+        return Plan(
+            regions=np.array(self.regions, np.int64),
+            a_segments=a_segments,
+            b_segments=b_segments,
+            lengths=lengths,
+            strides=np.array(strides, np.int64),
+            length=np.array(self.length, np.int64),
+        )
 
 
 @lru_cache(maxsize=512)
@@ -99,7 +116,7 @@ def start_rows(region, strides, n_images, start, n_rows, a_rows, c_rows):
 
     Past the last position it is repeated: a tile computes the same value again, and stores it again.
     """
-    down, across, a_origin, c_origin = region[:4]
+    down, across, a_origin, c_origin, _, _, _ = region
     last = n_images * down * across - 1
     n, u, v = start // (down * across), start // across % down, start % across
     for i in range(n_rows):

@@ -10,13 +10,13 @@ from .sum_over_channels import pack, run_plan
 from .sum_over_pixels import sum_over_pixels
 
 
-def pointwise(x, w, win, scale=None, shift=None, relu=False, residual=None):
+def pointwise(x, w, win, scale=None, shift=None, activation=None, residual=None):
     """y[n, p, q] = x[n, p, q] @ w[0, 0]. Args and returns as `conv2d`; win.is_pointwise must hold."""
-    win.check("pointwise", x=x, weight=w, scale=scale, shift=shift, residual=residual)
+    win.check("pointwise", activation, x=x, weight=w, scale=scale, shift=shift, residual=residual)
     x, w = contiguous(x, w)
     packed = pack(w)
     y = empty(win.y_shape, x.dtype)
-    return run_plan(x.reshape(1, -1), packed, y, forward_plan(_one_row(win)), scale, shift, relu, residual)
+    return run_plan(x.reshape(1, -1), packed, y, forward_plan(_one_row(win)), scale, shift, activation, residual)
 
 
 def pointwise_grad_input(grad, w, win):

@@ -4,6 +4,7 @@ Rows come as slices and are indexed by the loop variable alone. An index compute
 as the compiler knows, and Numba's test for that would keep the loop scalar.
 """
 
+from .activation import between, hardswish_row
 from .jit import jit
 
 
@@ -22,21 +23,23 @@ def add_row(out, a):
 
 
 @jit
-def scale_and_shift(row, scale, shift, relu):
-    """row <- scale row + shift; with `relu` no less than 0."""
-    zero = row.dtype.type(0)
+def scale_and_shift(row, scale, shift, limits, is_hardswish):
+    """row <- activation(scale row + shift); limits: (low, high) of the activation."""
+    low, high = limits
     for c in range(row.size):
-        v = row[c] * scale[c] + shift[c]
-        row[c] = zero if relu and v < zero else v
+        row[c] = between(row[c] * scale[c] + shift[c], low, high)
+    if is_hardswish:
+        hardswish_row(row)
 
 
 @jit
-def scale_shift_and_add(row, scale, shift, residual, relu):
-    """row <- scale row + shift + residual; with `relu` no less than 0."""
-    zero = row.dtype.type(0)
+def scale_shift_and_add(row, scale, shift, residual, limits, is_hardswish):
+    """row <- activation(scale row + shift + residual); limits: (low, high) of the activation."""
+    low, high = limits
     for c in range(row.size):
-        v = row[c] * scale[c] + shift[c] + residual[c]
-        row[c] = zero if relu and v < zero else v
+        row[c] = between(row[c] * scale[c] + shift[c] + residual[c], low, high)
+    if is_hardswish:
+        hardswish_row(row)
 
 
 @jit

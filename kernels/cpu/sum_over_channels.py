@@ -8,6 +8,7 @@ segments in registers. The weights are packed so that a tile reads them in order
 import numpy as np
 from numba import get_num_threads, prange
 
+from ..activation import limits_of
 from .arrays import contiguous, empty
 from .jit import jit, jit_parallel
 from .parts import bounds
@@ -35,19 +36,22 @@ def pack(w, transposed=False):
     return packed.reshape(len(packed), -1, width)
 
 
-def run_plan(a, packed, c, plan, scale=None, shift=None, relu=False, residual=None):
-    """Fill c: every region of the plan, every block of output channels; then, if scale is given, scale c + shift
-    (+ residual), and with relu what is positive of it."""
-    tiles = -(-len(a) * plan.regions[:, 0] * plan.regions[:, 1] // ROWS)
+def run_plan(a, packed, c, plan, scale=None, shift=None, activation=None, residual=None):
+    """Fill c: every region of the plan, every block of output channels. The last step, where a scale is given:
+    c <- activation(scale c + shift (+ residual))."""
+    tiles = -(-len(a) * plan.down * plan.across // ROWS)
     first_tile, shares = equal_shares(tiles, plan.length + 64, get_num_threads())
     # positions a multiple of 2 KiB apart share a few cache sets and a tile's rows would evict each other: copy those
     gather = int(plan.strides[2]) * a.itemsize % 2048 == 0
     none = np.empty(0, c.dtype)
-    affine = (none, none, False, none)
-    if scale is not None:
-        scale, shift, residual = contiguous(scale, shift, none if residual is None else residual)
-        affine = scale, shift, relu, residual.reshape(-1)
-    _run_plan(a.reshape(-1), packed, c.reshape(-1), *plan[:5], len(a), c.shape[-1], first_tile, shares, gather, *affine)
+    if scale is None:
+        scale, shift = none, none
+    scale, shift, residual = contiguous(scale, shift, none if residual is None else residual)
+    _run_plan(
+        a.reshape(-1), packed, c.reshape(-1), plan.regions, plan.a_segments, plan.b_segments, plan.lengths,
+        plan.strides, len(a), c.shape[-1], first_tile, shares, gather,
+        scale, shift, residual.reshape(-1), limits_of(activation, c.dtype), activation == "hardswish",
+    )  # fmt: skip
     return c
 
 
@@ -88,7 +92,7 @@ def _pack_transposed(w, packed):
 @jit_parallel
 def _run_plan(
     a, packed, c, regions, a_segments, b_segments, lengths, strides, n_images, n_columns, first_tile, shares, gather,
-    scale, shift, relu, residual,
+    scale, shift, residual, limits, is_hardswish,
 ):  # fmt: skip
     """for each thread's groups of tiles: for each panel, block of columns, tile: tile(a, b, c); then the last step."""
     blocks, block_rows, width = packed.shape
@@ -108,9 +112,9 @@ def _run_plan(
             n_rows = n_tiles * ROWS
             start = (first - first_tile[region]) * ROWS
             start_rows(regions[region], strides, n_images, start, n_rows, a_rows, c_rows)
-            n_rows_once = min(n_rows, n_images * regions[region, 0] * regions[region, 1] - start)
+            down, across, _, _, s0, s1, _ = regions[region]
+            n_rows_once = min(n_rows, n_images * down * across - start)
             first += n_tiles
-            s0, s1 = regions[region, 4], regions[region, 5]
             panel, end = s0, -1
             while end < s1:  # once even without segments: positions that see no tap become zero
                 end, panel_rows = _panel_end(panel, s1, lengths, gathered_segments)
@@ -149,9 +153,10 @@ def _run_plan(
                 for i in range(n_rows_once):
                     row = c[c_rows[i] : c_rows[i] + n_columns]
                     if residual.size:
-                        scale_shift_and_add(row, scale, shift, residual[c_rows[i] : c_rows[i] + n_columns], relu)
+                        more = residual[c_rows[i] : c_rows[i] + n_columns]
+                        scale_shift_and_add(row, scale, shift, more, limits, is_hardswish)
                     else:
-                        scale_and_shift(row, scale, shift, relu)
+                        scale_and_shift(row, scale, shift, limits, is_hardswish)
 
 
 @jit

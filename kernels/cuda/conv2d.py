@@ -11,21 +11,22 @@ from .sum_over_channels import sum_over_channels
 from .sum_over_pixels import sum_over_pixels
 
 
-def conv2d(x, w, win, scale=None, shift=None, relu=False, residual=None):
+def conv2d(x, w, win, scale=None, shift=None, activation=None, residual=None):
     """y[n, p, q, k] = sum_{kh, kw, c} x[n, p s + kh r - top, q s + kw r - left, c] w[kh, kw, c, k], zero outside x.
 
-    With `scale` and `shift` the result is scale[k] y + shift[k] + residual, and with `relu` what is positive of that:
-    a batch normalisation whose statistics are known, and a shortcut, in the same pass over memory.
+    With `scale` and `shift` the result is activation(scale[k] y + shift[k] + residual): a batch normalisation whose
+    statistics are known, a shortcut, and an activation, in the same pass over memory.
 
     Args:
         x: (N, H, W, C); w: (KH, KW, C, K), same dtype; win: Window.conv(x.shape, w.shape, ...).
         scale, shift: (K,), both or none; residual: as the result, or None for zero.
+        activation: by name (kernels/activation.py); only with scale and shift.
 
     Returns:
         (N, out_h, out_w, K).
     """
-    win.check("conv2d", x=x, weight=w, scale=scale, shift=shift, residual=residual)
-    return forward(x, w, win, scale, shift, relu, residual)
+    win.check("conv2d", activation, x=x, weight=w, scale=scale, shift=shift, residual=residual)
+    return forward(x, w, win, scale, shift, activation, residual)
 
 
 def conv2d_grad_input(grad, w, win):
@@ -40,10 +41,10 @@ def conv2d_grad_weight(x, grad, win):
     return sum_over_pixels(x, grad, win, forward_gather(win))
 
 
-def forward(x, w, win, scale, shift, relu, residual):
+def forward(x, w, win, scale, shift, activation, residual):
     """`conv2d` of checked arrays."""
     y = empty(win.y_shape, x.dtype)
-    return sum_over_channels(x, w, y, forward_gather(win), (win.k_h, win.k_w), scale, shift, relu, residual)
+    return sum_over_channels(x, w, y, forward_gather(win), (win.k_h, win.k_w), scale, shift, activation, residual)
 
 
 def grad_input(grad, w, win):

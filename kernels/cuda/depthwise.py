@@ -4,29 +4,27 @@ from functools import lru_cache
 
 import numba
 
+from ..activation import limits_of
+from .activation import between, hardswish
 from .arrays import empty
 from .channels import ACROSS, DOWN, layout, sum_parts
 from .device import Kernel, cuda, device_function
 from .gather import forward_gather, input_gather
 
 
-def depthwise_conv2d(x, w, win, scale=None, shift=None, relu=False):
+def depthwise_conv2d(x, w, win, scale=None, shift=None, activation=None):
     """y[n, p, q, c] = sum_{kh, kw} x[n, p s + kh r - top, q s + kw r - left, c] w[kh, kw, c].
 
     Args:
         x: (N, H, W, C); w: (KH, KW, C); win: Window.depthwise(x.shape, w.shape, ...).
-        scale, shift: (C,), both or none; relu: as in `conv2d`.
+        scale, shift: (C,), both or none; activation: as in `conv2d`.
 
     Returns:
         (N, out_h, out_w, C).
     """
-    win.check("depthwise_conv2d", x=x, weight=w, scale=scale, shift=shift)
+    win.check("depthwise_conv2d", activation, x=x, weight=w, scale=scale, shift=shift)
     y = empty(win.y_shape, x.dtype)
-    scales, unused = scale is not None, w
-    _run(
-        x, win.in_h, win.in_w, w, win, forward_gather(win), y,
-        scale if scales else unused, shift if scales else unused, scales, relu,
-    )  # fmt: skip
+    _run(x, win.in_h, win.in_w, w, win, forward_gather(win), y, scale, shift, activation)
     return y
 
 
@@ -34,7 +32,7 @@ def depthwise_conv2d_grad_input(grad, w, win):
     """Adjoint in x: each pixel collects grad * w[kh, kw] from the positions that read it. Returns (N, H, W, C)."""
     win.check("depthwise_conv2d", grad=grad, weight=w)
     grad_x = empty(win.x_shape, grad.dtype)
-    _run(grad, win.out_h, win.out_w, w, win, input_gather(win), grad_x, w, w, False, False)
+    _run(grad, win.out_h, win.out_w, w, win, input_gather(win), grad_x)
     return grad_x
 
 
@@ -51,13 +49,15 @@ def depthwise_conv2d_grad_weight(x, grad, win):
     return sum_parts(partial, win.w_shape)
 
 
-def _run(source, source_h, source_w, w, win, gather, result, scale, shift, scales, relu):
+def _run(source, source_h, source_w, w, win, gather, result, scale=None, shift=None, activation=None):
+    scales, unused = scale is not None, w
     n, height, width, channels = result.shape
     (across, _), block = layout(channels, 1)
     lines = n * height
     _sum_over_taps(
         (across, min(lines, 65535)), block, source, source_h, source_w, w, win.k_h, win.k_w, lines, height, width,
-        channels, *gather, scale, shift, scales, relu, result,
+        channels, *gather, scale if scales else unused, shift if scales else unused, scales,
+        *limits_of(activation, result.dtype), activation == "hardswish", result,
     )  # fmt: skip
 
 
@@ -74,9 +74,9 @@ def source_of(position, divisor, size):
 @Kernel
 def _sum_over_taps(
     source, source_h, source_w, w, k_h, k_w, lines, height, width, channels, step_h, step_w, origin_h, origin_w, tap_h,
-    tap_w, divisor_h, divisor_w, scale, shift, scales, relu, result,
+    tap_w, divisor_h, divisor_w, scale, shift, scales, low, high, is_hardswish, result,
 ):  # fmt: skip
-    """result[n, p, q, c] = sum_{kh, kw} source[n, p step + origin + kh tap, ..., c] w[kh, kw, c]."""
+    """result[n, p, q, c] = sum_{kh, kw} source[n, p step + origin + kh tap, ..., c] w[kh, kw, c], and the last step."""
     c = cuda.blockIdx.x * ACROSS + cuda.threadIdx.x
     if c >= channels:
         return
@@ -96,9 +96,9 @@ def _sum_over_taps(
                                 * w[(kh * k_w + kw) * channels + c]
                             )
             if scales:
-                total = total * scale[c] + shift[c]
-                if relu and total < zero:
-                    total = zero
+                total = between(total * scale[c] + shift[c], low, high)
+                if is_hardswish:
+                    total = hardswish(total)
             result[(line * width + q) * channels + c] = total
 
 

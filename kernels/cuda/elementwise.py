@@ -5,7 +5,9 @@ import math
 import numba
 import numpy as np
 
+from ..activation import check_activation, limits_of, slope_limits_of
 from ..checks import check_alike, check_dropout, check_floats
+from .activation import between, hardswish, hardswish_slope
 from .arrays import copy, empty
 from .device import THREADS, Kernel, cuda, device_function
 
@@ -54,19 +56,28 @@ def sum_to(a, shape):
     return y
 
 
-def relu(x):
-    """max(x, 0); NaN stays NaN."""
-    check_floats("relu", x=x)
+def activate(x, activation):
+    """The activation of that name of every element: `kernels/activation.py` has the formulas. NaN stays NaN."""
+    check_floats("activate", x=x)
+    check_activation("activate", activation)
     y = empty(x.shape, x.dtype)
-    _relu.flat(x.size, x.size, x, y)
+    _activate.flat(x.size, x.size, x, y, *limits_of(activation, x.dtype), activation == "hardswish")
     return y
 
 
-def relu_grad(grad, y):
-    """grad where the output y = relu(x) is positive, else 0."""
-    check_alike("relu", grad=grad, y=y)
-    grad_x = empty(y.shape, y.dtype)
-    _relu_grad.flat(y.size, y.size, grad, y, grad_x)
+def activate_grad(grad, x, activation):
+    """grad activation'(x); the derivatives stand in `kernels/activation.py`.
+
+    Args:
+        grad, x: arrays of one shape. The derivative of relu and relu6 can be read from activate(x) as well.
+    """
+    check_alike("activate", grad=grad, x=x)
+    check_activation("activate", activation)
+    if activation is None:
+        return copy(grad)
+    grad_x = empty(x.shape, x.dtype)
+    low, high = slope_limits_of(activation, x.dtype)
+    _activate_grad.flat(x.size, x.size, grad, x, grad_x, low, high, activation == "hardswish")
     return grad_x
 
 
@@ -173,17 +184,19 @@ def _add_parts(count, parts, partial, y):
 
 
 @Kernel
-def _relu(count, x, y):
+def _activate(count, x, y, low, high, is_hardswish):
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
-        zero = x.dtype.type(0)
-        y[i] = zero if x[i] < zero else x[i]
+        y[i] = hardswish(x[i]) if is_hardswish else between(x[i], low, high)
 
 
 @Kernel
-def _relu_grad(count, grad, y, grad_x):
+def _activate_grad(count, grad, x, grad_x, low, high, is_hardswish):
+    """grad times the slope of hardswish; else grad where low < x <= high."""
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
-        zero = y.dtype.type(0)
-        grad_x[i] = grad[i] if y[i] > zero else zero
+        if is_hardswish:
+            grad_x[i] = grad[i] * hardswish_slope(x[i])
+        else:
+            grad_x[i] = grad[i] if low < x[i] <= high else x.dtype.type(0)
 
 
 @Kernel

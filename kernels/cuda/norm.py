@@ -1,11 +1,13 @@
-"""Batch normalisation over N, H, W, optionally with a residual and ReLU: x is read once for statistics, once for y."""
+"""Batch normalisation over N, H, W, with a residual and an activation: x is read once for statistics, once for y."""
 
 import math
 
 import numba
 import numpy as np
 
-from ..checks import check_alike, check_channels, check_image, check_running
+from ..activation import SHOWN_BY_RESULT, check_activation, limits_of, slope_limits_of
+from ..checks import check_alike, check_channels, check_image, check_norm_grad, check_running
+from .activation import between, hardswish, hardswish_slope
 from .arrays import empty
 from .channels import ACROSS, DOWN, layout
 from .device import Kernel, cuda
@@ -29,20 +31,25 @@ def batch_norm_statistics(x):
     return mean, var
 
 
-def batch_norm(x, mean, var, gamma, beta, eps, relu, residual=None):
-    """y = gamma (x - mean) / sqrt(var + eps) + beta + residual; with `relu` max(y, 0).
+def batch_norm(x, mean, var, gamma, beta, eps, activation, residual=None):
+    """y = activation(gamma (x - mean) / sqrt(var + eps) + beta + residual).
 
     Args:
-        x: (N, H, W, C); mean, var, gamma, beta: (C,); eps: variance floor; residual: as x, or None for zero.
+        x: (N, H, W, C); mean, var, gamma, beta: (C,); eps: variance floor; residual: as x, or None for zero;
+            activation: by name (kernels/activation.py).
 
     Source: Ioffe and Szegedy 2015, algorithm 1.
     """
     check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma, beta=beta)
+    check_activation("batch_norm", activation)
     if residual is not None:
         check_alike("batch_norm", x=x, residual=residual)
     y, rows, c = empty(x.shape, x.dtype), x.size // x.shape[3], x.shape[3]
     adds, residual = residual is not None, x if residual is None else residual
-    _normalise(*layout(c, rows), x, residual, y, rows, c, mean, var, gamma, beta, x.dtype.type(eps), relu, adds)
+    _normalise(
+        *layout(c, rows), x, residual, y, rows, c, mean, var, gamma, beta, x.dtype.type(eps), adds,
+        *limits_of(activation, x.dtype), activation == "hardswish",
+    )  # fmt: skip
     return y
 
 
@@ -57,28 +64,37 @@ def batch_norm_factors(mean, var, gamma, beta, eps):
     return scale, shift
 
 
-def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
+def batch_norm_grad(grad, x, y, mean, var, gamma, beta, eps, activation, training):
     """Gradients of `batch_norm` in x, gamma, beta.
 
-    With g the gradient before ReLU, x^ = (x - mean) / sqrt(var + eps) and M = N H W:
+    With g = grad activation'(gamma x^ + beta), x^ = (x - mean) / sqrt(var + eps) and M = N H W:
 
         grad_beta = sum g,  grad_gamma = sum g x^
         grad_x = gamma / sqrt(var + eps) (g - [grad_beta + x^ grad_gamma] / M)    the bracket only in training, where
                                                                                  mean and var depend on x
     Args:
-        y: the output, read only with relu (its sign is the ReLU's mask); training: mean and var came from x.
+        y: the output, from which the derivative of relu and relu6 is read; else it may be None.
+        beta: read with hardswish only, whose derivative needs the value before it: gamma x^ + beta is computed again.
+        training: mean and var came from x.
+
+    A residual needs the activation's derivative alone: with one, give `activate_grad` of the gradient, and None here.
     """
-    check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma)
-    check_alike("batch_norm", x=x, grad=grad, y=y)
+    check_norm_grad(grad, x, y, activation, mean=mean, var=var, gamma=gamma, beta=beta)
     rows, c, t = x.size // x.shape[3], x.shape[3], x.dtype.type
     grid, block = layout(c, rows)
+    masks = activation in SHOWN_BY_RESULT
+    y, mask = y if masks else x, (masks, *slope_limits_of(activation, x.dtype))
+    if activation == "hardswish":
+        inner_grad = empty(x.shape, x.dtype)
+        _hardswish_grad(grid, block, grad, x, rows, c, mean, var, gamma, beta, t(eps), inner_grad)
+        grad = inner_grad
     partial = empty((grid[1], c, 2), np.float64)
-    _partial_gradients(grid, block, grad, x, y, rows, c, mean, relu, partial)
+    _partial_gradients(grid, block, grad, x, y, rows, c, mean, *mask, partial)
     grad_gamma, grad_beta = empty((c,), x.dtype), empty((c,), x.dtype)
     _merge_gradients.flat(c, c, grid[1], partial, var, t(eps), grad_gamma, grad_beta)
     grad_x = empty(x.shape, x.dtype)
     share = t(1 / rows if training else 0)
-    _grad_x(grid, block, grad, x, y, rows, c, mean, var, gamma, grad_gamma, grad_beta, t(eps), share, relu, grad_x)
+    _grad_x(grid, block, grad, x, y, rows, c, mean, var, gamma, grad_gamma, grad_beta, t(eps), share, *mask, grad_x)
     return grad_x, grad_gamma, grad_beta
 
 
@@ -141,17 +157,18 @@ def _merge(channels, parts, partial, mean, var):
 
 
 @Kernel
-def _normalise(x, residual, y, rows, channels, mean, var, gamma, beta, eps, relu, adds):
+def _normalise(
+    x, residual, y, rows, channels, mean, var, gamma, beta, eps, adds, low, high, is_hardswish
+):  # fmt: skip
     c = cuda.blockIdx.x * ACROSS + cuda.threadIdx.x
     if c < channels:
-        zero = x.dtype.type(0)
         factor, m, b = gamma[c] / math.sqrt(var[c] + eps), mean[c], beta[c]
         for row in range(cuda.blockIdx.y * DOWN + cuda.threadIdx.y, rows, cuda.gridDim.y * DOWN):
             i = row * channels + c
             v = (x[i] - m) * factor + b
             if adds:
                 v += residual[i]
-            y[i] = zero if relu and v < zero else v
+            y[i] = hardswish(v) if is_hardswish else between(v, low, high)
 
 
 @Kernel
@@ -162,8 +179,22 @@ def _factors(channels, mean, var, gamma, beta, eps, scale, shift):
 
 
 @Kernel
-def _partial_gradients(grad, x, y, rows, channels, mean, relu, partial):
-    """partial[part, c] = (sum g, sum g (x - mean)) of the rows of one block."""
+def _hardswish_grad(grad, x, rows, channels, mean, var, gamma, beta, eps, inner_grad):
+    """The gradient before hardswish, whose argument gamma (x - mean) / sqrt(var + eps) + beta is computed again."""
+    c = cuda.blockIdx.x * ACROSS + cuda.threadIdx.x
+    if c < channels:
+        factor, m, b = gamma[c] / math.sqrt(var[c] + eps), mean[c], beta[c]
+        for row in range(cuda.blockIdx.y * DOWN + cuda.threadIdx.y, rows, cuda.gridDim.y * DOWN):
+            i = row * channels + c
+            inner_grad[i] = grad[i] * hardswish_slope((x[i] - m) * factor + b)
+
+
+@Kernel
+def _partial_gradients(grad, x, y, rows, channels, mean, masks, low, high, partial):
+    """partial[part, c] = (sum g, sum g (x - mean)) of the rows of one block.
+
+    g is grad, where it `masks` that where low < y <= high.
+    """
     shared = cuda.shared.array((DOWN, ACROSS, 2), numba.float64)
     tx, ty = cuda.threadIdx.x, cuda.threadIdx.y
     c = cuda.blockIdx.x * ACROSS + tx
@@ -173,7 +204,7 @@ def _partial_gradients(grad, x, y, rows, channels, mean, relu, partial):
         m = mean[c]
         for row in range(cuda.blockIdx.y * DOWN + ty, rows, cuda.gridDim.y * DOWN):
             i = row * channels + c
-            if not relu or y[i] > zero:
+            if not masks or low < y[i] <= high:
                 total += grad[i]
                 product += grad[i] * (x[i] - m)
     shared[ty, tx, 0], shared[ty, tx, 1] = total, product
@@ -200,8 +231,10 @@ def _merge_gradients(channels, parts, partial, var, eps, grad_gamma, grad_beta):
 
 
 @Kernel
-def _grad_x(grad, x, y, rows, channels, mean, var, gamma, grad_gamma, grad_beta, eps, share, relu, grad_x):
-    """`share` is 1 / M in training, else 0."""
+def _grad_x(
+    grad, x, y, rows, channels, mean, var, gamma, grad_gamma, grad_beta, eps, share, masks, low, high, grad_x
+):  # fmt: skip
+    """grad_x = gamma / deviation (g - share (grad_beta + x^ grad_gamma)), share being 1 / M in training, else 0."""
     c = cuda.blockIdx.x * ACROSS + cuda.threadIdx.x
     if c < channels:
         zero, one = x.dtype.type(0), x.dtype.type(1)
@@ -209,7 +242,7 @@ def _grad_x(grad, x, y, rows, channels, mean, var, gamma, grad_gamma, grad_beta,
         factor, of_beta, of_gamma = gamma[c] * inverse, share * grad_beta[c], share * grad_gamma[c] * inverse
         for row in range(cuda.blockIdx.y * DOWN + cuda.threadIdx.y, rows, cuda.gridDim.y * DOWN):
             i = row * channels + c
-            g = zero if relu and y[i] <= zero else grad[i]
+            g = grad[i] if not masks or low < y[i] <= high else zero
             grad_x[i] = factor * (g - of_beta - (x[i] - m) * of_gamma)
 
 

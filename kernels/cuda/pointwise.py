@@ -5,10 +5,10 @@ from .gather import forward_gather
 from .sum_over_pixels import sum_over_pixels
 
 
-def pointwise(x, w, win, scale=None, shift=None, relu=False, residual=None):
+def pointwise(x, w, win, scale=None, shift=None, activation=None, residual=None):
     """y[n, p, q] = x[n, p, q] @ w[0, 0]. Args and returns as `conv2d` with a window for which win.is_pointwise."""
-    win.check("pointwise", x=x, weight=w, scale=scale, shift=shift, residual=residual)
-    return forward(x, w, win, scale, shift, relu, residual)
+    win.check("pointwise", activation, x=x, weight=w, scale=scale, shift=shift, residual=residual)
+    return forward(x, w, win, scale, shift, activation, residual)
 
 
 def pointwise_grad_input(grad, w, win):

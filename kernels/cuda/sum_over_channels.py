@@ -8,16 +8,18 @@ from functools import lru_cache
 
 import numba
 
+from ..activation import limits_of
+from .activation import between, hardswish
 from .device import Kernel, cuda
 from .tile import blocks, loader, multiplier, placer, preparer, storer, tile_for, vector_width
 
 
-def sum_over_channels(source, weights, result, gather, taps, scale=None, shift=None, relu=False, residual=None):
+def sum_over_channels(source, weights, result, gather, taps, scale=None, shift=None, activation=None, residual=None):
     """Fill `result`.
 
     Args:
         source: (N, h, w, C); weights: (KH, KW, C, K); result: (N, H, W, K); gather: see gather.py.
-        taps: (KH, KW); scale, shift, relu, residual: as in `conv2d`.
+        taps: (KH, KW); scale, shift, activation, residual: as in `conv2d`.
     """
     (n, height, width, n_columns), (_, source_h, source_w, channels) = result.shape, source.shape
     positions = n * height * width
@@ -29,8 +31,8 @@ def sum_over_channels(source, weights, result, gather, taps, scale=None, shift=N
         blocks(tile, positions, n_columns), tile.threads, source, source_h, source_w, channels, *taps, weights,
         n_columns, result, positions, height, width, *gather,
         unused if scale is None else scale, unused if shift is None else shift, scale is not None,
-        relu and scale is not None,
         unused if residual is None else residual, residual is not None,
+        *limits_of(activation, result.dtype), activation == "hardswish",
     )  # fmt: skip
     return result
 
@@ -38,7 +40,7 @@ def sum_over_channels(source, weights, result, gather, taps, scale=None, shift=N
 @lru_cache(maxsize=32)
 def _kernel(tile, dtype, a_width, b_width):
     """The kernel for one tile, dtype, and numbers that a thread loads at once of the source and of the weights."""
-    rows, columns, depth, down, across = tile[:5]
+    rows, columns, depth, down, across = tile.rows, tile.columns, tile.depth, tile.down, tile.across
     threads, number = tile.threads, numba.from_dtype(dtype)
     a_across = depth // a_width  # threads side by side along a pixel's channels
     a_down = threads // a_across
@@ -54,9 +56,18 @@ def _kernel(tile, dtype, a_width, b_width):
     load_a, load_b, store = loader(a_width), loader(b_width), storer(b_width, of_across)
 
     def sum_over_channels(
-        source, source_h, source_w, channels, k_h, k_w, weights, n_columns, result, positions, height, width,
+        # the left operand a: source (N, h, w, channels), seen through k_h x k_w taps
+        source, source_h, source_w, channels, k_h, k_w,
+        # the right operand b: (k_h k_w channels, n_columns)
+        weights, n_columns,
+        # the result: positions = N height width rows of n_columns
+        result, positions, height, width,
+        # which pixel a position reads at a tap (gather.py): (p step + origin + kh tap) / divisor
         step_h, step_w, origin_h, origin_w, tap_h, tap_w, divisor_h, divisor_w,
-        scale, shift, scales, relu, residual, adds,
+        # the last step: scale and shift (n_columns,), read where it `scales`; residual like result, where it `adds`
+        scale, shift, scales, residual, adds,
+        # its activation: the result lies between low and high, or is hardswish
+        low, high, is_hardswish,
     ):  # fmt: skip
         a = cuda.shared.array(size_of_a, number)
         b = cuda.shared.array(size_of_b, number)
@@ -132,7 +143,6 @@ def _kernel(tile, dtype, a_width, b_width):
         # the sums of this thread to memory, in short loops: they are unrolled, and only then do sums stay in registers
         row, column = place(t)
         first_m, first_n = first_row + row, first_column + column
-        zero = result.dtype.type(0)
         if scales:
             for j in range(across):
                 n = first_n + j // of_across * columns_apart + j % of_across
@@ -146,9 +156,11 @@ def _kernel(tile, dtype, a_width, b_width):
                     n = first_n + j // of_across * columns_apart + j % of_across
                     if m < positions and n < n_columns:
                         sums[i * across + j] += residual[m * n_columns + n]
-        if relu:
+        for i in range(n_sums):
+            sums[i] = between(sums[i], low, high)
+        if is_hardswish:
             for i in range(n_sums):
-                sums[i] = zero if sums[i] < zero else sums[i]
+                sums[i] = hardswish(sums[i])
         for i in range(down):
             m = first_m + i // of_down * rows_apart + i % of_down
             for group in range(groups):

@@ -38,7 +38,7 @@ def sum_over_pixels(x, grad, win, gather):
 @lru_cache(maxsize=32)
 def _kernel(tile, dtype, a_width, b_width):
     """The kernel for one tile, dtype, and numbers that a thread loads at once of x and of the gradient."""
-    rows, columns, depth, down, across = tile[:5]
+    rows, columns, depth, down, across = tile.rows, tile.columns, tile.depth, tile.down, tile.across
     threads, number = tile.threads, numba.from_dtype(dtype)
     a_across, b_across = rows // a_width, columns // b_width  # threads side by side along channels
     a_loads, b_loads = -(-depth * a_across // threads), -(-depth * b_across // threads)
@@ -51,8 +51,14 @@ def _kernel(tile, dtype, a_width, b_width):
     load_a, load_b, store = loader(a_width), loader(b_width), storer(b_width, of_across)
 
     def sum_over_pixels(
-        x, in_h, in_w, channels, k_w, grad, n_columns, positions, height, width, per_split,
-        step_h, step_w, origin_h, origin_w, tap_h, tap_w, divisor_h, divisor_w, n_rows, partial,
+        # the left operand: x (N, in_h, in_w, channels), seen through taps, k_w in a row
+        x, in_h, in_w, channels, k_w,
+        # the right operand: grad, positions = N height width rows of n_columns
+        grad, n_columns, positions, height, width,
+        # positions that a block takes; which pixel a position reads at a tap (gather.py), the divisors being 1
+        per_split, step_h, step_w, origin_h, origin_w, tap_h, tap_w, divisor_h, divisor_w,
+        # the result: for each split (n_rows, n_columns), n_rows = taps times channels
+        n_rows, partial,
     ):  # fmt: skip
         a = cuda.shared.array(size_of_a, number)
         b = cuda.shared.array(size_of_b, number)

@@ -59,7 +59,7 @@ TENSOR, SMALL_TENSOR = (
 )
 # every tile's shared arrays are multiples of 16 bytes long: Numba aligns them to 4 only, and loads of four need 16
 _ENOUGH = 264  # blocks keep the multiprocessors of a large GPU busy
-_precision = ["float32"]
+_precision = "float32"
 
 
 def set_precision(name):
@@ -71,11 +71,12 @@ def set_precision(name):
     Raises:
         ValueError: another name. RuntimeError: tf32 on a GPU without it.
     """
+    global _precision
     if name not in ("float32", "tf32"):
         raise ValueError(f"precision must be float32 or tf32, got {name!r}")
     if name == "tf32" and not has_tensor_cores():
         raise RuntimeError("tf32 needs a GPU of compute capability 8.0 or later; use float32")
-    _precision[0] = name
+    _precision = name
 
 
 def tile_for(dtype, n_rows, n_columns, widths):
@@ -84,7 +85,7 @@ def tile_for(dtype, n_rows, n_columns, widths):
     Tensor cores need many numbers quickly: they are for operands that are loaded by fours (`widths` of both).
     """
     by_fours = SIMULATED or (widths == (4, 4) and n_columns > 32)
-    if _precision[0] == "tf32" and dtype.itemsize == 4 and by_fours:
+    if _precision == "tf32" and dtype.itemsize == 4 and by_fours:
         return TENSOR if blocks(TENSOR, n_rows, n_columns) >= _ENOUGH else SMALL_TENSOR
     if n_columns <= 32:
         return NARROW

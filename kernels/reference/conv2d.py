@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .elementwise import activate
+
 
 def atrous_conv1d(x, w, rate=1):
     """y[i] = sum_k x[i + rate * k] w[k], for every i where all taps are inside x.
@@ -38,37 +40,42 @@ def _taps(win):
     return [(kh, kw) for kh in range(win.k_h) for kw in range(win.k_w)]
 
 
-def conv2d(x, w, win, scale=None, shift=None, relu=False, residual=None):
+def conv2d(x, w, win, scale=None, shift=None, activation=None, residual=None):
     """y[n, p, q, k] = sum_{kh, kw, c} x[n, p s + kh r - top, q s + kw r - left, c] w[kh, kw, c, k], zero outside x.
 
-    With `scale` and `shift` the result is scale[k] y + shift[k] + residual, and with `relu` what is positive of that:
-    a batch normalisation whose statistics are known, and a shortcut.
+    With `scale` and `shift` the result is activation(scale[k] y + shift[k] + residual): a batch normalisation whose
+    statistics are known, a shortcut, and an activation.
 
     Args:
         x: (N, H, W, C); w: (KH, KW, C, K), same dtype; win: Window.conv(x.shape, w.shape, ...).
         scale, shift: (K,), both or none; residual: as the result, or None for zero.
+        activation: by name (kernels/activation.py); only with scale and shift.
 
     Returns:
         (N, out_h, out_w, K).
     """
-    win.check("conv2d", x=x, weight=w, scale=scale, shift=shift, residual=residual)
+    win.check("conv2d", activation, x=x, weight=w, scale=scale, shift=shift, residual=residual)
     padded = _padded(x, win)
     y = np.zeros(win.y_shape, x.dtype)
     for kh, kw in _taps(win):
         y += padded[_tap(kh, kw, win)] @ w[kh, kw]  # (N, P, Q, C) @ (C, K)
-    return _scaled(y, scale, shift, relu, residual)
+    return _last_step(y, scale, shift, activation, residual)
 
 
-def _scaled(y, scale, shift, relu, residual=None):
+def _last_step(y, scale, shift, activation, residual=None):
+    """activation(scale y + shift + residual) where a scale is given, else y."""
     if scale is None:
         return y
     y = scale * y + shift
-    y = y if residual is None else y + residual
-    return np.maximum(y, y.dtype.type(0)) if relu else y
+    return activate(y if residual is None else y + residual, activation)
 
 
 def conv2d_grad_input(grad, w, win):
-    """Adjoint in x: each tap hands grad @ w[kh, kw]^T back to the pixels it read. Returns (N, H, W, C)."""
+    """Adjoint in x: each tap hands grad @ w[kh, kw]^T back to the pixels that it read. Returns (N, H, W, C).
+
+    grad_x[n, h, w, c] = sum of grad[n, p, q, k] w[kh, kw, c, k] over all p, q, kh, kw, k for which
+    p s + kh r - top = h and q s + kw r - left = w
+    """
     win.check("conv2d", grad=grad, weight=w)
     padded = _padded(np.zeros(win.x_shape, grad.dtype), win)
     for kh, kw in _taps(win):
@@ -77,7 +84,10 @@ def conv2d_grad_input(grad, w, win):
 
 
 def conv2d_grad_weight(x, grad, win):
-    """Adjoint in w: w[kh, kw] collects x at the tap times grad over all positions. Returns (KH, KW, C, K)."""
+    """Adjoint in w: each tap collects what it read times grad over all positions. Returns (KH, KW, C, K).
+
+    grad_w[kh, kw, c, k] = sum_{n, p, q} x[n, p s + kh r - top, q s + kw r - left, c] grad[n, p, q, k]
+    """
     win.check("conv2d", x=x, grad=grad)
     padded = _padded(x, win)
     grad_w = np.zeros(win.w_shape, x.dtype)

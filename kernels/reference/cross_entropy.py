@@ -39,7 +39,9 @@ def cross_entropy(logits, labels, class_weights, ignore_index, size=None):
 
 
 def cross_entropy_grad(logits, labels, log_normaliser, total_weight, class_weights, ignore_index, scale, size=None):
-    """scale * d loss / d logits = scale w[label] (softmax - onehot(label)) / total_weight; 0 at void pixels.
+    """scale * d loss / d logits; 0 at void pixels.
+
+        grad[i, k] = scale w[label_i] (softmax(logits_i)[k] - [k = label_i]) / total_weight
 
     With `size` the adjoint of the enlargement follows, and the result is (N, h, w, K) as the logits are.
     """

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..activation import check_activation
 from ..checks import check_alike, check_dropout, check_floats
 
 
@@ -29,16 +30,38 @@ def sum_to(a, shape):
     return a.sum(axis=stretched, keepdims=True, dtype=np.float64).astype(a.dtype).reshape(shape)
 
 
-def relu(x):
-    """max(x, 0); NaN stays NaN."""
-    check_floats("relu", x=x)
-    return np.maximum(x, x.dtype.type(0))
+def activate(x, activation):
+    """The activation of that name of every element: `kernels/activation.py` has the formulas. NaN stays NaN."""
+    check_floats("activate", x=x)
+    check_activation("activate", activation)
+    zero, three, six = (x.dtype.type(number) for number in (0, 3, 6))
+    if activation == "relu":
+        return np.maximum(x, zero)
+    if activation == "relu6":
+        return np.minimum(np.maximum(x, zero), six)
+    if activation == "hardswish":  # in three pieces: x relu6(x + 3) would not be finite for a large x
+        inner = np.clip(x, -three, three)
+        return np.where(x <= -3, zero, np.where(x >= 3, x, inner * (inner + three) / six))
+    return x.copy()
 
 
-def relu_grad(grad, y):
-    """grad where the output y = relu(x) is positive, else 0."""
-    check_alike("relu", grad=grad, y=y)
-    return np.where(y > 0, grad, grad.dtype.type(0))
+def activate_grad(grad, x, activation):
+    """grad activation'(x); the derivatives stand in `kernels/activation.py`.
+
+    Args:
+        grad, x: arrays of one shape. The derivative of relu and relu6 can be read from activate(x) as well.
+    """
+    check_alike("activate", grad=grad, x=x)
+    check_activation("activate", activation)
+    zero, three, six = (x.dtype.type(number) for number in (0, 3, 6))
+    if activation == "relu":
+        return np.where(x > 0, grad, zero)
+    if activation == "relu6":
+        return np.where((x > 0) & (x < 6), grad, zero)
+    if activation == "hardswish":
+        inner = np.clip(x, -three, three)
+        return np.where(x <= -3, zero, np.where(x >= 3, grad, grad * ((inner + inner + three) / six)))
+    return grad.copy()
 
 
 def dropout(x, rate, seed):

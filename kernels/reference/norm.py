@@ -1,8 +1,10 @@
-"""Batch normalisation over N, H, W, optionally followed by ReLU."""
+"""Batch normalisation over N, H, W, and an activation."""
 
 import numpy as np
 
-from ..checks import check_alike, check_channels, check_image, check_running
+from ..activation import SHOWN_BY_RESULT, check_activation
+from ..checks import check_alike, check_channels, check_image, check_norm_grad, check_running
+from .elementwise import activate, activate_grad
 
 
 def batch_norm_statistics(x):
@@ -17,21 +19,22 @@ def batch_norm_statistics(x):
     return mean.astype(x.dtype), var.astype(x.dtype)
 
 
-def batch_norm(x, mean, var, gamma, beta, eps, relu, residual=None):
-    """y = gamma (x - mean) / sqrt(var + eps) + beta + residual; with `relu` max(y, 0).
+def batch_norm(x, mean, var, gamma, beta, eps, activation, residual=None):
+    """y = activation(gamma (x - mean) / sqrt(var + eps) + beta + residual).
 
     Args:
-        x: (N, H, W, C); mean, var, gamma, beta: (C,); eps: variance floor; residual: as x, or None for zero.
+        x: (N, H, W, C); mean, var, gamma, beta: (C,); eps: variance floor; residual: as x, or None for zero;
+            activation: by name (kernels/activation.py).
 
     Source: Ioffe and Szegedy 2015, algorithm 1.
     """
     check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma, beta=beta)
+    check_activation("batch_norm", activation)
     if residual is not None:
         check_alike("batch_norm", x=x, residual=residual)
     factor = gamma / np.sqrt(var + x.dtype.type(eps))
     y = (x - mean) * factor + beta
-    y = y if residual is None else y + residual
-    return np.maximum(y, x.dtype.type(0)) if relu else y
+    return activate(y if residual is None else y + residual, activation)
 
 
 def batch_norm_factors(mean, var, gamma, beta, eps):
@@ -44,23 +47,25 @@ def batch_norm_factors(mean, var, gamma, beta, eps):
     return scale, beta - scale * mean
 
 
-def batch_norm_grad(grad, x, y, mean, var, gamma, eps, relu, training):
+def batch_norm_grad(grad, x, y, mean, var, gamma, beta, eps, activation, training):
     """Gradients of `batch_norm` in x, gamma, beta.
 
-    With g the gradient before ReLU, x^ = (x - mean) / sqrt(var + eps) and M = N H W:
+    With g = grad activation'(gamma x^ + beta), x^ = (x - mean) / sqrt(var + eps) and M = N H W:
 
         grad_beta = sum g,  grad_gamma = sum g x^
         grad_x = gamma / sqrt(var + eps) (g - [grad_beta + x^ grad_gamma] / M)    the bracket only in training, where
                                                                                  mean and var depend on x
     Args:
-        y: the output, read only with relu (its sign is the ReLU's mask); training: mean and var came from x.
+        y: the output, from which the derivative of relu and relu6 is read; else it may be None.
+        beta: read with hardswish only, whose derivative needs the value before it: gamma x^ + beta is computed again.
+        training: mean and var came from x.
+
+    A residual needs the activation's derivative alone: with one, give `activate_grad` of the gradient, and None here.
     """
-    check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma)
-    check_alike("batch_norm", x=x, grad=grad, y=y)
-    if relu:
-        grad = np.where(y > 0, grad, grad.dtype.type(0))
+    check_norm_grad(grad, x, y, activation, mean=mean, var=var, gamma=gamma, beta=beta)
     inverse = 1 / np.sqrt(var + x.dtype.type(eps))
     x_hat = (x - mean) * inverse
+    grad = activate_grad(grad, y if activation in SHOWN_BY_RESULT else gamma * x_hat + beta, activation)
     grad_beta = grad.sum(axis=(0, 1, 2), dtype=np.float64)
     grad_gamma = (grad * x_hat).sum(axis=(0, 1, 2), dtype=np.float64)
     grad_x = grad

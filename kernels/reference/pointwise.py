@@ -2,22 +2,22 @@
 
 import numpy as np
 
-from .conv2d import _scaled
+from .conv2d import _last_step
 
 
-def pointwise(x, w, win, scale=None, shift=None, relu=False, residual=None):
+def pointwise(x, w, win, scale=None, shift=None, activation=None, residual=None):
     """y[n, p, q] = x[n, p, q] @ w[0, 0]. Args and returns as `conv2d` with a window for which win.is_pointwise."""
-    win.check("pointwise", x=x, weight=w, scale=scale, shift=shift, residual=residual)
-    return _scaled(x @ w[0, 0], scale, shift, relu, residual)
+    win.check("pointwise", activation, x=x, weight=w, scale=scale, shift=shift, residual=residual)
+    return _last_step(x @ w[0, 0], scale, shift, activation, residual)
 
 
 def pointwise_grad_input(grad, w, win):
-    """grad[n, p, q] @ w[0, 0]^T."""
+    """grad_x[n, p, q] = grad[n, p, q] @ w[0, 0]^T."""
     win.check("pointwise", grad=grad, weight=w)
     return grad @ w[0, 0].T
 
 
 def pointwise_grad_weight(x, grad, win):
-    """sum over pixels of x[n, p, q]^T grad[n, p, q]: (1, 1, C, K)."""
+    """grad_w[0, 0] = sum_{n, p, q} x[n, p, q]^T grad[n, p, q]: (1, 1, C, K)."""
     win.check("pointwise", x=x, grad=grad)
     return np.tensordot(x, grad, axes=([0, 1, 2], [0, 1, 2]))[None, None]

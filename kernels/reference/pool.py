@@ -56,7 +56,10 @@ def max_pool2d(x, win):
 
 
 def max_pool2d_grad(grad, argmax, win):
-    """Each gradient goes to the pixel that won. Returns (N, H, W, C)."""
+    """Each gradient goes to the pixel that won. Returns (N, H, W, C).
+
+    grad_x[n, h, w, c] = sum of grad[n, p, q, c] over all p, q with argmax[n, p, q, c] = h W + w
+    """
     win.check("pool", grad=grad)
     check_argmax("max_pool2d", argmax, grad)
     return _max_grad(grad, argmax, win.x_shape)
@@ -72,7 +75,10 @@ def average_pool2d(x, win):
 
 
 def average_pool2d_grad(grad, win):
-    """Each gradient is shared equally by the pixels of its window. Returns (N, H, W, C)."""
+    """Each gradient is shared equally by the pixels of its window. Returns (N, H, W, C).
+
+    grad_x[n, h, w, c] = sum of grad[n, p, q, c] / |window(p, q)| over all p, q whose window holds the pixel (h, w)
+    """
     win.check("pool", grad=grad)
     grad_x = np.zeros(win.x_shape, grad.dtype)
     for p, q, rows, columns in _windows(win):
@@ -91,7 +97,10 @@ def adaptive_average_pool2d(x, out_h, out_w):
 
 
 def adaptive_average_pool2d_grad(grad, in_h, in_w):
-    """Each gradient is shared equally by the pixels of its bin. Returns (N, in_h, in_w, C)."""
+    """Each gradient is shared equally by the pixels of its bin. Returns (N, in_h, in_w, C).
+
+    grad_x[n, h, w, c] = sum of grad[n, p, q, c] / |bin(p, q)| over all p, q whose bin holds the pixel (h, w)
+    """
     check_image("adaptive_average_pool2d", "grad", grad)
     n, out_h, out_w, c = grad.shape
     grad_x = np.zeros((n, in_h, in_w, c), grad.dtype)
@@ -108,6 +117,9 @@ def adaptive_max_pool2d(x, out_h, out_w):
 
 
 def adaptive_max_pool2d_grad(grad, argmax, in_h, in_w):
-    """Each gradient goes to the pixel that won its bin. Returns (N, in_h, in_w, C)."""
+    """Each gradient goes to the pixel that won its bin. Returns (N, in_h, in_w, C).
+
+    grad_x[n, h, w, c] = sum of grad[n, p, q, c] over all p, q with argmax[n, p, q, c] = h in_w + w
+    """
     check_argmax("adaptive_max_pool2d", argmax, grad)
     return _max_grad(grad, argmax, (grad.shape[0], in_h, in_w, grad.shape[3]))

@@ -44,7 +44,10 @@ def resize_bilinear(x, out_h, out_w, align_corners):
 
 
 def resize_bilinear_grad(grad, in_h, in_w, align_corners):
-    """Exact adjoint: (N, out_h, out_w, C) -> (N, in_h, in_w, C)."""
+    """Exact adjoint: (N, out_h, out_w, C) -> (N, in_h, in_w, C).
+
+    A resize is y = R x S^T for each channel, R and S holding the weights of rows and columns: grad_x = R^T grad S.
+    """
     check_image("resize_bilinear", "grad", grad)
     _, out_h, out_w, _ = grad.shape
     rows, columns = (_bilinear_matrix(*size, align_corners, grad.dtype) for size in ((in_h, out_h), (in_w, out_w)))
@@ -58,7 +61,7 @@ def resize_nearest(x, out_h, out_w):
 
 
 def resize_nearest_grad(grad, in_h, in_w):
-    """Exact adjoint: each input pixel collects the gradients of the outputs that took it."""
+    """Exact adjoint: each input pixel collects the gradients of the outputs that took it, grad_x = R^T grad S."""
     check_image("resize_nearest", "grad", grad)
     rows, columns = (_nearest_matrix(*s, grad.dtype) for s in ((in_h, grad.shape[1]), (in_w, grad.shape[2])))
     return _apply(grad, rows.T, columns.T)

@@ -1,9 +1,20 @@
-"""Every differentiable operation: forward and derivative side by side, in terms of backend functions only.
+"""Every differentiable operation: forward and backward side by side, in terms of backend functions only.
 
 Each class is one op; below it stands the function that users call. `self.k` is the backend of the inputs' device.
+
+Where a derivative is written down:
+
+    kernels/reference/FILE.py   those of single kernels, in the docstrings of the kernels named _grad, _grad_input and
+                                _grad_weight; kernels.CONTRACT says which file holds which
+    kernels/activation.py       those of the activations
+    here                        those that are made of other kernels: arithmetic, dropout (its own adjoint), transposed
+                                convolution (forward and backward of conv2d exchanged), unpooling, pad and crop, concat
+                                and split, the residual of batch norm
+
 Letters: N batch, H W height and width, C input channels, K output channels.
 """
 
+from kernels.activation import SHOWN_BY_RESULT, check_activation
 from kernels.geometry import Window
 from minideeplab.autograd.function import Function
 
@@ -40,14 +51,14 @@ class Sum(Function):
         return (self.k.expand(grad, self.shape),)
 
 
-class Relu(Function):
-    def forward(self, x):
-        y = self.k.relu(x)
-        self.saved = (y,)
+class Activate(Function):
+    def forward(self, x, *, activation):
+        y = self.k.activate(x, activation)
+        self.activation, self.saved = activation, (y if activation in SHOWN_BY_RESULT else x,)
         return y
 
     def backward(self, grad):
-        return (self.k.relu_grad(grad, *self.saved),)
+        return (self.k.activate_grad(grad, *self.saved, self.activation),)
 
 
 class Dropout(Function):
@@ -74,9 +85,19 @@ def sum(x):
     return Sum.apply(x)
 
 
+def activate(x, activation):
+    """The activation of that name: "relu", "relu6" or "hardswish" (formulas in `kernels/activation.py`); None gives x.
+
+    Raises:
+        ValueError: another name.
+    """
+    check_activation("activate", activation)
+    return x if activation is None else Activate.apply(x, activation=activation)
+
+
 def relu(x):
-    """max(x, 0)."""
-    return Relu.apply(x)
+    """max(x, 0): the short form of activate(x, "relu")."""
+    return activate(x, "relu")
 
 
 def dropout(x, rate, seed):
@@ -146,13 +167,8 @@ def depthwise_conv2d(x, w, stride=1, rate=1, padding="same"):
 
 
 class ConvTranspose2d(Function):
-    def forward(self, x, w, *, stride, padding):
-        if len(x.shape) != 4 or len(w.shape) != 4 or w.shape[3] != x.shape[3]:
-            raise ValueError(
-                f"conv_transpose2d: x {tuple(x.shape)} must be (N, H, W, C) and weight {tuple(w.shape)} (KH, KW, K, C)"
-            )
-        height, width = ((side - 1) * stride + k - 2 * padding for side, k in zip(x.shape[1:3], w.shape, strict=False))
-        self.window = Window.conv((x.shape[0], height, width, w.shape[2]), w.shape, stride, 1, padding)
+    def forward(self, x, w, *, stride, padding, output_padding, rate):
+        self.window = Window.conv_transpose(x.shape, w.shape, stride, rate, padding, output_padding)
         self.saved = x, w
         return self.k.conv2d_grad_input(x, w, self.window)
 
@@ -163,30 +179,43 @@ class ConvTranspose2d(Function):
         return grad_x, grad_w
 
 
-def conv_transpose2d(x, w, stride=1, padding=0):
-    """Transposed convolution ("deconvolution"), the adjoint of `conv2d`.
+def conv_transpose2d(x, w, stride=1, padding=0, output_padding=0, rate=1):
+    """Transposed convolution ("deconvolution"), the adjoint of `conv2d` with the same stride, rate and padding.
 
-        y[n, p s + kh - padding, q s + kw - padding, k] += x[n, p, q, c] w[kh, kw, k, c]
+        y[n, p s + kh r - top, q s + kw r - left, k] += x[n, p, q, c] w[kh, kw, k, c]
 
     Args:
-        x: (N, H, W, C); w: (KH, KW, K, C); stride, padding: ints.
+        x: (N, H, W, C); w: (KH, KW, K, C).
+        stride, rate: int or (vertical, horizontal).
+        padding: taken off the result: "same" (rate * (k - 1) // 2 on each side), int, (vertical, horizontal), or
+            ((top, bottom), (left, right)).
+        output_padding: int or pair, smaller than the stride: rows at the bottom and columns at the right of the result.
+            A strided convolution makes one size of several; this says which of them comes back.
 
     Returns:
-        (N, (H - 1) s + KH - 2 padding, (W - 1) s + KW - 2 padding, K).
+        (N, (H - 1) s + KH + (KH - 1)(r - 1) - top - bottom + output_padding, likewise the width, K).
+
+    Raises:
+        ValueError: sizes that do not fit. TypeError: mixed dtypes.
+
+    Cost:
+        N * H * W * KH * KW * C * K multiply-adds.
 
     Source: FCN (arXiv 1411.4038), section 3.3.
     """
-    return ConvTranspose2d.apply(x, w, stride=stride, padding=padding)
+    return ConvTranspose2d.apply(x, w, stride=stride, padding=padding, output_padding=output_padding, rate=rate)
 
 
 class NormalisedConv2d(Function):
-    def forward(self, x, w, gamma, beta, *residual, mean, var, eps, activation, stride, rate, padding, depthwise):
-        affine = (*self.k.batch_norm_factors(mean, var, gamma, beta, eps), activation == "relu")
+    def forward(
+        self, x, w, gamma, beta, residual=None, *, mean, var, eps, activation, stride, rate, padding, depthwise
+    ):
+        last_step = (*self.k.batch_norm_factors(mean, var, gamma, beta, eps), activation)
         if depthwise:
-            if residual:
+            if residual is not None:
                 raise ValueError("normalised_conv2d: a depthwise convolution takes no residual")
-            return self.k.depthwise_conv2d(x, w, Window.depthwise(x.shape, w.shape, stride, rate, padding), *affine)
-        return self.k.conv2d(x, w, Window.conv(x.shape, w.shape, stride, rate, padding), *affine, *residual)
+            return self.k.depthwise_conv2d(x, w, Window.depthwise(x.shape, w.shape, stride, rate, padding), *last_step)
+        return self.k.conv2d(x, w, Window.conv(x.shape, w.shape, stride, rate, padding), *last_step, residual)
 
     def backward(self, grad):
         raise RuntimeError(
@@ -393,27 +422,30 @@ def concat(tensors):
 
 
 class BatchNorm(Function):
-    def forward(self, x, gamma, beta, *residual, running_mean, running_var, momentum, eps, activation, training):
-        relu = activation == "relu"
+    def forward(self, x, gamma, beta, residual=None, *, running_mean, running_var, momentum, eps, activation, training):
         count = x.size // x.shape[-1]
         self.training = training and count > 1  # one value has no variance: normalise with the running statistics
         if self.training:
             mean, var = self.k.batch_norm_statistics(x)
         else:
             mean, var = self.k.copy(running_mean), self.k.copy(running_var)  # backward needs them as they are now
-        y = self.k.batch_norm(x, mean, var, gamma, beta, eps, relu, *residual)
+        y = self.k.batch_norm(x, mean, var, gamma, beta, eps, activation, residual)
         if self.training:
             self.k.update_running(running_mean, running_var, mean, var, momentum, count)
-        self.saved, self.options = (x, y if relu else x, mean, var, gamma), (eps, relu, self.training)
+        self.eps, self.activation, self.adds = eps, activation, residual is not None
+        self.saved = x, mean, var, gamma, beta
+        # what the activation's derivative is read from: its result, or the terms of the value before it
+        self.saved += y if activation in SHOWN_BY_RESULT else None, residual if activation == "hardswish" else None
         return y
 
     def backward(self, grad):
-        (x, y, *statistics), (eps, relu, training) = self.saved, self.options
-        if len(self.needs) == 3:
-            return self.k.batch_norm_grad(grad, x, y, *statistics, eps, relu, training)
-        if relu:  # the residual gets what ReLU let pass
-            grad = self.k.relu_grad(grad, y)
-        return *self.k.batch_norm_grad(grad, x, x, *statistics, eps, False, training), grad
+        (x, *affine, y, residual), eps, activation = self.saved, self.eps, self.activation
+        if not self.adds:
+            return self.k.batch_norm_grad(grad, x, y, *affine, eps, activation, self.training)
+        if activation is not None:  # the residual gets what the activation lets pass, and so does batch norm
+            before = self.k.batch_norm(x, *affine, eps, None, residual) if y is None else y
+            grad = self.k.activate_grad(grad, before, activation)
+        return *self.k.batch_norm_grad(grad, x, None, *affine, eps, None, self.training), grad
 
 
 def _given(residual):

@@ -33,15 +33,15 @@ def cases(device):
     _, weight, log_normaliser = k.cross_entropy(logits, labels, None, 255)
     parameter, velocity, step = (normal(PARAMETERS) for _ in range(3))
     return (
-        ("relu", lambda: k.relu(x), 2 * size),
-        ("relu_grad", lambda: k.relu_grad(grad, x), 3 * size),
+        ("relu", lambda: k.activate(x, "relu"), 2 * size),
+        ("relu_grad", lambda: k.activate_grad(grad, x, "relu"), 3 * size),
         ("add", lambda: k.add(x, grad), 3 * size),
         ("dropout", lambda: k.dropout(x, 0.1, 7), 2 * size),
         ("batch_norm_statistics", lambda: k.batch_norm_statistics(x), size),
-        ("batch_norm + relu", lambda: k.batch_norm(x, mean, var, gamma, beta, 1e-5, True), 2 * size),
+        ("batch_norm + relu", lambda: k.batch_norm(x, mean, var, gamma, beta, 1e-5, "relu"), 2 * size),
         (
             "batch_norm_grad + relu",
-            lambda: k.batch_norm_grad(grad, x, y, mean, var, gamma, 1e-5, True, True),
+            lambda: k.batch_norm_grad(grad, x, y, mean, var, gamma, beta, 1e-5, "relu", True),
             7 * size,
         ),
         ("max_pool2d 3x3 s2", lambda: k.max_pool2d(x, pool), size + 2 * pooled.nbytes),

@@ -79,13 +79,20 @@ def depthwise_conv2d(x, w, stride=1, rate=1, padding="same"):
     return _nhwc(functional.conv2d(_nchw(x), w, None, stride, _same(w, rate), rate, groups=len(w)))
 
 
+_ACTIVATIONS = {"relu": functional.relu, "relu6": functional.relu6, "hardswish": functional.hardswish}
+
+
+def activate(x, activation):
+    return _ACTIVATIONS[activation](x) if activation else x
+
+
 def batch_norm(
     x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5, activation=None, training=True, residual=None
 ):
     training = training and x[..., 0].numel() > 1
     y = functional.batch_norm(_nchw(x), running_mean, running_var, gamma, beta, training, momentum, eps)
     y = y if residual is None else y + _nchw(residual)
-    return _nhwc(functional.relu(y, inplace=True) if activation == "relu" else y)
+    return _nhwc(_ACTIVATIONS[activation](y, inplace=True) if activation else y)
 
 
 def max_pool2d(x, size, stride=None, padding=0, ceil_mode=False):
@@ -125,6 +132,7 @@ _OPS = {
     "conv2d": conv2d,
     "depthwise_conv2d": depthwise_conv2d,
     "batch_norm": batch_norm,
+    "activate": activate,
     "relu": functional.relu,
     "max_pool2d": max_pool2d,
     "global_average_pool": global_average_pool,

@@ -27,15 +27,20 @@ class Conv2d(Module):
 
 
 class ConvTranspose2d(Module):
-    """Transposed convolution with weight (KH, KW, K, C), C being the input's channels."""
+    """Transposed convolution with weight (KH, KW, K, C), C being the input's channels; see `ops.conv_transpose2d`.
 
-    def __init__(self, c_in, c_out, kernel, stride, padding=0, bias=False, initialiser=he_normal):
-        self.weight = Parameter((kernel, kernel, c_out, c_in), initialiser)
+    Args:
+        c_in, c_out: channels; kernel, stride, output_padding: int or pair; padding: int, pair, "same" or sides.
+    """
+
+    def __init__(self, c_in, c_out, kernel, stride, padding=0, bias=False, initialiser=he_normal, output_padding=0):
+        k_h, k_w = kernel if isinstance(kernel, (tuple, list)) else (kernel, kernel)
+        self.weight = Parameter((k_h, k_w, c_out, c_in), initialiser)
         self.bias = Parameter((c_out,), zeros, decays=False) if bias else None
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding, self.output_padding = stride, padding, output_padding
 
     def forward(self, x):
-        y = ops.conv_transpose2d(x, self.weight, self.stride, self.padding)
+        y = ops.conv_transpose2d(x, self.weight, self.stride, self.padding, self.output_padding)
         return y if self.bias is None else y + self.bias
 
 
@@ -55,7 +60,7 @@ class BatchNorm2d(Module):
     """Batch normalisation over N, H, W; a residual, if one is given, and an activation in the same pass.
 
     Args:
-        activation: "relu" or None.
+        activation: "relu", "relu6", "hardswish" or None.
         momentum: weight of the new batch in the running statistics (TensorFlow's decay is 1 - momentum).
     """
 
@@ -63,6 +68,7 @@ class BatchNorm2d(Module):
         self.gamma = Parameter((channels,), ones, decays=False)
         self.beta = Parameter((channels,), zeros, decays=False)
         self.running_mean, self.running_var = Buffer((channels,), zeros), Buffer((channels,), ones)
+        ops.check_activation("BatchNorm2d", activation)
         self.activation, self.eps, self.momentum = activation, eps, momentum
 
     def forward(self, x, residual=None):

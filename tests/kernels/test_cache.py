@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import numpy as np, kernels
-assert kernels.load("cpu").relu(np.array([-1.0, 2.0], np.float32)).tolist() == [0, 2]
+assert kernels.load("cpu").activate(np.array([-1.0, 2.0], np.float32), "relu").tolist() == [0, 2]
 """
 
 

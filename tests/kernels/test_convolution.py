@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage, signal
 from strategies import (
+    ACTIVATIONS,
     CONVOLUTIONS,
+    activations,
     arrange,
     assert_close,
     both_dtypes,
@@ -92,43 +94,43 @@ def test_cpu_equals_reference_where_the_kernel_turns(name, dtype):
 
 @every_op
 @both_dtypes
-@given(data=st.data(), seed=seeds, relu=st.booleans())
-def test_scale_and_shift_are_those_of_each_output_channel(op, dtype, data, seed, relu):
+@given(data=st.data(), seed=seeds, activation=activations)
+def test_scale_and_shift_are_those_of_each_output_channel(op, dtype, data, seed, activation):
     """On both backends the plain result, scaled; a row that is computed twice is scaled once."""
     win = data.draw(windows(op))
     x, w, scale, shift = normal(seed, win.x_shape, win.w_shape, (win.c_out,), (win.c_out,), dtype=dtype)
     for k in (cpu, reference):
         plain = getattr(k, op)(x, w, win)
-        expected = scale * plain + shift
-        expected = np.maximum(expected, 0) if relu else expected
-        result = getattr(k, op)(x, w, win, scale, shift, relu)
-        assert_close(result, expected, abs(scale * plain) + abs(shift), terms=2)
+        expected = ACTIVATIONS[activation](scale * plain + shift)
+        result = getattr(k, op)(x, w, win, scale, shift, activation)
+        assert_close(result, expected, abs(scale * plain) + abs(shift), terms=10 if activation == "hardswish" else 2)
 
 
 @pytest.mark.parametrize("op", ["conv2d", "pointwise"])
 @both_dtypes
-@given(data=st.data(), seed=seeds, relu=st.booleans())
-def test_a_residual_is_added_before_relu(op, dtype, data, seed, relu):
+@given(data=st.data(), seed=seeds, activation=activations)
+def test_a_residual_is_added_before_the_activation(op, dtype, data, seed, activation):
     win = data.draw(windows(op))
     arrays = normal(seed, win.x_shape, win.w_shape, (win.c_out,), (win.c_out,), win.y_shape, dtype=dtype)
     x, w, scale, shift, residual = arrays
     for k in (cpu, reference):
         plain = getattr(k, op)(x, w, win)
-        expected = scale * plain + shift + residual
-        expected = np.maximum(expected, 0) if relu else expected
-        result = getattr(k, op)(x, w, win, scale, shift, relu, residual)
-        assert_close(result, expected, abs(scale * plain) + abs(shift) + abs(residual), terms=3)
+        expected = ACTIVATIONS[activation](scale * plain + shift + residual)
+        result = getattr(k, op)(x, w, win, scale, shift, activation, residual)
+        magnitude = abs(scale * plain) + abs(shift) + abs(residual)
+        assert_close(result, expected, magnitude, terms=12 if activation == "hardswish" else 3)
         with pytest.raises(ValueError, match="a residual is added after scale and shift, which are missing"):
             getattr(k, op)(x, w, win, residual=residual)
 
 
 @pytest.mark.parametrize("name", TURNS)
-def test_scale_and_shift_where_the_kernel_turns(name):
+@pytest.mark.parametrize("activation", ["relu6", "hardswish"])
+def test_scale_and_shift_where_the_kernel_turns(name, activation):
     op, x_shape, w_shape, options = TURNS[name]
     win = window_of(op, x_shape, w_shape, **options)
     shapes = win.x_shape, win.w_shape, (win.c_out,), (win.c_out,), win.y_shape
     x, w, scale, shift, residual = normal(1, *shapes, dtype=np.float64)
-    affine = (scale, shift, True) if op == "depthwise_conv2d" else (scale, shift, True, residual)
+    affine = (scale, shift, activation, *(() if op == "depthwise_conv2d" else (residual,)))
     result = getattr(cpu, op)(x, w, win, *affine)
     np.testing.assert_allclose(result, getattr(reference, op)(x, w, win, *affine), rtol=1e-10, atol=1e-10)
 
@@ -143,6 +145,30 @@ def test_scale_and_shift_of_another_size_are_refused(op):
             getattr(k, op)(x, w, win, np.ones(3, np.float32), np.ones(4, np.float32))
         with pytest.raises(ValueError, match=f"{op}: scale and shift go together"):
             getattr(k, op)(x, w, win, np.ones(4, np.float32))
+
+
+@every_op
+@each_backend
+def test_nan_passes_the_last_step(k, op):
+    size = 1 if op == "pointwise" else 3
+    shapes = (1, 3, 3, 37), weight_shape(op, size, size, 37, 37)
+    win, one = window_of(op, *shapes, padding="same"), np.ones(37, np.float32)
+    x, w = np.ones(shapes[0], np.float32), np.ones(shapes[1], np.float32)
+    x[0, 1, 1, 5] = np.nan
+    for activation in ACTIVATIONS:
+        assert np.isnan(getattr(k, op)(x, w, win, one, one, activation)[0, 1, 1, 5]), activation
+
+
+@every_op
+@each_backend
+def test_an_activation_belongs_to_the_last_step(k, op):
+    size = 1 if op == "pointwise" else 3
+    win = window_of(op, (1, 3, 3, 4), weight_shape(op, size, size, 4, 4))
+    x, w, one = np.ones(win.x_shape, np.float32), np.ones(win.w_shape, np.float32), np.ones(4, np.float32)
+    with pytest.raises(ValueError, match=f"{op}: relu follows scale and shift, which are missing; or call `activate`"):
+        getattr(k, op)(x, w, win, activation="relu")
+    with pytest.raises(ValueError, match=f"{op}: unknown activation True; there are None, 'relu', 'relu6' and 'hard"):
+        getattr(k, op)(x, w, win, one, one, True)
 
 
 # -------------------------------------------------------------------- definitions, independent of the reference's code

@@ -1,13 +1,26 @@
-"""Arithmetic with broadcasting, ReLU, dropout; layout changes; the optimiser's step."""
+"""Arithmetic with broadcasting, activations, dropout; layout changes; the optimiser's step."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
-from strategies import arrange, assert_close, both_dtypes, each_backend, image_shapes, inner, layouts, normal, seeds
+from strategies import (
+    ACTIVATIONS,
+    arrange,
+    assert_close,
+    both_dtypes,
+    each_backend,
+    every_activation,
+    image_shapes,
+    inner,
+    layouts,
+    normal,
+    seeds,
+)
 
 import kernels
+from kernels.activation import SHOWN_BY_RESULT
 
 pairs = mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=5)
 cpu, reference = kernels.load("cpu"), kernels.load("reference")
@@ -67,31 +80,70 @@ def test_arithmetic_refuses_what_numpy_would_promote(k, name):
         getattr(k, name)(np.ones(3, int), x)
 
 
-# -------------------------------------------------------------------- ReLU
+# -------------------------------------------------------------------- activations
 
 
 @each_backend
 @both_dtypes
+@every_activation
 @given(shape=image_shapes(), seed=seeds, layout=layouts)
-def test_relu_and_its_gradient(k, dtype, shape, seed, layout):
-    x, grad = normal(seed, shape, shape, dtype=dtype)
-    y = k.relu(arrange(x, layout))
-    np.testing.assert_array_equal(y, np.maximum(x, 0))
-    np.testing.assert_array_equal(k.relu_grad(arrange(grad, layout), arrange(y, layout)), np.where(x > 0, grad, 0))
+def test_activations_are_their_definitions(k, dtype, activation, shape, seed, layout):
+    x = 4 * normal(seed, shape, dtype=dtype)
+    y = k.activate(arrange(x, layout), activation)
+    assert y.dtype == dtype and not np.shares_memory(x, y)
+    expected = ACTIVATIONS[activation](x.astype(np.float64))
+    if activation == "hardswish":
+        assert_close(y, expected, abs(x), terms=4)
+    else:
+        np.testing.assert_array_equal(y, expected)
 
 
 @each_backend
 @both_dtypes
-def test_relu_keeps_nan_and_infinity_and_has_no_slope_at_zero(k, dtype):
-    x = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0], dtype)
-    np.testing.assert_array_equal(k.relu(x), [np.nan, np.inf, 0, 0, 0, 1])
-    np.testing.assert_array_equal(k.relu_grad(np.ones_like(x), k.relu(x)), [0, 1, 0, 0, 0, 1])
+@every_activation
+@given(shape=image_shapes(), seed=seeds, layout=layouts)
+def test_their_gradients_are_the_slopes(k, dtype, activation, shape, seed, layout):
+    """In float64 by differences, which are exact to 1e-8 where no element is within a step of a kink."""
+    x, grad = normal(seed, shape, shape, dtype=dtype)
+    x = 4 * x
+    kinks = np.min([abs(x - kink) for kink in (-3, 0, 3, 6)], axis=0)
+    x = np.where(kinks < 1e-4, dtype(1), x)
+    actual = k.activate_grad(arrange(grad, layout), arrange(x, layout), activation)
+    wide, definition, step = x.astype(np.float64), ACTIVATIONS[activation], 1e-6
+    slope = (definition(wide + step) - definition(wide - step)) / (2 * step)
+    assert actual.dtype == dtype and not np.shares_memory(actual, grad)
+    assert_close(actual, grad * slope, abs(grad), terms=4, floor=1e-8 * abs(grad))
+    if activation in SHOWN_BY_RESULT:
+        np.testing.assert_array_equal(k.activate_grad(grad, k.activate(x, activation), activation), actual)
+
+
+SPECIAL = {  # name: (results, slopes) of the numbers below
+    None: ([np.nan, np.inf, -np.inf, 0, 1, 6, 7, -3, 3, 1e38], [1] * 10),
+    "relu": ([np.nan, np.inf, 0, 0, 1, 6, 7, 0, 3, 1e38], [0, 1, 0, 0, 1, 1, 1, 0, 1, 1]),
+    "relu6": ([np.nan, 6, 0, 0, 1, 6, 6, 0, 3, 6], [0, 0, 0, 0, 1, 0, 0, 0, 1, 0]),
+    "hardswish": ([np.nan, np.inf, 0, 0, 2 / 3, 6, 7, 0, 3, 1e38], [np.nan, 1, 0, 0.5, 5 / 6, 1, 1, 0, 1, 1]),
+}
 
 
 @each_backend
-def test_relu_refuses_integers(k):
-    with pytest.raises(TypeError, match="relu: x must be float32 or float64, got int64"):
-        k.relu(np.ones(3, int))
+@both_dtypes
+@every_activation
+def test_nan_stays_nan_and_kinks_have_the_slope_outside(k, dtype, activation):
+    """Infinity and large numbers do not become NaN."""
+    x = np.array([np.nan, np.inf, -np.inf, -0.0, 1, 6, 7, -3, 3, 1e38], dtype)
+    x = np.tile(x, 5)  # vectors and a remainder
+    results, slopes = (np.tile(np.array(values, dtype), 5) for values in SPECIAL[activation])
+    np.testing.assert_allclose(k.activate(x, activation), results, rtol=4 * np.finfo(dtype).eps)
+    actual = k.activate_grad(np.ones_like(x), x, activation)
+    np.testing.assert_allclose(actual, slopes, rtol=4 * np.finfo(dtype).eps)
+    if activation in SHOWN_BY_RESULT:
+        np.testing.assert_array_equal(k.activate_grad(np.ones_like(x), k.activate(x, activation), activation), actual)
+
+
+@each_backend
+def test_activations_refuse_integers(k):
+    with pytest.raises(TypeError, match="activate: x must be float32 or float64, got int64"):
+        k.activate(np.ones(3, int), "relu")
 
 
 # -------------------------------------------------------------------- dropout

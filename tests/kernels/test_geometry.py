@@ -97,6 +97,43 @@ def test_a_window_is_a_value():
         one.rate_h = 2
 
 
+# -------------------------------------------------------------------- transposed convolutions
+
+
+@st.composite
+def transposed_axes(draw):
+    """(size, k, stride, rate, (before, after), output padding) of one axis, of which something is left."""
+    size, k, stride, rate = (draw(st.integers(1, largest)) for largest in (6, 5, 4, 4))
+    more = draw(st.integers(0, stride - 1))
+    room = (size - 1) * stride + rate * (k - 1) + more  # one less than the size without padding
+    before = draw(st.integers(0, room))
+    return size, k, stride, rate, (before, draw(st.integers(0, room - before))), more
+
+
+@given(rows=transposed_axes(), columns=transposed_axes())
+def test_a_transposed_convolution_has_pytorchs_sizes_and_comes_back(rows, columns):
+    """(H - 1) s - 2 p + r (k - 1) + output_padding + 1, and the convolution of that size has the size H again."""
+    (h, k_h, *_), (w, k_w, *_) = rows, columns
+    options = {name: (rows[i], columns[i]) for name, i in (("stride", 2), ("rate", 3), ("padding", 4))}
+    win = Window.conv_transpose((2, h, w, 3), (k_h, k_w, 5, 3), **options, output_padding=(rows[5], columns[5]))
+    sizes = [
+        (size - 1) * stride - sum(pads) + rate * (k - 1) + more + 1
+        for size, k, stride, rate, pads, more in (rows, columns)
+    ]
+    assert win.x_shape == (2, *sizes, 5) and win.y_shape == (2, h, w, 3)
+    assert win == Window.conv(win.x_shape, win.w_shape, **options)
+
+
+def test_padding_of_a_transposed_convolution_is_given_as_a_number_a_pair_or_sides():
+    shapes = (1, 5, 5, 3), (3, 3, 4, 3)
+    one, pair, sides, same = (
+        Window.conv_transpose(*shapes, 2, padding=padding) for padding in (1, (1, 1), ((1, 1), (1, 1)), "same")
+    )
+    assert one == pair == sides == same and one.x_shape == (1, 9, 9, 4)
+    assert Window.conv_transpose(*shapes, 2, 2, "same", 1).x_shape == (1, 10, 10, 4)  # twice the size, at any rate
+    assert Window.conv_transpose(*shapes, padding=(2, 0)).x_shape == (1, 3, 7, 4)
+
+
 # -------------------------------------------------------------------- regions
 
 
@@ -174,7 +211,7 @@ def test_sizes_below_one_are_refused(function, rule, sizes):
 
 # -------------------------------------------------------------------- errors
 
-X, W = (1, 9, 9, 3), (3, 3, 3, 4)
+X, W, T = (1, 9, 9, 3), (3, 3, 3, 4), (3, 3, 4, 3)
 WRONG = {
     "channels": (lambda: Window.conv(X, (3, 3, 2, 4)), ValueError, r"expects 2 input channels but x has 3 \(x \(1, 9"),
     "axes of x": (lambda: Window.conv((9, 9, 3), W), ValueError, r"x must have the 4 axes \(N, H, W, C\), .*9, 9, 3"),
@@ -193,6 +230,47 @@ WRONG = {
     "too narrow": (lambda: Window.conv(X, W, rate=(1, 5)), ValueError, r"width 9 with padding 0\+0 is smaller"),
     "depthwise channels": (lambda: Window.depthwise(X, (3, 3, 4)), ValueError, "weight has 4 channels but x has 3"),
     "depthwise axes": (lambda: Window.depthwise(X, W), ValueError, r"weight must have the 3 axes \(KH, KW, C\)"),
+    "transposed channels": (
+        lambda: Window.conv_transpose(X, (3, 3, 3, 4)),
+        ValueError,
+        r"conv_transpose2d: weight expects 4 input channels but x has 3 \(x .* weight \(3, 3, 3, 4\) is KH, KW, K, C\)",
+    ),
+    "transposed axes": (
+        lambda: Window.conv_transpose(X, (3, 3, 3)), ValueError, r"conv_transpose2d: weight must have the 4 axes"
+    ),
+    "transposed axes of x": (
+        lambda: Window.conv_transpose((9, 9, 3), T), ValueError, r"conv_transpose2d: x must have .* \(9, 9, 3\)"
+    ),
+    "transposed stride": (
+        lambda: Window.conv_transpose(X, T, stride=0), ValueError, "conv_transpose2d: stride must be >= 1, got 0"
+    ),
+    "transposed padding": (
+        lambda: Window.conv_transpose(X, T, padding=(1, 2, 3)),
+        TypeError,
+        r'conv_transpose2d: padding must be "same", an int or .* got \(1, 2, 3\)',
+    ),
+    "transposed padding's name": (
+        lambda: Window.conv_transpose(X, T, padding="valid"), TypeError, "conv_transpose2d: padding must .* got 'valid'"
+    ),
+    "transposed padding below 0": (
+        lambda: Window.conv_transpose(X, T, padding=(0, -1)), ValueError, "conv_transpose2d: padding must be >= 0"
+    ),
+    "too much transposed padding": (
+        lambda: Window.conv_transpose(X, T, stride=2, padding=(9, 10)),
+        ValueError,
+        r"conv_transpose2d: width 9 at stride 2 becomes \(9 - 1\) 2 \+ 3 = 19 .* padding 10\+10 leaves nothing",
+    ),
+    "output padding": (
+        lambda: Window.conv_transpose(X, T, stride=(3, 2), output_padding=2),
+        ValueError,
+        "conv_transpose2d: output_padding 2 of the width must be smaller than the stride 2; it chooses",
+    ),
+    "output padding below 0": (
+        lambda: Window.conv_transpose(X, T, output_padding=-1), ValueError, "output_padding must be >= 0, got -1"
+    ),
+    "output padding of floats": (
+        lambda: Window.conv_transpose(X, T, output_padding=0.5), TypeError, "output_padding must be an int or a pair"
+    ),
     "pool size": (lambda: Window.pool(X, 0), ValueError, "pool: size must be >= 1, got 0"),
     "pool padding": (lambda: Window.pool(X, 2, padding=2), ValueError, "vertical padding 2 must be .* the window 2"),
     "pool padding across": (

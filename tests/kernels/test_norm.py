@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from strategies import (
+    ACTIVATIONS,
     arrange,
     assert_close,
     both_dtypes,
     central_differences,
     each_backend,
+    every_activation,
     image_shapes,
     layouts,
     normal,
@@ -16,22 +18,21 @@ from strategies import (
 )
 
 import kernels
+from kernels.activation import SHOWN_BY_RESULT
 
 EPS = 1e-5
 cpu, reference = kernels.load("cpu"), kernels.load("reference")
-with_relu = pytest.mark.parametrize("relu", [False, True], ids=["linear", "relu"])
 both_modes = pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
 
 
-def formula(x, mean, var, gamma, beta, relu):
-    y = gamma * (x - mean) / np.sqrt(var + EPS) + beta
-    return np.maximum(y, 0) if relu else y
+def formula(x, mean, var, gamma, beta, activation):
+    return ACTIVATIONS[activation](gamma * (x - mean) / np.sqrt(var + EPS) + beta)
 
 
 def parameters(seed, c, dtype):
-    """mean, var, gamma, beta of c channels."""
+    """mean, var, gamma, beta of c channels; gamma is large, so that every activation is bounded at both sides."""
     mean, var, gamma, beta = normal(seed, *[(c,)] * 4, dtype=dtype)
-    return mean, var**2 + dtype(0.1), gamma, beta
+    return mean, var**2 + dtype(0.1), 4 * gamma, beta
 
 
 # -------------------------------------------------------------------- statistics
@@ -74,29 +75,29 @@ def test_a_constant_has_no_variance(k, dtype):
 
 @each_backend
 @both_dtypes
-@with_relu
+@every_activation
 @given(shape=image_shapes(), seed=seeds, layout=layouts)
-def test_forward_is_the_formula(k, dtype, relu, shape, seed, layout):
+def test_forward_is_the_formula(k, dtype, activation, shape, seed, layout):
     x, (mean, var, gamma, beta) = normal(seed, shape, dtype=dtype), parameters(seed + 1, shape[3], dtype)
-    y = k.batch_norm(arrange(x, layout), mean, var, gamma, beta, EPS, relu)
+    y = k.batch_norm(arrange(x, layout), mean, var, gamma, beta, EPS, activation)
     wide = [a.astype(np.float64) for a in (x, mean, var, gamma, beta)]
     magnitude = (abs(wide[0]) + abs(wide[1])) * abs(wide[3]) / np.sqrt(wide[2] + EPS) + abs(wide[4])
     assert y.dtype == dtype
-    assert_close(y, formula(*wide, relu), magnitude, terms=8)
+    assert_close(y, formula(*wide, activation), magnitude, terms=16)
 
 
 @each_backend
 @both_dtypes
-@with_relu
+@every_activation
 @given(shape=image_shapes(), seed=seeds, layout=layouts)
-def test_a_residual_is_added_before_relu(k, dtype, relu, shape, seed, layout):
+def test_a_residual_is_added_before_the_activation(k, dtype, activation, shape, seed, layout):
     (x, residual), (mean, var, gamma, beta) = normal(seed, shape, shape, dtype=dtype), parameters(seed, shape[3], dtype)
     statistics = mean, var, gamma, beta, EPS
-    expected = k.batch_norm(x, *statistics, False) + residual
+    expected = k.batch_norm(x, *statistics, None) + residual
     magnitude = (abs(x) + abs(mean)) * abs(gamma) / np.sqrt(var + EPS) + abs(beta) + abs(residual)
-    y = k.batch_norm(arrange(x, layout), *statistics, relu, arrange(residual, layout))
+    y = k.batch_norm(arrange(x, layout), *statistics, activation, arrange(residual, layout))
     assert y.dtype == dtype
-    assert_close(y, np.maximum(expected, 0) if relu else expected, magnitude, terms=8)
+    assert_close(y, ACTIVATIONS[activation](expected), magnitude, terms=16)
 
 
 @each_backend
@@ -104,7 +105,7 @@ def test_a_residual_is_added_before_relu(k, dtype, relu, shape, seed, layout):
 @given(shape=image_shapes().filter(lambda s: s[1] * s[2] > 1), seed=seeds)
 def test_its_own_statistics_give_mean_0_and_variance_1(k, dtype, shape, seed):
     x, c = normal(seed, shape, dtype=dtype), shape[3]
-    y = k.batch_norm(x, *k.batch_norm_statistics(x), np.ones(c, dtype), np.zeros(c, dtype), 0.0, False)
+    y = k.batch_norm(x, *k.batch_norm_statistics(x), np.ones(c, dtype), np.zeros(c, dtype), 0.0, None)
     mean, var = k.batch_norm_statistics(y)
     spread = abs(x).max(axis=(0, 1, 2)) / x.std(axis=(0, 1, 2))  # what the division by the deviation amplifies
     count = np.prod(shape[:3])
@@ -115,12 +116,12 @@ def test_its_own_statistics_give_mean_0_and_variance_1(k, dtype, shape, seed):
 # -------------------------------------------------------------------- gradients
 
 
-def exact_gradients(grad, x, mean, var, gamma, beta, relu, training):
+def exact_gradients(grad, x, mean, var, gamma, beta, activation, training):
     """Gradients of sum(grad * y) in x, gamma and beta by differences; in training mean and var follow x."""
 
     def loss(x, gamma, beta):
         m, v = (x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))) if training else (mean, var)
-        return float((grad * formula(x, m, v, gamma, beta, relu)).sum())
+        return float((grad * formula(x, m, v, gamma, beta, activation)).sum())
 
     return (
         central_differences(lambda moved: loss(moved, gamma, beta), x),
@@ -129,40 +130,47 @@ def exact_gradients(grad, x, mean, var, gamma, beta, relu, training):
     )
 
 
+KINKS = {None: (), "relu": (0,), "relu6": (0, 6), "hardswish": (-3, 3)}
+
+
 @each_backend
-@with_relu
+@every_activation
 @both_modes
 @pytest.mark.parametrize("seed", range(3))
-def test_gradients_are_those_of_the_formula(k, relu, training, seed):
+def test_gradients_are_those_of_the_formula(k, activation, training, seed):
     """Differences with a step of 1e-6 are exact to about 1e-8."""
     x, grad = normal(seed, (2, 3, 3, 4), (2, 3, 3, 4))
     mean, var, gamma, beta = parameters(seed + 10, 4, np.float64)
     if training:
         mean, var = k.batch_norm_statistics(x)
-    y = k.batch_norm(x, mean, var, gamma, beta, EPS, relu)
-    assert not relu or abs(formula(x, mean, var, gamma, beta, False)).min() > 1e-4  # no kink within a step
-    gradients = k.batch_norm_grad(grad, x, y, mean, var, gamma, EPS, relu, training)
-    expected = exact_gradients(grad, x, mean, var, gamma, beta, relu, training)
+    y = k.batch_norm(x, mean, var, gamma, beta, EPS, activation)
+    before = formula(x, mean, var, gamma, beta, None)
+    assert all(abs(before - kink).min() > 1e-4 for kink in KINKS[activation])  # none within a step
+    if activation == "relu6" and not training:
+        assert (before > 6).any() and (before < 0).any()
+    y = y if activation in SHOWN_BY_RESULT else None
+    gradients = k.batch_norm_grad(grad, x, y, mean, var, gamma, beta, EPS, activation, training)
+    expected = exact_gradients(grad, x, mean, var, gamma, beta, activation, training)
     for actual, exact in zip(gradients, expected, strict=True):
         np.testing.assert_allclose(actual, exact, rtol=0, atol=1e-7 * max(1, abs(exact).max()))
 
 
 @both_dtypes
-@with_relu
+@every_activation
 @both_modes
 @given(shape=image_shapes().filter(lambda s: s[1] * s[2] > 1), seed=seeds, layout=layouts)
 @example(shape=(1, 65, 65, 40), seed=0, layout="C")  # sums in several parts
-def test_cpu_gradients_equal_the_reference(dtype, relu, training, shape, seed, layout):
+def test_cpu_gradients_equal_the_reference(dtype, activation, training, shape, seed, layout):
     """The bound is that of sums over N H W of g and g x^, which grad_x holds times about gamma / deviation."""
     x, grad = normal(seed, shape, shape, dtype=dtype)
     mean, var, gamma, beta = parameters(seed + 1, shape[3], dtype)
     if training:
         mean, var = reference.batch_norm_statistics(x)
-    y = reference.batch_norm(x, mean, var, gamma, beta, EPS, relu)
-    arrays = (grad, x, y, mean, var, gamma)
-    expected = reference.batch_norm_grad(*(a.astype(np.float64) for a in arrays), EPS, relu, training)
+    y = reference.batch_norm(x, mean, var, gamma, beta, EPS, activation)
+    arrays = (grad, x, y, mean, var, gamma, beta)
+    expected = reference.batch_norm_grad(*(a.astype(np.float64) for a in arrays), EPS, activation, training)
     moved = [arrange(a, layout) for a in arrays[:3]]
-    actual = cpu.batch_norm_grad(*moved, *arrays[3:], EPS, relu, training)
+    actual = cpu.batch_norm_grad(*moved, *arrays[3:], EPS, activation, training)
     g, inverse = abs(grad).astype(np.float64), 1 / np.sqrt(var.astype(np.float64) + EPS)
     x_hat = (abs(x) + abs(mean)).astype(np.float64) * inverse
     sums = (g * x_hat).sum(axis=(0, 1, 2)), g.sum(axis=(0, 1, 2))
@@ -179,7 +187,7 @@ def test_gradient_of_the_mean_and_of_the_scale_vanish_in_training(k):
     x, grad = normal(3, (2, 9, 9, 5), (2, 9, 9, 5))
     mean, var = k.batch_norm_statistics(x)
     ones = np.ones(5)
-    grad_x, _, _ = k.batch_norm_grad(grad, x, x, mean, var, ones, 0.0, False, True)
+    grad_x, _, _ = k.batch_norm_grad(grad, x, None, mean, var, ones, ones, 0.0, None, True)
     assert abs(grad_x.sum(axis=(0, 1, 2))).max() < 1e-12
     assert abs((grad_x * x).sum(axis=(0, 1, 2))).max() < 1e-11
 
@@ -198,12 +206,17 @@ def test_running_statistics_move_towards_the_batch_with_the_unbiased_variance(k,
 
 X, C = np.ones((1, 2, 2, 3), np.float32), np.ones(3, np.float32)
 REFUSED = {
-    "axes": (lambda k: k.batch_norm(X[0], C, C, C, C, EPS, False), ValueError, "x must have the four axes"),
-    "channels": (lambda k: k.batch_norm(X, C[:2], C, C, C, EPS, False), ValueError, r"mean must have shape \(3,\)"),
-    "dtypes": (lambda k: k.batch_norm(X, C, C, C.astype(float), C, EPS, True), TypeError, "one .* gamma float64"),
+    "axes": (lambda k: k.batch_norm(X[0], C, C, C, C, EPS, None), ValueError, "x must have the four axes"),
+    "channels": (lambda k: k.batch_norm(X, C[:2], C, C, C, EPS, None), ValueError, r"mean must have shape \(3,\)"),
+    "dtypes": (lambda k: k.batch_norm(X, C, C, C.astype(float), C, EPS, "relu"), TypeError, "one .* gamma float64"),
     "statistics": (lambda k: k.batch_norm_statistics(X.astype(int)), TypeError, "x must be float32 or .* got int64"),
     "grad": (
-        lambda k: k.batch_norm_grad(X[:, :1], X, X, C, C, C, EPS, True, True), ValueError, "shapes must agree, .* grad "
+        lambda k: k.batch_norm_grad(X[:, :1], X, X, C, C, C, C, EPS, "relu", True),
+        ValueError,
+        "shapes must agree, .* grad ",
+    ),
+    "no output": (
+        lambda k: k.batch_norm_grad(X, X, None, C, C, C, C, EPS, "relu6", True), TypeError, "y must be an array"
     ),
 }  # fmt: skip
 

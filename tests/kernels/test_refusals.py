@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from strategies import each_backend
 
+import kernels
 from kernels.geometry import Window
 
 X, G = np.ones((1, 6, 6, 4), np.float32), np.ones((1, 3, 3, 4), np.float32)
@@ -11,6 +12,8 @@ W, D = np.ones((3, 3, 4, 4), np.float32), np.ones((3, 3, 4), np.float32)
 DENSE, DEPTHWISE = Window.conv(X.shape, W.shape, padding="same"), Window.depthwise(X.shape, D.shape, padding="same")
 POOL, STRIDED = Window.pool(X.shape, 3, 1, padding=1), Window.conv(X.shape, (1, 1, 4, 4), stride=2)
 LABELS = np.zeros((1, 6, 6), np.uint8)
+
+C, UNKNOWN = np.ones(4, np.float32), "unknown activation 'swish'; there are None, 'relu', 'relu6' and 'hardswish'"
 
 CALLS = {  # name: (call, error, message)
     "dense window, depthwise op": (
@@ -35,7 +38,19 @@ CALLS = {  # name: (call, error, message)
         "pointwise: the window must be 1x1",
     ),
     "3x3 pointwise": (lambda k: k.pointwise_grad_input(X, W, DENSE), ValueError, "pointwise: the window must be 1x1"),
-    "relu": (lambda k: k.relu_grad(G, X), ValueError, "relu: shapes must agree"),
+    "activation": (lambda k: k.activate_grad(G, X, "relu"), ValueError, "activate: shapes must agree"),
+    "unknown activation": (lambda k: k.activate(X, "swish"), ValueError, f"activate: {UNKNOWN}"),
+    "gradient of an unknown activation": (lambda k: k.activate_grad(X, X, "swish"), ValueError, f"activate: {UNKNOWN}"),
+    "batch norm's unknown activation": (
+        lambda k: k.batch_norm(X, C, C, C, C, 1e-5, "swish"),
+        ValueError,
+        f"batch_norm: {UNKNOWN}",
+    ),
+    "gradient of batch norm's unknown activation": (
+        lambda k: k.batch_norm_grad(X, X, X, C, C, C, C, 1e-5, "swish", True),
+        ValueError,
+        f"batch_norm: {UNKNOWN}",
+    ),
     "softmax": (lambda k: k.softmax_grad(G, X), ValueError, "softmax: shapes must agree"),
     "log-softmax": (lambda k: k.log_softmax_grad(G, X), ValueError, "log_softmax: shapes must agree"),
     "log normaliser": (
@@ -53,6 +68,20 @@ CALLS = {  # name: (call, error, message)
     "no variance": (lambda k: k.update_running(*(np.ones(4) for _ in range(4)), 0.1, 1), ValueError, "no variance"),
     "concat of vectors": (lambda k: k.concat([np.ones(3), np.ones(3)]), ValueError, "four axes"),
 }
+
+
+@pytest.mark.parametrize("wrong", ["swish", True, ["relu"], np.ones(2)])
+def test_shapes_know_the_names_of_activations_too(wrong):
+    k = kernels.load("shapes")
+    x, channels = k.empty((1, 4, 4, 3)), k.empty((3,))
+    win = Window.conv(x.shape, (1, 1, 3, 3))
+    for call in (
+        lambda: k.activate(x, wrong),
+        lambda: k.batch_norm(x, *[channels] * 4, 1e-5, wrong),
+        lambda: k.conv2d(x, k.empty(win.w_shape), win, channels, channels, wrong),
+    ):
+        with pytest.raises(ValueError, match="unknown activation"):
+            call()
 
 
 @each_backend

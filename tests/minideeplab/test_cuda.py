@@ -177,7 +177,7 @@ def test_an_update_leaves_no_memory_behind():
 def test_arrays_without_elements():
     k = kernels.load("cuda")
     nothing = k.zeros((0, 3), np.float64)
-    assert k.to_numpy(k.relu(nothing)).shape == (0, 3)
+    assert k.to_numpy(k.activate(nothing, "relu6")).shape == (0, 3)
     assert k.to_numpy(k.add(nothing, k.zeros((3,), np.float64))).shape == (0, 3)
     np.testing.assert_array_equal(k.to_numpy(k.sum_to(nothing, (3,))), np.zeros(3))
     assert k.to_numpy(k.sum_to(nothing, (0, 1))).shape == (0, 1)
@@ -221,8 +221,8 @@ def test_mixed_devices_are_refused():
 
 def test_host_arrays_are_refused_by_name():
     k = kernels.load("cuda")
-    with pytest.raises(TypeError, match="relu: x lies in host memory"):
-        k.relu(np.ones(3, np.float32))
+    with pytest.raises(TypeError, match="activate: x lies in host memory"):
+        k.activate(np.ones(3, np.float32), "relu")
 
 
 def test_labels_out_of_range_are_found_on_the_device():

@@ -4,6 +4,8 @@ import inspect
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from op_cases import CASES, convolution, normal
 
 from minideeplab import Tensor, ops
@@ -22,15 +24,16 @@ def test_every_op_has_a_case():
     assert in_file == {op for op, _ in CASES.values()} | {ops.NormalisedConv2d}
 
 
+@pytest.mark.parametrize("activation", [None, "relu", "relu6", "hardswish"])
 @pytest.mark.parametrize("depthwise", [False, True])
-def test_a_normalised_convolution_is_for_inference_only(depthwise):
+def test_a_normalised_convolution_is_for_inference_only(depthwise, activation):
     x, w = Tensor(normal(2, 5, 6, 4)), Tensor(normal(3, 3, 4, *(() if depthwise else (4,)), seed=1), requires_grad=True)
-    gamma, beta = Tensor(normal(4, seed=2)), Tensor(normal(4, seed=3))
+    gamma, beta = Tensor(4 * normal(4, seed=2)), Tensor(normal(4, seed=3))
     mean, var = normal(4, seed=4), normal(4, seed=5) ** 2
     convolve = ops.depthwise_conv2d if depthwise else ops.conv2d
-    y = ops.normalised_conv2d(x, w, gamma, beta, mean, var, activation="relu", stride=2, rate=2)
-    separate = ops.batch_norm(
-        convolve(x, w, stride=2, rate=2), gamma, beta, mean, var, activation="relu", training=False
+    y = ops.normalised_conv2d(x, w, gamma, beta, mean, var, activation=activation, stride=2, rate=2)
+    separate = ops.activate(
+        ops.batch_norm(convolve(x, w, stride=2, rate=2), gamma, beta, mean, var, training=False), activation
     )
     np.testing.assert_allclose(y.numpy(), separate.numpy(), rtol=1e-12, atol=1e-12)
     with pytest.raises(RuntimeError, match="has no derivative"):
@@ -108,7 +111,59 @@ def test_linear_ops_have_their_adjoint(name):
         check_adjoint(function, *arrays, argument=argument)
 
 
+axis = st.tuples(*[st.integers(1, largest) for largest in (4, 5, 3, 3)])  # size, k, stride, rate
+
+
+@given(rows=axis, columns=axis, data=st.data())
+def test_transposed_convolution_is_the_adjoint_of_convolution(rows, columns, data):
+    """<conv_transpose2d(x), z> = <x, conv2d(z)> for any strides, rates, paddings and output paddings."""
+    (h, k_h, *_), (w, k_w, *_) = rows, columns
+    stride, rate = (rows[2], columns[2]), (rows[3], columns[3])
+    more = tuple(data.draw(st.integers(0, s - 1)) for s in stride)
+    room = [(size - 1) * s + r * (k - 1) for size, k, s, r in (rows, columns)]
+    padding = tuple((p, data.draw(st.integers(0, r - p))) for r in room for p in [data.draw(st.integers(0, r))])
+    x, weight = normal(2, h, w, 3), normal(k_h, k_w, 2, 3, seed=1)
+    y = ops.conv_transpose2d(Tensor(x), Tensor(weight), stride, padding, more, rate).numpy()
+    z = normal(*y.shape, seed=2)
+    back = ops.conv2d(Tensor(z), Tensor(weight), stride, rate, padding).numpy()
+    assert back.shape == x.shape
+    np.testing.assert_allclose(np.vdot(y, z), np.vdot(x, back), rtol=1e-12, atol=1e-12 * abs(y * z).sum())
+
+
 # ---------------------------------------------------------------- values
+
+
+def test_a_transposed_convolution_by_hand():
+    """Each value spreads its kernel two pixels on; output_padding adds a column that no kernel reaches."""
+    x, w = Tensor(np.array([1.0, 10]).reshape(1, 1, 2, 1)), Tensor(np.array([1.0, 2, 3]).reshape(1, 3, 1, 1))
+
+    def row(**options):
+        return ops.conv_transpose2d(x, w, (1, 2), **options).numpy().ravel().tolist()
+
+    assert row() == [1, 2, 3 + 10, 20, 30]
+    assert row(output_padding=(0, 1)) == [1, 2, 13, 20, 30, 0]
+    assert row(padding=(0, 1)) == row(padding="same") == [2, 13, 20]
+    assert row(padding=((0, 0), (0, 2))) == [1, 2, 13]
+    assert row(rate=2) == [1, 0, 2 + 10, 0, 3 + 20, 0, 30]
+
+
+@pytest.mark.parametrize(("residual", "arrays"), [(False, 1), (True, 2)])
+def test_hardswish_keeps_what_it_computes_its_argument_from(residual, arrays):
+    """And relu its result beside the input: no activation keeps more arrays of the size of x than relu does."""
+    kept = {}
+    for activation in (None, "relu", "relu6", "hardswish"):
+        x, shortcut = Tensor(normal(1, 4, 5, 3), requires_grad=True), Tensor(normal(1, 4, 5, 3, seed=1))
+        one, zero = Tensor(np.ones(3)), Tensor(np.zeros(3))
+        y = ops.batch_norm(
+            x, one, zero, np.zeros(3), np.ones(3), activation=activation, residual=shortcut if residual else None
+        )
+        kept[activation] = sum(a is not None and a.shape == x.shape for a in y.node.saved)
+    assert kept == {None: 1, "relu": 2, "relu6": 2, "hardswish": arrays}
+
+
+def test_no_activation_is_no_op():
+    x = Tensor(normal(2, 3))
+    assert ops.activate(x, None) is x
 
 
 @pytest.mark.parametrize("rate", [1, 2, 3])
@@ -180,7 +235,7 @@ def test_softmax_and_its_logarithm_survive_large_logits():
         (lambda x, w: ops.multiply(Tensor(x.data.astype(np.float32)), x), "a float32, b float64"),
         (lambda x, w: ops.concat([x, Tensor(x.data.astype(np.float32))]), "float64.*float32"),
         (lambda x, w: ops.conv2d(x, w.data), "Conv2d: input 1 must be a Tensor, got ndarray"),
-        (lambda x, w: ops.relu([1.0, 2.0]), "Relu: input 0 must be a Tensor, got list"),
+        (lambda x, w: ops.relu([1.0, 2.0]), "Activate: input 0 must be a Tensor, got list"),
         (lambda x, w: ops.cross_entropy(x, np.zeros((1, 5, 5))), "labels must be an integer array, got float64"),
     ],
 )
@@ -196,6 +251,8 @@ def test_wrong_types(call, message):
         (lambda x: ops.conv2d(x, Tensor(np.ones((7, 7, 3, 2))), padding=0), "smaller than the kernel's extent 7"),
         (lambda x: ops.depthwise_conv2d(x, Tensor(np.ones((3, 3, 4)))), "weight has 4 channels but x has 3"),
         (lambda x: ops.max_pool2d(x, 2, padding=2), "padding 2 must be smaller than the window 2"),
+        (lambda x: ops.conv_transpose2d(x, Tensor(np.ones((3, 3, 3, 2)))), "conv_transpose2d: weight expects 2 input"),
+        (lambda x: ops.activate(x, "gelu"), "activate: unknown activation 'gelu'; there are None, 'relu', 'relu6' and"),
         (lambda x: ops.dropout(x, 1.0, 0), r"rate must be in \[0, 1\), got 1.0"),
         (lambda x: ops.crop(x, 3, 0, 3, 2), "crop"),
         (lambda x: ops.concat([x, ops.crop(x, 0, 0, 2, 5)]), "concat"),

@@ -5,7 +5,7 @@ from collections import deque
 import numpy as np
 import pytest
 
-from minideeplab import Tensor, nn
+from minideeplab import Tensor, nn, no_grad
 
 
 class Small(nn.Module):
@@ -312,6 +312,35 @@ def test_layers_pass_their_options_on():
         (nn.SeparableConv2d(4, 6, stride=2, rate=2), (1, 5, 6, 6)),
     ]:
         assert layer(x).shape == shape
+
+
+def test_a_transposed_convolution_passes_its_options_on():
+    x = images(1, 5, 6, 4)
+    for layer, shape in [
+        (nn.ConvTranspose2d(4, 3, 2, 2, bias=True), (1, 10, 12, 3)),
+        (nn.ConvTranspose2d(4, 3, 3, 2, padding=1, output_padding=1), (1, 10, 12, 3)),
+        (nn.ConvTranspose2d(4, 3, (3, 2), (2, 1), padding=(1, 0), output_padding=(1, 0)), (1, 10, 7, 3)),
+        (nn.ConvTranspose2d(4, 3, 3, 2, padding="same"), (1, 9, 11, 3)),
+    ]:
+        assert layer.initialise(0)(x).shape == shape
+
+
+@pytest.mark.parametrize("activation", ["relu6", "hardswish"])
+def test_a_unit_in_inference_is_its_parts_with_any_activation(activation):
+    x, shortcut = images(2, 5, 5, 3, dtype=np.float64), images(2, 5, 5, 4, dtype=np.float64)
+    for unit in (
+        nn.ConvNorm(3, 4, 3, activation=activation),
+        nn.SeparableConv2d(3, 4, 3, 1, 1, activation, activation),
+    ):
+        unit.initialise(0).astype(np.float64).eval()
+        recorded = unit(x, shortcut).numpy()
+        with no_grad():
+            np.testing.assert_allclose(unit(x, shortcut).numpy(), recorded, rtol=1e-12, atol=1e-12)
+
+
+def test_an_unknown_activation_is_refused_when_the_layer_is_made():
+    with pytest.raises(ValueError, match="BatchNorm2d: unknown activation 'gelu'; there are None, 'relu', 'relu6' and"):
+        nn.ConvNorm(3, 4, 3, activation="gelu")
 
 
 def test_the_bias_is_added():
