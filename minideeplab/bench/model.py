@@ -28,6 +28,7 @@ GPU_MODELS = {
     "v3+ resnet50 OS16 16x513x513": (16, 513, {"backbone": "resnet50"}),
 }
 PROFILE_ROWS = 12
+CONVOLUTIONS = {name for file in ("conv2d", "pointwise", "depthwise") for name in kernels.CONTRACT[file]}
 
 
 class Ours:
@@ -153,7 +154,7 @@ def profile_of(job, device="cpu"):
         row["seconds"] += time.perf_counter() - began
         row["calls"] += 1
         row["launches"] += launches() - before
-        row["flops"] += 2 * window.macs if window is not None and "conv2d" in name else 0
+        row["flops"] += 2 * window.macs if name in CONVOLUTIONS else 0
         return result
 
     with kernels.watching(device, timed):

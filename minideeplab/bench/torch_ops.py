@@ -4,8 +4,8 @@ In inference this engine folds batch norm, shortcut and ReLU into its convolutio
 other here, as its users do unless they rewrite their model.
 
 `on_torch(model, layout)` makes a twin of a model whose parameters are PyTorch's; inside `torch_ops()` the names in
-`minideeplab.ops` mean the functions below. Tensors keep the project's axes (N, H, W, C) as views of memory in PyTorch's
-own layouts, so that nothing is transposed.
+`minideeplab.ops` and `nn.losses` mean the functions below. Tensors keep the project's axes (N, H, W, C) as views of
+memory in PyTorch's own layouts, so that nothing is transposed.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from minideeplab.autograd import ops
-from minideeplab.nn import Buffer, Parameter
+from minideeplab.nn import Buffer, Parameter, losses
 
 
 def on_torch(model, channels_last, device="cpu"):
@@ -48,15 +48,16 @@ def images(array, channels_last):
 
 @contextlib.contextmanager
 def torch_ops():
-    """Inside, `minideeplab.ops` computes with PyTorch."""
-    ours = {name: getattr(ops, name) for name in _OPS}
+    """Inside, `minideeplab.ops` and `nn.losses` compute with PyTorch."""
+    places = [(module, name) for module, names in ((ops, _OPS), (losses, _LOSSES)) for name in names]
+    ours = [getattr(module, name) for module, name in places]
     try:
-        for name, function in _OPS.items():
-            setattr(ops, name, function)
+        for (module, name), function in zip(places, [*_OPS.values(), *_LOSSES.values()], strict=True):
+            setattr(module, name, function)
         yield
     finally:
-        for name, function in ours.items():
-            setattr(ops, name, function)
+        for (module, name), function in zip(places, ours, strict=True):
+            setattr(module, name, function)
 
 
 def _nchw(x):
@@ -125,7 +126,9 @@ def crop(x, top, left, height, width):
 
 def cross_entropy(logits, labels, ignore_index=255, class_weights=None, size=None):
     logits = logits if size is None else crop(resize_bilinear(logits, *size), 0, 0, *labels.shape[1:])
-    return functional.cross_entropy(_nchw(logits), labels, ignore_index=ignore_index, weight=class_weights)
+    loss = functional.cross_entropy(_nchw(logits), labels, ignore_index=ignore_index, weight=class_weights)
+    loss.weight = None  # nobody asks
+    return loss
 
 
 _OPS = {
@@ -141,5 +144,5 @@ _OPS = {
     "dropout": dropout,
     "pad": pad,
     "crop": crop,
-    "cross_entropy": cross_entropy,
 }
+_LOSSES = {"cross_entropy": cross_entropy, "Loss": lambda mean, weight: mean}
