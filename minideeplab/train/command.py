@@ -14,7 +14,7 @@ from minideeplab.train.arguments import parse_arguments
 from minideeplab.train.loop import Training
 from minideeplab.train.run_folder import RunFolder, fingerprint
 from minideeplab.train.state import TrainState
-from minideeplab.weights import Checkpoint, fit_state, initialise
+from minideeplab.weights import Checkpoint, initialise
 
 
 @cli.main_guard
@@ -39,7 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if checkpoint:
         folder = RunFolder(args.out)
         state = TrainState.restore(folder.last, checkpoint.progress, state.fingerprint)
-        fit_state(folder.last, model, checkpoint.state)
         folder.rewind(state.step, state.history)
     else:
         parts = (args.model, args.backbone, train_set.name)
@@ -105,8 +104,10 @@ def _build(args: argparse.Namespace, train_set, checkpoint: Checkpoint | None):
         options = given_options(args) | {"num_classes": train_set.num_classes}
         if args.model in models.CLASSIFIERS:
             options["dense"] = True  # a classifier of every position
-        config = {"name": args.model, "seed": args.seed, **options}
-        model = models.build(**(checkpoint.configuration() | config if checkpoint else config))
+        if checkpoint:
+            model = checkpoint.build_model(RunFolder(args.out).last)
+        else:
+            model = models.build(args.model, args.seed, **options)
         transform = TrainTransform(
             args.crop_size,
             tuple(args.scale_range),

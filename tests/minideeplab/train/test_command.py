@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -465,6 +466,24 @@ def test_names_that_look_like_formulas_are_drawn(tmp_path):
     assert train.main(command(data, out)) == 0
     assert {path.name for path in out.iterdir()} == FILES and (out / "samples" / f"{new}.png").exists()
     assert "warning" not in (out / "log.txt").read_text()
+
+
+def test_a_checkpoint_that_asks_for_a_giant_network_is_not_resumed(run, tmp_path, capsys):
+    """A configuration is words of a file: it costs no memory that the file has no numbers for."""
+    out = tmp_path / "out"
+    out.mkdir()
+    checkpoint = Checkpoint.load(run / "last.npz")
+    checkpoint.model |= {"width": 16.0, "head_width": 8192}
+    checkpoint.args |= {"width": 16.0, "head_width": 8192}
+    checkpoint.save(out / "last.npz")
+    tracemalloc.start()
+    try:
+        assert train.main(["--resume", "--out", str(out)]) == 4
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "no model can be built from its configuration" in capsys.readouterr().err
+    assert peak < 100e6
 
 
 def test_a_state_of_an_older_version_is_taken_up(data, run, tmp_path):
