@@ -120,6 +120,14 @@ def test_older_configurations(config, extra_relu):
     assert {key: found[key] for key in config} == config
 
 
+def test_a_file_of_v3_on_xception_from_before_loads():
+    """It says `first_rate`, and nothing of the options of Xception."""
+    config = {"name": "deeplabv3", "backbone": "xception41", "width": 1 / 32, "head_width": 8, "multi_grid": None}
+    for said, extra_relu in (({}, None), ({"first_rate": None}, "relu")):
+        model = models.build(**models.older_configuration(config | said))
+        assert model.backbone.middle.layers[0].convs[0].depthwise_norm.activation == extra_relu
+
+
 # ---------------------------------------------------------------- ResNet
 
 
