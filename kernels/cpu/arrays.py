@@ -23,7 +23,7 @@ class _Lease:
         self.__array_interface__ = self.buffer.__array_interface__
 
     def __del__(self):
-        if hasattr(self, "buffer"):  # not if the allocation failed
+        if hasattr(self, "buffer"):  # there is none if the allocation failed
             _free[self.buffer.nbytes].append(self.buffer)
 
 

@@ -19,7 +19,7 @@ from .plan import equal_shares, forward_plan, grad_input_plan
 from .rows import scale_and_shift
 from .tile import CHANNEL_ROWS, channel_columns, channel_row, channel_tile
 
-_RANGES = 16  # parts of the weight gradient's sum over rows of positions: independent of the number of threads
+_RANGES = 16  # parts of the weight gradient's sum over rows of positions; independent of the number of threads
 _LINES = 4  # rows of positions in one tile of the weight gradient
 
 
@@ -69,7 +69,7 @@ def depthwise_conv2d_grad_weight(x, grad, win):
 def _sum_over_taps(a, w, c, plan, scale=None, shift=None, activation=None):
     """Fill c: every row of positions of every region; then activation(scale c + shift), where they are given."""
     regions, channels = plan.regions, c.shape[-1]
-    cost = (plan.across + 4) * (plan.length + 1)  # of a row of positions; 4 for its start
+    cost = (plan.across + 4) * (plan.length + 1)  # a row of positions takes so long; its start counts as 4
     first_line, shares = equal_shares(len(a) * plan.down, cost, get_num_threads())
     none = np.empty(0, c.dtype)
     scale, shift = (none, none) if scale is None else contiguous(scale, shift)

@@ -11,7 +11,7 @@ from .llvm_gather import gather_intrinsic, mix_row_intrinsic, shift_row_intrinsi
 from .tile import VECTORISED
 
 _BYTES = 32
-LANES = _BYTES // 4  # of float32, twice those of float64
+LANES = _BYTES // 4  # numbers in a vector of float32; float64 has half as many
 _shift_row, _mix_row = shift_row_intrinsic(_BYTES), mix_row_intrinsic(_BYTES)
 _gather1, _gather2, _gather3, _gather4 = (gather_intrinsic(n, _BYTES) for n in (1, 2, 3, 4))
 

@@ -19,7 +19,7 @@ from .gather import gather_row
 from .jit import jit, jit_parallel, jit_parallel_rounded
 from .parts import PARTS, bounds
 
-_CHUNKS = 8  # of pixels, in the parts of building that need memory for each; independent of the number of threads
+_CHUNKS = 8  # parts of the pixels where each needs memory of its own; independent of the number of threads
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: spreads keys over the table (Knuth)
 
 
@@ -178,7 +178,7 @@ def _embed(features, scale, lowest, strides, keys, weights):
                 excess += quotient[axis]
             key = np.int64(0)
             for axis in range(d + 1):
-                position = np.int64(excess)  # plus the rank: how many residuals are larger, or as large and before it
+                position = np.int64(excess)  # then add the rank: residuals that are larger, or equal and earlier
                 for other in range(axis):
                     position += residual[other] >= residual[axis]
                 for other in range(axis + 1, d + 1):
@@ -262,7 +262,7 @@ def _transposed(vertex, weights, m):
     """(starts, pixel, weight) of the matrix that has `vertex` and `weights` as the columns and values of its rows."""
     counts = np.zeros((_CHUNKS, m), np.int32)
     _count(vertex, counts)
-    ends = np.cumsum(counts.T.reshape(-1))  # by vertex, then by chunk
+    ends = np.cumsum(counts.T.reshape(-1))  # in the order of vertices, and of chunks for each vertex
     first = (ends.reshape(m, _CHUNKS) - counts.T).T.copy()
     starts = np.empty(m + 1, np.int64)
     starts[:m], starts[m] = first[0], vertex.size

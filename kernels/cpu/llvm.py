@@ -104,7 +104,7 @@ def _emit_transpose(builder, lanes, itemsize, source, at, source_step, target, t
     rows = [builder.load(line(source, at, source_step, i), align=itemsize) for i in range(lanes)]
     half = lanes // 2
     while half:
-        # of two rows side by side: lanes of one quarter and, from `half` on in every pair of quarters, of the other
+        # lanes of two rows side by side: from one quarter, and from `half` on in every pair of quarters from the other
         upper = [l if not l & half else lanes + l - half for l in range(lanes)]
         lower = [l + half if not l & half else lanes + l for l in range(lanes)]
         upper, lower = (ir.Constant(ir.VectorType(i32, lanes), mask) for mask in (upper, lower))

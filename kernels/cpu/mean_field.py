@@ -14,7 +14,7 @@ from .jit import jit_parallel
 from .parts import PARTS, bounds
 
 _RUN = 64  # pixels at a time
-_LOWEST = {4: -60, 8: -600}  # by itemsize: of exponents, so that probabilities times weights stay normal numbers
+_LOWEST = {4: -60, 8: -600}  # least exponent by itemsize: probabilities times weights stay normal numbers
 
 
 def mean_field_update(lattice, values, unary, message, q, damping=0.0):

@@ -14,8 +14,8 @@ from .arrays import contiguous, empty
 from .jit import jit, jit_parallel
 from .parts import PARTS, bounds
 
-_PART = 1 << 16  # elements that make a part of a sum worth while
-_STEP = 64  # pixels that are summed in the array's dtype, and looked at twice while in cache, before they go to float64
+_PART = 1 << 16  # least elements of a part of a sum
+_STEP = 64  # pixels that are summed in the array's dtype, and read twice while in cache, before they go to float64
 
 
 def batch_norm_statistics(x):
@@ -161,7 +161,7 @@ def _deviations(rows, mean, squares):
                 for c in range(channels):
                     d = rows[i, c] - step_sum[c]
                     step_squares[c] += d * d
-            share = (stop - start) / (stop - first)  # of this step in what is merged so far
+            share = (stop - start) / (stop - first)  # this step's part of the pixels merged so far
             weight = share * (start - first)
             for c in range(channels):
                 delta = step_sum[c] - m[c]

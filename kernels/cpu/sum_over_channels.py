@@ -18,7 +18,7 @@ from .tile import ROWS, VECTOR_BYTES, VECTORISED, columns, tile, transpose
 
 _GROUP = 8  # tiles that share one panel of weights
 _PANEL = 2048  # rows of packed weights in a panel: 256 KiB, a part of a core's second-level cache
-_PACK_PARTS = 16  # of the rows of a tap that are packed
+_PACK_PARTS = 16  # parts in which the rows of a tap are packed
 _PITCH = _PANEL + 16  # elements from one gathered row to the next; not a power of two
 
 

@@ -26,7 +26,7 @@ def sum_over_pixels(x, grad, grad_w, spans, offsets, channels, strides):
 
     Args:
         x: flat memory of the input; grad: (N, P, Q, K); grad_w: (T, C, K), filled.
-        spans: (T, 4) first and last positions down and across; offsets: (T,); channels: (C,);
+        spans: (T, 4) first and end of the positions down, first and end across; offsets: (T,); channels: (C,);
             strides: steps of image, p and q in x.
     """
     taps, c, k = grad_w.shape
@@ -120,13 +120,14 @@ def _sum_over_pixels(
                     grad_ahead = size * n_k - (last_block - 1 - first_block) * width
                     x_ahead = 0 if gather else size * strides[2]
                 for t in range(taps):
-                    # in x and in grad, where they lie or in their copies
+                    # segments of x and of grad, in the arrays or in their copies
                     count = 0
-                    lo, hi = max(q0, spans[t, 2]), min(q1, spans[t, 3])
+                    top, bottom, left, right = spans[t]
+                    lo, hi = max(q0, left), min(q1, right)
                     for row in range(row0, row1):
                         n, p = row // down, row % down
-                        if spans[t, 0] <= p < spans[t, 1] and lo < hi:
-                            pixel = (row - row0) * (q1 - q0) + lo - q0  # of the chunk
+                        if top <= p < bottom and lo < hi:
+                            pixel = (row - row0) * (q1 - q0) + lo - q0  # its number in the chunk
                             at_x = offsets[t] + n * strides[0] + p * strides[1] + lo * strides[2]
                             at_grad = (row * across + lo) * n_k + block * width
                             segments[0, count] = pixel * pitch if gather else at_x
@@ -156,10 +157,11 @@ def _sum_over_pixels(
 def _gather_channels(x, span, offset, strides, down, box, n_rows, gathered, pitch):
     """Copy n_rows channels of each pixel in the box, `pitch` apart."""
     row0, row1, q0, q1 = box
+    top, bottom, left, right = span
     for row in range(row0, row1):
         n, p = row // down, row % down
-        if span[0] <= p < span[1]:
-            for q in range(max(q0, span[2]), min(q1, span[3])):
+        if top <= p < bottom:
+            for q in range(max(q0, left), min(q1, right)):
                 at = offset + n * strides[0] + p * strides[1] + q * strides[2]
                 to = ((row - row0) * (q1 - q0) + q - q0) * pitch
                 copy_row(x[at : at + n_rows], gathered[to : to + n_rows])

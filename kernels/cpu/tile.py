@@ -50,7 +50,7 @@ def _host_tile():
 _HOST = None if numba.config.DISABLE_JIT else _host_tile()
 VECTORISED = _HOST is not None
 VECTOR_BYTES, VECTORS, ROWS = _HOST or (32, 2, 4)
-TILE_BYTES = VECTORS * VECTOR_BYTES  # of a row of the tile
+TILE_BYTES = VECTORS * VECTOR_BYTES  # bytes of a row of the tile
 # 9 rows are the taps of a 3x3 kernel; with two vectors 18 accumulators, for which AVX2 has too few registers
 CHANNEL_ROWS, CHANNEL_VECTORS = 9, 1 if VECTOR_BYTES == 32 else 2
 CHANNEL_BYTES = CHANNEL_VECTORS * VECTOR_BYTES
@@ -161,7 +161,7 @@ def channel_row_plain(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_row
             add_product(out, a[at : at + n_channels], w[w_taps[t] : w_taps[t] + n_channels])
 
 
-_POSITIONS = 4  # at a time: a weight that is loaded is used four times
+_POSITIONS = 4  # computed together: a weight that is loaded is used four times
 _row_of_9, _row_of_6, _row_of_4, _row_of_2, _row_of_1 = (
     row_intrinsic(n, 1, _POSITIONS, VECTOR_BYTES) for n in (9, 6, 4, 2, 1)
 )

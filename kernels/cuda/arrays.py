@@ -27,7 +27,7 @@ class _Lease:
         self.buffer = self.idle.pop() if self.idle else _allocate(*key)
 
     def __del__(self):
-        if self.buffer is not None:  # not if the allocation failed
+        if self.buffer is not None:  # there is none if the allocation failed
             self.idle.append(self.buffer)
 
 
@@ -124,7 +124,7 @@ def _out_of_memory(shape, dtype):
     try:
         free, total = cuda.current_context().get_memory_info()
         left = f"{free / 1e9:.2f} of {total / 1e9:.2f} GB are free"
-    except Exception:  # the message matters more than its last words
+    except Exception:  # without these words the message still says what to do
         left = "what is free is unknown"
     return f"an array of shape {shape}, {dtype}, needs {needed / 1e9:.2f} GB on the device; {left}"
 

@@ -8,8 +8,8 @@ from .arrays import empty
 from .device import SIMULATED, Kernel, cuda
 
 ACROSS, DOWN = (2, 2) if SIMULATED else (32, 8)
-_MOST = 2 if SIMULATED else 512  # blocks down
-_ROWS = 2 if SIMULATED else 16  # that a thread takes at least
+_MOST = 2 if SIMULATED else 512  # blocks along rows
+_ROWS = 2 if SIMULATED else 16  # least rows of a thread
 
 
 def layout(channels, rows):

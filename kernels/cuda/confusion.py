@@ -24,7 +24,7 @@ def confusion_matrix(truth, prediction, n_classes, ignore_index):
     counts, wrong = zeros((n_classes, n_classes), np.int64), full((1,), 0, np.int32)
     _confusion_matrix.flat(truth.size, truth.size, truth, prediction, n_classes, ignore_index, counts, wrong)
     if to_numpy(wrong)[0]:
-        check_confusion(to_numpy(truth), to_numpy(prediction), n_classes, ignore_index)  # says which
+        check_confusion(to_numpy(truth), to_numpy(prediction), n_classes, ignore_index)  # it names the wrong label
     return counts
 
 
@@ -33,6 +33,6 @@ def _confusion_matrix(count, truth, prediction, n_classes, ignore_index, counts,
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         t, p = np.int64(truth[i]), np.int64(prediction[i])
         if not 0 <= p < n_classes or not (0 <= t < n_classes or t == ignore_index):
-            wrong[0] = 1  # whoever finds one writes the same
+            wrong[0] = 1  # all threads that find one write the same
         elif t != ignore_index:
             cuda.atomic.add(counts, t * n_classes + p, 1)

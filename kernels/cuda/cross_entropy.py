@@ -15,7 +15,7 @@ from .arrays import empty, full, to_numpy
 from .device import THREADS, Kernel, cuda, device_function
 from .resize import bilinear_table, collect, mix
 
-_BLOCKS = 2 if THREADS < 32 else 264  # whose partial losses are added in order
+_BLOCKS = 2 if THREADS < 32 else 264  # their partial losses are added in order
 
 
 def cross_entropy(logits, labels, class_weights, ignore_index, size=None):
@@ -39,14 +39,14 @@ def cross_entropy(logits, labels, class_weights, ignore_index, size=None):
     check_labels(logits, labels, class_weights, ignore_index, size)
     (_, h, w, k), (_, height, width) = logits.shape, labels.shape
     log_normaliser = empty(labels.shape, logits.dtype)
-    sums = empty((_BLOCKS, 3), np.float64)  # of each block: loss, weight, number of labels out of range
+    sums = empty((_BLOCKS, 3), np.float64)  # for each block: loss, weight, number of labels out of range
     _cross_entropy(
         _BLOCKS, THREADS, logits, h, w, k, labels, labels.size, height, width, *_tables(logits, labels, size),
         _weights(logits, class_weights), ignore_index, log_normaliser, sums,
     )  # fmt: skip
     loss, total, wrong = to_numpy(sums).sum(axis=0)
     if wrong:
-        check_labels(logits, to_numpy(labels), class_weights, ignore_index, size)  # says where
+        check_labels(logits, to_numpy(labels), class_weights, ignore_index, size)  # it names the pixel
     return float(loss) / float(total) if total else 0.0, float(total), log_normaliser
 
 

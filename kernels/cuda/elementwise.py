@@ -11,7 +11,7 @@ from .activation import between, hardswish, hardswish_slope
 from .arrays import copy, empty
 from .device import THREADS, Kernel, cuda, device_function
 
-_PARTS = 2 if THREADS < 32 else 256  # of a sum with few results
+_PARTS = 2 if THREADS < 32 else 256  # parts of a sum that has few results
 
 
 def add(a, b):

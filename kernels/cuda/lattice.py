@@ -22,7 +22,7 @@ from .device import SIMULATED, Kernel, cuda, device_function
 from .llvm import product
 from .sort import exclusive_sum, stable_order
 
-_PARTS = 2 if SIMULATED else 16384  # of the pixels, in the search for the smallest and largest features
+_PARTS = 2 if SIMULATED else 16384  # parts of the pixels, in the search for the smallest and largest features
 _CHUNK = 3 if SIMULATED else 64  # entries that a warp adds in a splat
 _LONGEST_SEARCH = 256  # places: in a table that is half full a key is found after some ten
 _MOST_DOWN = 2 if SIMULATED else 65535  # blocks of a grid in its second dimension
@@ -137,7 +137,8 @@ def blur(lattice, values, reverse=False):
     labels, start = values.shape[1], 0
     for neighbours in lattice.neighbours if values.size else ():
         axes, m, _ = neighbours.shape
-        source, target, next_target = values, *((result, spare) if axes % 2 else (spare, result))  # ends in `result`
+        # the last pass writes `result`
+        source, target, next_target = values, *((result, spare) if axes % 2 else (spare, result))
         for axis in range(axes)[::-1] if reverse else range(axes):
             _blur(*_rows(labels, m), m, labels, start, axis, source, neighbours, target)
             source, target, next_target = target, next_target, target
@@ -177,7 +178,7 @@ def _numbered(keys, corners):
         corner's key; number: how many first corners come before each corner; m: how many there are.
     """
     place, is_first = empty((corners,), np.int32), empty((corners,), np.int32)
-    size = 1 << (corners // 2).bit_length()  # for images that suffices; where all corners differ there is a second try
+    size = 1 << (corners // 2).bit_length()  # enough for images; if all corners differ, a second try has more
     while size <= _LARGEST:
         table, first, crowded = full((size,), -1, np.int64), full((size,), _NOBODY, np.int32), zeros((1,), np.int32)
         _insert.flat(corners, corners, keys, table, size, first, place, crowded)
@@ -239,7 +240,7 @@ def _embed(n, d, features, scale, lowest, strides, keys, weights):
             excess += quotient[axis]
         key = np.int64(0)
         for axis in range(d + 1):
-            position = np.int64(excess)  # plus the rank: how many residuals are larger, or as large and before it
+            position = np.int64(excess)  # then add the rank: residuals that are larger, or equal and earlier
             for other in range(d + 1):
                 if residual[other] > residual[axis] or (residual[other] == residual[axis] and other < axis):
                     position += 1
@@ -278,10 +279,10 @@ def _insert(corners, keys, table, size, first, place, crowded):
                 break
             slot, steps = (slot + 1) & (size - 1), steps + 1
             if steps == min(size, _LONGEST_SEARCH) or (steps % 16 == 0 and crowded[0]):
-                crowded[0] = 1  # whoever finds it so writes the same
+                crowded[0] = 1  # all threads that find it so write the same
                 break
         place[i] = slot
-        if first[slot] > i:  # a value that is too old is too large, too
+        if first[slot] > i:  # an old value can only be larger
             cuda.atomic.min(first, slot, i)
 
 

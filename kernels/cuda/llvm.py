@@ -1,8 +1,8 @@
 """Instructions that Numba has no word for: loads and stores of four numbers at once and at an address, tensor cores.
 
-And what a warp knows together, for blocks whose rows of threads are its lanes.
+The sum and the maximum over a warp are here too; a row of threads in a block must then be the lanes of a warp.
 
-The simulator cannot run LLVM code; there they are what they mean.
+The simulator cannot run LLVM code. It runs the Python functions that say what the instructions mean.
 """
 
 from .device import SIMULATED, device_function
@@ -15,7 +15,7 @@ if SIMULATED:
 
     from .device import cuda
 
-    _fragments = collections.defaultdict(dict)  # of each warp: lane -> operands, while its threads meet in an `mma`
+    _fragments = collections.defaultdict(dict)  # warp: {lane: operands}, while the threads of the warp meet in an `mma`
 
     def _meet(x):
         """x of every lane in the row of the block."""
@@ -116,7 +116,7 @@ else:
     @device_function
     def sum_over_lanes(x):
         """The sum of x over a warp, the same bits for all its lanes; all must ask."""
-        for step in (16, 8, 4, 2, 1):  # partners add the same two numbers
+        for step in (16, 8, 4, 2, 1):  # both lanes of a pair add the same two numbers
             x += cuda.shfl_xor_sync(_WARP, x, step)
         return x
 

@@ -23,7 +23,8 @@ def copy(source, target):
 
 @Kernel
 def _run_chains(steps, a, b, result):
-    x0, x1, x2, x3, x4, x5, x6, x7 = a, b, a * a, a * b, b * b, a + b, a - b, b - a  # equal chains would be merged
+    # different numbers: the compiler would merge equal chains
+    x0, x1, x2, x3, x4, x5, x6, x7 = a, b, a * a, a * b, b * b, a + b, a - b, b - a
     for _ in range(steps):
         x0, x1, x2, x3 = x0 * a + b, x1 * a + b, x2 * a + b, x3 * a + b
         x4, x5, x6, x7 = x4 * a + b, x5 * a + b, x6 * a + b, x7 * a + b

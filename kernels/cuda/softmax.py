@@ -32,7 +32,7 @@ def softmax(x):
 
 
 def softmax_grad(grad, y):
-    """y (grad - sum_k grad[k] y[k]), y being the softmax."""
+    """grad_x[k] = y[k] (grad[k] - sum_j grad[j] y[j]), y being the softmax."""
     check_alike("softmax", grad=grad, y=y)
     return _over_rows(_softmax_grad, grad, y)
 
@@ -44,7 +44,7 @@ def log_softmax(x):
 
 
 def log_softmax_grad(grad, y):
-    """grad - exp(y) sum_k grad[k], y being the log-softmax."""
+    """grad_x[k] = grad[k] - exp(y[k]) sum_j grad[j], y being the log-softmax."""
     check_alike("log_softmax", grad=grad, y=y)
     return _over_rows(_log_softmax_grad, grad, y)
 

@@ -8,7 +8,7 @@ from .device import SIMULATED, THREADS, Kernel, cuda
 
 _RUN = 16 if SIMULATED else 8  # numbers that a thread of a sum takes, one after the other
 _TILE = _RUN * THREADS
-_BITS = 4  # of a digit
+_BITS = 4  # bits of a digit
 _DIGITS = 1 << _BITS
 _SHARE = _DIGITS  # numbers that a thread of a pass of sorting takes: as many counters as numbers
 

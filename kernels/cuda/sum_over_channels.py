@@ -76,7 +76,7 @@ def _kernel(tile, dtype, a_width, b_width):
         next_b = cuda.local.array(n_b, number)
         row_h = cuda.local.array(a_loads, numba.int64)
         row_w = cuda.local.array(a_loads, numba.int64)
-        row_line = cuda.local.array(a_loads, numba.int64)  # of the image's first line in the source, -1: none
+        row_line = cuda.local.array(a_loads, numba.int64)  # the first line of its image in the source; -1: no position
         for i in range(n_sums):
             sums[i] = 0
         t = cuda.threadIdx.x
@@ -95,7 +95,7 @@ def _kernel(tile, dtype, a_width, b_width):
         c, kh, kw = t % a_across * a_width, 0, 0
         terms, stage = k_h * k_w * channels, 0
         for k in range(0, terms, depth):
-            # the next slab into registers
+            # read the next slab into registers
             while c >= channels:
                 c -= channels
                 kw += 1
@@ -121,7 +121,7 @@ def _kernel(tile, dtype, a_width, b_width):
                 load_b(weights, term * n_columns + column, inside, next_b, i * b_width)
             if k > 0:
                 multiply(a, b, 1 - stage, t, sums)
-            # from registers to shared memory
+            # copy it from registers to shared memory
             for i in range(a_loads):
                 row = t // a_across + i * a_down
                 if row < rows:
@@ -140,7 +140,7 @@ def _kernel(tile, dtype, a_width, b_width):
             c += depth
         multiply(a, b, 1 - stage, t, sums)
 
-        # the sums of this thread to memory, in short loops: they are unrolled, and only then do sums stay in registers
+        # write the sums of this thread; the loops are short, so that they are unrolled and the sums stay in registers
         row, column = place(t)
         first_m, first_n = first_row + row, first_column + column
         if scales:

@@ -14,8 +14,8 @@ from .channels import sum_parts
 from .device import SIMULATED, Kernel, cuda
 from .tile import blocks, loader, multiplier, placer, preparer, storer, tile_for, vector_width
 
-_BLOCKS = 6 if SIMULATED else 528  # that splits aim at
-_PIXELS = 8 if SIMULATED else 512  # of a split at least
+_BLOCKS = 6 if SIMULATED else 528  # blocks to aim at: tiles times splits
+_PIXELS = 8 if SIMULATED else 512  # least positions of a split
 
 
 def sum_over_pixels(x, grad, win, gather):
@@ -91,7 +91,7 @@ def _kernel(tile, dtype, a_width, b_width):
             q[i] = position % width
         stage = 0
         for first in range(start, end, depth):
-            # the next slab into registers
+            # read the next slab into registers
             for i in range(a_loads):
                 h, w = p[i] * step_h + origin_of_h[i], q[i] * step_w + origin_of_w[i]
                 inside = channel[i] >= 0 and first + (t + i * threads) // a_across < end
@@ -111,7 +111,7 @@ def _kernel(tile, dtype, a_width, b_width):
                 load_b(grad, position * n_columns + column, inside, next_b, i * b_width)
             if first > start:
                 multiply(a, b, 1 - stage, t, sums)
-            # from registers to shared memory
+            # copy it from registers to shared memory
             for i in range(a_loads):
                 j = t + i * threads
                 if j < depth * a_across:
