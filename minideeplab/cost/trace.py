@@ -6,7 +6,6 @@ call of a module (`nn.module.observing`): so a row without weights knows in whic
 array follows the array, not the order of calls.
 """
 
-import math
 import time
 import weakref
 from dataclasses import dataclass
@@ -48,12 +47,12 @@ class TracedLayer:
         name: of the module that owns its weights, or in which it ran; empty for the network itself.
         kind: what it is, with kernel, rate and stride; class_name: of the module.
         source: where it is described: of the module, or of the nearest one around it that says so; None if none does.
-        input, output: (H, W, C); stride, rate: of the layer itself.
+        input, output: (H, W, C); stride, rate: of the layer itself, along the height.
         parameters: with the bias, and with the batch norm that is folded into it; shared ones at their first use.
         macs: multiply-adds of a convolution, each once, padding included, for all images of the run.
         macs_space_to_batch: see `formulas.space_to_batch_macs`; activation_bytes: of its output.
-        receptive_field: input pixels along one side, None behind pooling to a number of bins.
-        output_stride: input pixels from one position of the output to the next.
+        receptive_field: input pixels along the height, None behind pooling to a number of bins.
+        output_stride: input pixels from one position of the output to the next; None as the field.
         seconds: that its kernels took; None where nothing was computed.
         values: (N, H, W, channels kept) NumPy array of its output, after bias, batch norm, shortcut and activation
             where they are folded into the layer; None where nothing is kept.
@@ -72,7 +71,7 @@ class TracedLayer:
     macs_space_to_batch: int
     activation_bytes: int
     receptive_field: int | None
-    output_stride: float
+    output_stride: float | None
     seconds: float | None = None
     values: np.ndarray | None = None
 
@@ -99,7 +98,7 @@ def run(model: Module, x: Tensor, channels: int | None) -> tuple[list[TracedLaye
     """(layers, what a position of the first head's output sees) of one forward pass."""
     tracer = _Tracer(model, x, channels)
     with model.evaluating(), no_grad(), observing(tracer.of_module), kernels.watching(x.device, tracer.of_kernel):
-        outputs = getattr(model, "heads", model)(x)
+        outputs = (model.heads if callable(getattr(model, "heads", None)) else model)(x)
     first = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
     return tracer.layers, tracer.fields.get(first.data)
 
@@ -196,7 +195,7 @@ class _Tracer:
             macs_space_to_batch=space_to_batch_macs(window) if convolves else 0,
             activation_bytes=output.nbytes,
             receptive_field=field.size if field else None,
-            output_stride=round(field.jump, 3) if field else math.inf,
+            output_stride=round(field.jump, 3) if field else None,
         )
         self.layers.append(row)
         return row

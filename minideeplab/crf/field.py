@@ -101,7 +101,10 @@ class DenseField:
         return q
 
     def step(self, q, damping=0.0):
-        """One step of inference on q (N, K), in place, on the filters' device; returns the largest |dQ|."""
+        """Q_i(l) <- exp(-U_i(l) - sum_m sum_l' mu_m(l, l') (A_m Q)_i(l')) / normaliser, for all pixels at once.
+
+        One step of inference on q (N, K), in place, on the filters' device; returns the largest |dQ|.
+        """
         values = None
         if self._lattice is not None:
             values = self._mixed_on_vertices(self._k.blur(self._lattice, self._k.splat(self._lattice, q)))
@@ -150,6 +153,10 @@ class DenseField:
         entropy = (wide * np.log(np.maximum(wide, 1e-300))).sum()
         return float(entropy + (wide * self.unary).sum() - 0.5 * (wide * message).sum())
 
+    def _first(self, start):
+        """A copy of Q on the filters' device, from any device."""
+        return self._k.from_numpy(np.array(kernels.to_device(start, "cpu"), self.unary.dtype, order="C"))
+
     def infer(self, iterations=10, damping=0.0, tolerance=0.0, report=None, start=None):
         """Mean-field inference.
 
@@ -168,7 +175,7 @@ class DenseField:
         if iterations < 0:
             raise ValueError(f"iterations must be >= 0, got {iterations}")
         k = self._k
-        q = self.start() if start is None else k.from_numpy(np.array(start, self.unary.dtype, order="C"))
+        q = self.start() if start is None else self._first(start)
         for _ in range(iterations):
             before = k.to_numpy(q).argmax(axis=1) if report else None
             change = self.step(q, damping)

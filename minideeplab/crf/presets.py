@@ -7,6 +7,7 @@ import numbers
 from dataclasses import dataclass
 
 NORMALISATIONS = ("none", "before", "after", "symmetric")
+LEAST_PROBABILITY = 1e-5  # before a logarithm is taken
 SMOOTHNESS = ("lattice", "separable")
 KINDS = ("probabilities", "logits", "labels")
 

@@ -9,9 +9,8 @@ import numpy as np
 import minideeplab
 from minideeplab.crf.field import DenseField
 from minideeplab.crf.filters import LatticeFilter, SeparableFilter, bilateral_features, position_features
-from minideeplab.crf.presets import KINDS, SMOOTHNESS, preset_of
+from minideeplab.crf.presets import KINDS, LEAST_PROBABILITY, SMOOTHNESS, preset_of
 
-_LEAST = 1e-5  # of a probability, before its logarithm
 _PACKAGE = str(Path(minideeplab.__file__).parent / "_")[:-1]  # what the names of the package's files begin with
 
 _TWO_CHANNELS = "for one class and its background give (1 - p, p) of probabilities p, or (0, x) of logits x"
@@ -145,7 +144,7 @@ def _unary_of(scores, image, kind, confidence, unknown):
         return -rows, first, None
     if not in_range:
         raise ValueError(f"probabilities must lie in 0..1, got {rows.min():.3g} .. {rows.max():.3g}; are they logits?")
-    return -np.log(np.clip(rows, rows.dtype.type(_LEAST), 1)), first, None
+    return -np.log(np.clip(rows, rows.dtype.type(LEAST_PROBABILITY), 1)), first, None
 
 
 def _unary_of_labels(labels, size, confidence, unknown):

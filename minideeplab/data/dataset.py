@@ -91,9 +91,13 @@ class SegmentationDataset(abc.ABC):
         for i in range(len(self)):
             try:
                 _, mask = self.sample(i)
-                counts.add(mask)
             except DataError as error:
                 problems.append(str(error))
+            else:
+                try:
+                    counts.add(mask)
+                except DataError as error:  # of a layout that reads masks by itself
+                    problems.append(f"{self.mask_path(i)}: {error}")
             report()
         if problems:
             lines = [f"{self.root}: {len(problems)} of {len(self)} samples of split {self.split!r} cannot be used:"]

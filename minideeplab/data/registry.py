@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 from minideeplab.data import synthetic, voc
 from minideeplab.data.dataset import SegmentationDataset
+from minideeplab.errors import DataError
 
 
 class Entry(NamedTuple):
     """One kind of data set.
 
     Attributes:
-        recognises: whether `data` is of this kind; it looks at names of folders and files, and reads no image.
+        recognises: whether `data` is of this kind, by names of folders and files, and by lists of names.
         open: (data, split) -> SegmentationDataset; DataError says what is wrong with the folder.
         help: one line for the command line.
     """
@@ -54,4 +55,6 @@ def open_dataset(
     if dataset == "auto":
         dataset = next(name for name, entry in DATASETS.items() if entry.recognises(data))
     opened = DATASETS[dataset].open(data, split)
+    if not opened.ids:
+        raise DataError(f"{opened.root}: split {split!r} of this {dataset} data set is empty; check the folder")
     return dataclasses.replace(opened, ids=opened.ids[:limit])

@@ -33,8 +33,18 @@ class LabelCounts:
         self.class_names, self.ignore_index = tuple(class_names), ignore_index
 
     def add(self, mask: np.ndarray) -> None:
-        """Counts one mask, (H, W) uint8."""
+        """Counts one mask, (H, W) uint8.
+
+        Raises:
+            DataError: a label that is neither a class nor void.
+        """
         pixels = np.bincount(mask.ravel(), minlength=256)
+        known = {*range(len(self.class_names)), self.ignore_index}
+        if wrong := [label for label in np.flatnonzero(pixels).tolist() if label not in known]:
+            raise DataError(
+                f"label {wrong[0]} in {pixels[wrong[0]]} pixels; valid labels are 0..{len(self.class_names) - 1} and "
+                f"{self.ignore_index} (void)"
+            )
         present = pixels > 0
         self.pixels += pixels
         self.masks += present

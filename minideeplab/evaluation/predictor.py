@@ -8,11 +8,12 @@ import numpy as np
 import kernels
 from minideeplab import crf as dense_crf
 from minideeplab.autograd import Tensor, no_grad, ops
+from minideeplab.crf.presets import LEAST_PROBABILITY
 from minideeplab.data import normalise
 from minideeplab.errors import UsageError
 from minideeplab.evaluation.metrics import ConfusionMatrix
+from minideeplab.models.segmenter import SMALLEST_SIDE
 
-SMALLEST_SIDE = 33  # pixels; the networks take no less: at output stride 16 that leaves 3 x 3 positions
 TILE_STEP = 2 / 3  # of a tile's side, from one tile to the next (PSPNet's evaluation)
 
 
@@ -28,13 +29,13 @@ class Predictor:
         scales: factors on height and width of the image.
         flip: also see each image mirrored left and right.
         crf: settings of a dense CRF by name, such as "deeplab-v2", that refine the result; None for no CRF.
-        tile: side in pixels of the squares that larger images are cut into; a tile begins two thirds of a side after
-            the one before, and probabilities are averaged where tiles overlap. None: the whole image at once.
+        tile: side in pixels of the squares that larger images are cut into; a tile begins at most two thirds of a side
+            after the one before, and probabilities are averaged where tiles overlap. None: the whole image at once.
 
     Raises:
         ValueError: an argument that makes no sense.
 
-    Cost: a forward pass for each view; with `tile` memory for one tile's activations instead of the image's.
+    Cost: a forward pass for each view, with `tile` for each tile of it, but memory for the activations of one tile.
 
     Source: DeepLab v3 (arXiv 1706.05587), section 4.1, "multi-scale inputs and left-right flipped images".
     """
@@ -159,17 +160,20 @@ class Prediction:
         crf, device = self.predictor.crf, self.predictor.model.device
         if crf is None:
             with no_grad():
-                return (ops.softmax(self.scores) if self.kind == "logits" else self.scores).numpy()[0]
+                return ops.softmax(self.scores).numpy()[0] if self.kind == "logits" else self.scores.numpy()[0].copy()
         try:
             return dense_crf.refine(self.scores.numpy()[0], self.image, crf, kind=self.kind, device=device)
         except ValueError as error:
-            raise UsageError(f"--crf {crf}: {error}") from error
+            raise UsageError(f"crf {crf}: {error}") from error
 
     @property
     def costs(self) -> np.ndarray:
-        """(H W, K) float32: -log of the probabilities before any CRF, up to a constant for each pixel."""
+        """(H W, K) float32: -log of the probabilities before any CRF, up to a constant for each pixel.
+
+        Probabilities, where they are averages over views, count as 1e-5 where they are less, as in `refine`.
+        """
         scores = np.ascontiguousarray(self.scores.numpy()).reshape(-1, self.scores.shape[-1])
-        return -scores if self.kind == "logits" else -np.log(np.maximum(scores, np.float32(1e-5)))
+        return -scores if self.kind == "logits" else -np.log(np.maximum(scores, np.float32(LEAST_PROBABILITY)))
 
 
 def _starts(side, tile):

@@ -4,6 +4,8 @@ from minideeplab.autograd import ops
 from minideeplab.cost import trace
 from minideeplab.nn import Module, losses
 
+SMALLEST_SIDE = 33  # pixels: at output stride 16 that leaves 3 x 3 positions
+
 
 class Segmenter(Module):
     """(N, H, W, 3) images -> (N, H, W, num_classes) logits, for any H, W >= 33.
@@ -74,8 +76,11 @@ class Segmenter(Module):
         if len(x.shape) != 4:
             raise ValueError(f"{type(self).__name__}: images must be (N, H, W, 3), got shape {tuple(x.shape)}")
         _, h, w, _ = x.shape
-        if min(h, w) < 33:
-            raise ValueError(f"{type(self).__name__}: images must be at least 33x33, got {h}x{w}; enlarge or pad them")
+        if min(h, w) < SMALLEST_SIDE:
+            least = f"{SMALLEST_SIDE}x{SMALLEST_SIDE}"
+            raise ValueError(
+                f"{type(self).__name__}: images must be at least {least}, got {h}x{w}; enlarge or pad them"
+            )
         if not self.align_corners:
             return x
         down, right = (-(side - self.corner) % self.output_stride for side in (h, w))

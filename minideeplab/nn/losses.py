@@ -64,8 +64,7 @@ def cross_entropy(logits, labels, ignore_index=255, class_weights=None, size=Non
     """
     if class_weights is not None:
         class_weights = kernels.to_device(np.asarray(class_weights, logits.dtype), logits.device)
-    if isinstance(labels, np.ndarray) and logits.device == "cuda":
-        labels = kernels.to_device(labels, "cuda")
+    labels = kernels.to_device(labels, logits.device)
     options = {"labels": labels, "class_weights": class_weights, "ignore_index": ignore_index, "size": size}
     mean, call = ops.CrossEntropy.record(logits, **options)
     return Loss(mean, call.weight)

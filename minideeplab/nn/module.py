@@ -140,18 +140,19 @@ class Module:
     @property
     def device(self):
         """Where the parameters are: "cpu" or "cuda"."""
-        return next(p.device for _, p in self.named_parameters())
+        return next((p.device for _, p in self.named_parameters()), "cpu")
 
     def to(self, device):
         """Move all parameters and buffers in place to "cpu" or "cuda"; optimisers are made afterwards. Returns self."""
         for _, t in self._named((Parameter, Buffer)):
-            t.data, t.grad = kernels.to_device(t.data, device), None
+            if t.device != device:
+                t.data, t.grad = kernels.to_device(t.data, device), None
         return self
 
     def astype(self, dtype):
         """Convert all parameters and buffers in place, to float64 for gradient checks. Returns self."""
         for _, t in self._named((Parameter, Buffer)):
-            t.data = kernels.to_device(t.numpy().astype(dtype), t.device)
+            t.data, t.grad = kernels.to_device(t.numpy().astype(dtype), t.device), None
         return self
 
     def initialise(self, seed):

@@ -9,7 +9,7 @@ from minideeplab import cli, models
 from minideeplab.cli.model_options import given_options
 from minideeplab.data import Loader, TrainTransform, label_warnings, open_dataset, require_labels
 from minideeplab.errors import CheckpointError, UsageError
-from minideeplab.evaluation.predictor import SMALLEST_SIDE
+from minideeplab.models.segmenter import SMALLEST_SIDE
 from minideeplab.train.arguments import parse_arguments
 from minideeplab.train.loop import Training
 from minideeplab.train.run_folder import RunFolder, fingerprint

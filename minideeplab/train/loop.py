@@ -13,7 +13,7 @@ import kernels
 from minideeplab import cli, figures
 from minideeplab.data import Loader
 from minideeplab.data.statistics import median_frequency_weights
-from minideeplab.errors import DataError, DivergedError
+from minideeplab.errors import CheckpointError, DataError, DivergedError
 from minideeplab.evaluation import ConfusionMatrix, Predictor, percent
 from minideeplab.nn import SGD, poly, step_policy
 from minideeplab.train.run_folder import EPOCH_COLUMNS, RunFolder
@@ -41,6 +41,7 @@ class Training:
         self.total_steps = args.steps or args.epochs * len(loader)
         self.total_epochs = math.ceil(self.total_steps / len(loader))
         self.speed = cli.Speed()
+        self.largest: list[tuple[int, float]] = []  # of each validation: the class predicted most, and its share
 
     def run(self) -> int:
         """Trains to the end, or to the stop that was asked for; returns the exit code.
@@ -82,12 +83,16 @@ class Training:
         return f"best mIoU {percent(self.state.best)}{some}"
 
     def draw_what_is_due(self) -> None:
-        """The pictures of best.npz, where the run was stopped between writing it and drawing them."""
+        """The pictures, where the run was stopped between writing its checkpoints and drawing them."""
         if not self.folder.pictures_due():
             return
-        best = Checkpoint.load(self.folder.best).build_model(self.folder.best).to(self.args.device)
-        predictor = Predictor(best)
-        self._draw_best(predictor, self._validate(predictor))
+        try:
+            best = Checkpoint.load(self.folder.best).build_model(self.folder.best).to(self.args.device)
+        except CheckpointError as error:
+            self.folder.log(f"warning: the pictures of the best epoch cannot be drawn: {error}")
+        else:
+            predictor = Predictor(best)
+            self._draw_best(predictor, self._validate(predictor))
         self._draw_curves()
 
     def _epochs(self, bar: cli.Progress) -> bool:
@@ -103,7 +108,7 @@ class Training:
                     loss, lr = self._step(images, labels)
                 self.speed.add(len(images))
                 if state.step == self.first_step + 1:
-                    self._report_first_step(loss)  # and start the clock again: compilation is no measure of speed
+                    self._report_first_step(loss)
                 values = f"loss {state.mean_loss():.4f}  lr {lr:.2e}  {self.speed.per_second():.1f} images/s"
                 bar.update(f"epoch {epoch + 1}/{self.total_epochs}", values)
                 if self._stop_asked():
@@ -123,10 +128,14 @@ class Training:
             self._diverged(f"in step {state.step + 1} {error}")
         value = loss.item()
         state.add_step(value, loss.weight)
-        state.seconds = self.earlier_seconds + time.perf_counter() - self.began
+        state.seconds = self._seconds()
         row = {"step": state.step, "epoch": state.epoch + 1, "loss": value, "lr": lr}
         self.folder.add_step(row | {"seconds": round(state.seconds, 3)})
         return value, lr
+
+    def _seconds(self) -> float:
+        """Time spent on the run, earlier starts included."""
+        return self.earlier_seconds + time.perf_counter() - self.began
 
     def _lr(self, step: int) -> float:
         """The learning rate of a step, by the policy that was chosen."""
@@ -159,7 +168,7 @@ class Training:
             row["val_classes_present"] = confusion.classes_present()
             row["val_pixel_accuracy"] = _finite_or_zero(confusion.pixel_accuracy())
             row["val_largest_prediction"] = _finite_or_zero(confusion.largest_prediction()[1])
-        state.seconds = self.earlier_seconds + time.perf_counter() - self.began
+        state.seconds = self._seconds()
         row |= {"best_miou": best, "images_per_second": round(speed, 2), "seconds": round(state.seconds, 1)}
 
         with cli.deferred_interrupt():
@@ -199,8 +208,11 @@ class Training:
 
     def _draw_curves(self) -> None:
         """curves.png, the last of the pictures of an epoch."""
-        self._draw(self.folder.path / "curves.png", figures.save_curves, self.folder.step_rows(), self.state.history)
+        self._draw(self.folder.path / "curves.png", self._draw_curves_to)
         self.folder.pictures_are_drawn()
+
+    def _draw_curves_to(self, path: Path) -> None:
+        figures.save_curves(path, self.folder.step_rows(), self.state.history)
 
     def _draw(self, path: Path, draw: Callable, *arguments) -> None:
         """Draws one picture; one that fails is worth a warning, and no more."""
@@ -242,7 +254,7 @@ class Training:
         if self.state.step == 1:
             classes = self.train_set.num_classes
             self.folder.log(f"initial loss {loss:.4f}; a uniform guess gives ln {classes} = {math.log(classes):.4f}")
-        self.speed.restart()  # the compilation does not count
+        self.speed.restart()  # it may have compiled kernels, which is no measure of speed
 
     def _require_finite(self) -> None:
         """No checkpoint but diverged.npz ever holds a NaN."""
@@ -259,9 +271,10 @@ class Training:
         )
 
     def _warn_if_one_class(self, confusion: ConfusionMatrix) -> None:
-        shares = [row["val_largest_prediction"] for row in self.state.history if row["val_miou"] is not None]
-        if len(shares) >= ONE_CLASS_EPOCHS and min(shares[-ONE_CLASS_EPOCHS:]) > ONE_CLASS_SHARE:
-            name = self.val_set.class_names[confusion.largest_prediction()[0]]
+        self.largest.append(confusion.largest_prediction())
+        last = self.largest[-ONE_CLASS_EPOCHS:]
+        if len(last) == ONE_CLASS_EPOCHS and len({label for label, _ in last}) == 1 and min(last)[1] > ONE_CLASS_SHARE:
+            name = self.val_set.class_names[last[0][0]]
             self.folder.log(
                 f"warning: over {percent(ONE_CLASS_SHARE)} % of the predictions are '{name}', "
                 f"{ONE_CLASS_EPOCHS} validations in a row. Likely causes: wrong labels in the masks, one class "

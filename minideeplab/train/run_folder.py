@@ -5,6 +5,7 @@ import csv
 import hashlib
 import importlib.metadata
 import io
+import itertools
 import json
 import platform
 from pathlib import Path
@@ -128,8 +129,9 @@ class RunFolder:
     def rewind(self, step: int, epochs: list[dict]) -> None:
         """Cuts the metrics back to what a checkpoint knows; later steps will write theirs again."""
         path = self.path / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        write_text(path, "".join(lines[:step]))  # step k is on line k
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+        whole = itertools.takewhile(_is_whole, lines[:step])  # step k is on line k; the last may be cut short
+        write_text(path, "".join(f"{line}\n" for line in whole))
         self.write_epochs(epochs)
 
     def step_rows(self) -> list[dict]:
@@ -147,11 +149,11 @@ class RunFolder:
         write_text(self.path / "per_class.csv", text.getvalue())
 
     def mark_pictures_due(self) -> None:
-        """Notes that best.npz is about to be newer than its pictures."""
+        """Notes that checkpoints are about to be newer than the pictures."""
         self._due.touch()
 
     def pictures_due(self) -> bool:
-        """Whether the run was stopped between writing best.npz and drawing its pictures."""
+        """Whether the run was stopped between writing its checkpoints and drawing the pictures."""
         return self._due.exists() and self.best.exists()
 
     def pictures_are_drawn(self) -> None:
@@ -168,6 +170,14 @@ class RunFolder:
     def close(self) -> None:
         if self._steps is not None:
             self._steps.close()
+
+
+def _is_whole(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def fingerprint(*datasets) -> str:

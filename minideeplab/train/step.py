@@ -1,6 +1,9 @@
 """One step of training, without books: the loop, notebooks and searches for a learning rate call it."""
 
 import math
+from contextlib import contextmanager
+
+import numpy as np
 
 import kernels
 from minideeplab.autograd import Tensor
@@ -24,14 +27,17 @@ def train_step(model, optimiser, images, labels, lr=None, class_weights=None, ig
         The loss before the update, a scalar without history that knows its `weight`.
 
     Raises:
-        DivergedError: the loss is not finite; nothing was updated, and the message names the first array that is not
-            finite either.
+        DivergedError: the loss is not finite; the message names the first array that is not finite either.
+
+    A step that fails changes no parameter. On the CPU it changes no running statistics of batch norm either; on a GPU
+    these have seen the batch, since a copy of them would be hundreds of launches in each step.
     """
-    loss = model.loss(Tensor(images).to(model.device), labels, class_weights, ignore_index)
-    optimiser.zero_grad()
-    if not math.isfinite(loss.item()):
-        raise DivergedError(f"the loss is {loss.item()}{_first_cause(model, loss)}")
-    loss.backward()
+    with _statistics_kept_on_error(model):
+        loss = model.loss(Tensor(images).to(model.device), labels, class_weights, ignore_index)
+        optimiser.zero_grad()
+        if not math.isfinite(loss.item()):
+            raise DivergedError(f"the loss is {loss.item()}{_first_cause(model, loss, images)}")
+        loss.backward()
     optimiser.step(lr)
     return Loss(loss.detach(), loss.weight)
 
@@ -41,8 +47,22 @@ def first_not_finite(arrays: dict) -> str | None:
     return next((n for n, a in arrays.items() if not kernels.load(kernels.device_of(a)).is_finite(a)), None)
 
 
-def _first_cause(model, loss) -> str:
-    if name := first_not_finite(model.state_dict()):
+@contextmanager
+def _statistics_kept_on_error(model):
+    """Where the block ends with an error, all buffers are as they were (see `train_step` for the GPU)."""
+    before = [(b, np.array(b.data)) for _, b in model.named_buffers()] if model.device == "cpu" else []
+    try:
+        yield
+    except BaseException:
+        for buffer, values in before:
+            buffer.data[...] = values
+        raise
+
+
+def _first_cause(model, loss, images) -> str:
+    if first_not_finite({"images": images}):
+        return ", the images hold values that are not finite"
+    if name := first_not_finite({name: p.data for name, p in model.named_parameters()}):
         return f", the first weight that is not finite is '{name}'"
     loss.backward()
     if name := first_not_finite({name: p.grad for name, p in model.named_parameters() if p.grad is not None}):

@@ -16,7 +16,8 @@ class Backbone(Module):
     Attributes:
         channels: of the features.
         low_level_channels: of the low-level features.
-        output_stride: input size over that of the features: they have ceil(H / output_stride) rows.
+        output_stride: input size over that of the features: they have ceil(H / output_stride) rows (`VGGFeatures` and
+            the classifier DenseNet pool as their papers do, which may give a row more or less).
         separable_heads: whether its paper joins it with heads of separable convolutions.
         classifier_options: its options in the classifier of its paper, where they differ from those for segmentation.
     """

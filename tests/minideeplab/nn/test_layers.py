@@ -356,3 +356,12 @@ def test_activation_is_part_of_the_unit_only_if_asked(activation):
     x = images(2, 5, 5, 3)
     for unit in (nn.ConvNorm(3, 4, 3, activation=activation), nn.SeparableConv2d(3, 4, activation=activation)):
         assert (unit.initialise(0)(x).numpy() < 0).any() == (activation is None)
+
+
+def test_moving_to_where_it_is_keeps_gradients_and_another_dtype_does_not():
+    layer = nn.Conv2d(3, 4, 1).initialise(0)
+    layer(images(1, 2, 2, 3)).sum().backward()
+    grad = layer.weight.grad
+    assert layer.to("cpu").weight.grad is grad
+    assert layer.astype(np.float64).weight.grad is None
+    assert nn.Dropout(0.5).device == "cpu"

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -466,6 +467,37 @@ def test_names_that_look_like_formulas_are_drawn(tmp_path):
     assert train.main(command(data, out)) == 0
     assert {path.name for path in out.iterdir()} == FILES and (out / "samples" / f"{new}.png").exists()
     assert "warning" not in (out / "log.txt").read_text()
+
+
+def test_a_line_of_metrics_that_was_cut_short_is_dropped(data, run, tmp_path):
+    """As after a loss of power: the checkpoint knows more steps than lines have reached the disk."""
+    out = tmp_path / "parts"
+    assert train.main(command(data, out, "--stop-after", 2)) == 0
+    path = out / "metrics.jsonl"
+    first, second = path.read_text().splitlines()
+    path.write_text(f"{first}\n{second[:9]}")
+    assert train.main(["--resume", "--out", str(out)]) == 0
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 3, 4]
+    assert (out / "curves.png").exists() and "warning" not in (out / "log.txt").read_text()
+
+
+def test_pictures_that_are_due_come_with_the_next_start(data, run, tmp_path):
+    """Also those of a finished run; without a usable best.npz the rest of the run goes on."""
+    for damaged in (False, True):
+        out = tmp_path / str(damaged)
+        shutil.copytree(run, out)
+        for path in (out / "confusion.png", out / "curves.png", out / "per_class.csv"):
+            path.unlink()
+        (out / ".pictures-due").touch()
+        if damaged:
+            (out / "best.npz").write_bytes(b"PK")
+        assert train.main(["--resume", "--out", str(out)]) == 0
+        assert (out / "curves.png").exists() and not (out / ".pictures-due").exists()
+        assert (out / "per_class.csv").exists() != damaged
+        if not damaged:
+            assert (out / "per_class.csv").read_bytes() == (run / "per_class.csv").read_bytes()
+        else:
+            assert "the pictures of the best epoch cannot be drawn" in (out / "log.txt").read_text()
 
 
 def test_a_checkpoint_that_asks_for_a_giant_network_is_not_resumed(run, tmp_path, capsys):

@@ -74,8 +74,37 @@ def test_a_loss_that_is_not_finite_updates_nothing_and_names_its_cause():
     before = model.state_dict()
     with pytest.raises(DivergedError, match=r"the loss is nan, the first weight that is not finite is 'head\.bias'"):
         train_step(model, optimiser, images, labels)
-    for name, p in model.named_parameters():
-        np.testing.assert_array_equal(p.numpy(), before[name], err_msg=name)
+    assert_same_state(model, before)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_images_that_are_not_finite_are_named_and_leave_no_trace():
+    model = network(head_width=8)
+    images, labels = batch()
+    images[1, 2, 3, 0] = np.inf
+    before = model.state_dict()
+    with pytest.raises(DivergedError, match="the loss is nan, the images hold values that are not finite"):
+        train_step(model, SGD(model, 0.1), images, labels)
+    assert_same_state(model, before)
+
+
+def test_a_step_that_runs_out_of_memory_leaves_no_trace(monkeypatch):
+    """Batch norm has seen the batch by then; a run that is saved now and resumed must not see it twice."""
+    model = network(head_width=8)
+    before = model.state_dict()
+
+    def full(*args, **options):
+        raise MemoryError
+
+    monkeypatch.setattr("minideeplab.nn.losses.cross_entropy", full)
+    with pytest.raises(MemoryError):
+        train_step(model, SGD(model, 0.1), *batch())
+    assert_same_state(model, before)
+
+
+def assert_same_state(model, before):
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
 
 
 def test_all_void_is_a_loss_of_zero_and_weight_zero():
