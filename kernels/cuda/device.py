@@ -14,9 +14,7 @@ from numba import cuda
 numba.config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small kernels are meant: a sum of 21 classes has few blocks
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 THREADS = 4 if SIMULATED else 256  # threads of a block in a kernel over a flat range
-MAX_BLOCKS = (
-    3 if SIMULATED else 4096
-)  # most blocks of such a kernel; a thread takes every (THREADS * blocks)-th element
+MAX_BLOCKS = 3 if SIMULATED else 4096  # of such a kernel; a thread then takes every (THREADS * blocks)-th element
 
 
 def require():

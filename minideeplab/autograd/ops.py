@@ -15,6 +15,7 @@ Letters: N batch, H W height and width, C input channels, K output channels.
 """
 
 from kernels.activation import SHOWN_BY_RESULT, check_activation
+from kernels.checks import check_floats
 from kernels.geometry import Window
 from minideeplab.autograd.function import Function
 
@@ -168,6 +169,7 @@ def depthwise_conv2d(x, w, stride=1, rate=1, padding="same"):
 
 class ConvTranspose2d(Function):
     def forward(self, x, w, *, stride, padding, output_padding, rate):
+        check_floats("conv_transpose2d", x=x, weight=w)
         self.window = Window.conv_transpose(x.shape, w.shape, stride, rate, padding, output_padding)
         self.saved = x, w
         return self.k.conv2d_grad_input(x, w, self.window)
@@ -433,19 +435,20 @@ class BatchNorm(Function):
         if self.training:
             self.k.update_running(running_mean, running_var, mean, var, momentum, count)
         self.eps, self.activation, self.adds = eps, activation, residual is not None
-        self.saved = x, mean, var, gamma, beta
-        # what the activation's derivative is read from: its result, or the terms of the value before it
-        self.saved += y if activation in SHOWN_BY_RESULT else None, residual if activation == "hardswish" else None
+        # the activation's derivative is read from its result, or from the value before it, which is computed again
+        y_kept, residual = y if activation in SHOWN_BY_RESULT else None, residual if activation == "hardswish" else None
+        self.saved = x, residual, y_kept, mean, var, gamma, beta
         return y
 
     def backward(self, grad):
-        (x, *affine, y, residual), eps, activation = self.saved, self.eps, self.activation
+        x, residual, y, mean, var, gamma, beta = self.saved
+        affine, activation = (mean, var, gamma, beta, self.eps), self.activation
         if not self.adds:
-            return self.k.batch_norm_grad(grad, x, y, *affine, eps, activation, self.training)
+            return self.k.batch_norm_grad(grad, x, y, *affine, activation, self.training)
         if activation is not None:  # the residual gets what the activation lets pass, and so does batch norm
-            before = self.k.batch_norm(x, *affine, eps, None, residual) if y is None else y
-            grad = self.k.activate_grad(grad, before, activation)
-        return *self.k.batch_norm_grad(grad, x, None, *affine, eps, None, self.training), grad
+            shown = self.k.batch_norm(x, *affine, None, residual) if y is None else y
+            grad = self.k.activate_grad(grad, shown, activation)
+        return *self.k.batch_norm_grad(grad, x, None, *affine, None, self.training), grad
 
 
 def _given(residual):
@@ -466,6 +469,7 @@ def batch_norm(
 
     Args:
         x: (N, H, W, C) tensor; gamma, beta: (C,) tensors; running_mean, running_var: (C,) arrays.
+        activation: by name, as of `activate`.
 
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
     """

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 from strategies import (
     ACTIVATIONS,
+    activations,
     arrange,
     assert_close,
     both_dtypes,
@@ -85,8 +86,7 @@ def test_arithmetic_refuses_what_numpy_would_promote(k, name):
 
 @each_backend
 @both_dtypes
-@every_activation
-@given(shape=image_shapes(), seed=seeds, layout=layouts)
+@given(activation=activations, shape=image_shapes(), seed=seeds, layout=layouts)
 def test_activations_are_their_definitions(k, dtype, activation, shape, seed, layout):
     x = 4 * normal(seed, shape, dtype=dtype)
     y = k.activate(arrange(x, layout), activation)
@@ -100,8 +100,7 @@ def test_activations_are_their_definitions(k, dtype, activation, shape, seed, la
 
 @each_backend
 @both_dtypes
-@every_activation
-@given(shape=image_shapes(), seed=seeds, layout=layouts)
+@given(activation=activations, shape=image_shapes(), seed=seeds, layout=layouts)
 def test_their_gradients_are_the_slopes(k, dtype, activation, shape, seed, layout):
     """In float64 by differences, which are exact to 1e-8 where no element is within a step of a kink."""
     x, grad = normal(seed, shape, shape, dtype=dtype)

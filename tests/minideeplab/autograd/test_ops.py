@@ -234,6 +234,10 @@ def test_softmax_and_its_logarithm_survive_large_logits():
         (lambda x, w: ops.add(x, Tensor(x.data.astype(np.float32))), "a float64, b float32"),
         (lambda x, w: ops.multiply(Tensor(x.data.astype(np.float32)), x), "a float32, b float64"),
         (lambda x, w: ops.concat([x, Tensor(x.data.astype(np.float32))]), "float64.*float32"),
+        (
+            lambda x, w: ops.conv_transpose2d(x, Tensor(np.ones((3, 3, 2, 3), np.float32))),
+            "conv_transpose2d: .* x float64, weight float32",
+        ),
         (lambda x, w: ops.conv2d(x, w.data), "Conv2d: input 1 must be a Tensor, got ndarray"),
         (lambda x, w: ops.relu([1.0, 2.0]), "Activate: input 0 must be a Tensor, got list"),
         (lambda x, w: ops.cross_entropy(x, np.zeros((1, 5, 5))), "labels must be an integer array, got float64"),
