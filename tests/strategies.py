@@ -27,6 +27,11 @@ each_fast_backend = pytest.mark.parametrize(
     ids=[name for name in BACKENDS if name != "reference"],
 )
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+any_layout = pytest.mark.parametrize(  # kernels are compiled anew for arrays that are read-only: for one dtype only
+    ("layout", "dtype"),
+    [(layout, dtype) for layout in ("C", "F", "strided", "reversed") for dtype in (np.float32, np.float64)]
+    + [("read-only", np.float32)],
+)
 
 # -------------------------------------------------------------------- data
 

@@ -1,5 +1,6 @@
 """The measurements: what they count is right, and where PyTorch is installed, both sides compute the same."""
 
+import functools
 import json
 
 import numpy as np
@@ -10,11 +11,16 @@ from minideeplab.bench import conv, crf, memory, model, timing
 from minideeplab.bench.__main__ import main
 from minideeplab.nn import Loss
 
+PEAK, COPY = functools.cache(timing.peak_gflops), functools.cache(timing.copy_bandwidth)  # measured once for all tests
 TINY = {"backbone": "xception41", "width": 0.125, "head_width": 16}
 
 
 @pytest.fixture(autouse=True)
 def tiny_models(monkeypatch):
+    for suite in (conv, model):
+        monkeypatch.setattr(suite, "peak_gflops", PEAK)
+        monkeypatch.setattr(suite, "copy_bandwidth", COPY)
+    monkeypatch.setattr(conv, "numpy_matmul_gflops", functools.partial(timing.numpy_matmul_gflops, repeats=1))
     monkeypatch.setattr(model, "MODELS", {"tiny": (2, 65, TINY)})
     monkeypatch.setattr(memory, "SHAPE", (1, 9, 9, 4))
     monkeypatch.setattr(conv, "LAYERS", (("conv", 1, 9, 8, 4, 3, 1, 2), ("depthwise", 2, 9, 8, 8, 3, 2, 1)))
