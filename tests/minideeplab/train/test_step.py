@@ -41,8 +41,15 @@ def test_a_step_is_forward_backward_update():
     assert loss.node is None and isinstance(loss, Loss)
 
 
-@pytest.mark.parametrize("name", ["deeplabv3plus", "deeplabv1-largefov", "pspnet", "torchvision-fcn_resnet50"])
-@pytest.mark.parametrize("class_weights", [None, (0.5, 2.0, 1.0)])
+@pytest.mark.parametrize(
+    ("name", "class_weights"),
+    [
+        ("deeplabv3plus", None),
+        ("deeplabv1-largefov", (0.5, 2.0, 1.0)),
+        ("pspnet", (0.5, 2.0, 1.0)),
+        ("torchvision-fcn_resnet50", None),
+    ],
+)
 def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(name, class_weights):
     """sum_b weight_b (loss_b, gradient_b) / sum_b weight_b, with void in some parts only, and several heads."""
     model = network(name).astype(np.float64).eval()  # batch norm and dropout look at no other image
