@@ -106,7 +106,11 @@ def _scores(args: argparse.Namespace, dataset, results: dict[Scored, ConfusionMa
     """What --json writes; null stands for a ratio without pixels."""
     with_crf = bool(args.crf)
     confusion = results[Scored(with_crf)]
-    more = {"crf": args.crf, "mean_iou_without_crf": _number(results[Scored(False)].mean_iou())} if with_crf else {}
+    more = {}
+    if with_crf:
+        plain = results[Scored(False)]
+        more = {"crf": args.crf, "mean_iou_without_crf": _number(plain.mean_iou())}
+        more["pixel_accuracy_without_crf"] = _number(plain.pixel_accuracy())
 
     def by_band(crf: bool) -> dict:
         return {str(band): _number(results[Scored(crf, band)].mean_iou()) for band in args.trimap}

@@ -24,10 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     checkpoint = Checkpoint.load(args.checkpoint)
     predictor = cli.predictor_of(args, checkpoint.build_model(args.checkpoint).to(args.device))
     images, failures = _find_images(args.images)
+    names = _output_names(images)
+    for path, name in zip(images, names, strict=True):
+        if name != f"{path.stem}.png":
+            print(f"note: {path} becomes {name}, since another image is called {path.stem}", file=sys.stderr)
     done = 0
     cli.announce_compilation()
     with cli.Progress(len(images), "predict") as bar:
-        for path, name in zip(images, _output_names(images), strict=True):
+        for path, name in zip(images, names, strict=True):
             try:
                 image = read_image(path)
             except DataError as error:

@@ -90,7 +90,7 @@ def _totals(model: str, size: tuple[int, int], options: dict, cost: Cost) -> str
     """Totals, and where the paper prints one, its number beside ours."""
     billions, padded = cost.macs / 1e9, cost.macs_space_to_batch / 1e9
     lines = [
-        f"{model} at {size[0]} x {size[1]}, {options['num_classes']} classes",
+        f"{model} at {size[0]} x {size[1]}{_padding(size, cost)}, {options['num_classes']} classes",
         f"  parameters             {cost.parameters:,}",
         f"  multiply-adds          {billions:.3f} x 1e9 (atrous layers as space-to-batch: {padded:.3f})",
         f"  receptive field        {cost.receptive_field} pixels (paths through pooling to a number of bins left out)",
@@ -105,6 +105,12 @@ def _totals(model: str, size: tuple[int, int], options: dict, cost: Cost) -> str
             f" plain {plain_gap:+.1%}"
         )
     return "\n".join(lines)
+
+
+def _padding(size: tuple[int, int], cost: Cost) -> str:
+    """That the network pads its images to sizes that its strides divide, where it does."""
+    inside = cost.layers[0].input[:2]
+    return "" if inside == tuple(size) else f" (inside {inside[0]} x {inside[1]}, padded)"
 
 
 def _printed_by_the_paper(model: str, size: tuple[int, int], options: dict) -> float | None:

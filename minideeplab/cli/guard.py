@@ -70,7 +70,10 @@ def deferred_interrupt() -> Iterator[None]:
         nonlocal pending
         pending = True
         signal.signal(signal.SIGINT, stop_at_once)
-        print("\nstopping after this step; press Ctrl-C again to stop at once", file=sys.stderr)
+        print(
+            "\nstopping after this step (the first one may still compile); press Ctrl-C again to stop at once",
+            file=sys.stderr,
+        )
 
     signal.signal(signal.SIGINT, hold_back)
     try:

@@ -80,7 +80,7 @@ def predictor_of(args: argparse.Namespace, model) -> Predictor:
     try:
         return Predictor(model, args.scales, args.flip, args.crf, args.tile)
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(f"--{str(error).removeprefix('Predictor: ')}") from error
 
 
 def command_line(command: str, *arguments: object) -> str:

@@ -2,7 +2,7 @@
 
 import argparse
 import math
-import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,8 +66,12 @@ def create_folder(option: str, path: str | Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{option} {path}: no folder can be made there ({error.strerror}); give another") from error
-    if not os.access(path, os.W_OK):
-        raise UsageError(f"{option} {path}: this folder is not writable; give another")
+    try:
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        why = f"no file can be written in this folder ({error.strerror}); give another"
+        raise UsageError(f"{option} {path}: {why}") from error
     return path
 
 

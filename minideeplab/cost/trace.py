@@ -8,7 +8,7 @@ array follows the array, not the order of calls.
 
 import time
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class TracedLayer:
     receptive_field: int | None
     output_stride: float | None
     seconds: float | None = None
-    values: np.ndarray | None = None
+    values: np.ndarray | None = field(default=None, repr=False)
 
 
 def trace(model: Module, x: Tensor, channels: int | None = None) -> list[TracedLayer]:
@@ -91,6 +91,8 @@ def trace(model: Module, x: Tensor, channels: int | None = None) -> list[TracedL
         One `TracedLayer` for each row of `cost_of`. Where a kernel runs for the first time, its seconds hold the
         compilation: run twice, and take the second.
     """
+    if channels is not None and channels < 0:
+        raise ValueError(f"trace: channels must be None, or 0 or more, got {channels}")
     return run(model, x, channels)[0]
 
 

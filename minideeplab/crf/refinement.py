@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-import minideeplab
 from minideeplab.crf.field import DenseField
 from minideeplab.crf.filters import LatticeFilter, SeparableFilter, bilateral_features, position_features
 from minideeplab.crf.presets import KINDS, LEAST_PROBABILITY, SMOOTHNESS, preset_of
 
-_PACKAGE = str(Path(minideeplab.__file__).parent / "_")[:-1]  # what the names of the package's files begin with
+_PACKAGE = str(Path(__file__).parents[1] / "_")[:-1]  # what the names of the package's files begin with
 
 _TWO_CHANNELS = "for one class and its background give (1 - p, p) of probabilities p, or (0, x) of logits x"
 

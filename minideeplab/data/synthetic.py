@@ -8,6 +8,7 @@ scaled and shifted at random. The set needs no download, and a small network lea
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,8 @@ def synthetic_root():
             return root
     try:
         return _write_at_once(roots[0])
-    except OSError:
+    except OSError as error:
+        warnings.warn(f"{candidates[0]} cannot be written ({error.strerror}): the set goes to {roots[1]}", stacklevel=2)
         return _write_at_once(roots[1])
 
 

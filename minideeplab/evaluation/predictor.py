@@ -1,7 +1,8 @@
 """A trained network on images of any size: scores, probabilities and labels, of one image or of a whole data set."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -41,16 +42,25 @@ class Predictor:
     """
 
     def __init__(self, model, scales=(1,), flip=False, crf=None, tile=None):
+        are_numbers = isinstance(scales, Sequence) and all(isinstance(scale, Real) for scale in scales)
+        if not are_numbers or not scales or not all(0 < scale < np.inf for scale in scales):
+            raise ValueError(f"Predictor: scales must be one or more numbers above 0, got {scales!r}")
+        if tile is not None and not (isinstance(tile, Integral) and tile >= SMALLEST_SIDE):
+            raise ValueError(f"Predictor: tile must be a whole number of at least {SMALLEST_SIDE} pixels, got {tile!r}")
         self.model, self.scales, self.flip, self.crf, self.tile = model, tuple(scales), flip, crf, tile
-        if not self.scales or not all(0 < scale < np.inf for scale in self.scales):
-            raise ValueError(f"Predictor: scales must be one or more numbers above 0, got {scales}")
-        if tile is not None and tile < SMALLEST_SIDE:
-            raise ValueError(f"Predictor: tile must be at least {SMALLEST_SIDE} pixels, got {tile}")
         if crf is not None:
             dense_crf.preset_of(crf)
 
     def __call__(self, image: np.ndarray) -> "Prediction":
-        """What there is to know of one image: (H, W, 3) uint8 RGB of any size."""
+        """What there is to know of one image: (H, W, 3) uint8 RGB of any size.
+
+        Raises:
+            TypeError, ValueError: something else, such as a grey image or floats.
+        """
+        if not isinstance(image, np.ndarray):
+            raise TypeError(f"Predictor: the image must be a NumPy array, got {type(image).__name__}")
+        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ValueError(f"Predictor: the image must be (H, W, 3) RGB, got shape {image.shape}; see read_image")
         pixels = normalise(image)
         with self.model.evaluating(), no_grad():
             views = [

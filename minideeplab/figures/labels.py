@@ -55,7 +55,7 @@ def save_refinements(path: Path, rows: list, classes, title: str) -> None:
         rows: (image (H, W, 3) uint8, truth, before, after (H, W) labels, note under the row), all of one size or not.
         classes: see the module; title: above the page.
     """
-    colours, void = _colours(classes), classes.ignore_index
+    colours, void = colours_of(classes), classes.ignore_index
     ratio = sum(image.shape[0] / image.shape[1] for image, *_ in rows)
     columns = ("image", "truth", "before", "after", "what changed")
     with drawing(path, (15, 3.0 * ratio + 0.32 * len(rows) + 1.1)) as figure:
@@ -90,7 +90,7 @@ def save_refinements(path: Path, rows: list, classes, title: str) -> None:
         add_legend(figure, entries, columns, fontsize=9)
 
 
-def _colours(classes) -> np.ndarray:
+def colours_of(classes) -> np.ndarray:
     """(256, 3) uint8: the palette, void light grey."""
     colours = classes.palette.copy()
     colours[classes.ignore_index] = VOID
@@ -99,7 +99,7 @@ def _colours(classes) -> np.ndarray:
 
 def _save_strip(path, image, labels, classes, pictures, more_entries):
     """image | label maps | pictures (H, W, 3), under their titles; a legend of the classes present and more entries."""
-    colours = _colours(classes)
+    colours = colours_of(classes)
     panels = {"image": image} | {title: colours[each] for title, each in labels.items()} | pictures
     width, height = _readable_size(image.shape[1], image.shape[0], least=200)
     font = _font(height, width)

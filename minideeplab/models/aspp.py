@@ -15,8 +15,10 @@ def rates_at(output_stride, rates_at_16=RATES_AT_16):
     Raises:
         ValueError: rates that are not whole at this stride.
     """
+    if not rates_at_16 or min(rates_at_16) < 1:
+        raise ValueError(f"atrous_rates must be one or more whole numbers, 1 or more, got {tuple(rates_at_16)}")
     rates = tuple(rate * 16 // output_stride for rate in rates_at_16)
-    if not rates or min(rates) < 1 or any(rate * 16 % output_stride for rate in rates_at_16):
+    if min(rates) < 1 or any(rate * 16 % output_stride for rate in rates_at_16):
         raise ValueError(f"atrous_rates {tuple(rates_at_16)} at output stride 16 are not whole at {output_stride}")
     return rates
 

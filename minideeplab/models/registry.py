@@ -1,7 +1,11 @@
 """Models by name, one file for each paper: `build("deeplabv3plus", backbone="xception65", output_stride=16)`."""
 
 import inspect
+import math
+from collections.abc import Callable
 from functools import partial
+from numbers import Integral, Real
+from typing import NamedTuple
 
 from minideeplab.models.backbones import BACKBONES, OWN_OPTIONS
 from minideeplab.models.backbones.xception import Xception
@@ -43,6 +47,19 @@ CLASSIFIERS = (*BACKBONES, "vgg16", "spp-net")
 NAMES = tuple(MODELS)
 
 
+class _Rule(NamedTuple):
+    words: str
+    holds: Callable[[object], bool]
+
+
+_COUNT = _Rule("a whole number, 1 or more", lambda n: isinstance(n, Integral) and not isinstance(n, bool) and n >= 1)
+_RULES = {  # what constructors would take for another network, or fail on much later
+    "num_classes": _COUNT,
+    "head_width": _COUNT,
+    "width": _Rule("a number above 0", lambda x: isinstance(x, Real) and not isinstance(x, bool) and 0 < x < math.inf),
+}
+
+
 def options_of(name):
     """The options that `build(name, ...)` takes, with their defaults.
 
@@ -71,6 +88,9 @@ def create(name, **options):
     known = options_of(name)
     if unknown := sorted(options.keys() - known.keys()):
         raise ValueError(f"{name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
+    for option, rule in _RULES.items():
+        if option in options and not rule.holds(options[option]):
+            raise ValueError(f"{name}: {option} must be {rule.words}, got {options[option]!r}")
     own = _constructor_options(name)
     given = {option: value for option, value in options.items() if option in own}
     if "backbone_options" in own:

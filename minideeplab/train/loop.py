@@ -169,7 +169,7 @@ class Training:
             row["val_pixel_accuracy"] = _finite_or_zero(confusion.pixel_accuracy())
             row["val_largest_prediction"] = _finite_or_zero(confusion.largest_prediction()[1])
         state.seconds = self._seconds()
-        row |= {"best_miou": best, "images_per_second": round(speed, 2), "seconds": round(state.seconds, 1)}
+        row |= {"best_miou": best, "images_per_second": round(speed, 2) or None, "seconds": round(state.seconds, 1)}
 
         with cli.deferred_interrupt():
             state.end_epoch(row, best)

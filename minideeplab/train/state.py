@@ -72,6 +72,6 @@ class TrainState:
         if state.fingerprint != fingerprint:
             raise DataError(
                 f"{path}: the classes or the lists of the splits are not those that this run began with; "
-                f"restore them, or start a new run with --init-from {path}"
+                f"leave out --data or give the same data, or start a new run with --init-from {path}"
             )
         return state

@@ -27,11 +27,14 @@ def train_step(model, optimiser, images, labels, lr=None, class_weights=None, ig
         The loss before the update, a scalar without history that knows its `weight`.
 
     Raises:
+        TypeError: images that were not normalised.
         DivergedError: the loss is not finite; the message names the first array that is not finite either.
 
     A step that fails changes no parameter. On the CPU it changes no running statistics of batch norm either; on a GPU
     these have seen the batch, since a copy of them would be hundreds of launches in each step.
     """
+    if images.dtype == np.uint8:
+        raise TypeError("train_step: images are uint8; give minideeplab.data.normalise(images)")
     with _statistics_kept_on_error(model):
         loss = model.loss(Tensor(images).to(model.device), labels, class_weights, ignore_index)
         optimiser.zero_grad()

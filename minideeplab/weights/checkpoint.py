@@ -23,7 +23,7 @@ from minideeplab.nn.comparison import differences
 from minideeplab.weights import formats
 
 FORMAT_VERSION = 1
-_REDO = "copy the file again, or train again"
+_REDO = "copy the file again, or use another checkpoint of the run (--init-from best.npz)"
 
 # What `meta` must hold, beside the format version.
 _META_TYPES = {

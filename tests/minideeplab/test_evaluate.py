@@ -68,6 +68,21 @@ def test_places_for_results_are_known_to_be_good_before_the_work(data, checkpoin
         assert "error: --json " in capsys.readouterr().err
 
 
+def test_a_folder_that_takes_no_file_is_known_before_the_work(data, checkpoint, tmp_path, capsys, monkeypatch):
+    def refuse(**options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    arguments = ["--checkpoint", checkpoint, "--data", str(data), "--json", str(tmp_path / "scores.json")]
+    assert evaluate.main(arguments) == 2
+    assert "no file can be written in this folder (Permission denied)" in capsys.readouterr().err
+
+
+def test_tiles_and_scales_are_named_as_options(data, checkpoint, capsys):
+    assert evaluate.main(["--checkpoint", checkpoint, "--data", str(data), "--tile", "10"]) == 2
+    assert "error: --tile must be a whole number of at least 33 pixels, got 10" in capsys.readouterr().err
+
+
 def test_limit_and_split(data, checkpoint, capsys):
     assert evaluate.main(["--checkpoint", checkpoint, "--data", str(data), "--limit", "1"]) == 0
     assert "on 1 images of" in capsys.readouterr().out

@@ -81,13 +81,15 @@ def test_an_unknown_crf_is_refused_with_the_choices(checkpoint, tmp_path, capsys
     assert "--crf" in error and "deeplab-v1" in error and "pydensecrf" in error
 
 
-def test_folders_and_equal_names(checkpoint, tmp_path):
+def test_folders_and_equal_names(checkpoint, tmp_path, capsys):
     first, second = write_image(tmp_path / "a" / "x.png"), write_image(tmp_path / "b" / "x.jpg", 33, 35)
     write_image(tmp_path / "a" / "y.bmp", 20, 14)
     (tmp_path / "a" / "readme.txt").write_text("no image")
     assert run(checkpoint, tmp_path / "out", first.parent, second) == 0
     sizes = {path.name: Image.open(path).size for path in (tmp_path / "out" / "masks").iterdir()}
     assert sizes == {"x.png": (50, 40), "y.png": (14, 20), "x-2.png": (35, 33)}
+    said = capsys.readouterr().err
+    assert f"note: {second} becomes x-2.png" in said and "not read as images: 1 .txt" in said
 
 
 def test_bad_files_are_all_reported_and_the_good_ones_done(checkpoint, tmp_path, capsys):

@@ -361,7 +361,10 @@ def test_one_size_or_two(capsys):
     assert (one["size"], two["size"]) == (49, [49, 65])
     assert (one["layers"][-1]["output"], two["layers"][-1]["output"]) == ([64, 64, 21], [64, 80, 21])
     assert two["macs"] == cost_of(models.create("unet"), (49, 65)).macs
-    assert "unet at 49 x 65, 21 classes" in run(capsys, "--model", "unet", "--size", 49, 65)[1].out
+    assert (
+        "unet at 49 x 65 (inside 64 x 80, padded), 21 classes"
+        in run(capsys, "--model", "unet", "--size", 49, 65)[1].out
+    )
 
 
 def test_times_and_a_picture(capsys, tmp_path):

@@ -225,3 +225,8 @@ def test_a_trace_on_cuda_is_that_of_the_cpu():
     for one, two in zip(here, there, strict=True):
         assert plain(one) == plain(two) and two.seconds > 0
         np.testing.assert_allclose(two.values, one.values, rtol=1e-10, atol=1e-12)
+
+
+def test_a_negative_number_of_channels_is_refused():
+    with pytest.raises(ValueError, match="channels must be None, or 0 or more, got -1"):
+        models.build("unet", width=1 / 16).trace(Tensor(np.zeros((1, 33, 33, 3), np.float32)), channels=-1)

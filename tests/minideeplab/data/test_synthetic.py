@@ -113,7 +113,8 @@ def test_unwritable_cache_falls_back_to_the_temporary_folder(tmp_path, monkeypat
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MINIDEEPLAB_DATA_DIR", str(tmp_path / "file" / "cache"))
     monkeypatch.setattr(synthetic.tempfile, "tempdir", str(tmp_path))
-    assert synthetic.synthetic_root() == tmp_path / "minideeplab" / f"synthetic-v{synthetic.VERSION}"
+    with pytest.warns(UserWarning, match="cache cannot be written .*: the set goes to"):
+        assert synthetic.synthetic_root() == tmp_path / "minideeplab" / f"synthetic-v{synthetic.VERSION}"
 
 
 def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
@@ -124,7 +125,7 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic.tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("MINIDEEPLAB_DATA_DIR", str(tmp_path / "cache"))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.warns(UserWarning, match="cannot be written"), pytest.raises(OSError, match="disk full"):
         synthetic.synthetic_root()
     assert os.listdir(tmp_path / "cache") == os.listdir(tmp_path / "tmp/minideeplab") == []
 

@@ -125,15 +125,24 @@ def test_a_data_set_is_seen_sample_by_sample(network):
     assert [p.number for p in predictor.over(pairs)] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("options", [{"scales": ()}, {"scales": (0,)}, {"scales": (1, -1)}, {"scales": (np.inf,)}])
-def test_scales_that_make_no_sense(network, options):
+@pytest.mark.parametrize("scales", [(), (0,), (1, -1), (np.inf,), 1, "1"])
+def test_scales_that_make_no_sense(network, scales):
     with pytest.raises(ValueError, match="scales must be one or more numbers above 0"):
-        Predictor(network, **options)
+        Predictor(network, scales=scales)
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (40, 40, 4), (1, 40, 40, 3), (0, 40, 3)])
+def test_images_of_another_form_are_refused(network, shape):
+    with pytest.raises(ValueError, match=r"the image must be \(H, W, 3\) RGB, got shape"):
+        Predictor(network)(np.zeros(shape, np.uint8))
 
 
 def test_other_arguments_that_make_no_sense(network):
-    with pytest.raises(ValueError, match="tile must be at least 33 pixels, got 32"):
-        Predictor(network, tile=32)
+    for tile in (32, 65.5):
+        with pytest.raises(ValueError, match=f"tile must be a whole number of at least 33 pixels, got {tile}"):
+            Predictor(network, tile=tile)
+    with pytest.raises(TypeError, match="must be a NumPy array, got list"):
+        Predictor(network)([[0]])
     with pytest.raises(ValueError, match="unknown preset 'deeplab'"):
         Predictor(network, crf="deeplab")
     with pytest.raises(TypeError, match="uint8"):

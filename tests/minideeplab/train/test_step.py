@@ -119,3 +119,9 @@ def test_all_void_is_a_loss_of_zero_and_weight_zero():
     images, labels = batch()
     loss = train_step(model, SGD(model, 0.1), images, np.full_like(labels, 255))
     assert loss.item() == 0 and loss.weight == 0
+
+
+def test_photographs_are_to_be_normalised_first():
+    model = network(head_width=8)
+    with pytest.raises(TypeError, match=r"give minideeplab\.data\.normalise\(images\)"):
+        train_step(model, SGD(model, 0.1), np.zeros((1, 33, 33, 3), np.uint8), np.zeros((1, 33, 33), np.uint8))
