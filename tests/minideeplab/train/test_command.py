@@ -1,134 +1,24 @@
-"""The training command: what it leaves behind, exact resumption, and how it ends when something is wrong."""
+"""The training command: arguments, refusals, exit codes, and every kind of network."""
 
 import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
-import tracemalloc
 
 import numpy as np
 import pytest
-from PIL import Image
 from places import ROOT
+from train_runs import command
 from voc_folder import list_ids, make_set
 
 import kernels
 from minideeplab import cli, evaluate
 from minideeplab.data import read_mask, write_mask, write_synthetic
-from minideeplab.errors import CheckpointError, DataError
 from minideeplab.train import command as train
 from minideeplab.train import loop
-from minideeplab.train.run_folder import EPOCH_COLUMNS
 from minideeplab.weights import Checkpoint
-
-FILES = {
-    "args.json",
-    "metrics.csv",
-    "metrics.jsonl",
-    "curves.png",
-    "last.npz",
-    "best.npz",
-    "per_class.csv",
-    "confusion.png",
-    "samples",
-    "log.txt",
-}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("shapes")
-    write_synthetic(root, train=4, val=2)
-    return root
-
-
-def command(data, out, *more):
-    """Arguments of a run of two epochs of two steps with a network that is quick to train and to write."""
-    sizes = ["--crop-size", "65", "--batch-size", "2", "--epochs", "2", "--width", "0.125", "--head-width", "16"]
-    return ["--data", str(data), *sizes, "--out", str(out), *map(str, more)]
-
-
-@pytest.fixture(scope="module")
-def run(data, tmp_path_factory):
-    """A finished run, not to be changed."""
-    out = tmp_path_factory.mktemp("runs") / "whole"
-    assert train.main(command(data, out)) == 0
-    return out
-
-
-def test_the_run_folder_is_complete(run):
-    assert {path.name for path in run.iterdir()} == FILES
-    assert len(list((run / "samples").glob("*.png"))) == 2
-    content = json.loads((run / "args.json").read_text())
-    assert content["arguments"]["crop_size"] == 65
-    assert content["seed"] == 0 and content["threads"] >= 1 and content["parameters"] > 0
-    assert content["data"]["fingerprint"] and content["versions"]["numpy"] == np.__version__
-
-
-def test_metrics_have_a_row_per_epoch_and_a_line_per_step(run):
-    header, *rows = (run / "metrics.csv").read_text().splitlines()
-    assert header == ",".join(EPOCH_COLUMNS)
-    assert [row.split(",")[:2] for row in rows] == [["1", "2"], ["2", "4"]]
-    steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [step["step"] for step in steps] == [1, 2, 3, 4]
-    np.testing.assert_allclose([step["lr"] for step in steps], 0.01 * (1 - np.arange(4) / 4) ** 0.9, rtol=1e-6)
-
-
-def test_the_log_tells_what_was_run(run):
-    log = (run / "log.txt").read_text()
-    assert re.search(r"4 training images \('train'\), 2 validation images \('val'\), 7 classes", log)
-    assert re.search(r"initial loss \d\.\d+; a uniform guess gives ln 7 = 1\.9459", log)
-    assert re.search(r"of 7 classes present\), pixel accuracy", log)
-
-
-def without_times(path):
-    """metrics.csv or metrics.jsonl without what a clock decides."""
-    if path.suffix == ".csv":
-        return [line.split(",")[:-2] for line in path.read_text().splitlines()]
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
-
-
-def assert_same_run(one, other):
-    for name in ("last.npz", "best.npz"):
-        first, second = Checkpoint.load(one / name), Checkpoint.load(other / name)
-        for part in ("state", "optimiser"):
-            arrays, others = getattr(first, part), getattr(second, part)
-            assert arrays.keys() == others.keys()
-            for key in arrays:
-                np.testing.assert_array_equal(arrays[key], others[key], err_msg=f"{name}: {key}")
-    for name in ("metrics.csv", "metrics.jsonl"):
-        assert without_times(one / name) == without_times(other / name)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_a_paused_and_resumed_run_equals_an_uninterrupted_one(data, run, tmp_path, steps):
-    out = tmp_path / "parts"
-    assert train.main(command(data, out, "--stop-after", steps)) == 0
-    assert Checkpoint.load(out / "last.npz").progress["step"] == steps
-    # As after a kill: rows of steps that no checkpoint knows, the last one half written.
-    with open(out / "metrics.jsonl", "a") as file:
-        file.write('{"step": 9}\n{"st')
-    assert train.main(["--resume", "--out", str(out)]) == 0
-    assert_same_run(run, out)
-
-
-@pytest.mark.parametrize("place", ["Predictor.confusion", "figures.save_curves", "figures.save_sample"])
-def test_ctrl_c_while_validating_or_drawing_loses_nothing(data, run, tmp_path, place):
-    def interrupted(*args):
-        raise KeyboardInterrupt
-
-    out = tmp_path / "parts"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"minideeplab.train.loop.{place}", interrupted)
-        assert train.main(command(data, out)) == cli.INTERRUPTED
-    assert train.main(["--resume", "--out", str(out)]) == 0
-    assert_same_run(run, out)
-    assert {path.name for path in out.iterdir()} == FILES
 
 
 def test_resuming_a_finished_run_says_so(run, capsys):
@@ -215,73 +105,6 @@ def test_the_default_folder_is_numbered(data, tmp_path, monkeypatch):
         assert train.main([*arguments, "--dataset", "auto", "--stop-after", "1"]) == 0
     name = f"deeplabv3plus-resnet18-{data.name}"
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {name, f"{name}-2"}
-
-
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-def test_divergence_stops_the_run_and_spares_the_checkpoints(data, tmp_path, capsys):
-    out = tmp_path / "hot"
-    assert train.main(command(data, out, "--lr", "1e30")) == 5
-    error = capsys.readouterr().err
-    assert "training diverged" in error and "--lr 0.01" in error
-    assert (out / "diverged.npz").exists()
-    assert not (out / "best.npz").exists() and not (out / "last.npz").exists()
-
-
-def test_weights_that_are_not_finite_are_named_and_never_saved(data, tmp_path, monkeypatch, capsys):
-    out = tmp_path / "poisoned"
-    assert train.main(command(data, out, "--stop-after", 1)) == 0
-    epochs = loop.Training._epochs
-
-    def poisoned(training, bar):
-        next(iter(training.model.parameters())).data[...] = np.nan
-        return epochs(training, bar)
-
-    good = (out / "last.npz").read_bytes()
-    name = next(iter(Checkpoint.load(out / "last.npz").state))
-    monkeypatch.setattr(loop.Training, "_epochs", poisoned)
-    assert train.main(["--resume", "--out", str(out)]) == 5
-    error = capsys.readouterr().err
-    assert f"the first weight that is not finite is '{name}'" in error and "last.npz is the last good one" in error
-    assert (out / "last.npz").read_bytes() == good
-    with pytest.raises(CheckpointError, match="not finite"):
-        Checkpoint.load(out / "diverged.npz")
-
-
-def test_a_file_that_goes_bad_costs_no_work(data, tmp_path, monkeypatch, capsys):
-    def broken(*args):
-        raise DataError("x.png: gone")
-
-    out = tmp_path / "bad"
-    monkeypatch.setattr(loop.Predictor, "confusion", broken)
-    assert train.main(command(data, out)) == 3
-    assert "x.png: gone" in capsys.readouterr().err
-    progress = Checkpoint.load(out / "last.npz").progress
-    assert (progress["step"], progress["epoch"], progress["batch"]) == (2, 0, 2)
-
-
-def test_a_repaired_file_does_not_keep_a_run_from_going_on(tmp_path):
-    data, out = tmp_path / "data", tmp_path / "run"
-    write_synthetic(data, train=4, val=2)
-    assert train.main(command(data, out, "--stop-after", 1)) == 0
-    image = data / "JPEGImages" / "shapes_00003.jpg"
-    Image.open(image).convert("L").save(image, quality=50)
-    assert train.main(["--resume", "--out", str(out)]) == 0
-
-
-def test_epochs_without_validation_are_saved_now_and_then(data, tmp_path, monkeypatch):
-    """An epoch may be one step long: what is not on disk yet is saved by the next pause."""
-    saves = []
-    save = Checkpoint.save
-    monkeypatch.setattr(Checkpoint, "save", lambda self, path: (saves.append(path.name), save(self, path)))
-    out = tmp_path / "out"
-    steps = ("--epochs", 5, "--eval-every", 5)
-    assert train.main(command(data, out, *steps, "--stop-after", 5)) == 0  # 2 steps each: in the third epoch
-    assert saves == ["last.npz"]
-    assert [row["epoch"] for row in Checkpoint.load(out / "last.npz").progress["history"]] == [1, 2]
-    assert len((out / "metrics.csv").read_text().splitlines()) == 3
-    assert train.main(["--resume", "--out", str(out)]) == 0
-    assert saves == ["last.npz", "best.npz", "last.npz"]
-    assert len((out / "metrics.csv").read_text().splitlines()) == 6
 
 
 def test_bad_data_stop_before_a_folder_is_made(tmp_path, capsys):
@@ -428,104 +251,3 @@ def test_the_process_ends_with_the_exit_code_of_the_error(tmp_path):
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 3
     assert stderr.startswith("error: ") and "nowhere" in stderr and "Traceback" not in stderr
-
-
-def test_pictures_come_after_the_weights_and_cost_nothing(data, run, tmp_path, monkeypatch):
-    """A picture that fails is a warning: weights and numbers are those of a run without faults."""
-    drawn = []
-
-    def fails(path, *args):
-        drawn.append((path.name, sorted(each.name for each in out.glob("*.npz"))))
-        raise ValueError("no such formula")
-
-    out = tmp_path / "out"
-    for name in ("save_confusion", "save_sample", "save_curves"):
-        monkeypatch.setattr(loop.figures, name, fails)
-    assert train.main(command(data, out)) == 0
-    assert_same_run(run, out)
-    assert {name for name, _ in drawn} >= {"confusion.png", "curves.png"}
-    assert all(weights == ["best.npz", "last.npz"] for _, weights in drawn)
-    log = (out / "log.txt").read_text()
-    assert (
-        "warning: " in log and "confusion.png could not be drawn (ValueError: no such formula); training goes on" in log
-    )
-
-
-def test_names_that_look_like_formulas_are_drawn(tmp_path):
-    """`$` in the name of a class or of a file."""
-    data, out = tmp_path / "data", tmp_path / "run"
-    write_synthetic(data, train=4, val=2)
-    names = (data / "class_names.txt").read_text().replace("disc", r"$\frac{1$").replace("star", "$$")
-    (data / "class_names.txt").write_text(names)
-    old, new = "shapes_00004", "$\\_{00004$"
-    for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
-        (data / folder / f"{old}.{suffix}").rename(data / folder / f"{new}.{suffix}")
-    val = data / "ImageSets" / "Segmentation" / "val.txt"
-    val.write_text(val.read_text().replace(old, new))
-    assert train.main(command(data, out)) == 0
-    assert {path.name for path in out.iterdir()} == FILES and (out / "samples" / f"{new}.png").exists()
-    assert "warning" not in (out / "log.txt").read_text()
-
-
-def test_a_line_of_metrics_that_was_cut_short_is_dropped(data, run, tmp_path):
-    """As after a loss of power: the checkpoint knows more steps than lines have reached the disk."""
-    out = tmp_path / "parts"
-    assert train.main(command(data, out, "--stop-after", 2)) == 0
-    path = out / "metrics.jsonl"
-    first, second = path.read_text().splitlines()
-    path.write_text(f"{first}\n{second[:9]}")
-    assert train.main(["--resume", "--out", str(out)]) == 0
-    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 3, 4]
-    assert (out / "curves.png").exists() and "warning" not in (out / "log.txt").read_text()
-
-
-def test_pictures_that_are_due_come_with_the_next_start(data, run, tmp_path):
-    """Also those of a finished run; without a usable best.npz the rest of the run goes on."""
-    for damaged in (False, True):
-        out = tmp_path / str(damaged)
-        shutil.copytree(run, out)
-        for path in (out / "confusion.png", out / "curves.png", out / "per_class.csv"):
-            path.unlink()
-        (out / ".pictures-due").touch()
-        if damaged:
-            (out / "best.npz").write_bytes(b"PK")
-        assert train.main(["--resume", "--out", str(out)]) == 0
-        assert (out / "curves.png").exists() and not (out / ".pictures-due").exists()
-        assert (out / "per_class.csv").exists() != damaged
-        if not damaged:
-            assert (out / "per_class.csv").read_bytes() == (run / "per_class.csv").read_bytes()
-        else:
-            assert "the pictures of the best epoch cannot be drawn" in (out / "log.txt").read_text()
-
-
-def test_a_checkpoint_that_asks_for_a_giant_network_is_not_resumed(run, tmp_path, capsys):
-    """A configuration is words of a file: it costs no memory that the file has no numbers for."""
-    out = tmp_path / "out"
-    out.mkdir()
-    checkpoint = Checkpoint.load(run / "last.npz")
-    checkpoint.model |= {"width": 16.0, "head_width": 8192}
-    checkpoint.args |= {"width": 16.0, "head_width": 8192}
-    checkpoint.save(out / "last.npz")
-    tracemalloc.start()
-    try:
-        assert train.main(["--resume", "--out", str(out)]) == 4
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert "no model can be built from its configuration" in capsys.readouterr().err
-    assert peak < 100e6
-
-
-def test_a_state_of_an_older_version_is_taken_up(data, run, tmp_path):
-    """Its loss was summed without weights: the mean of the epoch under way begins anew, all else is the same run."""
-    out = tmp_path / "parts"
-    assert train.main(command(data, out, "--stop-after", 1)) == 0
-    checkpoint = Checkpoint.load(out / "last.npz")
-    del checkpoint.progress["epoch_weight"]
-    checkpoint.progress["epoch_loss"] = 1e9
-    checkpoint.save(out / "last.npz")
-    assert train.main(["--resume", "--out", str(out)]) == 0
-    whole, resumed = (Checkpoint.load(folder / "last.npz") for folder in (run, out))
-    for key, array in whole.state.items():
-        np.testing.assert_array_equal(array, resumed.state[key], err_msg=key)
-    assert all(row["train_loss"] < 10 for row in resumed.progress["history"])

@@ -1,0 +1,22 @@
+"""A small data set, and a finished run on it."""
+
+import pytest
+from train_runs import command
+
+from minideeplab.data import write_synthetic
+from minideeplab.train import command as train
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("shapes")
+    write_synthetic(root, train=4, val=2)
+    return root
+
+
+@pytest.fixture(scope="session")
+def run(data, tmp_path_factory):
+    """A finished run, not to be changed."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert train.main(command(data, out)) == 0
+    return out
