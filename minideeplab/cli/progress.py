@@ -6,6 +6,8 @@ import time
 
 from tqdm import tqdm
 
+from minideeplab.cli.guard import check_interrupt
+
 PLAIN_INTERVAL = 10.0  # seconds
 
 
@@ -28,7 +30,7 @@ class Progress:
             self.bar = tqdm(total=total, desc=title, initial=done, leave=leave, dynamic_ncols=True)
 
     def update(self, title: str | None = None, values: str = "") -> None:
-        """Counts one more; `values` is text such as 'loss 1.234  lr 0.008'."""
+        """Counts one more; `values` is text such as 'loss 1.234  lr 0.008'. KeyboardInterrupt if one was lost."""
         self.done += 1
         self.title = title or self.title
         self.first = self.first or (self.done, time.perf_counter())
@@ -42,6 +44,7 @@ class Progress:
             rate = (self.done - count) / (now - start) if self.done > count else 0.0
             left = f"  left {duration((self.total - self.done) / rate)}" if rate else ""
             print(f"{self.title}  {self.done}/{self.total}  {values}{left}", file=sys.stderr, flush=True)
+        check_interrupt()
 
     def __enter__(self) -> "Progress":
         return self
