@@ -11,6 +11,14 @@ from minideeplab import cli
 from minideeplab.errors import DataError
 
 
+@pytest.fixture(autouse=True)
+def with_ctrl_c():
+    """As at a terminal: a program in the background begins with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def press():
     os.kill(os.getpid(), signal.SIGINT)
     for _ in range(1000):  # the handler runs between two instructions
