@@ -56,7 +56,7 @@ def test_a_paused_and_resumed_run_equals_an_uninterrupted_one(data, run, tmp_pat
     assert_same_run(run, out)
 
 
-@pytest.mark.parametrize("place", ["Predictor.confusion", "figures.save_curves", "figures.save_sample"])
+@pytest.mark.parametrize("place", ["Predictor.confusion", "figures.save_sample"])
 def test_ctrl_c_while_validating_or_drawing_loses_nothing(data, run, tmp_path, place):
     def interrupted(*args):
         raise KeyboardInterrupt
