@@ -1,4 +1,4 @@
-"""The training loop: steps, validation, checkpoints, and the books that a run keeps."""
+"""The training loop: steps, validation, checkpoints, and the records that a run keeps."""
 
 import dataclasses
 import itertools
@@ -28,7 +28,7 @@ CLASS_WEIGHT_POWERS = {"median": 1.0, "root": 0.5}  # the root lifts rare classe
 
 
 class Training:
-    """The books of one run: which step is next, what was reached, what is on disk. `train_step` does the work."""
+    """The records of one run: which step is next, what was reached, what is on disk. `train_step` does the work."""
 
     def __init__(self, args, loader: Loader, val_set, model, state: TrainState, folder: RunFolder):
         self.args, self.loader, self.val_set = args, loader, val_set
@@ -117,7 +117,7 @@ class Training:
         return True
 
     def _step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-        """One step and its line in the books: images (N, H, W, 3), labels (N, H, W) -> loss and learning rate."""
+        """One step and its line in the records: images (N, H, W, 3), labels (N, H, W) -> loss and learning rate."""
         args, state = self.args, self.state
         lr = self._lr(state.step)
         self.model.reseed(_step_seed(args.seed, state.step))

@@ -1,4 +1,4 @@
-"""One step of training, without books: the loop, notebooks and searches for a learning rate call it."""
+"""One step of training, which keeps no records: the loop, notebooks and searches for a learning rate call it."""
 
 import math
 from contextlib import contextmanager
