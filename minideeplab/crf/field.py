@@ -103,7 +103,8 @@ class DenseField:
     def step(self, q, damping=0.0):
         """Q_i(l) <- exp(-U_i(l) - sum_m sum_l' mu_m(l, l') (A_m Q)_i(l')) / normaliser, for all pixels at once.
 
-        One step of inference on q (N, K), in place, on the filters' device; returns the largest |dQ|.
+        One step of inference on q (N, K), in place, on the filters' device; returns the largest |dQ|. The
+        share `damping` of the old q stays. Filters on lattices are applied as one: splat, blur, and slice in the kernel.
         """
         values = None
         if self._lattice is not None:
