@@ -104,7 +104,7 @@ class DenseField:
         """Q_i(l) <- exp(-U_i(l) - sum_m sum_l' mu_m(l, l') (A_m Q)_i(l')) / normaliser, for all pixels at once.
 
         One step of inference on q (N, K), in place, on the filters' device; returns the largest |dQ|. The
-        share `damping` of the old q stays. Filters on lattices are applied as one: splat, blur, and slice in the kernel.
+        share `damping` of the old q stays. Filters on lattices are applied as one: splat, blur, slice.
         """
         values = None
         if self._lattice is not None:
