@@ -13,7 +13,7 @@ import numpy as np
 
 import kernels
 from minideeplab import cli, figures
-from minideeplab.data import open_dataset, require_labels
+from minideeplab.data import require_labels
 from minideeplab.evaluation import ConfusionMatrix, Prediction, trimap
 from minideeplab.files.whole import write_text
 from minideeplab.weights import Checkpoint
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     threads = cli.use_device(args)
     report = cli.output_file("--json", args.json, ".json") if args.json else None
     checkpoint = Checkpoint.load(args.checkpoint)
-    dataset = open_dataset(args.data, args.dataset, args.split, args.limit)
+    dataset = cli.open_data(args, args.split)
     checkpoint.check_classes(args.checkpoint, dataset)
     dataset.check()
     require_labels(dataset)

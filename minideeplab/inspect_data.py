@@ -5,7 +5,7 @@ import sys
 import numpy as np
 
 from minideeplab import cli
-from minideeplab.data import LabelCounts, label_warnings, open_dataset
+from minideeplab.data import LabelCounts, label_warnings
 from minideeplab.figures import save_contact_sheet
 
 
@@ -14,7 +14,7 @@ def main(argv=None):
     """Run the command; returns the exit code."""
     args = _parser().parse_args(argv)
     sheet = cli.output_file("--out", args.out, ".png") if args.out else None
-    ds = open_dataset(args.data, args.dataset, args.split, args.limit)
+    ds = cli.open_data(args, args.split)
     print(f"{ds.name}: {len(ds)} samples in {args.split!r}, {ds.num_classes} classes, {ds.root}")
     counts = ds.check()
     low, middle, high = np.percentile(counts.sizes, (0, 50, 100), axis=0, method="nearest").tolist()

@@ -8,6 +8,7 @@ from minideeplab.cli.parser import (
     add_predictor_arguments,
     command_line,
     command_parser,
+    open_data,
     predictor_of,
 )
 from minideeplab.cli.progress import Progress, Speed, duration
@@ -44,6 +45,7 @@ __all__ = [
     "main_guard",
     "non_negative_float",
     "non_negative_int",
+    "open_data",
     "open_fraction",
     "output_file",
     "positive_float",

@@ -11,7 +11,7 @@ import numpy as np
 
 import kernels
 from minideeplab import cli, figures
-from minideeplab.data import open_dataset, require_labels
+from minideeplab.data import require_labels
 from minideeplab.evaluation import ConfusionMatrix, Predictor, percent
 from minideeplab.weights import Checkpoint
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.use_device(args)
     out = cli.output_file("--out", args.out, ".png")
     checkpoint = Checkpoint.load(args.checkpoint)
-    dataset = open_dataset(args.data, args.dataset, args.split, args.limit)
+    dataset = cli.open_data(args, args.split)
     checkpoint.check_classes(args.checkpoint, dataset)
     dataset.check()
     require_labels(dataset)

@@ -19,7 +19,7 @@ from minideeplab import cli
 from minideeplab.crf.field import DenseField
 from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_features
 from minideeplab.crf.presets import Preset, preset_of
-from minideeplab.data import open_dataset, require_labels
+from minideeplab.data import require_labels
 from minideeplab.errors import UsageError
 from minideeplab.evaluation import ConfusionMatrix, Predictor
 from minideeplab.weights import Checkpoint
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.use_device(args)
     grid = Grid(*(sorted(set(values)) for values in (args.bilateral_weight, args.sxy, args.srgb)))
     checkpoint = Checkpoint.load(args.checkpoint)
-    dataset = open_dataset(args.data, args.dataset, args.split, args.limit)
+    dataset = cli.open_data(args, args.split)
     checkpoint.check_classes(args.checkpoint, dataset)
     dataset.check()
     require_labels(dataset)

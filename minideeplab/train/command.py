@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minideeplab import cli, models
 from minideeplab.cli.model_options import given_options
-from minideeplab.data import Loader, TrainTransform, label_warnings, open_dataset, require_labels
+from minideeplab.data import Loader, TrainTransform, label_warnings, require_labels
 from minideeplab.errors import CheckpointError, UsageError
 from minideeplab.models.segmenter import SMALLEST_SIDE
 from minideeplab.train.arguments import parse_arguments
@@ -22,8 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     args, checkpoint = parse_arguments(argv)
     threads = cli.use_device(args)
-    train_set = open_dataset(args.data, args.dataset, args.split, args.limit)
-    val_set = open_dataset(args.data, args.dataset, args.val_split, args.limit)
+    train_set = cli.open_data(args, args.split)
+    val_set = cli.open_data(args, args.val_split)
     model, loader = _build(args, train_set, checkpoint)
     model.to(args.device)
     if args.checkpoint_activations:
