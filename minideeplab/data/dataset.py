@@ -87,26 +87,59 @@ class SegmentationDataset(abc.ABC):
         Raises:
             DataError: one message that lists the bad files: the first 20, then a count.
         """
-        problems, counts = [], LabelCounts(self.class_names, self.ignore_index)
-        for i in range(len(self)):
-            try:
-                _, mask = self.sample(i)
-            except DataError as error:
-                problems.append(str(error))
-            else:
-                try:
-                    counts.add(mask)
-                except DataError as error:  # of a layout that reads masks by itself
-                    problems.append(f"{self.mask_path(i)}: {error}")
-            report()
+        counts, problems = self.survey(report=report)
         if problems:
-            lines = [f"{self.root}: {len(problems)} of {len(self)} samples of split {self.split!r} cannot be used:"]
-            lines += [f"  {problem}" for problem in problems[:LISTED_PROBLEMS]]
+            bad = len({i for i, _ in problems})
+            lines = [f"{self.root}: {bad} of {len(self)} samples of split {self.split!r} cannot be used:"]
+            lines += [f"  {problem}" for _, problem in problems[:LISTED_PROBLEMS]]
             if len(problems) > LISTED_PROBLEMS:
                 lines.append(f"  ... and {len(problems) - LISTED_PROBLEMS} more")
             raise DataError("\n".join(lines))
         vars(self)["counts"] = counts
         return counts
+
+    def survey(
+        self,
+        visit: Callable[[int, np.ndarray | None, np.ndarray | None], None] = lambda i, image, mask: None,
+        report: Callable[[], None] = lambda: None,
+    ) -> tuple[LabelCounts, list[tuple[int, str]]]:
+        """One pass over all files, which no bad one ends.
+
+        Args:
+            visit: called as visit(i, image, mask) for each sample, with None for what cannot be read; the sizes of
+                image and mask may differ.
+            report: called after each sample.
+
+        Returns:
+            The labels of all samples that can be used; (i, what is wrong) for each file that cannot.
+        """
+        counts, problems = LabelCounts(self.class_names, self.ignore_index), []
+        for i in range(len(self)):
+            image, mask = (self._tried(i, read, problems) for read in (self.image, self.mask))
+            if image is not None and mask is not None and (fault := self._fault(i, image, mask, counts)):
+                problems.append((i, fault))
+            visit(i, image, mask)
+            report()
+        return counts, problems
+
+    def _tried(self, i, read, problems):
+        try:
+            return read(i)
+        except DataError as error:
+            problems.append((i, str(error)))
+            return None
+
+    def _fault(self, i, image, mask, counts):
+        """Counts the labels of a sample that can be used; of another one: what is wrong with it."""
+        try:
+            self._check_sizes(i, image.shape[:2], mask.shape)
+        except DataError as error:
+            return str(error)
+        try:
+            counts.add(mask)
+        except DataError as error:  # of a layout that reads masks by itself
+            return f"{self.mask_path(i)}: {error}"
+        return None
 
     @functools.cached_property
     def counts(self) -> LabelCounts:

@@ -7,6 +7,7 @@ import numpy as np
 from minideeplab.errors import DataError
 
 LISTED_CLASSES = 20
+SEE_MASKS = " inspect_data counts and shows the masks"
 ONE_FOR_255 = """\
 Was label 1 meant? Painting programs often store two classes as 0 and 255.
 These lines of Python write 1 for 255 (keep a copy of the masks):
@@ -68,13 +69,16 @@ class LabelCounts:
         return [label for label in labels if label != self.ignore_index and not self.pixels[label]]
 
 
-def require_labels(dataset) -> None:
+def require_labels(dataset, counts: LabelCounts | None = None) -> None:
     """Refuses a data set from which nothing can be learnt, and on which nothing can be measured.
+
+    Args:
+        dataset: its masks; counts: their labels, those of its `check` if not given.
 
     Raises:
         DataError: all pixels of all masks are void.
     """
-    counts = dataset.counts
+    counts = counts or dataset.counts
     if not counts.labelled:
         raise DataError(
             f"{dataset.root}: no mask of split {dataset.split!r} has a labelled pixel: all are {counts.ignore_index}, "
@@ -83,9 +87,14 @@ def require_labels(dataset) -> None:
         )
 
 
-def label_warnings(dataset) -> list[str]:
-    """Sentences about what a training on this data set would miss: its classes without a pixel; none if all is well."""
-    counts, absent = dataset.counts, dataset.counts.absent
+def label_warnings(dataset, counts: LabelCounts | None = None) -> list[str]:
+    """Sentences about what a training on this data set would miss: its classes without a pixel; none if all is well.
+
+    Args:
+        dataset: its masks; counts: their labels, those of its `check` if not given.
+    """
+    counts = counts or dataset.counts
+    absent = counts.absent
     if not absent:
         return []
     void, total = counts.ignore_index, dataset.num_classes
@@ -97,10 +106,7 @@ def label_warnings(dataset) -> list[str]:
     )
     if total == 2 and absent == [1] and void == 255 and counts.pixels[void]:
         return [found + ONE_FOR_255.format(folder=str(dataset.mask_path(0).parent))]
-    return [
-        f"{found}If they should be there: are the classes in the order in which the masks number them? "
-        "inspect_data counts and shows the masks"
-    ]
+    return [f"{found}If they should be there: are the classes in the order in which the masks number them?{SEE_MASKS}"]
 
 
 def median_frequency_weights(dataset) -> np.ndarray:
