@@ -1,33 +1,69 @@
-"""`python -m minideeplab.inspect_data`: look at a data set before training on it."""
+"""Examines a data set before training: `python -m minideeplab.inspect_data --help`."""
 
+import argparse
+import json
 import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from minideeplab import cli
-from minideeplab.data import LabelCounts, label_warnings
-from minideeplab.figures import save_contact_sheet
+from minideeplab.data import IMAGE_MEAN, IMAGE_STD, LabelCounts, Loader, TrainTransform
+from minideeplab.data.findings import Finding
+from minideeplab.data.inspection import Inspection, SplitFacts, inspect
+from minideeplab.errors import DataError, UsageError
+from minideeplab.figures import Shares, save_class_shares, save_contact_sheet
+from minideeplab.files.whole import write_text
+
+EXAMPLE = """\
+  python -m minideeplab.inspect_data --data synthetic --out looked_at
+  python -m minideeplab.inspect_data --data VOCdevkit/VOC2012 --split train --json -"""
+
+SPLITS = ("train", "val")
+SAMPLES, CROPS = 12, 12  # pictures on a sheet
+LISTED = 20  # findings of one kind in the text; --json has all
 
 
 @cli.main_guard
-def main(argv=None):
-    """Run the command; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
     args = _parser().parse_args(argv)
-    sheet = cli.output_file("--out", args.out, ".png") if args.out else None
-    ds = cli.open_data(args, args.split)
-    print(f"{ds.name}: {len(ds)} samples in {args.split!r}, {ds.num_classes} classes, {ds.root}")
-    counts = ds.check()
-    low, middle, high = np.percentile(counts.sizes, (0, 50, 100), axis=0, method="nearest").tolist()
-    print(f"height {low[0]}..{high[0]} (median {middle[0]}) pixels")
-    print(f"width {low[1]}..{high[1]} (median {middle[1]}) pixels")
-    print("\n".join(class_table(counts)))
-    for sentence in label_warnings(ds):
-        print(f"warning: {sentence}")
-    if sheet:
-        present = [label for label in range(ds.num_classes) if counts.masks[label] and label != ds.ignore_index]
-        save_contact_sheet(sheet, ds, labels=present)
-        print(f"wrote {sheet}")
-    return 0
+    sheet, folder = _places(args.out)
+    to_stdout = args.json == "-"
+    file = cli.output_file("--json", args.json, ".json") if args.json and not to_stdout else None
+    datasets, unopened = _open_splits(args)
+    with cli.Progress(sum(map(len, datasets)), "reading", leave=False) as bar:
+        found = inspect(datasets, unopened, bar.update)
+    command = _next_command(args, found)
+    if args.json:
+        text = json.dumps(found.to_json() | {"next": command}, indent=2) + "\n"
+        sys.stdout.write(text) if to_stdout else write_text(file, text)
+    if not to_stdout:
+        print("\n".join(report(found)))
+    written = [*_draw(found, sheet, folder), *([file] if file else [])]
+    notes = sys.stderr if to_stdout else sys.stdout
+    for path in written:
+        print(f"wrote {path}", file=notes)
+    print(_verdict(found, command), file=notes)
+    return DataError.exit_code if found.problems else 0
+
+
+def report(found: Inspection) -> list[str]:
+    """Lines of text: each split with its sizes and classes, then all findings."""
+    lines = []
+    for name, facts in found.splits.items():
+        ds = facts.dataset
+        if not lines:
+            lines.append(f"{ds.name}: {ds.num_classes} classes, {ds.root}")
+        unusable = len(ds) - int(facts.usable.sum())
+        lines.append(f"\nsplit '{name}': {len(ds)} samples" + (f", {unusable} cannot be used" if unusable else ""))
+        if (middle := facts.middle_sizes()) is not None:
+            low, median, high = middle.tolist()
+            for k, side in enumerate(("height", "width")):
+                lines.append(f"{side} {low[k]}..{high[k]} (median {median[k]}) pixels")
+        lines += class_table(facts.counts)
+    return [*lines, *([""] if found.findings else []), *_listed(found.findings)]
 
 
 def class_table(counts: LabelCounts) -> list[str]:
@@ -46,15 +82,154 @@ def class_table(counts: LabelCounts) -> list[str]:
     return lines
 
 
-def _parser():
+def _listed(findings: Sequence[Finding]) -> Iterator[str]:
+    shown, said = dict.fromkeys((each.kind for each in findings), 0), {""}
+    for each in findings:
+        shown[each.kind] += 1
+        if shown[each.kind] <= LISTED:
+            fix = "" if each.fix in said else f". {each.fix[0].upper()}{each.fix[1:]}"  # once is enough
+            said.add(each.fix)
+            yield f"{each.level}: {each.text}{fix}"
+    for kind, number in shown.items():
+        if number > LISTED:
+            yield f"... and {number - LISTED} more of this kind ({kind}); --json FILE lists all"
+
+
+def _verdict(found: Inspection, command: str) -> str:
+    warnings, hints = (_count(len(each), noun) for each, noun in ((found.warnings, "warning"), (found.hints, "hint")))
+    if found.problems:
+        problems = _count(len(found.problems), "problem")
+        return f"\nnot ready to train: {problems}, {warnings}, {hints}. Mend the problems, and inspect again"
+    return f"\nready to train: {warnings}, {hints}. Next:\n  {command}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _open_splits(args: argparse.Namespace):
+    """The splits that can be opened, and why the others cannot; DataError if none can."""
+    datasets, unopened = [], {}
+    for split in dict.fromkeys(args.split or SPLITS):
+        try:
+            datasets.append(cli.open_data(args, split))
+        except DataError as error:
+            unopened[split] = str(error)
+    if not datasets:
+        raise DataError("\n".join(dict.fromkeys(unopened.values())))
+    return datasets, unopened
+
+
+def _next_command(args: argparse.Namespace, found: Inspection) -> str:
+    """The training command for these data, with crops that suit their images."""
+    parser, options = argparse.ArgumentParser(add_help=False), []
+    cli.add_data_arguments(parser, default="")
+    for name, usual in vars(parser.parse_args([])).items():
+        if (value := getattr(args, name)) != usual:
+            options += [f"--{name.replace('_', '-')}", *(value if isinstance(value, list) else [value])]
+    for option, split, usual in zip(("--split", "--val-split"), found.splits, SPLITS, strict=False):
+        options += [option, split] if split != usual else []
+    return cli.command_line("train", *options, "--crop-size", found.crop_size)
+
+
+def _places(out: str | None) -> tuple[Path | None, Path | None]:
+    """The file of the sheet of samples, and the folder for all other pictures."""
+    if out is None:
+        return None, None
+    path = Path(out)
+    if path.is_dir() or not path.suffix:
+        folder = cli.create_folder("--out", path)
+        return folder / "samples.png", folder
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--out {out}: expected a folder, or the name of a .png file")
+    return cli.output_file("--out", path, ".png"), None
+
+
+def _draw(found: Inspection, sheet: Path | None, folder: Path | None) -> Iterator[Path]:
+    """Draws the pictures that were asked for, and can be drawn."""
+    usable = {name: facts for name, facts in found.splits.items() if facts.usable.any()}
+    if sheet is None or not usable:
+        return
+    name, facts = next(iter(usable.items()))
+    ds = facts.dataset
+    chosen = samples_that_show(facts, SAMPLES)
+    title = f"{ds.name}, split '{name}': {len(chosen)} of {len(ds)} samples"
+    save_contact_sheet(sheet, facts.ids_of(chosen), lambda k: ds.sample(chosen[k]), ds, title)
+    yield sheet
+    if folder is None:
+        return
+    shares = {
+        name: Shares(facts.counts.pixels, facts.counts.masks, len(facts.counts.sizes), facts.counts.void_share)
+        for name, facts in usable.items()
+    }
+    save_class_shares(folder / "classes.png", shares, ds)
+    yield folder / "classes.png"
+    crops, titles = _crops(facts, found.crop_size)
+    title = f"random crops of {found.crop_size} x {found.crop_size} pixels, as training sees them first with --seed 0"
+    save_contact_sheet(folder / "crops.png", titles, crops.__getitem__, ds, title)
+    yield folder / "crops.png"
+
+
+def samples_that_show(facts: SplitFacts, most: int) -> list[int]:
+    """Numbers of usable samples: such that each class is seen if it can be, the others spread over the split.
+
+    Each next sample is the one that shows most classes which have been shown least; of equals the one farthest from the
+    samples chosen before.
+    """
+    usable = np.flatnonzero(facts.usable)
+    present = facts.present[np.ix_(usable, facts.labels)].astype(np.float64)
+    chosen: list[int] = []
+    while len(chosen) < min(most, len(usable)):
+        unseen = 0.001 ** present[chosen].sum(axis=0)
+        worth = present @ unseen
+        worth[chosen] = -1
+        equals = np.flatnonzero(worth >= worth.max() - 1e-9)
+        distance = np.abs(equals[:, None] - np.array(chosen)).min(axis=1) if chosen else -equals
+        chosen.append(int(equals[distance.argmax()]))
+    return usable[sorted(chosen)].tolist()
+
+
+class _Usable:
+    """The samples of a split that can be read."""
+
+    def __init__(self, facts: SplitFacts):
+        self.dataset, self.numbers = facts.dataset, np.flatnonzero(facts.usable).tolist()
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def sample(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.dataset.sample(self.numbers[i])
+
+
+def _crops(facts: SplitFacts, crop_size: int):
+    """(uint8 image, labels) of the first crops that training draws, and a name for each."""
+    transform = TrainTransform(crop_size, ignore_index=facts.dataset.ignore_index)
+    batches = Loader(_Usable(facts), transform, CROPS).epoch(0)
+    images, labels = next(batches)
+    batches.close()
+    pixels = (255 * (images * IMAGE_STD + IMAGE_MEAN)).round().clip(0, 255).astype(np.uint8)
+    return list(zip(pixels, labels, strict=True)), [f"crop {k + 1}" for k in range(CROPS)]
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = cli.command_parser(
         "inspect_data",
-        "Check each file of a split, count its classes, and draw some of its samples.",
-        "  python -m minideeplab.inspect_data --data synthetic --out sheet.png",
+        "Read each file of a data set, say what is wrong or odd and how to mend it, count classes, and draw samples. "
+        "The exit code is 3 if training would fail.",
+        EXAMPLE,
     )
     cli.add_data_arguments(parser, default=None)
-    parser.add_argument("--split", default="train", help="name of the split file")
-    parser.add_argument("--out", metavar="FILE", help="write a contact sheet of images and masks to this PNG file")
+    parser.add_argument(
+        "--split", nargs="+", metavar="NAME", help="splits, the one to train on first (train val if not given)"
+    )
+    parser.add_argument(
+        "--out", metavar="PATH",
+        help="a folder for the pictures samples.png, classes.png and crops.png; or a .png file, for the samples alone",
+    )  # fmt: skip
+    parser.add_argument(
+        "--json", metavar="FILE", help="also write all findings and numbers here; - for stdout, without the text"
+    )
     return parser
 
 

@@ -3,6 +3,7 @@
 from minideeplab.data.dataset import SegmentationDataset
 from minideeplab.data.folders import find_images, skipped_note
 from minideeplab.data.images import IMAGE_SUFFIXES, mask_palette, read_image, read_mask, write_mask
+from minideeplab.data.inspection import Inspection, inspect
 from minideeplab.data.loader import Loader
 from minideeplab.data.palettes import CAMVID_CLASSES, IGNORE_INDEX, VOC_CLASSES, voc_colour_map
 from minideeplab.data.registry import DATASETS, open_dataset
@@ -19,11 +20,13 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "SHAPE_CLASSES",
     "VOC_CLASSES",
+    "Inspection",
     "LabelCounts",
     "Loader",
     "SegmentationDataset",
     "TrainTransform",
     "find_images",
+    "inspect",
     "label_warnings",
     "mask_palette",
     "median_frequency_weights",

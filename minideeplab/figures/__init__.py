@@ -3,11 +3,13 @@
 from minideeplab.figures.canvas import picture_name, save_picture
 from minideeplab.figures.costs import save_costs
 from minideeplab.figures.labels import save_comparison, save_overlay, save_refinements, save_sample
-from minideeplab.figures.sheet import save_contact_sheet
+from minideeplab.figures.sheet import Shares, save_class_shares, save_contact_sheet
 from minideeplab.figures.training import save_confusion, save_curves
 
 __all__ = [
+    "Shares",
     "picture_name",
+    "save_class_shares",
     "save_comparison",
     "save_confusion",
     "save_contact_sheet",

@@ -29,16 +29,6 @@ def rows():
     return steps, [{"epoch": 1, "val_miou": 0.5, "val_pixel_accuracy": 0.6}]
 
 
-class Pairs:
-    class_names, palette, ignore_index, ids = NAMES, voc_colour_map(), 250, ("$", "a/$b_{")
-
-    def __len__(self):
-        return 2
-
-    def sample(self, i):
-        return IMAGE, TRUTH
-
-
 PICTURES = {
     "sample": lambda path: figures.save_sample(path, IMAGE, TRUTH, LABELS, CLASSES),
     "comparison": lambda path: figures.save_comparison(path, IMAGE, {"$\\x": TRUTH, "b": LABELS}, CLASSES),
@@ -49,7 +39,12 @@ PICTURES = {
     "confusion": lambda path: figures.save_confusion(path, confusion(), NAMES),
     "curves": lambda path: figures.save_curves(path, *rows()),
     "costs": lambda path: figures.save_costs(path, cost_of(models.create("unet", width=1 / 16), 33), r"$\frac{1}{$"),
-    "contact sheet": lambda path: figures.save_contact_sheet(path, Pairs(), [0, 1, 2, 3, 4, 5, 6, 7]),
+    "contact sheet": lambda path: figures.save_contact_sheet(
+        path, ("$", "a/$b_{"), lambda k: (IMAGE, TRUTH), CLASSES, r"$\frac{1}{$"
+    ),
+    "class shares": lambda path: figures.save_class_shares(
+        path, {"$_{": figures.Shares(confusion().counts.sum(axis=1), np.ones(8, int), 1, 0.1)}, CLASSES
+    ),
 }
 
 
