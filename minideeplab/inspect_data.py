@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = inspect(datasets, unopened, bar.update)
     command = _next_command(args, found)
     if args.json:
-        text = json.dumps(found.to_json() | {"next": command}, indent=2) + "\n"
+        text = json.dumps(found.to_json() | {"next": None if found.problems else command}, indent=2) + "\n"
         sys.stdout.write(text) if to_stdout else write_text(file, text)
     if not to_stdout:
         print("\n".join(report(found)))

@@ -128,7 +128,8 @@ def test_json_on_stdout_stands_alone(clean, tmp_path):
         ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=ROOT)
         stderr.seek(0)
         notes = stderr.read()
-    assert ended.returncode == 3 and not json.loads(ended.stdout)["ready"]
+    told = json.loads(ended.stdout)
+    assert ended.returncode == 3 and not told["ready"] and told["next"] is None
     assert "not ready to train: 1 problem" in notes and "\r" not in notes and "Traceback" not in notes
 
 
