@@ -5,7 +5,7 @@ import sys
 import numpy as np
 
 from minideeplab import cli
-from minideeplab.data import LabelCounts, label_warnings
+from minideeplab.data import LabelCounts, convert, label_warnings
 from minideeplab.figures import save_contact_sheet
 
 
@@ -14,6 +14,8 @@ def main(argv=None):
     """Run the command; returns the exit code."""
     args = _parser().parse_args(argv)
     sheet = cli.output_file("--out", args.out, ".png") if args.out else None
+    if args.convert:
+        return _convert(args)
     ds = cli.open_data(args, args.split)
     print(f"{ds.name}: {len(ds)} samples in {args.split!r}, {ds.num_classes} classes, {ds.root}")
     counts = ds.check()
@@ -27,6 +29,15 @@ def main(argv=None):
         present = [label for label in range(ds.num_classes) if counts.masks[label] and label != ds.ignore_index]
         save_contact_sheet(sheet, ds, labels=present)
         print(f"wrote {sheet}")
+    return 0
+
+
+def _convert(args):
+    """Writes all splits in VOC's folders."""
+    splits = cli.open_splits(args)
+    with cli.Progress(sum(map(len, splits)), "convert") as bar:
+        count = convert(splits, args.convert, bar.update)
+    print(f"{args.convert}: {count} images in VOC's folders, splits {', '.join(each.split for each in splits)}")
     return 0
 
 
@@ -55,6 +66,7 @@ def _parser():
     cli.add_data_arguments(parser, default=None)
     parser.add_argument("--split", default="train", help="name of the split file")
     parser.add_argument("--out", metavar="FILE", help="write a contact sheet of images and masks to this PNG file")
+    parser.add_argument("--convert", metavar="DIR", help="write all splits in VOC's folders to this new folder instead")
     return parser
 
 

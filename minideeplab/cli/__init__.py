@@ -8,7 +8,9 @@ from minideeplab.cli.parser import (
     add_predictor_arguments,
     command_line,
     command_parser,
+    data_options,
     open_data,
+    open_splits,
     predictor_of,
 )
 from minideeplab.cli.progress import Progress, Speed, duration
@@ -38,6 +40,7 @@ __all__ = [
     "command_parser",
     "create_folder",
     "crf_settings",
+    "data_options",
     "deferred_interrupt",
     "duration",
     "fraction",
@@ -47,6 +50,7 @@ __all__ = [
     "non_negative_int",
     "open_data",
     "open_fraction",
+    "open_splits",
     "output_file",
     "positive_float",
     "positive_int",
