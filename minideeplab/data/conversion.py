@@ -9,7 +9,7 @@ from PIL import Image
 
 from minideeplab.data import voc
 from minideeplab.data.dataset import SegmentationDataset
-from minideeplab.data.images import DECODER_ERRORS, IMAGE_SUFFIXES, read_image, write_mask
+from minideeplab.data.images import IMAGE_SUFFIXES, read_image, write_mask
 from minideeplab.data.palettes import IGNORE_INDEX
 from minideeplab.errors import DataError
 from minideeplab.files.whole import write_text, written_whole
@@ -85,5 +85,5 @@ def _is_upright(path) -> bool:
     try:
         with Image.open(path) as image:
             return image.getexif().get(ORIENTATION) in UPRIGHT
-    except DECODER_ERRORS:
+    except Exception:  # `read_image` says what is wrong with it
         return True

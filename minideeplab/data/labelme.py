@@ -6,7 +6,6 @@ their order, as labelme's own converter does: a later one covers an earlier.
 """
 
 import base64
-import binascii
 import functools
 import io
 import json
@@ -19,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from minideeplab.data.classes import BACKGROUND_NAMES, CLASS_FILES, VOID_NAME, find_class_list, palette_of
-from minideeplab.data.images import DECODER_ERRORS, IMAGE_SUFFIXES, MAX_PIXELS, read_image
+from minideeplab.data.images import IMAGE_SUFFIXES, MAX_PIXELS, read_image
 from minideeplab.data.lists import is_file
 from minideeplab.data.pairs import PairedFiles, files_under, listed
 from minideeplab.data.palettes import IGNORE_INDEX
@@ -182,7 +181,7 @@ def image_size(path: Path) -> tuple[int, int]:
                 turned = image.getexif().get(0x0112) in SWAPPING_ORIENTATIONS
             if 0 < width * height <= MAX_PIXELS:
                 return (width, height) if turned else (height, width)
-    except DECODER_ERRORS:
+    except Exception:  # decoders raise nearly anything on broken bytes
         pass
     return read_image(path).shape[:2]  # which says what is wrong
 
@@ -286,7 +285,7 @@ def _pixels(where, shape, points) -> bytes:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError("too many pixels")
             image.load()
-    except (TypeError, binascii.Error, *DECODER_ERRORS) as error:
+    except Exception as error:  # of base64, and of a decoder on broken bytes
         raise BadShape(f"{where} has a mask that cannot be read ({error}); draw it again") from error
     return data
 

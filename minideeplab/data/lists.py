@@ -38,7 +38,7 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def read_ids(path: Path, otherwise: str = "") -> tuple[str, ...]:
-    r"""The ids that a split file lists, one a line, in the order of the file; a\b is the same as a/b.
+    """The ids that a split file lists, one a line, in the order of the file.
 
     Args:
         path: of the file.
@@ -57,7 +57,7 @@ def read_ids(path: Path, otherwise: str = "") -> tuple[str, ...]:
                 f"{path}, line {number}: id {line!r} leads out of the data folder; "
                 "write the file's name without folder and extension"
             )
-        _add_once(seen, line.replace("\\", "/"), number, path)
+        _add_once(seen, line, number, path)
     if not seen:
         raise DataError(f"{path}: the split is empty; write one id per line{otherwise}")
     return tuple(seen)

@@ -166,7 +166,13 @@ def _open_split(entry: Entry, data, split, val_share) -> SegmentationDataset:
         return entry.open(data, source if split in ("all", source) else split)
     if val_share and "train" in there and "val" not in there and split in ("train", "val"):
         return _drawn(entry, entry.open(data, "train"), split, val_share, None)
-    return entry.open(data, split)
+    opened = entry.open(data, split)
+    if val_share and {"train", "val"} <= set(there):
+        train, val = (set(entry.open(data, name).ids) for name in ("train", "val"))
+        if set(splits.hold_out([*train, *val], val_share)["val"]) != val:  # else it was drawn just so, a moment ago
+            note = f"{opened.root}: --val-share has no effect, as 'train' and 'val' are there; remove them to draw anew"
+            return dataclasses.replace(opened, notes=(*opened.notes, note))
+    return opened
 
 
 def _drawn(entry, whole, split, share, written) -> SegmentationDataset:
@@ -180,8 +186,7 @@ def _drawn(entry, whole, split, share, written) -> SegmentationDataset:
     parts = splits.hold_out(whole.ids, share)
     note = (
         f"{whole.root}: no split 'val', so {len(parts['val'])} of {count} images are held out for it, at random, "
-        f"always the same ({share:g} of all; --val-share changes it)"
+        f"always the same"
     )
-    if written:
-        note += f"; {splits.write_down(whole.root / written, parts)}"
+    note += f"; {splits.write_down(whole.root / written, parts)}" if written else ""
     return dataclasses.replace(whole, ids=parts[split], split=split, notes=(*whole.notes, note))

@@ -82,7 +82,7 @@ def ids_of(found: Found, split: str, ids: Sequence[str]) -> tuple[str, ...]:
         return part
     known = set(ids)
     names = [image for _, image, _ in read_pairs(part)] if is_pair_list(part) else read_ids(part)
-    return tuple(dict.fromkeys(_known(name.replace("\\", "/"), known) for name in names))
+    return tuple(dict.fromkeys(_known(name, known) for name in names))
 
 
 def require_split(where: str | Path, split: str, there: Sequence[str]) -> None:
@@ -101,6 +101,8 @@ def require_split(where: str | Path, split: str, there: Sequence[str]) -> None:
 
 def _known(name: str, known: set[str]) -> str:
     """An id as the set calls its image, if it has one."""
-    bare = name.rpartition(".")[0]
-    forms = (name, bare, *(form.partition("/")[2] for form in (name, bare)))
+    written = (name, name.replace("\\", "/"))  # on Windows, or with a backslash that belongs to the name
+    bare = (form.rpartition(".")[0] for form in written)
+    forms = [*written, *bare]
+    forms += [form.partition("/")[2] for form in forms]
     return next((form for form in forms if form in known), name)

@@ -87,7 +87,7 @@ def open_folder(
         ids = tuple(pairs)
     else:
         others = ", ".join(each for each in split_names(root) if each != split) or "none"
-        ids = read_ids(path, f", or take another: {others}")
+        ids = tuple(_as_named(root, name) for name in read_ids(path, f", or take another: {others}"))
     if not isinstance(colours, np.ndarray):
         try:
             first = pairs[ids[0]][1] if pairs else find_mask(root, masks, ids[0])
@@ -186,6 +186,16 @@ def find_mask(root: Path, folders: tuple[str, ...], name: str) -> Path:
         except DataError as error:
             errors.append(error)
     raise errors[0]
+
+
+def _as_named(root, name):
+    r"""An id with a \ in it, which may belong to the name, as a/b if it was written on Windows."""
+    if "\\" in name:
+        try:
+            find_file(root / IMAGES, name)
+        except DataError:
+            return name.replace("\\", "/")
+    return name
 
 
 def _all_ids(root, masks):

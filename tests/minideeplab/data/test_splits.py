@@ -59,6 +59,9 @@ def test_the_split_is_written_down_and_said_and_taken_from_then_on(tmp_path):
 def test_another_share(tmp_path):
     root = plain(tmp_path)
     assert len(open_dataset(root, split="val", val_share=0.5)) == 5 == len(open_dataset(root))
+    assert open_dataset(root, val_share=0.5).notes == ()
+    ds = open_dataset(root, val_share=0.2)
+    assert len(ds) == 5 and "--val-share has no effect, as 'train' and 'val' are there" in ds.notes[0]
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):

@@ -229,3 +229,12 @@ def test_real_camvid():
     assert (ds.name, len(ds), ds.class_names) == ("camvid", 3, CAMVID_CLASSES)
     assert ds.palette[:2].tolist() == [[128, 128, 128], [128, 0, 0]]
     assert ds.sample(0)[0].shape == (360, 480, 3)
+
+
+def test_ids_that_windows_wrote_and_ids_with_a_backslash(tmp_path):
+    root = make_set(tmp_path / "s", ids=["x\\y", "z"])
+    (root / "JPEGImages/sub").mkdir()
+    (root / "JPEGImages/z.png").rename(root / "JPEGImages/sub/z.png")
+    list_ids(root, "x\\y", "sub\\z")
+    assert open_dataset(root).ids == ("x\\y", "sub/z")
+    assert (open_dataset(root).image(1) == 1).all()
