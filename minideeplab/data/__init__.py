@@ -6,6 +6,7 @@ from minideeplab.data.folders import find_images, skipped_note
 from minideeplab.data.images import IMAGE_SUFFIXES, mask_palette, read_image, read_mask, write_mask
 from minideeplab.data.label_maps import label_map_text, read_label_map
 from minideeplab.data.loader import Loader
+from minideeplab.data.pairs import PairedFiles
 from minideeplab.data.palettes import CAMVID_CLASSES, IGNORE_INDEX, VOC_CLASSES, voc_colour_map
 from minideeplab.data.registry import DATASETS, open_dataset, split_names
 from minideeplab.data.statistics import LabelCounts, label_warnings, median_frequency_weights, require_labels
@@ -23,6 +24,7 @@ __all__ = [
     "VOC_CLASSES",
     "LabelCounts",
     "Loader",
+    "PairedFiles",
     "SegmentationDataset",
     "TrainTransform",
     "convert",

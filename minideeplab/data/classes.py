@@ -16,6 +16,7 @@ from minideeplab.errors import DataError
 CLASS_FILES = ("class_names.txt", "classes.txt", "labelmap.txt")
 VOID_NAME = "__ignore__"  # of labelme: no class, its pixels are void
 BACKGROUND_NAMES = ("_background_", "background", "bg")
+MAX_LINES, MAX_NAME = 1000, 500  # beyond them it is another file
 MASKS_READ = 500  # of a set without a class list
 COLOURED_READ, LISTED_COLOURS = 20, 40
 
@@ -30,11 +31,13 @@ class ClassList(NamedTuple):
         path: of the file.
         names: name of each label, 0 first.
         colours: (C, 3) uint8 RGB; None if the file has none.
+        void: the colour of void pixels, if the file says it.
     """
 
     path: Path
     names: tuple[str, ...]
     colours: np.ndarray | None = None
+    void: np.ndarray | None = None
 
 
 def find_class_list(root: str | Path, files: tuple[str, ...] = CLASS_FILES) -> ClassList | None:
@@ -46,23 +49,30 @@ def find_class_list(root: str | Path, files: tuple[str, ...] = CLASS_FILES) -> C
 def read_class_list(path: Path) -> ClassList:
     """Names, one a line, in the order of the labels: `name`, `name r g b`, `0 name`, or CVAT's `name:r,g,b::`.
 
-    The name `__ignore__` is no class: labelme lists it first and stores its pixels as void.
+    The name `__ignore__` is no class: labelme lists it first and stores its pixels as void. Its colour is that of void.
 
     Raises:
         DataError: fewer than 2 or more than 255 names, or a name that is there twice.
     """
     lines = [line for line in read_lines(path) if line]
+    longest = max(map(len, lines), default=0)
+    if len(lines) > MAX_LINES or longest > MAX_NAME:
+        raise DataError(
+            f"{path}: {len(lines)} lines, the longest of {longest} characters, which is no class list; "
+            "write 2 to 255 names, one per line"
+        )
     if path.name == "labelmap.txt":
         lines = [" ".join(line.split(":")[:2]) for line in lines if not line.startswith("#")]
     numbered = [_NUMBERED.fullmatch(line) for line in lines]
     if all(numbered) and [int(match[1]) for match in numbered] == list(range(len(lines))):
         lines = [match[2] for match in numbered]
     coloured = [_COLOUR.fullmatch(line) for line in lines]
-    colours = None
+    colours = void = None
     if lines and all(match and match[1] and max(map(int, match.groups()[1:])) <= 255 for match in coloured):
         lines = [match[1] for match in coloured]
-        kept = [match.groups()[1:] for match in coloured if match[1] != VOID_NAME]
-        colours = np.array(kept, np.uint8).reshape(-1, 3)
+        table = np.array([match.groups()[1:] for match in coloured], np.uint8)
+        kept = np.array([name != VOID_NAME for name in lines])
+        colours, void = table[kept], None if kept.all() else table[~kept][0]
     names = tuple(name for name in lines if name != VOID_NAME)
     if len(names) == 1:
         raise DataError(
@@ -73,7 +83,7 @@ def read_class_list(path: Path) -> ClassList:
     if len(set(names)) < len(names):
         repeated = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{path}: the name {repeated!r} is there twice; give each class its own name")
-    return ClassList(path, names, colours)
+    return ClassList(path, names, colours, void)
 
 
 def palette_of(listed: ClassList | None, mask: Path | None) -> np.ndarray:
@@ -81,6 +91,8 @@ def palette_of(listed: ClassList | None, mask: Path | None) -> np.ndarray:
     palette = voc_colour_map()
     if listed and listed.colours is not None:
         palette[: len(listed.colours)] = listed.colours
+        if listed.void is not None:
+            palette[IGNORE_INDEX] = listed.void
         return palette
     try:
         stored = mask_palette(mask) if mask else None

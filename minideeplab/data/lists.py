@@ -1,6 +1,7 @@
 """Text files of data sets: lines, lists of ids, lists of `image mask` pairs, and paths that another machine wrote."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 
 from minideeplab.data.images import IMAGE_SUFFIXES
@@ -95,6 +96,26 @@ def read_pairs(path: Path) -> list[tuple[int, str, str]]:
     return pairs
 
 
+def pairs_by_id(path: Path, file: Callable[[str], Path], name: Callable[[Path], str]) -> dict[str, tuple[Path, Path]]:
+    """{id: (image, mask)} of a list of pairs.
+
+    Args:
+        path: of the list.
+        file: (path as listed) -> its file.
+        name: (file of an image) -> its id.
+
+    Raises:
+        DataError: as of `read_pairs`; an image that is there twice.
+    """
+    files, seen = {}, {}
+    for number, image, mask in read_pairs(path):
+        files_of_pair = file(image), file(mask)
+        key = name(files_of_pair[0])
+        _add_once(seen, key, number, path)
+        files[key] = files_of_pair
+    return files
+
+
 def tail_of(folder: Path, listed: str) -> Path:
     """A path of another machine, such as /SegNet/CamVid/train/x.png, by its last two parts in this folder.
 
@@ -127,23 +148,3 @@ def _add_once(seen: dict[str, int], name: str, number: int, path: Path) -> None:
     if name in seen:
         raise DataError(f"{path}, line {number}: id {name!r} is on line {seen[name]} already; remove one")
     seen[name] = number
-
-
-def pairs_by_id(path: Path, file: callable, name: callable) -> dict[str, tuple[Path, Path]]:
-    """{id: (image, mask)} of a list of pairs.
-
-    Args:
-        path: of the list.
-        file: (path as listed) -> its file.
-        name: (file of an image) -> its id.
-
-    Raises:
-        DataError: as of `read_pairs`; an image that is there twice.
-    """
-    files, seen = {}, {}
-    for number, image, mask in read_pairs(path):
-        files_of_pair = file(image), file(mask)
-        key = name(files_of_pair[0])
-        _add_once(seen, key, number, path)
-        files[key] = files_of_pair
-    return files

@@ -54,13 +54,14 @@ def files_under(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
             continue
         been.add(real)
         folders[:] = sorted(name for name in folders if _is_usable(name))
+        inside = os.path.relpath(place, folder).replace(os.sep, "/")
+        prefix = "" if inside == "." else f"{inside}/"
         for name in names:
             stem, suffix = os.path.splitext(name)
             if suffix.lower() in suffixes and _is_usable(name):
-                key = (Path(place) / stem).relative_to(folder).as_posix()
-                old = found.get(key)
+                old = found.get(prefix + stem)
                 if old is None or _rank(suffix, suffixes) < _rank(old.suffix, suffixes):
-                    found[key] = Path(place) / name
+                    found[prefix + stem] = Path(place, name)
     return dict(sorted(found.items()))
 
 

@@ -58,6 +58,7 @@ DATASETS = {
         splits.FOLDER,
     ),
 }  # fmt: skip
+PARTS = ("train", "val", "test")  # beginnings of names that say so
 SMALLEST = """\
 The smallest layout is
   ROOT/images/a.jpg     a photograph, and others
@@ -149,7 +150,7 @@ def _unknown(data) -> str:
 
 def _is_whole(there: tuple[str, ...]) -> bool:
     """Whether a set has no splits: no list of images at all, or one that is not said to be a part."""
-    return not there or (len(there) == 1 and there[0] not in ("train", "val", "test"))
+    return not there or (len(there) == 1 and (there[0] == "trainval" or not there[0].startswith(PARTS)))
 
 
 def _open_split(entry: Entry, data, split, val_share) -> SegmentationDataset:

@@ -117,6 +117,16 @@ def test_class_lists_without_colours(tmp_path, text, names):
     assert open_dataset(tmp_path).class_names == names
 
 
+@pytest.mark.parametrize("text", ["a\n" * 1001, "x" * 501, "a" + " " * 499 + "b\n" + "a"])
+def test_another_file_is_no_class_list(tmp_path, text):
+    folder(tmp_path)
+    (tmp_path / "classes.txt").write_text(text)
+    with pytest.raises(
+        DataError, match=r"classes\.txt: \d+ lines, the longest of \d+ characters, which is no class list"
+    ):
+        open_dataset(tmp_path)
+
+
 def write_masks(root, *masks):
     for number, mask in enumerate(masks):
         save(root / f"images/{number}.png", np.zeros((*np.shape(mask)[:2], 3), np.uint8))
@@ -157,3 +167,6 @@ def test_colours_without_a_list_are_listed(tmp_path):
     (tmp_path / "classes.txt").write_text("ground 9 9 9\ngrass 1 200 3\n")
     ds = open_dataset(tmp_path, split="all")
     np.testing.assert_array_equal(ds.mask(0), [[0, 0, 1]])
+    (tmp_path / "classes.txt").write_text("__ignore__ 9 9 9\nground 0 0 0\ngrass 1 200 3\n")
+    ds = open_dataset(tmp_path, split="all")
+    np.testing.assert_array_equal(ds.mask(0), [[255, 255, 1]])

@@ -109,6 +109,18 @@ def test_voc_without_val_holds_out_on_request_alone(tmp_path):
     assert open_dataset(root, split="val", val_share=0.3).ids == ("a",)
 
 
+@pytest.mark.parametrize(
+    ("name", "whole"), [("default", True), ("trainval", True), ("trainaug", False), ("test", False)]
+)
+def test_a_split_that_is_said_to_be_a_part_is_not_divided(tmp_path, name, whole):
+    root = make_set(tmp_path, ids="abcde", splits=(name,))
+    if whole:
+        assert len(open_dataset(root)) == 4 and len(open_dataset(root, split="val")) == 1
+    else:
+        with pytest.raises(DataError, match=rf"train\.txt: no such split file; the splits here are: {name}"):
+            open_dataset(root)
+
+
 def test_all_is_everything_of_a_set_without_splits(tmp_path):
     assert len(open_dataset(plain(tmp_path / "new"), split="all")) == 10
     list_ids(make_set(tmp_path / "default", ids="abc", splits=()), "a", "c", split="default")
