@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from minideeplab import cli
-from minideeplab.data import IMAGE_MEAN, IMAGE_STD, LabelCounts, Loader, TrainTransform
+from minideeplab.data import IMAGE_MEAN, IMAGE_STD, LabelCounts, Loader, TrainTransform, convert
 from minideeplab.data.findings import Finding
 from minideeplab.data.inspection import Inspection, SplitFacts, inspect
 from minideeplab.errors import DataError, UsageError
@@ -18,7 +18,8 @@ from minideeplab.files.whole import write_text
 
 EXAMPLE = """\
   python -m minideeplab.inspect_data --data synthetic --out looked_at
-  python -m minideeplab.inspect_data --data VOCdevkit/VOC2012 --split train --json -"""
+  python -m minideeplab.inspect_data --data VOCdevkit/VOC2012 --split train --json -
+  python -m minideeplab.inspect_data --data photos --convert photos_as_voc"""
 
 SPLITS = ("train", "val")
 SAMPLES, CROPS = 12, 12  # pictures on a sheet
@@ -29,6 +30,8 @@ LISTED = 20  # findings of one kind in the text; --json has all
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     args = _parser().parse_args(argv)
+    if args.convert:
+        return _convert(args)
     sheet, folder = _places(args.out)
     to_stdout = args.json == "-"
     file = cli.output_file("--json", args.json, ".json") if args.json and not to_stdout else None
@@ -64,6 +67,15 @@ def report(found: Inspection) -> list[str]:
                 lines.append(f"{side} {low[k]}..{high[k]} (median {median[k]}) pixels")
         lines += class_table(facts.counts)
     return [*lines, *([""] if found.findings else []), *_listed(found.findings)]
+
+
+def _convert(args):
+    """Writes all splits in VOC's folders."""
+    splits = cli.open_splits(args)
+    with cli.Progress(sum(map(len, splits)), "convert") as bar:
+        count = convert(splits, args.convert, bar.update)
+    print(f"{args.convert}: {count} images in VOC's folders, splits {', '.join(each.split for each in splits)}")
+    return 0
 
 
 def class_table(counts: LabelCounts) -> list[str]:
@@ -122,11 +134,7 @@ def _open_splits(args: argparse.Namespace):
 
 def _next_command(args: argparse.Namespace, found: Inspection) -> str:
     """The training command for these data, with crops that suit their images."""
-    parser, options = argparse.ArgumentParser(add_help=False), []
-    cli.add_data_arguments(parser, default="")
-    for name, usual in vars(parser.parse_args([])).items():
-        if (value := getattr(args, name)) != usual:
-            options += [f"--{name.replace('_', '-')}", *(value if isinstance(value, list) else [value])]
+    options = cli.data_options(args)
     for option, split, usual in zip(("--split", "--val-split"), found.splits, SPLITS, strict=False):
         options += [option, split] if split != usual else []
     return cli.command_line("train", *options, "--crop-size", found.crop_size)
@@ -230,6 +238,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", metavar="FILE", help="also write all findings and numbers here; - for stdout, without the text"
     )
+    parser.add_argument("--convert", metavar="DIR", help="write all splits in VOC's folders to this new folder instead")
     return parser
 
 

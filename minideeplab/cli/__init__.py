@@ -1,14 +1,13 @@
 """What all commands share: parsers, argument types, the device, exit codes, progress."""
 
+from minideeplab.cli.data_arguments import add_data_arguments, data_options, open_data, open_splits
 from minideeplab.cli.device import add_device_arguments, announce_compilation, set_threads, use_device
 from minideeplab.cli.guard import INTERRUPTED, deferred_interrupt, main_guard
 from minideeplab.cli.parser import (
     add_crf_argument,
-    add_data_arguments,
     add_predictor_arguments,
     command_line,
     command_parser,
-    open_data,
     predictor_of,
 )
 from minideeplab.cli.progress import Progress, Speed, duration
@@ -38,6 +37,7 @@ __all__ = [
     "command_parser",
     "create_folder",
     "crf_settings",
+    "data_options",
     "deferred_interrupt",
     "duration",
     "fraction",
@@ -47,6 +47,7 @@ __all__ = [
     "non_negative_int",
     "open_data",
     "open_fraction",
+    "open_splits",
     "output_file",
     "positive_float",
     "positive_int",

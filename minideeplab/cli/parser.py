@@ -6,7 +6,6 @@ import sys
 
 from minideeplab.cli.types import crf_settings, positive_float, positive_int
 from minideeplab.crf.presets import PRESETS
-from minideeplab.data import DATASETS, SegmentationDataset, open_dataset
 from minideeplab.errors import UsageError
 from minideeplab.evaluation.predictor import Predictor
 
@@ -34,25 +33,6 @@ def command_parser(command: str, description: str, example: str) -> argparse.Arg
         formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
-
-
-def add_data_arguments(parser: argparse.ArgumentParser, default: str | None) -> None:
-    """--data, --dataset and --limit; `default` is that of --data, None makes it required."""
-    parser.add_argument(
-        "--data", default=default, required=default is None, help="folder of the data set, or 'synthetic'"
-    )
-    parser.add_argument(
-        "--dataset",
-        choices=["auto", *DATASETS],
-        default="auto",
-        help="; ".join(["kind of the data set: auto: by its folder", *(f"{n}: {e.help}" for n, e in DATASETS.items())]),
-    )
-    parser.add_argument("--limit", type=positive_int, help="use only the first LIMIT images of each split")
-
-
-def open_data(args: argparse.Namespace, split: str) -> SegmentationDataset:
-    """One split of the data set that the arguments of `add_data_arguments` name; DataError as of `open_dataset`."""
-    return open_dataset(args.data, args.dataset, split, args.limit)
 
 
 def add_crf_argument(parser: argparse.ArgumentParser, default: str | None = None) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minideeplab.crf.presets import preset_of
-from minideeplab.errors import UsageError
+from minideeplab.data import label_map_text
+from minideeplab.errors import DataError, UsageError
 
 
 def _number(convert: Callable[[str], float], accepts: Callable[[float], bool], expected: str):
@@ -44,6 +45,17 @@ open_fraction = _number(float, lambda value: 0 < value < 1, "a number between 0 
 
 
 fraction_below_one = _number(float, lambda value: 0 <= value < 1, "a number, 0 or more and below 1")
+
+
+label_value = _number(int, lambda value: -1 <= value <= 255, "a label from 0 to 255, or -1")
+
+
+def label_map(text: str) -> str:
+    """An argument type: the label map of a file as text, so that a run keeps it whatever becomes of the file."""
+    try:
+        return label_map_text(text)
+    except DataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def crf_settings(text: str) -> str:

@@ -32,6 +32,9 @@ class SegmentationDataset(abc.ABC):
         palette: (256, 3) uint8 RGB, colour of each label.
         ignore_index: the label of void pixels, which count neither in the loss nor in a score.
         label_map: value that a mask stores -> label, for all values that it may hold; None: they are the labels.
+        stored_labels: label -> value that those who score predictions expect; None: the label itself.
+        recognised: a sentence about the kind that the folder was taken for, if nobody said it.
+        notes: sentences about what was decided when it was opened: a split, names of classes, files left out.
     """
 
     name: str
@@ -42,6 +45,9 @@ class SegmentationDataset(abc.ABC):
     palette: np.ndarray
     ignore_index: int = IGNORE_INDEX
     label_map: Mapping[int, int] | None = None
+    stored_labels: Mapping[int, int] | None = None
+    recognised: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         labels = {self.ignore_index, *(self.label_map or {}), *(self.label_map or {}).values()}

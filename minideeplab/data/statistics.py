@@ -10,10 +10,7 @@ LISTED_CLASSES = 20
 SEE_MASKS = " inspect_data counts and shows the masks"
 ONE_FOR_255 = """\
 Was label 1 meant? Painting programs often store two classes as 0 and 255.
-These lines of Python write 1 for 255 (keep a copy of the masks):
-  import pathlib, numpy as np; from PIL import Image
-  for f in pathlib.Path({folder!r}).iterdir():
-      mask = np.asarray(Image.open(f)); Image.fromarray(np.where(mask == 255, 1, mask)).save(f)"""
+Add --label-map binary, which reads 255 as label 1"""
 
 
 class LabelCounts:
@@ -105,7 +102,7 @@ def label_warnings(dataset, counts: LabelCounts | None = None) -> list[str]:
         f"{names}{more}; {100 * counts.void_share:.1f} % of all pixels are void ({void}). "
     )
     if total == 2 and absent == [1] and void == 255 and counts.pixels[void]:
-        return [found + ONE_FOR_255.format(folder=str(dataset.mask_path(0).parent))]
+        return [found + ONE_FOR_255]
     return [f"{found}If they should be there: are the classes in the order in which the masks number them?{SEE_MASKS}"]
 
 

@@ -33,14 +33,14 @@ TINTS = np.array(((200, 60, 60), (60, 180, 70), (70, 80, 210), (210, 190, 60), (
 NOISE = 5.0  # grey levels
 
 
-def is_synthetic(data: str | Path) -> bool:
+def why_synthetic(data: str | Path) -> str | None:
     """Whether `data` is the word for the generated set."""
-    return str(data) == "synthetic"
+    return "its name says so" if str(data) == "synthetic" else None
 
 
 def open_synthetic(data: str | Path, split: str) -> voc.VocFolder:
     """The generated set, which the first call writes."""
-    if not is_synthetic(data):
+    if not why_synthetic(data):
         raise DataError(f"{data}: the generated set has no folder of yours; say 'synthetic', or name another data set")
     return voc.open_named(synthetic_root(), split, name="synthetic")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from minideeplab.cli import command_line, create_folder
+from minideeplab.cli import command_line, create_folder, data_options
 from minideeplab.errors import UsageError
 from minideeplab.evaluation.metrics import ConfusionMatrix
 from minideeplab.files.whole import write_text
@@ -161,9 +161,8 @@ class RunFolder:
 
     def next_commands(self, args: argparse.Namespace) -> str:
         """The commands that use what the run wrote."""
-        data = ["--data", args.data, "--dataset", args.dataset, "--split", args.val_split]
-        data += ["--limit", args.limit] if args.limit else []
-        evaluate = command_line("evaluate", "--checkpoint", self.best, *data)
+        data = data_options(args)
+        evaluate = command_line("evaluate", "--checkpoint", self.best, *data, "--split", args.val_split)
         predict = command_line("predict", "--checkpoint", self.best)
         return f"next:\n  {evaluate}\n  {predict} IMAGE"
 

@@ -37,7 +37,7 @@ def pairs(tmp_path, monkeypatch):
         write_mask(tmp_path / f"{name}_labels.png", mask)
     entries = line | DATASETS
     monkeypatch.setattr("minideeplab.data.registry.DATASETS", entries)
-    monkeypatch.setattr("minideeplab.cli.parser.DATASETS", entries)
+    monkeypatch.setattr("minideeplab.cli.data_arguments.DATASETS", entries)
     return tmp_path
 
 

@@ -101,8 +101,10 @@ def test_missing_folders(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="file: a file, not a folder"):
         open_dataset(tmp_path / "file")
-    with pytest.raises(DataError, match=r"no folder JPEGImages .*found: file.*ImageSets/Segmentation/train\.txt"):
+    with pytest.raises(DataError, match=r"(?s)no data set was recognised \(found: file\).*ROOT/images/a\.jpg"):
         open_dataset(tmp_path)
+    with pytest.raises(DataError, match=r"no folder JPEGImages .*ImageSets/Segmentation/train\.txt"):
+        open_dataset(tmp_path, "voc")
     (tmp_path / "JPEGImages").mkdir()
     with pytest.raises(DataError, match="SegmentationClass: no such folder; the layout needs"):
         open_dataset(tmp_path)
@@ -113,10 +115,11 @@ def test_missing_split_lists_those_that_exist(tmp_path):
     list_ids(root, "a", split="val")
     with pytest.raises(DataError, match=r"test\.txt: no such split file; the splits here are: train, val"):
         open_dataset(root, split="test")
-    for file in (root / "ImageSets/Segmentation").iterdir():
-        file.unlink()
-    with pytest.raises(DataError, match=r"no such split file; .*holds no \.txt file at all"):
-        open_dataset(root)
+    (root / "ImageSets/Segmentation/val.txt").unlink()
+    match = r"val\.txt: no such split file; the splits here are: train; --val-share 0\.2 holds 20 % of train\.txt out"
+    with pytest.raises(DataError, match=match):
+        open_dataset(root, split="val")
+    assert open_dataset(root).ids == ("a", "b", "c")
 
 
 def test_split_with_blank_lines_and_windows_line_ends(tmp_path):
@@ -152,7 +155,8 @@ def test_split_that_is_not_text(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "match"), [(["x"], "1 class names; write 2 to 255"), (["x", "y", "x"], "'x' is there twice")]
+    ("names", "match"),
+    [(["x"], "1 class name, 'x'; add background as the first line"), (["x", "y", "x"], "'x' is there twice")],
 )
 def test_bad_class_names(tmp_path, names, match):
     with pytest.raises(DataError, match=rf"class_names\.txt: .*{match}"):
@@ -225,3 +229,12 @@ def test_real_camvid():
     assert (ds.name, len(ds), ds.class_names) == ("camvid", 3, CAMVID_CLASSES)
     assert ds.palette[:2].tolist() == [[128, 128, 128], [128, 0, 0]]
     assert ds.sample(0)[0].shape == (360, 480, 3)
+
+
+def test_ids_that_windows_wrote_and_ids_with_a_backslash(tmp_path):
+    root = make_set(tmp_path / "s", ids=["x\\y", "z"])
+    (root / "JPEGImages/sub").mkdir()
+    (root / "JPEGImages/z.png").rename(root / "JPEGImages/sub/z.png")
+    list_ids(root, "x\\y", "sub\\z")
+    assert open_dataset(root).ids == ("x\\y", "sub/z")
+    assert (open_dataset(root).image(1) == 1).all()

@@ -1,0 +1,84 @@
+"""The arguments that say which data a command works on."""
+
+import argparse
+import sys
+
+from minideeplab.cli.types import label_map, label_value, open_fraction, positive_int
+from minideeplab.data import DATASETS, SegmentationDataset, open_dataset, split_names
+from minideeplab.errors import UsageError
+
+_said: set[str] = set()  # train opens two splits, and has one thing to say
+
+
+def add_data_arguments(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """--data, --dataset and what goes with them; `default` is that of --data, None makes it required."""
+    parser.add_argument(
+        "--data",
+        default=default,
+        required=default is None,
+        help="folder of the data set, a list of `image mask` lines, or 'synthetic'",
+    )
+    parser.add_argument(
+        "--dataset",
+        choices=["auto", *DATASETS],
+        default="auto",
+        help="; ".join(["kind of the data set: auto: by its folder", *(f"{n}: {e.help}" for n, e in DATASETS.items())]),
+    )
+    parser.add_argument("--limit", type=positive_int, help="use only the first LIMIT images of each split")
+    parser.add_argument(
+        "--val-share", type=open_fraction, metavar="F",
+        help="hold out this share of the images as split 'val' where there is none, always the same ones; in a set "
+        "without any split that is done with 0.2 if not given, and written into its folder",
+    )  # fmt: skip
+    parser.add_argument(
+        "--label-map", type=label_map, metavar="FILE",
+        help="which label a value in the masks means: lines `stored label` or `stored -> name`, * for any other value, "
+        "'void' for none; or a JSON object; or the word 'binary': 0 is 0, and 255 is 1",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ignore-index", type=label_value, metavar="N",
+        help="the label of void, beside what is void in the data set (255 if not given). The classes keep their "
+        "numbers: of 0, class 0 is not learnt (a label map shifts them). -1 is 255, as a file of 8 bits stores -1",
+    )  # fmt: skip
+
+
+def open_data(args: argparse.Namespace, split: str) -> SegmentationDataset:
+    """One split of the data set that the arguments of `add_data_arguments` name; stderr says how it was understood.
+
+    Raises:
+        DataError: as of `open_dataset`.
+        UsageError: arguments that the data set does not take.
+    """
+    try:
+        dataset = open_dataset(
+            args.data,
+            args.dataset,
+            split,
+            args.limit,
+            val_share=args.val_share,
+            label_map=args.label_map,
+            ignore_index=args.ignore_index,
+        )
+    except ValueError as error:
+        name, _, what = str(error).removeprefix("open_dataset: ").partition(" ")
+        raise UsageError(f"--{name.replace('_', '-')} {what}") from error
+    for sentence in (dataset.recognised, *dataset.notes):
+        if sentence and sentence not in _said:
+            _said.add(sentence)
+            print(f"data: {sentence}", file=sys.stderr)
+    return dataset
+
+
+def open_splits(args: argparse.Namespace) -> list[SegmentationDataset]:
+    """All splits of the data set that the arguments name; errors as of `open_data`."""
+    return [open_data(args, split) for split in split_names(args.data, args.dataset)]
+
+
+def data_options(args: argparse.Namespace) -> list[str]:
+    """The arguments of `add_data_arguments` as options of another command that opens the same data."""
+    options = ["--data", str(args.data)]
+    options += ["--dataset", args.dataset] if args.dataset != "auto" else []
+    for name in ("limit", "val_share", "label_map", "ignore_index"):
+        if getattr(args, name, None) is not None:
+            options += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    return options

@@ -1,0 +1,89 @@
+"""A data set of any kind, written in the folders of VOC."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from minideeplab.data import voc
+from minideeplab.data.dataset import SegmentationDataset
+from minideeplab.data.images import IMAGE_SUFFIXES, read_image, write_mask
+from minideeplab.data.palettes import IGNORE_INDEX
+from minideeplab.errors import DataError
+from minideeplab.files.whole import write_text, written_whole
+
+ORIENTATION, UPRIGHT = 0x0112, (None, 1)  # of EXIF
+
+
+def convert(datasets: Sequence[SegmentationDataset], out: str | Path, report: Callable[[], None] = lambda: None) -> int:
+    """Writes the splits of a data set as a VOC folder, and returns the number of its images.
+
+    Images are copied as they are. One that is turned by EXIF, or has no suffix of an image, becomes a PNG file of the
+    pixels that minideeplab sees. Masks become palette PNG files, in which void is 255. The folder opens as the set
+    does: the same ids, classes and colours, and the same arrays.
+
+    Args:
+        datasets: splits of one set, such as train and val, of the same classes.
+        out: a new or empty folder.
+        report: called after each sample of each split.
+
+    Raises:
+        DataError: `out` is not empty, or cannot be written, or a sample cannot be read.
+    """
+    out = Path(out)
+    names = {dataset.class_names for dataset in datasets}
+    if len(names) != 1:
+        raise DataError(f"{out}: the splits have different classes; convert them one by one")
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise DataError(f"{out}: this exists and is not an empty folder; give another")
+        for part in (voc.IMAGES, voc.MASKS, voc.SPLITS):
+            (out / part).mkdir(parents=True, exist_ok=True)
+        write_text(out / "class_names.txt", "".join(f"{name}\n" for name in names.pop()))
+        written: dict[str, Path] = {}
+        for dataset in datasets:
+            ids = []
+            for i in range(len(dataset)):
+                ids.append(_write_sample(dataset, i, out, written))
+                report()
+            write_text(out / voc.SPLITS / f"{dataset.split}.txt", "".join(f"{name}\n" for name in ids))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{out}: cannot be written ({error}); make room, or give another folder") from error
+    return len(written)
+
+
+def _write_sample(dataset, i, out, written) -> str:
+    """Writes an image and its mask, unless another split has done so, and returns their id."""
+    source, name = dataset.image_path(i), dataset.ids[i]
+    if written.get(name, source) != source:  # of another split
+        name = f"{dataset.split}/{name}"
+    if name in written:
+        return name
+    _, mask = dataset.sample(i)
+    if dataset.ignore_index != IGNORE_INDEX:
+        mask = np.where(mask == dataset.ignore_index, np.uint8(IGNORE_INDEX), mask)
+    copied = source.suffix.lower() in IMAGE_SUFFIXES and _is_upright(source)
+    image = out / voc.IMAGES / f"{name}{source.suffix if copied else '.png'}"
+    target = out / voc.MASKS / f"{name}.png"
+    for path in (image, target):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(image) as file:
+        if copied:
+            with open(source, "rb") as original:
+                shutil.copyfileobj(original, file)
+        else:
+            Image.fromarray(read_image(source)).save(file, format="PNG")
+    write_mask(target, mask, dataset.palette)
+    written[name] = source
+    return name
+
+
+def _is_upright(path) -> bool:
+    """Whether other programs, which may pass over EXIF, show the image as minideeplab does."""
+    try:
+        with Image.open(path) as image:
+            return image.getexif().get(ORIENTATION) in UPRIGHT
+    except Exception:  # `read_image` says what is wrong with it
+        return True

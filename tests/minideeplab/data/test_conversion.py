@@ -1,0 +1,91 @@
+"""A set of any layout, converted to VOC's folders, opens with the same arrays."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from layout_folders import LAYOUTS, save
+from PIL import Image
+from voc_folder import list_ids, make_set
+
+from minideeplab import inspect_data
+from minideeplab.data import convert, open_dataset
+from minideeplab.errors import DataError
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_it_opens_with_the_same_arrays(tmp_path, layout):
+    made = LAYOUTS[layout](tmp_path / "set")
+    sets = [open_dataset(made.data, split=split) for split in made.splits]
+    calls = []
+    count = convert(sets, tmp_path / "out", lambda: calls.append(1))
+    assert count == len(calls) == sum(map(len, sets))
+    for old in sets:
+        new = open_dataset(tmp_path / "out", split=old.split)
+        assert (new.ids, new.class_names) == (old.ids, old.class_names)
+        np.testing.assert_array_equal(new.palette, old.palette)
+        for i in range(len(old)):
+            for one, other in zip(old.sample(i), new.sample(i), strict=True):
+                np.testing.assert_array_equal(one, other)
+    assert open_dataset(tmp_path / "out").recognised.startswith(f"{tmp_path / 'out'} is taken for a set of kind '")
+
+
+def test_images_are_copied_byte_by_byte_but_for_those_that_exif_turns(tmp_path):
+    root = make_set(tmp_path / "set", "ab", size=(4, 6))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.arange(72).astype(np.uint8).reshape(6, 4, 3)).save(root / "JPEGImages/a.jpg", exif=exif)
+    old = open_dataset(root)
+    convert([old], tmp_path / "out")
+    assert (tmp_path / "out/JPEGImages/b.png").read_bytes() == (root / "JPEGImages/b.png").read_bytes()
+    assert sorted(path.name for path in (tmp_path / "out/JPEGImages").iterdir()) == ["a.png", "b.png"]
+    np.testing.assert_array_equal(open_dataset(tmp_path / "out").image(0), old.image(0))
+    assert old.image(0).shape == (4, 6, 3)
+
+
+def test_splits_share_files_and_samples_of_one_name_do_not(tmp_path):
+    root = make_set(tmp_path / "set", "abc", splits=())
+    list_ids(root, "a", "b")
+    list_ids(root, "b", "c", split="val")
+    other = dataclasses.replace(open_dataset(make_set(tmp_path / "other", "b", masks=[[[7]]])), split="test")
+    assert convert([*(open_dataset(root, split=split) for split in ("train", "val")), other], tmp_path / "out") == 4
+    assert open_dataset(tmp_path / "out", split="val").ids == ("b", "c")
+    test = open_dataset(tmp_path / "out", split="test")
+    assert test.ids == ("test/b",) and test.mask(0).tolist() == [[7]]
+
+
+def test_another_void_becomes_255(tmp_path):
+    ds = open_dataset(make_set(tmp_path / "set", "a", ("x", "y", "z"), masks=[[[0, 1, 2, 255]]]), ignore_index=0)
+    convert([ds], tmp_path / "out")
+    assert open_dataset(tmp_path / "out").mask(0).tolist() == [[255, 1, 2, 255]]
+
+
+def test_what_cannot_be_converted(tmp_path):
+    root = make_set(tmp_path / "set", "ab")
+    ds = open_dataset(root)
+    with pytest.raises(DataError, match=r"set: this exists and is not an empty folder; give another"):
+        convert([ds], root)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file: this exists and is not an empty folder"):
+        convert([ds], tmp_path / "file")
+    with pytest.raises(DataError, match="different classes"):
+        convert([ds, dataclasses.replace(ds, class_names=("x", "y"))], tmp_path / "out")
+    with pytest.raises(DataError, match="cannot be written"):
+        convert([ds], tmp_path / "file/out")
+    (root / "SegmentationClass/b.png").unlink()
+    with pytest.raises(DataError, match=r"SegmentationClass/b\.png: no such file"):
+        convert([ds], tmp_path / "new")
+
+
+def test_the_command_converts_all_splits(tmp_path, capsys):
+    for number in range(5):
+        save(tmp_path / f"set/images/{number}.png", np.zeros((3, 4, 3), np.uint8))
+        save(tmp_path / f"set/masks/{number}.png", np.full((3, 4), 255 * (number % 2), np.uint8))
+    arguments = ["--data", str(tmp_path / "set"), "--label-map", "binary", "--val-share", "0.4"]
+    assert inspect_data.main([*arguments, "--convert", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    assert "5 images in VOC's folders, splits train, val" in printed.out
+    assert "is taken for a set of kind 'folder'" in printed.err and "2 of 5 images are held out" in printed.err
+    train, val = (open_dataset(tmp_path / "out", split=split) for split in ("train", "val"))
+    assert (len(train), len(val)) == (3, 2) and train.class_names == ("class 0", "class 1")
+    assert {int(train.mask(i).max()) for i in range(3)} | {int(val.mask(i).max()) for i in range(2)} == {0, 1}
