@@ -35,7 +35,7 @@ def option(text: str) -> str | list[float] | dict[str, float]:
         if len(content) > _MOST_BYTES:
             raise ValueError("it is too large")
         return _weights_in(content.decode())
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise argparse.ArgumentTypeError(
             f"{text}: {error or type(error).__name__}; expected one number a line, in the order of the classes, or "
             'JSON such as {"car": 2.5}'
@@ -44,10 +44,11 @@ def option(text: str) -> str | list[float] | dict[str, float]:
 
 def _weights_in(text: str) -> list[float] | dict[str, float]:
     if text.lstrip().startswith("{"):
-        weights = json.loads(text)
-        values = weights.values()
-        if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        found = json.loads(text)
+        if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in found.values()):
             raise ValueError("a weight is not a number")
+        weights = {name: float(value) for name, value in found.items()}
+        values = list(weights.values())
     else:
         weights = values = [float(line) for line in text.split("\n") if line.strip()]
     if not all(0 <= value < math.inf for value in values) or not any(values):
