@@ -209,6 +209,13 @@ def _add_step_arguments(parser: argparse.ArgumentParser) -> None:
         help="let the learning rate grow from near 0 in so many steps",
     )
     add(
+        "--head-lr-factor",
+        type=cli.positive_float,
+        default=1.0,
+        metavar="F",
+        help="factor on the learning rate of all that is not the backbone, such as 10 where --init-from has one",
+    )
+    add(
         "--freeze-bn",
         nargs="?",
         const="statistics",

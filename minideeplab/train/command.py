@@ -131,4 +131,8 @@ def _build(args: argparse.Namespace, train_set, checkpoint: Checkpoint | None):
         )
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
+    if args.head_lr_factor != 1 and not hasattr(model, "backbone"):
+        raise UsageError(
+            f"--head-lr-factor {args.head_lr_factor:g}: {args.model} has no backbone that learns more slowly"
+        )
     return model, Loader(train_set, transform, args.batch_size, seed=args.seed)

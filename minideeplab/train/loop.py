@@ -35,7 +35,9 @@ class Training:
         self.args, self.loader, self.val_set = args, loader, val_set
         self.train_set = loader.dataset
         self.model, self.state, self.folder = model, state, folder
-        self.optimiser = SGD(model, args.lr, momentum=args.momentum, weight_decay=args.weight_decay)
+        heads = [name for name, _ in model.named_parameters() if not name.startswith("backbone.")]
+        factors = dict.fromkeys(heads, args.head_lr_factor)
+        self.optimiser = SGD(model, args.lr, args.momentum, args.weight_decay, factors)
         self.class_weights = class_weights.weights_of(args.class_weights, self.train_set)
         self.schedule = Schedule.of(args, len(loader))
         self.total_steps, self.total_epochs = self.schedule.steps, self.schedule.epochs

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from train_runs import assert_same_run, command
 
-from minideeplab import evaluate
+from minideeplab import evaluate, models
 from minideeplab.evaluation import ConfusionMatrix, percent
 from minideeplab.train import command as train
 from minideeplab.train import loop
@@ -17,6 +17,7 @@ OPTIONS = {
     "accumulate": ["--accumulate", 2],
     "ema": ["--ema", 0.9, "--warmup", 3],
     "hard pixels": ["--hard-pixels", 0.25, "--hard-ramp", 3, "--class-weights", "median"],
+    "head": ["--head-lr-factor", 10],
     "frozen": ["--freeze-bn", "all", "--init-from", "BEST"],
     "all": ["--accumulate", 2, "--ema", 0.5, "--freeze-bn", "--hard-pixels", 0.5, "--class-weights", "FILE"],
 }
@@ -102,6 +103,28 @@ def test_class_weights_are_shown_before_the_first_step(data, tmp_path):
     log = log_of(out)
     assert log.index("class       pixels %    weight    loss %") < log.index("initial loss")
     assert "batches of 2 crops of 65 x 65 in 2 parts" in log
+
+
+def test_the_head_alone_learns_faster(data, tmp_path):
+    """The first step moves the head ten times as far, and the backbone as before."""
+    moved = {}
+    for factor in (1, 10):
+        out = tmp_path / str(factor)
+        assert (
+            train.main(command(data, out, "--head-lr-factor", factor, "--weight-decay", 0, length=("--steps", 1))) == 0
+        )
+        moved[factor] = Checkpoint.load(out / "last.npz")
+    start = models.build(**moved[1].model).state_dict()
+    for name in moved[1].optimiser:
+        one, ten = (moved[factor].state[name] - start[name] for factor in (1, 10))
+        np.testing.assert_allclose(ten, one if name.startswith("backbone.") else 10 * one, rtol=2e-3, atol=1e-6)
+    assert any(name.startswith("backbone.") for name in start) and any(name.startswith("head.") for name in start)
+
+
+def test_a_network_without_a_backbone_has_no_head(data, tmp_path, capsys):
+    arguments = ["--data", str(data), "--model", "unet", "--width", "0.0625", "--head-lr-factor", "10"]
+    assert train.main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "--head-lr-factor 10: unet has no backbone that learns more slowly" in capsys.readouterr().err
 
 
 @pytest.fixture
