@@ -40,6 +40,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Che
             f"--accumulate {args.accumulate}: a batch of {args.batch_size} has no {args.accumulate} equal parts; give "
             "a divisor of --batch-size"
         )
+    if args.hard_ramp and args.hard_pixels is None:
+        raise UsageError(f"--hard-ramp {args.hard_ramp}: there is no share to fall to; add --hard-pixels SHARE")
     if args.extend and not args.resume:
         raise UsageError(f"--extend {args.extend} makes a finished run longer: add --resume --out RUN")
     args.epochs = args.epochs or (None if args.steps else EPOCHS)

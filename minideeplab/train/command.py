@@ -90,6 +90,11 @@ def _describe(training: Training, threads: int) -> None:
         f"crops of {args.crop_size} x {args.crop_size}{parts}, {threads} threads, seed {args.seed}, "
         f"to {training.folder.path}"
     )
+    if args.warmup > training.total_steps:
+        log(
+            f"warning: --warmup {args.warmup} is longer than the run of {training.total_steps} steps: it ends before "
+            f"the learning rate reaches {args.lr:g}"
+        )
     if args.freeze_bn and not args.init_from:
         log(
             "warning: --freeze-bn without --init-from keeps the statistics of a network that has seen no image: "

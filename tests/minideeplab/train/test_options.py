@@ -92,9 +92,21 @@ def test_frozen_statistics_stay_those_of_the_file(data, run, tmp_path):
             assert (state[key] == array).all() == stays, key
 
 
-def test_frozen_statistics_of_an_untrained_network_are_warned_of(data, tmp_path):
-    assert train.main(command(data, tmp_path / "out", "--freeze-bn", "--stop-after", 1)) == 0
+def test_options_without_the_effect_that_was_meant_are_warned_of(data, tmp_path):
+    assert train.main(command(data, tmp_path / "out", "--freeze-bn", "--warmup", 9, "--stop-after", 1)) == 0
     assert "warning: --freeze-bn without --init-from" in log_of(tmp_path / "out")
+    assert "warning: --warmup 9 is longer than the run of 4 steps" in log_of(tmp_path / "out")
+
+
+def test_a_checkpoint_with_an_average_starts_another_run_with_it(data, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert train.main(command(data, first, "--ema", 0.9, "--stop-after", 1)) == 0
+    options = ("--init-from", first / "last.npz", "--lr", "1e-12", "--weight-decay", 0, "--freeze-bn")
+    assert train.main(command(data, second, *options, "--stop-after", 1)) == 0
+    source, tuned = (Checkpoint.load(out / "last.npz") for out in (first, second))
+    for key, array in source.state.items():
+        np.testing.assert_allclose(tuned.state[key], array, atol=1e-6, err_msg=key)
+    assert not tuned.trained
 
 
 def test_class_weights_are_shown_before_the_first_step(data, tmp_path):
@@ -196,6 +208,7 @@ def test_an_extended_run_spans_the_new_total(data, tmp_path, option, number, ste
     ("options", "message"),
     [
         (["--accumulate", 3], "--accumulate 3: a batch of 2 has no 3 equal parts; give a divisor of --batch-size"),
+        (["--hard-ramp", 3], "--hard-ramp 3: there is no share to fall to; add --hard-pixels SHARE"),
         (["--extend", 3], "--extend 3 makes a finished run longer: add --resume --out RUN"),
         (["--class-weights", "FILE"], "--class-weights: the file has 2 numbers, the data set has 7 classes"),
     ],
