@@ -20,10 +20,10 @@ FILES = {
 }
 
 
-def command(data, out, *more):
+def command(data, out, *more, length=("--epochs", 2)):
     """Arguments of a run of two epochs of two steps with a network that is quick to train and to write."""
-    sizes = ["--crop-size", "65", "--batch-size", "2", "--epochs", "2", "--width", "0.125", "--head-width", "16"]
-    return ["--data", str(data), *sizes, "--out", str(out), *map(str, more)]
+    sizes = ["--crop-size", "65", "--batch-size", "2", "--width", "0.125", "--head-width", "16"]
+    return ["--data", str(data), *sizes, *map(str, length), "--out", str(out), *map(str, more)]
 
 
 def without_times(path):
@@ -37,7 +37,7 @@ def without_times(path):
 def assert_same_run(one, other):
     for name in ("last.npz", "best.npz"):
         first, second = Checkpoint.load(one / name), Checkpoint.load(other / name)
-        for part in ("state", "optimiser"):
+        for part in ("state", "optimiser", "trained"):
             arrays, others = getattr(first, part), getattr(second, part)
             assert arrays.keys() == others.keys()
             for key in arrays:

@@ -76,9 +76,11 @@ class DeepLabV1(Segmenter):
             scores = scores + branch(early)
         return scores
 
-    def loss(self, x, labels, class_weights=None, ignore_index=255):
-        """Cross-entropy over every eighth label, the one at the middle of what each logit saw."""
+    def loss(self, x, labels, class_weights=None, ignore_index=255, hard_share=1.0):
+        """Cross-entropy over every eighth label, the one at the middle of what each logit saw; see `Segmenter.loss`."""
         self._check_labels(x, labels)
         logits = self.small_logits(self._padded(x))
         small = losses.thinned(labels, self.output_stride, logits.shape[1:3], ignore_index)
+        if hard_share < 1:
+            small = losses.hard_pixels(logits, small, hard_share, ignore_index, class_weights)
         return losses.cross_entropy(logits, small, ignore_index, class_weights)

@@ -45,12 +45,14 @@ class Segmenter(Module):
             logits = ops.resize_bilinear(logits, *padded.shape[1:3], self.align_corners)
         return logits if padded is x else ops.crop(logits, 0, 0, *x.shape[1:3])
 
-    def loss(self, x, labels, class_weights=None, ignore_index=255):
+    def loss(self, x, labels, class_weights=None, ignore_index=255, hard_share=1.0):
         """The sum of `losses.cross_entropy` over all heads with their weights; with aligned corners no enlarged logits.
 
         Args:
             x: (N, H, W, 3) tensor; labels: (N, H, W) integer array.
             class_weights: (num_classes,) numbers, or None for ones; ignore_index: the label of void pixels.
+            hard_share: below 1, this share of each image's pixels, see `losses.hard_pixels`; the first head chooses
+                them for all.
 
         Returns:
             `Loss`: all heads have the same labels, so that one weight holds for their sum.
@@ -62,6 +64,8 @@ class Segmenter(Module):
             if not self.align_corners:
                 logits = self._enlarged(logits, padded, x)
             size = padded.shape[1:3] if self.align_corners else None
+            if hard_share < 1 and total is None:
+                labels = losses.hard_pixels(logits, labels, hard_share, ignore_index, class_weights, size)
             loss = losses.cross_entropy(logits, labels, ignore_index, class_weights, size)
             weighted = loss if weight == 1 else weight * loss
             total = weighted if total is None else total + weighted

@@ -1,5 +1,6 @@
-"""Modules: what owns parameters, the layers that DeepLab is made of, losses and the optimiser."""
+"""Modules: what owns parameters, the layers that DeepLab is made of, losses, the optimiser and averages of weights."""
 
+from minideeplab.nn.average import WeightAverage
 from minideeplab.nn.initialisers import bilinear, he_normal, ones, truncated_normal, zeros
 from minideeplab.nn.layers import (
     AveragePool2d,
@@ -11,9 +12,10 @@ from minideeplab.nn.layers import (
     Dropout,
     MaxPool2d,
     SeparableConv2d,
+    freeze_batch_norm,
     normalised,
 )
-from minideeplab.nn.losses import Loss, cross_entropy
+from minideeplab.nn.losses import Loss, cross_entropy, hard_pixels
 from minideeplab.nn.module import Buffer, Module, Parameter, Sequential
 from minideeplab.nn.optim import SGD, poly, step_policy
 
@@ -33,8 +35,11 @@ __all__ = [
     "Parameter",
     "SeparableConv2d",
     "Sequential",
+    "WeightAverage",
     "bilinear",
     "cross_entropy",
+    "freeze_batch_norm",
+    "hard_pixels",
     "he_normal",
     "normalised",
     "ones",

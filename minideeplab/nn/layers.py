@@ -62,7 +62,12 @@ class BatchNorm2d(Module):
     Args:
         activation: "relu", "relu6", "hardswish" or None.
         momentum: weight of the new batch in the running statistics (TensorFlow's decay is 1 - momentum).
+
+    Attributes:
+        frozen: training, too, uses the running statistics, and leaves them as they are; see `freeze_batch_norm`.
     """
+
+    frozen = False
 
     def __init__(self, channels, activation=None, eps=1e-5, momentum=0.1):
         self.gamma = Parameter((channels,), ones, decays=False)
@@ -73,8 +78,31 @@ class BatchNorm2d(Module):
 
     def forward(self, x, residual=None):
         running = self.running_mean.data, self.running_var.data
-        options = 0.0 if is_recomputing() else self.momentum, self.eps, self.activation, self.training
+        options = 0.0 if is_recomputing() else self.momentum, self.eps, self.activation, self.uses_batch
         return ops.batch_norm(x, self.gamma, self.beta, *running, *options, residual)
+
+    @property
+    def uses_batch(self):
+        """Whether the statistics are those of the batch."""
+        return self.training and not self.frozen
+
+
+def freeze_batch_norm(module, affine=False):
+    """All batch norms in the module go on with the running statistics that they have, also in training.
+
+        y = gamma (x - running_mean) / sqrt(running_var + eps) + beta,    gradients as of this affine map
+
+    Args:
+        module: any Module; affine: gamma and beta are not trained either.
+
+    Source: DeepLab v3 (arXiv 1706.05587), section 4.1, where training goes on at output stride 8 with frozen batch
+    norm; the released code trains gamma and beta (`fine_tune_batch_norm`), torchvision's FrozenBatchNorm2d does not.
+    """
+    for _, layer in module.named_modules():
+        if isinstance(layer, BatchNorm2d):
+            layer.frozen = True
+            if affine:
+                layer.gamma.requires_grad = layer.beta.requires_grad = False
 
 
 class Dropout(Module):
@@ -114,7 +142,7 @@ class AveragePool2d(Module):
 
 def normalised(conv, norm, x, residual=None):
     """norm(conv(x), residual); in one pass over memory where the statistics are known and nothing is recorded."""
-    if norm.training or is_recording() or getattr(conv, "bias", None) is not None:
+    if norm.uses_batch or is_recording() or getattr(conv, "bias", None) is not None:
         return norm(conv(x), residual)
     running = norm.running_mean.data, norm.running_var.data
     options = norm.eps, norm.activation, conv.stride, conv.rate, conv.padding

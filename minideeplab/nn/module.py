@@ -1,5 +1,6 @@
 """What every layer and model is: a module that owns parameters, buffers and other modules."""
 
+import copy
 import zlib
 from collections import deque
 from contextlib import contextmanager
@@ -110,6 +111,10 @@ class Module:
         """All Parameters."""
         return [p for _, p in self.named_parameters()]
 
+    def arrays(self):
+        """All Parameters and Buffers, in the order of `state_dict`."""
+        return [t for _, t in self._named((Parameter, Buffer))]
+
     def train(self, mode=True):
         """Training mode: batch norm uses batch statistics, dropout drops. Returns self."""
         for _, module in self.named_modules():
@@ -148,6 +153,12 @@ class Module:
             if t.device != device:
                 t.data, t.grad = kernels.to_device(t.data, device), None
         return self
+
+    def twin(self):
+        """Another network like this one, with arrays of its own, in the same mode; without gradients."""
+        own = self.arrays()
+        copies = {id(t.data): kernels.load(t.device).copy(t.data) for t in own}
+        return copy.deepcopy(self, copies | {id(t.grad): None for t in own if t.grad is not None})
 
     def astype(self, dtype):
         """Convert all parameters and buffers in place, to float64 for gradient checks. Returns self."""

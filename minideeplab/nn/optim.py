@@ -26,14 +26,18 @@ class SGD:
     Args:
         module: the Module whose parameters are trained.
         lr: default learning rate of `step`.
+        lr_factors: factor on the learning rate by name of the parameter; 1 for those that are not named.
     """
 
-    def __init__(self, module, lr, momentum=0.9, weight_decay=1e-4):
+    def __init__(self, module, lr, momentum=0.9, weight_decay=1e-4, lr_factors=None):
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             if not value >= 0:
                 raise ValueError(f"SGD: {name} must be >= 0, got {value}")
         self.parameters = dict(module.named_parameters())
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self.lr_factors = dict(lr_factors or {})
+        if unknown := sorted(self.lr_factors.keys() - self.parameters.keys()):
+            raise ValueError(f"SGD: lr_factors names {unknown[0]}, which is no parameter")
         self.velocity = {}
         for name, p in self.parameters.items():
             self.velocity[name] = kernels.load(p.device).zeros(p.shape, p.dtype)
@@ -41,14 +45,17 @@ class SGD:
     def step(self, lr=None):
         """Update every parameter that has a gradient."""
         lr = self.lr if lr is None else lr
-        trained = {name: p for name, p in self.parameters.items() if p.grad is not None}
-        if not trained:
-            return
-        data, grads = [p.data for p in trained.values()], [p.grad for p in trained.values()]
-        velocities = [self.velocity[name] for name in trained]
-        decays = [self.weight_decay if p.decays else 0.0 for p in trained.values()]
-        k = kernels.load(kernels.device_of(*data, *grads))
-        k.sgd_update(data, velocities, grads, lr, self.momentum, decays)
+        groups = {}  # {factor on the rate: names}
+        for name, p in self.parameters.items():
+            if p.grad is not None:
+                groups.setdefault(self.lr_factors.get(name, 1.0), []).append(name)
+        for factor, names in groups.items():
+            trained = [self.parameters[name] for name in names]
+            data, grads = [p.data for p in trained], [p.grad for p in trained]
+            velocities = [self.velocity[name] for name in names]
+            decays = [self.weight_decay if p.decays else 0.0 for p in trained]
+            k = kernels.load(kernels.device_of(*data, *grads))
+            k.sgd_update(data, velocities, grads, factor * lr, self.momentum, decays)
 
     def zero_grad(self):
         """Forget all gradients."""

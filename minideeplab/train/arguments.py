@@ -8,6 +8,7 @@ from minideeplab import cli, models
 from minideeplab.cli.model_options import OPTIONS, add_model_arguments, given_options
 from minideeplab.errors import CheckpointError, UsageError
 from minideeplab.models.aspp import rates_for_crops
+from minideeplab.train import class_weights
 from minideeplab.train.run_folder import RunFolder
 from minideeplab.weights import Checkpoint
 
@@ -20,7 +21,7 @@ EXAMPLE = """\
 EPOCHS = 30
 
 # Arguments of one start: free to differ when a run is resumed. All others stay as the run began.
-START_ARGUMENTS = {"resume", "out", "data", "device", "precision", "threads", "stop_after", "minutes"}
+START_ARGUMENTS = {"resume", "extend", "out", "data", "device", "precision", "threads", "stop_after", "minutes"}
 
 
 def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Checkpoint | None]:
@@ -34,6 +35,15 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Che
     args = parser.parse_args(argv)
     if args.scale_range[0] > args.scale_range[1]:
         raise UsageError("--scale-range {} {}: LOW must not be above HIGH".format(*args.scale_range))
+    if args.batch_size % args.accumulate:
+        raise UsageError(
+            f"--accumulate {args.accumulate}: a batch of {args.batch_size} has no {args.accumulate} equal parts; give "
+            "a divisor of --batch-size"
+        )
+    if args.hard_ramp and args.hard_pixels is None:
+        raise UsageError(f"--hard-ramp {args.hard_ramp}: there is no share to fall to; add --hard-pixels SHARE")
+    if args.extend and not args.resume:
+        raise UsageError(f"--extend {args.extend} makes a finished run longer: add --resume --out RUN")
     args.epochs = args.epochs or (None if args.steps else EPOCHS)
     _choose_model_options(args)
     if args.data != "synthetic":
@@ -105,12 +115,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--momentum", type=cli.fraction_below_one, default=0.9, help="of the gradient descent")
     add("--weight-decay", type=cli.non_negative_float, default=1e-4, help="not on biases and batch norms")
     add(
-        "--class-weights",
-        choices=["none", "median", "root"],
-        default="none",
-        help="balance the loss by median frequency, or by its square root",
-    )
-    add(
         "--scale-range",
         type=cli.positive_float,
         nargs=2,
@@ -150,6 +154,12 @@ def _parser() -> argparse.ArgumentParser:
         help="start from the weights of a checkpoint, .pth, .safetensors or .npz; of a classifier take the backbone",
     )
     add(
+        "--extend",
+        type=cli.positive_int,
+        metavar="N",
+        help="with --resume: N more epochs for a finished run; the poly schedule then spans the new total",
+    )
+    add(
         "--stop-after",
         type=cli.positive_int,
         metavar="STEPS",
@@ -157,5 +167,73 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--minutes", type=cli.positive_float, help="pause after this time; --resume continues")
     add("--seed", type=cli.non_negative_int, default=0, help="of weights, order, augmentation and dropout")
+    _add_step_arguments(parser)
     cli.add_device_arguments(parser)
     return parser
+
+
+def _add_step_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("options of a step").add_argument
+    add(
+        "--accumulate",
+        type=cli.positive_int,
+        default=1,
+        metavar="N",
+        help="compute each batch in N parts, in the memory of one; --batch-size is the whole batch, and the result is "
+        "that of the whole but for batch norm and dropout",
+    )
+    add(
+        "--class-weights",
+        type=class_weights.option,
+        default="none",
+        metavar="|".join((*class_weights.NAMES, "FILE")),
+        help="balance the loss by median frequency, by its square root, or by a file: one number a line in the order "
+        "of the classes, or JSON by their names",
+    )
+    add(
+        "--hard-pixels",
+        type=cli.open_fraction,
+        metavar="SHARE",
+        help="take the loss over this share of each crop's labelled pixels, those with the largest loss",
+    )
+    add(
+        "--hard-ramp",
+        type=cli.non_negative_int,
+        default=0,
+        metavar="STEPS",
+        help="let that share fall from 1 in so many steps",
+    )
+    add(
+        "--warmup",
+        type=cli.non_negative_int,
+        default=0,
+        metavar="STEPS",
+        help="let the learning rate grow from near 0 in so many steps",
+    )
+    add(
+        "--head-lr-factor",
+        type=cli.positive_float,
+        default=1.0,
+        metavar="F",
+        help="factor on the learning rate of all that is not the backbone, such as 10 where --init-from has one",
+    )
+    add(
+        "--freeze-bn",
+        nargs="?",
+        const="statistics",
+        choices=["statistics", "all"],
+        help="batch norm uses the running statistics of --init-from and leaves them; with `all` its scale and shift "
+        "stay, too",
+    )
+    add(
+        "--ema",
+        type=cli.open_fraction,
+        metavar="DECAY",
+        help="validate and keep an exponential moving average of the weights, such as 0.999",
+    )
+    add(
+        "--patience",
+        type=cli.positive_int,
+        metavar="N",
+        help="end the run after N validations in a row without a better mIoU",
+    )

@@ -8,11 +8,13 @@ from pathlib import Path
 from minideeplab import cli, models
 from minideeplab.cli.model_options import given_options
 from minideeplab.data import Loader, TrainTransform, label_warnings, require_labels
-from minideeplab.errors import CheckpointError, UsageError
+from minideeplab.errors import UsageError
 from minideeplab.models.segmenter import SMALLEST_SIDE
+from minideeplab.train import class_weights
 from minideeplab.train.arguments import parse_arguments
 from minideeplab.train.loop import Training
 from minideeplab.train.run_folder import RunFolder, fingerprint
+from minideeplab.train.schedule import extend, is_finished
 from minideeplab.train.state import TrainState
 from minideeplab.weights import Checkpoint, initialise
 
@@ -39,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if checkpoint:
         folder = RunFolder(args.out)
         state = TrainState.restore(folder.last, checkpoint.progress, state.fingerprint)
+        if args.extend:
+            folder.log(extend(args, state, len(loader)))
+            folder.write_args(vars(args), threads, train_set, state.fingerprint, model)
         folder.rewind(state.step, state.history)
     else:
         parts = (args.model, args.backbone, train_set.name)
@@ -49,13 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             folder.log(note)
     training = Training(args, loader, val_set, model, state, folder)
     if checkpoint:
-        try:
-            training.optimiser.load_state_dict(checkpoint.optimiser)
-        except (ValueError, KeyError) as error:
-            raise CheckpointError(f"{folder.last}: its optimiser slots do not fit: {error}") from error
-    if state.epoch == training.total_epochs:
+        training.take_up(checkpoint)
+    if is_finished(args, state, len(loader)):
         training.draw_what_is_due()
-        folder.log(f"training of {state.epoch} epochs is finished, nothing to resume; {training.best()}")
+        ended = f"training of {state.epoch} epochs is finished, nothing to resume; {training.best()}"
+        folder.log(f"{ended}{training.why_early()}; --extend N adds epochs")
         folder.log(folder.next_commands(args))
         return 0
     _describe(training, threads)
@@ -81,10 +84,24 @@ def _describe(training: Training, threads: int) -> None:
     parameters = sum(parameter.data.size for parameter in training.model.parameters())
     backbone = f", {args.backbone}" if args.backbone else ""
     log(f"model  {args.model}{backbone}, output stride {training.model.output_stride}: {parameters:,} parameters")
+    parts = f" in {args.accumulate} parts" if args.accumulate > 1 else ""
     log(
         f"run    {training.total_steps} steps in {training.total_epochs} epochs, batches of {args.batch_size} "
-        f"crops of {args.crop_size} x {args.crop_size}, {threads} threads, seed {args.seed}, to {training.folder.path}"
+        f"crops of {args.crop_size} x {args.crop_size}{parts}, {threads} threads, seed {args.seed}, "
+        f"to {training.folder.path}"
     )
+    if args.warmup > training.total_steps:
+        log(
+            f"warning: --warmup {args.warmup} is longer than the run of {training.total_steps} steps: it ends before "
+            f"the learning rate reaches {args.lr:g}"
+        )
+    if args.freeze_bn and not args.init_from:
+        log(
+            "warning: --freeze-bn without --init-from keeps the statistics of a network that has seen no image: "
+            "nothing is normalised"
+        )
+    if training.class_weights is not None and not training.state.step:
+        log(class_weights.table(training.class_weights, train_set))
     if training.state.step:
         log(f"resume after step {training.state.step}; {training.best()}")
 
@@ -100,6 +117,7 @@ def _build(args: argparse.Namespace, train_set, checkpoint: Checkpoint | None):
     """The network, of a resumed run as it began, and the loader of its batches."""
     if args.crop_size < SMALLEST_SIDE:
         raise UsageError(f"--crop-size {args.crop_size}: the network needs at least {SMALLEST_SIDE} pixels")
+    class_weights.check(args.class_weights, train_set.class_names)
     try:
         options = given_options(args) | {"num_classes": train_set.num_classes}
         if args.model in models.CLASSIFIERS:
@@ -118,4 +136,8 @@ def _build(args: argparse.Namespace, train_set, checkpoint: Checkpoint | None):
         )
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
+    if args.head_lr_factor != 1 and not hasattr(model, "backbone"):
+        raise UsageError(
+            f"--head-lr-factor {args.head_lr_factor:g}: {args.model} has no backbone that learns more slowly"
+        )
     return model, Loader(train_set, transform, args.batch_size, seed=args.seed)

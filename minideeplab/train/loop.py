@@ -12,19 +12,20 @@ import numpy as np
 import kernels
 from minideeplab import cli, figures
 from minideeplab.data import Loader
-from minideeplab.data.statistics import median_frequency_weights
 from minideeplab.errors import CheckpointError, DataError, DivergedError
 from minideeplab.evaluation import ConfusionMatrix, Predictor, percent
-from minideeplab.nn import SGD, poly, step_policy
+from minideeplab.nn import SGD, WeightAverage, freeze_batch_norm
+from minideeplab.train import class_weights
 from minideeplab.train.run_folder import EPOCH_COLUMNS, RunFolder
+from minideeplab.train.schedule import Schedule
 from minideeplab.train.state import TrainState
 from minideeplab.train.step import first_not_finite, train_step
 from minideeplab.weights import Checkpoint
+from minideeplab.weights.checkpoint import fit_state
 
 ONE_CLASS_SHARE, ONE_CLASS_EPOCHS = 0.995, 3
 SAMPLE_PICTURES = 4
 SAVE_INTERVAL = 30.0  # seconds between checkpoints of epochs without validation, which may be as short as a step
-CLASS_WEIGHT_POWERS = {"median": 1.0, "root": 0.5}  # the root lifts rare classes and leaves the frequent ones a say
 
 
 class Training:
@@ -34,14 +35,32 @@ class Training:
         self.args, self.loader, self.val_set = args, loader, val_set
         self.train_set = loader.dataset
         self.model, self.state, self.folder = model, state, folder
-        self.optimiser = SGD(model, args.lr, momentum=args.momentum, weight_decay=args.weight_decay)
-        self.class_weights = None
-        if args.class_weights != "none":
-            self.class_weights = median_frequency_weights(self.train_set) ** CLASS_WEIGHT_POWERS[args.class_weights]
-        self.total_steps = args.steps or args.epochs * len(loader)
-        self.total_epochs = math.ceil(self.total_steps / len(loader))
+        heads = [name for name, _ in model.named_parameters() if not name.startswith("backbone.")]
+        factors = dict.fromkeys(heads, args.head_lr_factor)
+        self.optimiser = SGD(model, args.lr, args.momentum, args.weight_decay, factors)
+        self.class_weights = class_weights.weights_of(args.class_weights, self.train_set)
+        self.schedule = Schedule.of(args, len(loader))
+        self.total_steps, self.total_epochs = self.schedule.steps, self.schedule.epochs
+        if args.freeze_bn:
+            freeze_batch_norm(model, affine=args.freeze_bn == "all")
+        self.average = WeightAverage(model, args.ema) if args.ema else None
+        self.judged = self.average.model if self.average else model  # what is validated, and is best.npz
         self.speed = cli.Speed()
         self.largest: list[tuple[int, float]] = []  # of each validation: the class predicted most, and its share
+
+    def take_up(self, checkpoint: Checkpoint) -> None:
+        """Goes on with the optimiser's slots, and with --ema the weights in training, of last.npz.
+
+        Raises:
+            CheckpointError: they do not fit.
+        """
+        path = self.folder.last
+        if self.average:
+            fit_state(path, self.model, checkpoint.trained)
+        try:
+            self.optimiser.load_state_dict(checkpoint.optimiser)
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(f"{path}: its optimiser slots do not fit: {error}") from error
 
     def run(self) -> int:
         """Trains to the end, or to the stop that was asked for; returns the exit code.
@@ -67,7 +86,7 @@ class Training:
         finally:
             self.folder.close()
         if finished:
-            self.folder.log(f"finished after {cli.duration(self.state.seconds)}; {self.best()}")
+            self.folder.log(f"finished after {cli.duration(self.state.seconds)}; {self.best()}{self.why_early()}")
             self.folder.log(self.folder.next_commands(self.args))
         else:
             self._pause()
@@ -81,6 +100,15 @@ class Training:
         present, classes = row["val_classes_present"], self.val_set.num_classes
         some = f" over {present} of {classes} classes" if present < classes else ""
         return f"best mIoU {percent(self.state.best)}{some}"
+
+    def why_early(self) -> str:
+        """A clause about the end of a run before its last epoch; empty for one that did them all."""
+        if self.state.epoch == self.total_epochs or not self.state.is_out_of_patience(self.args.patience):
+            return ""
+        return (
+            f"; ended by --patience {self.args.patience} after {self.state.epoch} of {self.total_epochs} epochs, the "
+            "validations since the best were no better"
+        )
 
     def draw_what_is_due(self) -> None:
         """The pictures, where the run was stopped between writing its checkpoints and drawing them."""
@@ -114,18 +142,24 @@ class Training:
                 if self._stop_asked():
                     return False
             self._finish_epoch()
+            if state.is_out_of_patience(self.args.patience):
+                break
         return True
 
     def _step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
         """One step and its line in the records: images (N, H, W, 3), labels (N, H, W) -> loss and learning rate."""
         args, state = self.args, self.state
-        lr = self._lr(state.step)
+        lr, share = self.schedule.rate(state.step), self.schedule.share(state.step)
         self.model.reseed(_step_seed(args.seed, state.step))
         void = self.train_set.ignore_index
         try:
-            loss = train_step(self.model, self.optimiser, images, labels, lr, self.class_weights, void)
+            loss = train_step(
+                self.model, self.optimiser, images, labels, lr, self.class_weights, void, args.accumulate, share
+            )
         except DivergedError as error:
             self._diverged(f"in step {state.step + 1} {error}")
+        if self.average:
+            self.average.update(state.step)
         value = loss.item()
         state.add_step(value, loss.weight)
         state.seconds = self._seconds()
@@ -137,13 +171,6 @@ class Training:
         """Time spent on the run, earlier starts included."""
         return self.earlier_seconds + time.perf_counter() - self.began
 
-    def _lr(self, step: int) -> float:
-        """The learning rate of a step, by the policy that was chosen."""
-        args = self.args
-        if args.lr_every:
-            return step_policy(args.lr, step, args.lr_every)
-        return poly(args.lr, step, self.total_steps, power=args.power, end_lr=args.end_lr)
-
     def _finish_epoch(self) -> None:
         """Validates when it is due, and then, or when the last time is long ago, writes checkpoints and reports.
 
@@ -154,11 +181,16 @@ class Training:
         self._require_finite()
         number = state.epoch + 1
         due = number % self.args.eval_every == 0 or number == self.total_epochs
-        predictor = Predictor(self.model)
+        predictor = Predictor(self.judged)
         confusion = self._validate(predictor) if due else None
 
         row = dict.fromkeys(EPOCH_COLUMNS)
-        row |= {"epoch": number, "step": state.step, "train_loss": state.mean_loss(), "lr": self._lr(state.step - 1)}
+        row |= {
+            "epoch": number,
+            "step": state.step,
+            "train_loss": state.mean_loss(),
+            "lr": self.schedule.rate(state.step - 1),
+        }
         best, improved = state.best, False
         if confusion:
             score = _finite_or_zero(confusion.mean_iou())
@@ -224,13 +256,14 @@ class Training:
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(
             model=self.model.config,
-            state=self.model.state_dict(),
+            state=self.judged.state_dict(),
             class_names=list(self.train_set.class_names),
             palette=self.train_set.palette,
             ignore_index=self.train_set.ignore_index,
             optimiser=self.optimiser.state_dict(),
             progress=dataclasses.asdict(self.state),
             args=vars(self.args),
+            trained=self.model.state_dict() if self.average else {},
         )
 
     def _pause(self) -> None:
@@ -253,12 +286,15 @@ class Training:
         self.folder.log(f"{which} done after {time.perf_counter() - self.began:.1f} s")
         if self.state.step == 1:
             classes = self.train_set.num_classes
-            self.folder.log(f"initial loss {loss:.4f}; a uniform guess gives ln {classes} = {math.log(classes):.4f}")
+            over = " over the hardest pixels" if self.schedule.share(0) < 1 else ""
+            self.folder.log(
+                f"initial loss {loss:.4f}{over}; a uniform guess gives ln {classes} = {math.log(classes):.4f}"
+            )
         self.speed.restart()  # it may have compiled kernels, which is no measure of speed
 
     def _require_finite(self) -> None:
         """No checkpoint but diverged.npz ever holds a NaN."""
-        if name := first_not_finite(self.model.state_dict()):
+        if name := first_not_finite(self.model.state_dict()) or first_not_finite(self.judged.state_dict()):
             self._diverged(f"'{name}' is not finite after step {self.state.step}")
 
     def _diverged(self, what: str) -> None:

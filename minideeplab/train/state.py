@@ -19,6 +19,7 @@ class TrainState:
         history: one row of EPOCH_COLUMNS per epoch.
         seconds: wall-clock time spent.
         fingerprint: of the data.
+        extended_at: epochs that were done when --extend made the run longer; 0 before.
     """
 
     step: int = 0
@@ -30,6 +31,7 @@ class TrainState:
     history: list[dict] = field(default_factory=list)
     seconds: float = 0.0
     fingerprint: str = ""
+    extended_at: int = 0
 
     def add_step(self, loss: float, weight: float) -> None:
         """One more step is done."""
@@ -47,6 +49,17 @@ class TrainState:
         self.history.append(row)
         self.best, self.epoch = best, self.epoch + 1
         self.batch, self.epoch_loss, self.epoch_weight = 0, 0.0, 0.0
+
+    def is_out_of_patience(self, patience: int | None) -> bool:
+        """Whether the last `patience` validations have not been better than one before; never for None.
+
+        Validations from before an extension do not count.
+        """
+        rows = [row for row in self.history if row["val_miou"] is not None]
+        if patience is None or not rows:
+            return False
+        best = max(rows, key=lambda row: row["val_miou"])["epoch"]  # of equal ones the first
+        return sum(row["epoch"] > max(best, self.extended_at) for row in rows) >= patience
 
     @classmethod
     def restore(cls, path: str | Path, progress: dict, fingerprint: str) -> "TrainState":

@@ -11,10 +11,19 @@ from minideeplab.errors import DivergedError
 from minideeplab.nn import Loss
 
 
-def train_step(model, optimiser, images, labels, lr=None, class_weights=None, ignore_index=255) -> Loss:
+def train_step(
+    model, optimiser, images, labels, lr=None, class_weights=None, ignore_index=255, parts=1, hard_share=1.0
+) -> Loss:
     """Forward, loss, backward, update.
 
         g = d loss(model(images), labels) / d parameters,    parameters <- optimiser(parameters, g, lr)
+
+    With `parts` the batch is computed in so many parts, one after the other, in the memory of one. Losses and gradients
+    are those of the batch, whatever share of each part is void:
+
+        loss = sum_b weight_b loss_b / sum_b weight_b,    g = sum_b weight_b g_b / sum_b weight_b
+
+    Batch norm takes the statistics of each part, and dropout draws for each part anew.
 
     Args:
         model: in training mode, with a method `loss` as of `Segmenter`; dropout goes on in its stream, see `reseed`.
@@ -22,12 +31,14 @@ def train_step(model, optimiser, images, labels, lr=None, class_weights=None, ig
         images: (N, H, W, 3) float32, normalised; labels: (N, H, W) integers; on any device.
         lr: learning rate of this step; None for the optimiser's own.
         class_weights: (num_classes,) numbers, or None for ones; ignore_index: the label of void pixels.
+        parts: a divisor of N; hard_share: the share of each image's labelled pixels that the loss is taken over, those
+            with the largest loss, see `nn.hard_pixels`.
 
     Returns:
         The loss before the update, a scalar without history that knows its `weight`.
 
     Raises:
-        TypeError: images that were not normalised.
+        TypeError: images that were not normalised. ValueError: `parts` that do not divide N.
         DivergedError: the loss is not finite; the message names the first array that is not finite either.
 
     A step that fails changes no parameter. On the CPU it changes no running statistics of batch norm either; on a GPU
@@ -35,14 +46,42 @@ def train_step(model, optimiser, images, labels, lr=None, class_weights=None, ig
     """
     if images.dtype == np.uint8:
         raise TypeError("train_step: images are uint8; give minideeplab.data.normalise(images)")
+    if parts < 1 or images.shape[0] % parts:
+        raise ValueError(f"train_step: parts must divide the batch of {images.shape[0]}, got {parts}")
+    k = kernels.load(model.device)
+    total, weight = 0.0, 0.0
+    optimiser.zero_grad()
     with _statistics_kept_on_error(model):
-        loss = model.loss(Tensor(images).to(model.device), labels, class_weights, ignore_index)
-        optimiser.zero_grad()
-        if not math.isfinite(loss.item()):
-            raise DivergedError(f"the loss is {loss.item()}{_first_cause(model, loss, images)}")
-        loss.backward()
+        for some, truth in _cut(images, labels, parts):
+            loss = model.loss(Tensor(some).to(model.device), truth, class_weights, ignore_index, hard_share)
+            if not math.isfinite(loss.item()):
+                raise DivergedError(f"the loss is {loss.item()}{_first_cause(model, loss, some)}")
+            if parts == 1:
+                loss.backward()
+            else:  # the gradient of the sum over pixels: of how many in all is known after the last part
+                loss.backward(k.full((), loss.weight, loss.dtype))
+            total, weight = total + loss.item() * loss.weight, weight + loss.weight
+        if parts > 1:
+            _divide_gradients(model, weight)
+            loss = Tensor(k.full((), total / weight if weight else 0.0, loss.dtype))
     optimiser.step(lr)
-    return Loss(loss.detach(), loss.weight)
+    return Loss(loss.detach(), weight)
+
+
+def _cut(images, labels, parts):
+    """(images, labels) of each part; a batch in one part may lie on any device."""
+    if parts == 1:
+        return [(images, labels)]
+    images, labels = kernels.to_device(images, "cpu"), kernels.to_device(labels, "cpu")
+    return zip(np.split(images, parts), np.split(labels, parts), strict=True)
+
+
+def _divide_gradients(model, weight):
+    """From sums to means; without a labelled pixel they are zero as they are."""
+    for p in model.parameters():
+        if p.grad is not None and weight:
+            k = kernels.load(p.device)
+            p.grad = k.multiply(p.grad, k.full((), 1 / weight, p.dtype))
 
 
 def first_not_finite(arrays: dict) -> str | None:

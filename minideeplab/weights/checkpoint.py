@@ -1,7 +1,8 @@
 """The project's own checkpoint: an uncompressed .npz, written in full or not at all, read without trust.
 
 Members of the archive: `meta` (JSON as uint8), `palette` (256, 3) uint8, `model/NAME` for each parameter and
-buffer, `optim/NAME` for each slot of the optimiser. Nothing in it is ever unpickled.
+buffer, `optim/NAME` for each slot of the optimiser, and where `model` is an average over steps `trained/NAME` for what
+training goes on with. Nothing in it is ever unpickled.
 """
 
 import json
@@ -50,6 +51,8 @@ class Checkpoint:
         optimiser: slots of the optimiser by name; empty in a file that is for inference only.
         progress: where training stands (JSON-able).
         args: the arguments of the training command (JSON-able).
+        trained: where `state` is an average over training steps, the parameters and buffers that training goes on with;
+            else empty.
     """
 
     model: dict
@@ -60,6 +63,7 @@ class Checkpoint:
     optimiser: dict[str, np.ndarray] = field(default_factory=dict)
     progress: dict = field(default_factory=dict)
     args: dict = field(default_factory=dict)
+    trained: dict[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
         """Writes the file atomically: whatever happens meanwhile, `path` is the old file or the new one.
@@ -80,6 +84,7 @@ class Checkpoint:
         members = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8), "palette": self.palette}
         members |= {f"model/{name}": array for name, array in self.state.items()}
         members |= {f"optim/{name}": array for name, array in self.optimiser.items()}
+        members |= {f"trained/{name}": array for name, array in self.trained.items()}
         with written_whole(path) as file:
             np.savez(file, **members)
 
@@ -111,6 +116,7 @@ class Checkpoint:
             optimiser=_with_prefix(arrays, "optim/"),
             progress=meta["progress"],
             args=meta["args"],
+            trained=_with_prefix(arrays, "trained/"),
         )
 
     def configuration(self) -> dict:

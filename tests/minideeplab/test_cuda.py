@@ -25,9 +25,10 @@ from minideeplab.crf import (
     refine,
 )
 from minideeplab.crf.__main__ import main as crf_command
-from minideeplab.nn import ConvNorm, Module, SeparableConv2d
-from minideeplab.nn.losses import cross_entropy
+from minideeplab.nn import ConvNorm, Module, SeparableConv2d, WeightAverage, freeze_batch_norm
+from minideeplab.nn.losses import cross_entropy, hard_pixels
 from minideeplab.nn.optim import SGD
+from minideeplab.train import train_step
 
 pytestmark = pytest.mark.skipif(not SIMULATED, reason="runs in the CUDA simulator: NUMBA_ENABLE_CUDASIM=1")
 
@@ -89,6 +90,32 @@ def test_a_training_step_is_that_of_the_cpu():
     for mine, other in ((state, cpu_state), (velocity, cpu_velocity)):
         for name in other:
             np.testing.assert_allclose(mine[name], other[name], rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+class Hard(Tiny):
+    """With a loss over the hardest pixels, as networks for segmentation have it."""
+
+    def loss(self, x, labels, class_weights, ignore_index, hard_share):
+        logits = self(x)
+        labels = hard_pixels(logits, labels, hard_share, ignore_index, class_weights, (7, 6))
+        return cross_entropy(logits, labels, ignore_index, class_weights, (7, 6))
+
+
+def test_a_step_in_parts_over_hard_pixels_and_its_average_are_those_of_the_cpu():
+    results = {}
+    for device in ("cpu", "cuda"):
+        net = Hard().initialise(0).astype(np.float64).to(device)
+        freeze_batch_norm(net)
+        average = WeightAverage(net, 0.9)
+        loss = train_step(net, SGD(net, 0.1), IMAGES, LABELS, None, [1.0, 0.5, 2.0], 255, 2, 0.5)
+        average.update(0)
+        results[device] = (loss.item(), loss.weight, net.state_dict(), average.model.state_dict())
+    for found, expected in zip(results["cuda"], results["cpu"], strict=True):
+        if isinstance(found, dict):
+            for name, array in found.items():
+                np.testing.assert_allclose(array, expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
+        else:
+            assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_gradient_of_a_network_on_the_device():

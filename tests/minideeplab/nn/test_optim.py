@@ -70,6 +70,20 @@ def test_a_parameter_without_gradient_stays():
     assert (module.norm.gamma.data != gamma).all()
 
 
+def test_a_factor_on_the_rate_is_for_the_parameters_that_it_names():
+    module, other = conv_norm(), conv_norm()
+    start = module.norm.gamma.data.copy()
+    one, two = SGD(module, 0.1, lr_factors={"norm.gamma": 3.0}), SGD(other, 0.1)
+    for step in range(3):
+        for optimiser, each in ((one, module), (two, other)):
+            random_gradients(each, step)
+            optimiser.step(0.2)
+    np.testing.assert_allclose(module.norm.gamma.data - start, 3 * (other.norm.gamma.data - start), rtol=1e-12)
+    np.testing.assert_array_equal(module.conv.weight.data, other.conv.weight.data)
+    with pytest.raises(ValueError, match=r"SGD: lr_factors names head\.weight, which is no parameter"):
+        SGD(module, 0.1, lr_factors={"head.weight": 2.0})
+
+
 def test_zero_grad_forgets():
     module = conv_norm()
     random_gradients(module, 0)

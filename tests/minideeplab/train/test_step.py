@@ -6,7 +6,7 @@ from strategies import SIMULATED
 
 from minideeplab import Tensor, models
 from minideeplab.errors import DivergedError
-from minideeplab.nn import SGD, Loss
+from minideeplab.nn import SGD, Loss, cross_entropy, hard_pixels
 from minideeplab.train import train_step
 
 pytestmark = pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
@@ -71,6 +71,83 @@ def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(name, class_
     for key, grad in expected.items():
         total = sum(loss.weight * grads[key] for loss, grads in parts) / weight
         np.testing.assert_allclose(total, grad, rtol=1e-9, atol=1e-12 * abs(grad).max(), err_msg=key)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("deeplabv3plus", {}),
+        ("deeplabv1-largefov", {"class_weights": (0.5, 2.0, 1.0)}),
+        ("pspnet", {"class_weights": (0.5, 2.0, 1.0), "hard_share": 0.3}),
+        ("torchvision-fcn_resnet50", {"hard_share": 0.5}),
+    ],
+)
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_step_in_parts_is_the_step_of_the_batch(name, options, parts):
+    """With frozen batch norm and without dropout, whatever share of each part is void."""
+    whole, cut = network(name).astype(np.float64), network(name).astype(np.float64)
+    images, labels = batch(void=9)
+    losses = []
+    for model, number in ((whole, 1), (cut, parts)):
+        model.eval()
+        step = dict(lr=0.1, ignore_index=9, parts=number, **options)
+        losses.append(train_step(model, SGD(model, 0.1), images.astype(np.float64), labels, **step))
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-12)
+    assert losses[1].weight == pytest.approx(losses[0].weight, rel=1e-12)
+    for (key, one), other in zip(whole.state_dict().items(), cut.state_dict().values(), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-11, err_msg=key)
+
+
+def test_parts_of_void_have_no_weight():
+    model = network(head_width=8).eval()
+    images, labels = batch()
+    labels[:2] = 255
+    alone = model.loss(Tensor(images[2:]), labels[2:])
+    loss = train_step(model, SGD(model, 0.1), images, labels, parts=2)
+    assert loss.item() == pytest.approx(alone.item(), rel=1e-6) and loss.weight == alone.weight
+    loss = train_step(model, SGD(model, 0.1), images, np.full_like(labels, 255), parts=2)
+    assert loss.item() == 0 and loss.weight == 0
+    assert all(np.isfinite(p.data).all() for p in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_part_that_fails_leaves_no_trace_of_those_before():
+    model = network(head_width=8)
+    images, labels = batch()
+    images[3, 2, 3, 0] = np.inf
+    before = model.state_dict()
+    with pytest.raises(DivergedError, match="the loss is nan, the images hold values that are not finite"):
+        train_step(model, SGD(model, 0.1), images, labels, parts=4)
+    assert_same_state(model, before)
+
+
+@pytest.mark.parametrize("parts", [0, 3, 8])
+def test_parts_divide_the_batch(parts):
+    model = network(head_width=8)
+    with pytest.raises(ValueError, match=f"parts must divide the batch of 4, got {parts}"):
+        train_step(model, SGD(model, 0.1), *batch(), parts=parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "second"), [("pspnet", 0.4), ("torchvision-fcn_resnet50", 0.5), ("deeplabv3plus", None)]
+)
+def test_hard_pixels_of_all_heads_are_those_of_the_first(name, second):
+    """One weight then holds for the sum of the heads, with class weights, too."""
+    model, (images, labels), weights = network(name).eval(), batch(n=2), (0.5, 2.0, 1.0)
+    loss = model.loss(Tensor(images), labels, weights, 255, 0.25)
+    heads = model.heads(Tensor(images))
+    kept = hard_pixels(heads[0], labels, 0.25, 255, weights)
+    each = [cross_entropy(head, kept, 255, weights) for head in heads]
+    assert len(each) == (2 if second else 1)
+    assert loss.item() == pytest.approx(each[0].item() + (second * each[1].item() if second else 0), rel=1e-5)
+    assert loss.weight == each[0].weight
+
+
+def test_hard_pixels_of_every_eighth_label():
+    """DeepLab v1: 5 x 5 labels, of which the first image has a line."""
+    model, (images, labels) = network("deeplabv1-largefov").eval(), batch(n=2)
+    whole, hard = (model.loss(Tensor(images), labels, hard_share=share) for share in (1.0, 0.4))
+    assert (whole.weight, hard.weight) == (5 + 25, 2 + 10) and hard.item() > whole.item()
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")

@@ -1,0 +1,94 @@
+"""Weights of classes in the loss: by name or from a file, and what they do, as a table."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from minideeplab.data.statistics import median_frequency_weights
+from minideeplab.errors import UsageError
+from minideeplab.evaluation import percent
+
+POWERS = {"median": 1.0, "root": 0.5}  # the root lifts rare classes and leaves the frequent ones a say
+NAMES = ("none", *POWERS)
+_MOST_BYTES = 1_000_000
+
+
+def option(text: str) -> str | list[float] | dict[str, float]:
+    """An argument type: a name of NAMES, or what a file holds, which makes a run independent of the file.
+
+    A file has one number a line, in the order of the classes, or JSON: {"class": number}, 1 for those not named.
+    """
+    if text in NAMES:
+        return text
+    try:
+        with Path(text).open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        choices = ", ".join(NAMES)
+        raise argparse.ArgumentTypeError(
+            f"{text}: neither one of {choices}, nor a file that can be read ({error.strerror})"
+        ) from error
+    try:
+        if len(content) > _MOST_BYTES:
+            raise ValueError("it is too large")
+        return _weights_in(content.decode())
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text}: {error or type(error).__name__}; expected one number a line, in the order of the classes, or "
+            'JSON such as {"car": 2.5}'
+        ) from error
+
+
+def _weights_in(text: str) -> list[float] | dict[str, float]:
+    if text.lstrip().startswith("{"):
+        found = json.loads(text)
+        if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in found.values()):
+            raise ValueError("a weight is not a number")
+        weights = {name: float(value) for name, value in found.items()}
+        values = list(weights.values())
+    else:
+        weights = values = [float(line) for line in text.split("\n") if line.strip()]
+    if not all(0 <= value < math.inf for value in values) or not any(values):
+        raise ValueError("weights must be 0 or more, finite, and not all 0")
+    return weights
+
+
+def check(choice: str | list[float] | dict[str, float], class_names) -> None:
+    """Raises UsageError where a file's weights are not those of these classes."""
+    names = list(class_names)
+    if isinstance(choice, dict) and (unknown := sorted(choice.keys() - set(names))):
+        raise UsageError(f"--class-weights: the file names a class '{unknown[0]}', the data set has {', '.join(names)}")
+    if isinstance(choice, list) and len(choice) != len(names):
+        raise UsageError(
+            f"--class-weights: the file has {len(choice)} numbers, the data set has {len(names)} classes: "
+            f"{', '.join(names)}"
+        )
+
+
+def weights_of(choice: str | list[float] | dict[str, float], dataset) -> np.ndarray | None:
+    """(C,) float32 for a data set whose classes fit, or None for no weights."""
+    if choice == "none":
+        return None
+    if isinstance(choice, str):
+        return median_frequency_weights(dataset) ** POWERS[choice]
+    if isinstance(choice, dict):
+        choice = [choice.get(name, 1.0) for name in dataset.class_names]
+    return np.asarray(choice, np.float32)
+
+
+def table(weights: np.ndarray, dataset) -> str:
+    """What weights do: class, share of the pixels, weight, and share of the loss, w_c f_c / sum w f.
+
+    That is the share of a network that is equally wrong everywhere, as at the start.
+    """
+    pixels = dataset.counts.pixels[: len(weights)].astype(float)
+    pixels[np.arange(len(weights)) == dataset.ignore_index] = 0
+    pixel_share, loss_share = (part / max(part.sum(), 1e-30) for part in (pixels, pixels * weights))
+    width = max(5, *(len(name) for name in dataset.class_names))
+    lines = [f"{'class':<{width}}  {'pixels %':>8}  {'weight':>8}  {'loss %':>8}"]
+    for name, pixel, weight, loss in zip(dataset.class_names, pixel_share, weights, loss_share, strict=True):
+        lines.append(f"{name:<{width}}  {percent(pixel):>8}  {weight:>8.3g}  {percent(loss):>8}")
+    return "\n".join(lines)
