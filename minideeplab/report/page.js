@@ -46,6 +46,7 @@ class Scene {
     this.readout = article.querySelector(".readout");
     this.buttons = [...article.querySelectorAll(".strip button")];
     this.place = null; // [x, y] of the pixel that is read
+    this.reads = 0; // a picture that is decoded late must not speak after a later one
     this.size = null; // [width, height] of the small pictures
     this.panels.addEventListener("pointermove", (event) => this.point(event));
     this.panels.addEventListener("pointerdown", (event) => this.point(event));
@@ -76,7 +77,9 @@ class Scene {
     x = Math.min(Math.max(x, 0), width - 1);
     y = Math.min(Math.max(y, 0), height - 1);
     this.place = [x, y];
+    const number = ++this.reads;
     const [truth, prediction, percent] = await this.pictures();
+    if (number !== this.reads) return;
     const index = y * width + x;
     const { height: H, width: W } = this.article.dataset; // the image that the small picture shows
     const row = Math.floor(((y + 0.5) * H) / height), column = Math.floor(((x + 0.5) * W) / width);
@@ -106,7 +109,9 @@ class Scene {
   }
 
   async drawVerdict() {
+    const source = this.prediction.src;
     const [truth, prediction] = await this.pictures();
+    if (source !== this.prediction.src) return;
     this.size = [truth.width, truth.height];
     const canvas = this.article.querySelector(".verdict");
     [canvas.width, canvas.height] = this.size;

@@ -26,7 +26,7 @@ from minideeplab.report.machine import machine
 SAMPLES = 4  # validation images that are followed
 WORST = 6  # images shown of the best validation
 VALIDATIONS = 12  # shown of each sample, at most, and the last one
-SAMPLE_BYTES = 3_000_000  # of all that is kept of the samples; the whole page stays below 6 MB
+SAMPLE_BYTES = 2_400_000  # of all that is kept of the samples; the whole page stays below 6 MB
 
 
 class Report:
