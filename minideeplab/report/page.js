@@ -81,8 +81,8 @@ class Scene {
     const [truth, prediction, percent] = await this.pictures();
     if (number !== this.reads) return;
     const index = y * width + x;
-    const { height: H, width: W } = this.article.dataset; // the image that the small picture shows
-    const row = Math.floor(((y + 0.5) * H) / height), column = Math.floor(((x + 0.5) * W) / width);
+    const { height: H, width: W, step } = this.article.dataset; // of the image that the small picture shows
+    const [row, column] = [[y, H], [x, W]].map(([at, side]) => Math.min(at * step + (step >> 1), side - 1));
     const said = labelAt(prediction, index), known = labelAt(truth, index);
     const verdict = known === classes.void ? "" : said === known ? " (right)" : " (wrong)";
     this.readout.textContent =

@@ -9,35 +9,39 @@ from PIL import Image
 SIDE = 320  # pixels of the longer side, at most
 
 
-def kept_pixels(height: int, width: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of an image that its small picture shows: evenly spread, all of them up to `side`.
+def step_of(height: int, width: int) -> int:
+    """Pixels of an image from one pixel of its small picture to the next."""
+    return -(-max(height, width) // SIDE)
 
-    Returns:
-        (h,) and (w,) int64; pixel (y, x) of the picture is pixel (rows[y], columns[x]) of the image, with
-        rows[y] = floor((y + 1/2) height / h).
+
+def kept_pixels(height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns of an image that its small picture shows.
+
+    Pixel (y, x) of the picture is pixel (s y + floor(s / 2), s x + floor(s / 2)) of the image, s = `step_of`; a side
+    that is shorter than that shows its last pixel.
     """
-    scale = min(1.0, side / max(height, width))
-    h, w = (max(1, round(scale * length)) for length in (height, width))
-    return tuple(
-        (2 * np.arange(small) + 1) * large // (2 * small) for small, large in ((h, height), (w, width))
-    )  # fmt: skip
+    step = step_of(height, width)
+    return tuple(slice(min(step // 2, length - 1), None, step) for length in (height, width))
 
 
-def percent_of_largest(scores: np.ndarray, kind: str) -> np.ndarray:
-    """Probability of the most probable class in whole percent: round(100 max_k p_k).
+def percent_of(labels: np.ndarray, scores: np.ndarray, kind: str) -> np.ndarray:
+    """Probability of the labels in whole percent: round(100 p_k), p = softmax(scores).
 
     Args:
+        labels: (h, w) uint8, k of each pixel.
         scores: (h, w, K) float32; kind: what they are, "logits" or "probabilities".
 
     Returns:
         (h, w) uint8, 0..100.
     """
-    if kind == "logits":  # max_k p_k = 1 / sum_k exp(s_k - max s)
-        powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        largest = 1 / (powers @ np.ones(scores.shape[-1], scores.dtype))
+    chosen = np.take_along_axis(scores, labels[..., None].astype(np.int64), axis=-1)
+    if kind == "logits":  # p_k = 1 / sum_j exp(s_j - s_k); a product with ones adds many short rows fastest
+        with np.errstate(over="ignore"):
+            powers = np.exp(scores - chosen)
+        probability = 1 / (powers @ np.ones(scores.shape[-1], scores.dtype))
     else:
-        largest = scores.max(axis=-1)
-    return np.rint(100 * largest).clip(0, 100).astype(np.uint8)
+        probability = chosen[..., 0]
+    return np.rint(100 * probability).clip(0, 100).astype(np.uint8)
 
 
 def distinct(colours: np.ndarray) -> np.ndarray:
@@ -80,11 +84,15 @@ def photo_url(photo: np.ndarray) -> str:
     return _url(Image.fromarray(photo), "JPEG", "image/jpeg", quality=82)
 
 
-def small_photo(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w, 3) uint8 of an image (H, W, 3) uint8; `size` is (h, w), each pixel a mean."""
-    if image.shape[:2] == size:
+def small_photo(image: np.ndarray) -> np.ndarray:
+    """(h, w, 3) uint8 of an image (H, W, 3) uint8: means around the pixels that `kept_pixels` keeps."""
+    height, width = image.shape[:2]
+    step = step_of(height, width)
+    if step == 1:
         return image
-    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX))
+    rows, columns = kept_pixels(height, width)
+    h, w = len(range(height)[rows]), len(range(width)[columns])
+    return np.asarray(Image.fromarray(image[: h * step, : w * step]).reduce(step))
 
 
 def _url(picture: Image.Image, kind: str, mime: str, **options) -> str:

@@ -117,6 +117,7 @@ class Report:
             "id": self.val_set.ids[seen["number"]],
             "height": seen["height"],
             "width": seen["width"],
+            "step": pictures.step_of(seen["height"], seen["width"]),
             "photo": pictures.photo_url(seen["photo"]),
             "truth": pictures.labels_url(seen["truth"], self.colours),
         }
@@ -180,15 +181,15 @@ def _name(epoch: int) -> str:
 def _seen(prediction: Prediction, confusion: ConfusionMatrix) -> dict:
     """What is shown of one prediction, small: its arrays (h, w) are not yet compressed."""
     height, width = prediction.truth.shape
-    rows, columns = pictures.kept_pixels(height, width)
-    places = np.ix_(rows, columns)
+    places = pictures.kept_pixels(height, width)
+    labels = kernels.to_device(prediction.labels, "cpu")[0][places]
     return {
         "number": prediction.number,
         "height": height,
         "width": width,
         "score": score_text(confusion),
-        "photo": pictures.small_photo(prediction.image, (len(rows), len(columns))),
-        "truth": prediction.truth[places],
-        "labels": kernels.to_device(prediction.labels, "cpu")[0][places],
-        "percent": pictures.percent_of_largest(prediction.scores.numpy()[0][places], prediction.kind),
+        "photo": pictures.small_photo(prediction.image),
+        "truth": prediction.truth[places].copy(),  # not the whole mask
+        "labels": labels,
+        "percent": pictures.percent_of(labels, prediction.scores.numpy()[0][places], prediction.kind),
     }

@@ -66,7 +66,8 @@ def _scene(scene: dict, answers: list[tuple[int, dict]], kind: str) -> str:
         strip = f"\n<ol class=strip>\n{items}\n</ol>"
     body = "\n".join(panels)
     hint = "<span class=needs-script>Point at a pixel, or move there with the arrow keys.</span>"
-    return f"""<article class=scene data-height={scene["height"]} data-width={scene["width"]}>
+    size = f"data-height={scene['height']} data-width={scene['width']} data-step={scene['step']}"
+    return f"""<article class=scene {size}>
 <h3>{name}</h3>
 <p class=score>{escape(last["score"])}</p>
 <div class=panels role=group tabindex=0 aria-label="{kind}, {name}: arrow keys move from pixel to pixel">

@@ -134,8 +134,7 @@ def _matrix(content: Content, matrix: ConfusionMatrix) -> str:
             share = 100 * count / total
             text = f"{share:.0f}" if share >= 0.5 else "&lt;1"
             said = f"{names[truth]} called {names[other]}: {share:.2f} %, {count:,} pixels"
-            deep = " class=deep" if share > 55 else ""
-            cells.append(f'<td{deep} style="--share:{share:.0f}%" title="{escape(said)}">{text}</td>')
+            cells.append(f'<td style="--share:{share:.0f}%" title="{escape(said)}">{text}</td>')
         if not total:
             cells = [f"<td colspan={len(labels)} class=none>no pixels of this class</td>"]
         rows.append(f"<tr><th scope=row>{swatch(content, truth)}{escape(names[truth])}</th>{''.join(cells)}</tr>")

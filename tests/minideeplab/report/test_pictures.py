@@ -12,13 +12,15 @@ from PIL import Image
 
 from minideeplab.data import voc_colour_map
 from minideeplab.report.pictures import (
+    SIDE,
     distinct,
     kept_pixels,
     labels_url,
-    percent_of_largest,
+    percent_of,
     percent_url,
     photo_url,
     small_photo,
+    step_of,
 )
 
 
@@ -26,23 +28,31 @@ def decoded(url):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition("base64,")[2]))).convert("RGB"))
 
 
-@given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 400))
-def test_kept_pixels_are_spread_over_the_image(height, width, side):
-    for kept, length in zip(kept_pixels(height, width, side), (height, width), strict=True):
-        assert 1 <= len(kept) <= min(side, length) or (len(kept) == 1 and length == 1)
-        assert (np.diff(kept) > 0).all() and 0 <= kept[0] and kept[-1] < length
-        np.testing.assert_array_equal(kept, np.floor((np.arange(len(kept)) + 0.5) * length / len(kept)))
-    if max(height, width) <= side:
-        assert [len(kept) for kept in kept_pixels(height, width, side)] == [height, width]
+@given(st.integers(1, 2000), st.integers(1, 2000))
+def test_kept_pixels_are_spread_over_the_image(height, width):
+    step = step_of(height, width)
+    assert (max(height, width) - 1) // step < SIDE and (step == 1 or max(height, width) > (step - 1) * SIDE)
+    for place, length in zip(kept_pixels(height, width), (height, width), strict=True):
+        kept = list(range(length)[place])
+        assert kept == [min(step * y + step // 2, length - 1) for y in range(len(kept))]
+        assert kept and length - 1 - kept[-1] < step
 
 
-@given(arrays(np.float32, (3, 4, 5), elements=st.floats(-80, 80, width=32)))
-def test_percent_is_the_probability_of_the_largest_score(scores):
+@settings(max_examples=10)
+@given(st.integers(1, 900), st.integers(1, 900))
+def test_small_photographs_fit_their_labels(height, width):
+    image = np.zeros((height, width, 3), np.uint8)
+    assert small_photo(image).shape == image[kept_pixels(height, width)].shape
+
+
+@given(arrays(np.float32, (3, 4, 5), elements=st.floats(-80, 80, width=32)), st.integers(0, 2**32 - 1))
+def test_percent_is_the_probability_of_the_label(scores, seed):
+    labels = np.random.default_rng(seed).integers(0, 5, (3, 4), np.uint8)
     powers = np.exp(scores.astype(np.float64) - scores.max(axis=-1, keepdims=True))
     probabilities = powers / powers.sum(axis=-1, keepdims=True)
-    exact = 100 * probabilities.max(axis=-1)
-    assert np.abs(percent_of_largest(scores, "logits") - exact).max() <= 0.5001
-    assert np.abs(percent_of_largest(probabilities.astype(np.float32), "probabilities") - exact).max() <= 0.5001
+    exact = 100 * np.take_along_axis(probabilities, labels[..., None].astype(int), axis=-1)[..., 0]
+    assert np.abs(percent_of(labels, scores, "logits") - exact).max() <= 0.5001
+    assert np.abs(percent_of(labels, probabilities.astype(np.float32), "probabilities") - exact).max() <= 0.5001
 
 
 @settings(max_examples=8)
@@ -73,5 +83,5 @@ def test_numbers_and_photographs_can_be_read_back():
     percent = np.arange(101, dtype=np.uint8).reshape(1, 101)
     np.testing.assert_array_equal(decoded(percent_url(percent))[..., 0], percent)
     image = np.full((400, 600, 3), (200, 100, 50), np.uint8)
-    photo = decoded(photo_url(small_photo(image, (100, 150))))
-    assert photo.shape == (100, 150, 3) and np.abs(photo.astype(int) - image[0, 0]).max() < 6
+    photo = decoded(photo_url(small_photo(image)))
+    assert photo.shape == (200, 300, 3) and np.abs(photo.astype(int) - image[0, 0]).max() < 6
