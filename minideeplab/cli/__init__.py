@@ -11,7 +11,7 @@ from minideeplab.cli.parser import (
     open_data,
     predictor_of,
 )
-from minideeplab.cli.progress import Progress, Speed, duration
+from minideeplab.cli.progress import Progress, Speed, counted, duration
 from minideeplab.cli.types import (
     create_folder,
     crf_settings,
@@ -36,6 +36,7 @@ __all__ = [
     "announce_compilation",
     "command_line",
     "command_parser",
+    "counted",
     "create_folder",
     "crf_settings",
     "deferred_interrupt",

@@ -68,23 +68,25 @@ def save_confusion(path: Path, confusion: ConfusionMatrix, class_names: tuple[st
     np.divide(100 * confusion.counts, total, out=share, where=total > 0)
     classes = confusion.num_classes
     cell = min(max(0.42 - 0.006 * (classes - 20), 0.2), 0.42)  # inches
-    font, side = 19 * cell, max(cell * classes, 1.5)
+    font, side = min(26 * cell, 8), max(cell * classes, 1.5)
     names = [_shortened(name) for name in drawable_names(class_names)]
     with drawing(path, (side, side), 100, names, "none", bbox_inches="tight", pad_inches=0.15) as figure:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_facecolor("#eeeeee")
-        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+        edges = np.arange(classes + 1) - 0.5
+        image = axes.pcolormesh(edges, edges, share, cmap="Blues", vmin=0, vmax=100)  # faster than imshow when large
+        axes.invert_yaxis()
         for row, column in np.argwhere(share >= 0.5):
             colour = "white" if share[row, column] > 55 else "#303030"
             text = f"{share[row, column]:.0f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=font, color=colour)
         rows, columns = np.nonzero((share > 0) & (share < 0.5))
-        axes.scatter(columns, rows, s=(5 * cell) ** 2, color="#606060", linewidths=0)
+        axes.scatter(columns, rows, s=max(5 * cell, 1.5) ** 2, color="#606060", linewidths=0)
         for row in np.flatnonzero(total[:, 0] == 0):
             note = "no pixels of this class" if classes > 3 else "no pixels"
             axes.text((classes - 1) / 2, row, note, ha="center", va="center", fontsize=font, color="#707070")
-        axes.set_xticks(range(classes), names, rotation=90, fontsize=max(font, 6))
-        axes.set_yticks(range(classes), names, fontsize=max(font, 6))
+        axes.set_xticks(range(classes), names, rotation=90, fontsize=max(font, 6.5))
+        axes.set_yticks(range(classes), names, fontsize=max(font, 6.5))
         axes.set(xlabel="prediction", ylabel="truth")
         title = f"share of each true class in %, · below 0.5\n{confusion.summary()}"
         axes.set_title(title, fontsize=10, loc="left", pad=10)

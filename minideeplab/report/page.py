@@ -68,8 +68,9 @@ def _numbers(content: Content) -> str:
     if best:
         classes = f"over {best['val_classes_present']} of {content.val_set.num_classes} classes"
         boxes.append(("best mean IoU", f"{percent(best['val_miou'])} %", f"{classes}, after epoch {best['epoch']}"))
-        accuracy = f"{percent(best['val_pixel_accuracy'])} %"
-        boxes.append(("pixel accuracy", accuracy, f"of {_counted(len(content.val_set), 'validation image')}"))
+        accuracy, images = f"{percent(best['val_pixel_accuracy'])} %", len(content.val_set)
+        note = f"of {images:,} validation image{'s' * (images != 1)}"
+        boxes.append(("pixel accuracy", accuracy, note))
     if last:
         boxes.append(("training loss", f"{last['train_loss']:.3f}", f"mean of epoch {last['epoch']}"))
         boxes.append(("progress", f"{last['epoch']} / {epochs} epochs", f"{last['step']:,} of {steps:,} steps"))
@@ -81,10 +82,6 @@ def _numbers(content: Content) -> str:
         for name, value, note in boxes
     )
     return f"<dl class=numbers>\n{cells}\n</dl>"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _warnings(content: Content) -> str:
