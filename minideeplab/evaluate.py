@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     pictures = cli.create_folder("--pictures", args.pictures) if args.pictures else None
     predictor = cli.predictor_of(args, checkpoint.build_model(args.checkpoint).to(args.device))
     print(
-        f"{checkpoint.model['name']} of {args.checkpoint} on {len(dataset)} images of {dataset.name}, "
+        f"{checkpoint.model['name']} of {args.checkpoint} on {cli.counted(len(dataset), 'image')} of {dataset.name}, "
         f"split '{dataset.split}', at full size, {threads} threads"
     )
     cli.announce_compilation()
@@ -77,14 +77,18 @@ def _labels(prediction: Prediction, crf: bool):
 
 
 def _drawn(predictions, folder: Path, dataset) -> Iterator[Prediction]:
-    """The predictions as they come, each drawn beside image and truth; a picture that fails is a warning."""
+    """The predictions as they come, each drawn with truth and errors; a picture that fails is a warning."""
     for prediction in predictions:
         path = folder / figures.picture_name(dataset.ids[prediction.number])
-        shown = {"truth": prediction.truth}
+        shown = {}
         for crf in _steps(prediction.predictor.crf):
             shown["with CRF" if crf else "prediction"] = kernels.to_device(_labels(prediction, crf), "cpu")[0]
         try:
-            figures.save_comparison(path, prediction.image, shown, dataset)
+            scores = [
+                f"{name}: {figures.image_score(prediction.truth, labels, dataset)}" for name, labels in shown.items()
+            ]
+            title = "; ".join([dataset.ids[prediction.number], *scores])
+            figures.save_comparison(path, prediction.image, shown, dataset, prediction.truth, title)
         except Exception as error:
             print(f"warning: {path} could not be drawn ({type(error).__name__}: {error})", file=sys.stderr)
         yield prediction
@@ -154,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         "--trimap", type=cli.positive_int, nargs="+", metavar="WIDTH",
         help="also score the pixels within WIDTH pixels of a boundary between labels, e.g. 1 2 5 10 20 40",
     )  # fmt: skip
-    parser.add_argument("--pictures", metavar="DIR", help="also write image, truth and prediction side by side")
+    parser.add_argument("--pictures", metavar="DIR", help="also write image, truth, prediction and errors side by side")
     parser.add_argument("--json", metavar="FILE", help="also write the scores and the confusion matrix here")
     cli.add_device_arguments(parser)
     return parser

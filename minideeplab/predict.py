@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 figures.save_overlay(overlays / name, image, labels, checkpoint, args.alpha)
                 done += 1
             bar.update(values=path.name)
-    print(f"{done} images segmented: label masks in {masks}, overlays in {overlays}")
+    print(f"{cli.counted(done, 'image')} segmented: label masks in {masks}, overlays in {overlays}")
     if failures:
         raise DataError("\n  ".join([f"{len(failures)} inputs could not be segmented:", *failures]))
     return 0

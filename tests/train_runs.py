@@ -17,6 +17,8 @@ FILES = {
     "confusion.png",
     "samples",
     "log.txt",
+    "report",
+    "report.html",
 }
 
 

@@ -10,7 +10,7 @@ from minideeplab.cli.parser import (
     command_parser,
     predictor_of,
 )
-from minideeplab.cli.progress import Progress, Speed, duration
+from minideeplab.cli.progress import Progress, Speed, counted, duration
 from minideeplab.cli.types import (
     create_folder,
     crf_settings,
@@ -35,6 +35,7 @@ __all__ = [
     "announce_compilation",
     "command_line",
     "command_parser",
+    "counted",
     "create_folder",
     "crf_settings",
     "data_options",

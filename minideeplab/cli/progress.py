@@ -70,6 +70,11 @@ class Speed:
         return self.images / max(time.perf_counter() - self.start, 1e-9)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 image, 2 images."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """Seconds as h:mm:ss."""
     return str(datetime.timedelta(seconds=round(seconds)))

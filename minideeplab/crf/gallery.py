@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         note = f"{dataset.ids[i]}: {share} ({100 * gain:+.1f})"
         rows.append((image, truth, *labels, note))
     before, after = (percent(total.mean_iou()) for total in totals)
-    images = f"{len(dataset)} images of {dataset.name}"
+    images = f"{cli.counted(len(dataset), 'image')} of {dataset.name}"
     title = f"--crf {args.crf}: mIoU {before} -> {after} on {images}; from most to least gained"
     figures.save_refinements(out, rows, dataset, title)
     print(f"{title}\nwritten to {out}")

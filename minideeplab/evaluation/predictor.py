@@ -91,11 +91,20 @@ class Predictor:
             yield prediction
             report()
 
-    def confusion(self, dataset, report: Callable[[], None] = lambda: None) -> ConfusionMatrix:
-        """The confusion matrix over all pixels of a data set; `report` is called after each image."""
+    def confusion(self, dataset, report: Callable[[], None] = lambda: None, see=None) -> ConfusionMatrix:
+        """The confusion matrix over all pixels of a data set.
+
+        Args:
+            dataset: whose samples are counted; report: called after each image.
+            see: called with each prediction and the confusion matrix of its image alone, None for nobody.
+        """
         confusion = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
         for prediction in self.over(dataset, report):
-            confusion.update(prediction.truth[None], prediction.labels)
+            image = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+            image.update(prediction.truth[None], prediction.labels)
+            confusion.counts += image.counts
+            if see is not None:
+                see(prediction, image)
         return confusion
 
     def _view(self, pixels, scale, mirrored):

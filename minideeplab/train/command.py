@@ -68,13 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _describe(training: Training, threads: int) -> None:
     args, log, train_set, val_set = training.args, training.folder.log, training.train_set, training.val_set
     log(
-        f"data   {train_set.name} at {train_set.root}: {len(train_set)} training images "
-        f"('{train_set.split}'), {len(val_set)} validation images ('{val_set.split}'), {train_set.num_classes} classes"
+        f"data   {train_set.name} at {train_set.root}: {cli.counted(len(train_set), 'training image')} "
+        f"('{train_set.split}'), {cli.counted(len(val_set), 'validation image')} ('{val_set.split}'), "
+        f"{train_set.num_classes} classes"
     )
     for sentence in label_warnings(train_set):
         log(f"warning: {sentence}")
     if (shared := len(set(train_set.ids) & set(val_set.ids))) > 0:
-        log(f"warning: {shared} images are in both splits, the validation numbers will be too good")
+        both = f"{cli.counted(shared, 'image')} {'is' if shared == 1 else 'are'} in both splits"
+        log(f"warning: {both}, the validation numbers will be too good")
     has_rates = "atrous_rates" in models.options_of(args.model)
     if untrained := _rates_beyond_crops(training.model, args.crop_size):
         log(
@@ -84,11 +86,11 @@ def _describe(training: Training, threads: int) -> None:
     parameters = sum(parameter.data.size for parameter in training.model.parameters())
     backbone = f", {args.backbone}" if args.backbone else ""
     log(f"model  {args.model}{backbone}, output stride {training.model.output_stride}: {parameters:,} parameters")
-    parts = f" in {args.accumulate} parts" if args.accumulate > 1 else ""
+    steps, epochs = cli.counted(training.total_steps, "step"), cli.counted(training.total_epochs, "epoch")
+    size = f"{args.crop_size} x {args.crop_size}" + (f" in {args.accumulate} parts" if args.accumulate > 1 else "")
     log(
-        f"run    {training.total_steps} steps in {training.total_epochs} epochs, batches of {args.batch_size} "
-        f"crops of {args.crop_size} x {args.crop_size}{parts}, {threads} threads, seed {args.seed}, "
-        f"to {training.folder.path}"
+        f"run    {steps} in {epochs}, batches of {args.batch_size} crops of {size}, "
+        f"{cli.counted(threads, 'thread')}, seed {args.seed}, to {training.folder.path}"
     )
     if args.warmup > training.total_steps:
         log(

@@ -15,6 +15,7 @@ from minideeplab.data import Loader
 from minideeplab.errors import CheckpointError, DataError, DivergedError
 from minideeplab.evaluation import ConfusionMatrix, Predictor, percent
 from minideeplab.nn import SGD, WeightAverage, freeze_batch_norm
+from minideeplab.report import Report, fixed_samples
 from minideeplab.train import class_weights
 from minideeplab.train.run_folder import EPOCH_COLUMNS, RunFolder
 from minideeplab.train.schedule import Schedule
@@ -24,7 +25,6 @@ from minideeplab.weights import Checkpoint
 from minideeplab.weights.checkpoint import fit_state
 
 ONE_CLASS_SHARE, ONE_CLASS_EPOCHS = 0.995, 3
-SAMPLE_PICTURES = 4
 SAVE_INTERVAL = 30.0  # seconds between checkpoints of epochs without validation, which may be as short as a step
 
 
@@ -46,6 +46,7 @@ class Training:
         self.average = WeightAverage(model, args.ema) if args.ema else None
         self.judged = self.average.model if self.average else model  # what is validated, and is best.npz
         self.speed = cli.Speed()
+        self.report = Report(folder.path, self.train_set, val_set, args.device)
         self.largest: list[tuple[int, float]] = []  # of each validation: the class predicted most, and its share
 
     def take_up(self, checkpoint: Checkpoint) -> None:
@@ -96,10 +97,13 @@ class Training:
         """The best validation so far, in words; a mean over some of the classes is called so."""
         if self.state.best is None:
             return "best mIoU n/a"
-        row = next(row for row in self.state.history if row["val_miou"] == self.state.best)
+        row = self._best_row()
         present, classes = row["val_classes_present"], self.val_set.num_classes
         some = f" over {present} of {classes} classes" if present < classes else ""
         return f"best mIoU {percent(self.state.best)}{some}"
+
+    def _best_row(self) -> dict:
+        return next(row for row in self.state.history if row["val_miou"] == self.state.best)
 
     def why_early(self) -> str:
         """A clause about the end of a run before its last epoch; empty for one that did them all."""
@@ -120,7 +124,9 @@ class Training:
             self.folder.log(f"warning: the pictures of the best epoch cannot be drawn: {error}")
         else:
             predictor = Predictor(best)
-            self._draw_best(predictor, self._validate(predictor))
+            confusion = self._validate(predictor)
+            self._draw_best(predictor, confusion)
+            self._add_to_report(self._best_row()["epoch"], confusion, True)
         self._draw_curves()
 
     def _epochs(self, bar: cli.Progress) -> bool:
@@ -218,33 +224,44 @@ class Training:
             self.folder.log(f"{line}  {confusion.summary()}  {self.best()}" if confusion else line)
         if improved:
             self._draw_best(predictor, confusion)
-        self._draw_curves()
         if confusion:
+            self._add_to_report(number, confusion, improved)
             self._warn_if_one_class(confusion)
+        self._draw_curves()
 
     def _validate(self, predictor: Predictor) -> ConfusionMatrix:
         with cli.Progress(len(self.val_set), "validate", leave=False) as bar:
-            return predictor.confusion(self.val_set, bar.update)
+            return predictor.confusion(self.val_set, bar.update, self.report.see)
 
     def _draw_best(self, predictor: Predictor, confusion: ConfusionMatrix) -> None:
         """per_class.csv, confusion.png and samples/, which always belong to best.npz."""
         val_set, folder = self.val_set, self.folder
         folder.write_per_class(confusion, val_set.class_names)
         self._draw(folder.path / "confusion.png", figures.save_confusion, confusion, val_set.class_names)
-        for i in np.linspace(0, len(val_set) - 1, min(SAMPLE_PICTURES, len(val_set))).round().astype(int):
+        for i in fixed_samples(len(val_set)):
             self._draw(folder.samples / figures.picture_name(val_set.ids[i]), self._draw_sample, predictor, i)
 
     def _draw_sample(self, path: Path, predictor: Predictor, number: int) -> None:
         image, truth = self.val_set.sample(number)
-        figures.save_sample(path, image, truth, predictor.labels(image), self.val_set)
+        labels = predictor.labels(image)
+        title = f"{self.val_set.ids[number]}: {figures.image_score(truth, labels, self.val_set)}"
+        figures.save_sample(path, image, truth, labels, self.val_set, title)
+
+    def _add_to_report(self, epoch: int, confusion: ConfusionMatrix, improved: bool) -> None:
+        self._draw(self.report.kept, lambda path: self.report.add(epoch, confusion, improved))
 
     def _draw_curves(self) -> None:
-        """curves.png, the last of the pictures of an epoch."""
+        """curves.png and report.html, the last of the pictures of an epoch."""
         self._draw(self.folder.path / "curves.png", self._draw_curves_to)
+        self._draw(self.folder.path / "report.html", self._write_report_to)
         self.folder.pictures_are_drawn()
 
     def _draw_curves_to(self, path: Path) -> None:
         figures.save_curves(path, self.folder.step_rows(), self.state.history)
+
+    def _write_report_to(self, path: Path) -> None:
+        totals = (self.total_epochs, self.total_steps)
+        self.report.write(path, self.state.history, self.folder.step_rows(), totals)
 
     def _draw(self, path: Path, draw: Callable, *arguments) -> None:
         """Draws one picture; one that fails is worth a warning, and no more."""

@@ -85,7 +85,7 @@ def test_tiles_and_scales_are_named_as_options(data, checkpoint, capsys):
 
 def test_limit_and_split(data, checkpoint, capsys):
     assert evaluate.main(["--checkpoint", checkpoint, "--data", str(data), "--limit", "1"]) == 0
-    assert "on 1 images of" in capsys.readouterr().out
+    assert "on 1 image of" in capsys.readouterr().out
     assert evaluate.main(["--checkpoint", checkpoint, "--data", str(data), "--split", "test"]) == 3
     assert "test" in capsys.readouterr().err
 

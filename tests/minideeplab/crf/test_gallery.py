@@ -41,10 +41,10 @@ def test_the_last_column_says_what_changed(tmp_path):
     page = np.asarray(Image.open(tmp_path / "page.png").convert("RGB"))
     right = page[:, -page.shape[1] // 5 :]
     shown = [tuple(band) for band in right[page.shape[0] // 3 : page.shape[0] // 2].reshape(-1, 3)]
-    for colour in (figures.labels.RIGHT, figures.labels.WRONG, figures.labels.OTHER, figures.labels.VOID):
+    for colour in (figures.colours.RIGHT, figures.colours.WRONG, figures.colours.OTHER, figures.colours.VOID):
         assert colour in shown
     left = page[:, : page.shape[1] * 3 // 4].reshape(-1, 3)[: page.shape[1] * page.shape[0] // 2]
-    assert not (left == figures.labels.RIGHT).all(axis=1).any()
+    assert not (left == figures.colours.RIGHT).all(axis=1).any()
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, "a"), (2, "ae"), (3, "ace"), (5, "abcde"), (9, "abcde")])
