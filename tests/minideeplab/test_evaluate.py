@@ -8,7 +8,7 @@ from strategies import SIMULATED
 
 from minideeplab import Tensor, evaluate, models, no_grad
 from minideeplab.data import SHAPE_CLASSES, normalise, open_dataset, voc_colour_map, write_synthetic
-from minideeplab.evaluation.metrics import ConfusionMatrix, trimap
+from minideeplab.evaluation import ConfusionMatrix, trimap
 from minideeplab.evaluation.predictor import SMALLEST_SIDE, Predictor
 from minideeplab.weights import Checkpoint
 
