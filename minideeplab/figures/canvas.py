@@ -1,6 +1,7 @@
 """A sheet to draw on: text is drawn as it stands, and the file is there as a whole or not at all."""
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,20 +11,31 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
+from minideeplab.figures.fonts import families_for
 from minideeplab.files.whole import written_whole
 
 
 @contextmanager
-def drawing(path: str | Path, size: tuple[float, float], dpi: int = 110, **options) -> Iterator[Figure]:
+def drawing(
+    path: str | Path,
+    size: tuple[float, float],
+    dpi: int = 110,
+    texts: Iterable[str] = (),
+    layout: str = "constrained",
+    **options,
+) -> Iterator[Figure]:
     """A figure that is written to `path` (.png) when the block ends without an error.
 
     Names of classes and files are the users' own: a "$" in them is a "$", not the beginning of a formula.
 
     Args:
-        size: inches, (width, height); dpi: pixels an inch; options: of `Figure.savefig`.
+        size: inches, (width, height); dpi: pixels an inch; texts: what may need other fonts than the usual one, such
+            as names of classes; layout: of `Figure`; options: of `Figure.savefig`.
     """
-    with matplotlib.rc_context({"text.parse_math": False}):
-        figure = Figure(figsize=size, layout="constrained")
+    style = {"text.parse_math": False, "font.family": families_for(texts)}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")  # a box in a picture is no news
+        figure = Figure(figsize=size, layout=layout)
         FigureCanvasAgg(figure)
         yield figure
         with written_whole(path) as file:
