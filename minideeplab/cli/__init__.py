@@ -3,6 +3,7 @@
 from minideeplab.cli.device import add_device_arguments, announce_compilation, set_threads, use_device
 from minideeplab.cli.guard import INTERRUPTED, deferred_interrupt, main_guard
 from minideeplab.cli.parser import (
+    add_checkpoint_arguments,
     add_crf_argument,
     add_data_arguments,
     add_predictor_arguments,
@@ -29,6 +30,7 @@ __all__ = [
     "INTERRUPTED",
     "Progress",
     "Speed",
+    "add_checkpoint_arguments",
     "add_crf_argument",
     "add_data_arguments",
     "add_device_arguments",

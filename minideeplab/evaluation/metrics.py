@@ -55,7 +55,7 @@ class ConfusionMatrix:
 
         On the whole VOC set this is the official number; on a small subset the devkit would return NaN.
         """
-        return _mean(self.iou())
+        return known_mean(self.iou())
 
     def classes_present(self) -> int:
         """Number of classes in the truth or the predictions: those that the mean IoU is taken over."""
@@ -71,7 +71,7 @@ class ConfusionMatrix:
 
     def mean_accuracy(self) -> float:
         """Mean of `class_accuracy` over the classes in the truth ("mean acc." of FCN)."""
-        return _mean(self.class_accuracy())
+        return known_mean(self.class_accuracy())
 
     def frequency_weighted_iou(self) -> float:
         """IoU of each class, weighted by its share of the true pixels ("f.w. IU" of FCN).
@@ -128,7 +128,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
 
-def _mean(values: np.ndarray) -> float:
+def known_mean(values: np.ndarray) -> float:
     """Mean of the values that are not NaN; NaN, without a warning, when there is none."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else float("nan")

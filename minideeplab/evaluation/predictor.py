@@ -39,7 +39,7 @@ class Predictor:
         scales: factors on height and width of the image.
         flip: also see each image mirrored left and right.
         crf: settings of a dense CRF by name, such as "deeplab-v2", that refine the result; None for no CRF.
-        tile: side in pixels of the tiles; views that are no larger are seen at once. "auto": tiles of 1025 pixels for
+        tile: side in pixels of the tiles; views that are no larger are seen at once. "auto": tiles of 769 pixels for
             views of more than 8 megapixels. None: every view at once.
         fusion: "mean" or "max".
 

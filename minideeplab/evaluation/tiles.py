@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 LARGEST_WHOLE = 2**23  # pixels: what `tile="auto"` sees at once takes some 4 GB for 21 classes
-SIDE = 1025  # of the tiles of larger ones: 1 more than a multiple of every output stride
+SIDE = 769  # of the tiles of larger ones: 1 more than a multiple of every output stride; v3+ trains on such crops
 STEP = 2 / 3  # of a tile's side, from one tile to the next (PSPNet's evaluation)
 ROWS = 64  # of an image that are handed on at once
 SLACK = 4  # rows: equal numbers of rows of the image are not always equally many rows of a view

@@ -56,7 +56,7 @@ def test_the_cascade_and_the_same_stride():
 
 def test_networks_that_cannot_be_changed():
     model = models.build("segnet", width=0.125)
-    with pytest.raises(ValueError, match="segnet is built for output stride 32 alone; .* deeplabv3plus, deeplabv3, "):
+    with pytest.raises(ValueError, match=r"segnet is built for output stride 32 alone; .* deeplabv3plus, deeplabv3, "):
         at_output_stride(model, 8)
     model = models.build("deeplabv3plus", output_stride=16, atrous_rates=(3, 6, 9), **SMALL)
     with pytest.raises(ValueError, match="are not whole at 32"):
