@@ -23,9 +23,7 @@ KNOWN = {
     "camvid": CAMVID_CLASSES,
     "ade20k": tuple(f"class {value}" for value in range(1, 151)),  # as masks store them
 }
-GUESSED = {
-    len(KNOWN[name]): name for name in ("voc", "cityscapes")
-}  # what published weights of so many classes are for
+GUESSED = {21: "voc", 19: "cityscapes"}  # what published weights of so many classes are for
 
 
 def named_classes(given: str | Path | Sequence[str], num_classes: int) -> tuple[list[str], np.ndarray]:

@@ -77,7 +77,8 @@ def load_trained(
                 f"{path}: weights of {model.config['name']}, which classifies whole images; give a network for "
                 f"segmentation, or train one from it with `python -m minideeplab.train --init-from {path}`"
             )
-        trained = Trained(path, model, *guessed_classes(model.config["num_classes"]))
+        names, palette, note = guessed_classes(model.config["num_classes"])
+        trained = Trained(path, model, names, palette, note=note)
     if class_names is not None:
         trained.class_names, trained.palette = named_classes(class_names, model.config["num_classes"])
         trained.note = ""
