@@ -42,7 +42,9 @@ def published(tmp_path_factory):
 
 
 def dataset(names):
-    return SimpleNamespace(class_names=tuple(names), num_classes=len(names), root="here", palette=voc_colour_map()[::-1])
+    return SimpleNamespace(
+        class_names=tuple(names), num_classes=len(names), root="here", palette=voc_colour_map()[::-1]
+    )
 
 
 def test_a_checkpoint_says_what_its_classes_are(own):
@@ -67,7 +69,7 @@ def test_published_weights_have_the_names_that_their_number_suggests(published, 
 
 def test_a_data_set_names_the_classes_of_a_file_that_does_not(published):
     trained = load_trained(published[5][0])
-    with pytest.raises(CheckpointError, match="trained on 5 classes .* the data set here has 3"):
+    with pytest.raises(CheckpointError, match=r"trained on 5 classes .* the data set here has 3"):
         trained.take_classes(dataset("xyz"))
     trained.take_classes(dataset("vwxyz"))
     assert trained.class_names == list("vwxyz") and "those of the data set, in this order" in trained.note
