@@ -39,11 +39,9 @@ class Evaluation:
 
     def __init__(self, path, dataset: SegmentationDataset, predictor: Predictor, widths=(), boundary_f1=False, worst=0):
         self.path, self.dataset, self.predictor = path, dataset, predictor
-        self.scores, self.plain = (
-            Scores(dataset.class_names, dataset.ignore_index, widths, boundary_f1) for _ in range(2)
-        )
-        if predictor.crf is None:
-            self.plain = None
+        classes = dataset.class_names, dataset.ignore_index
+        self.scores = Scores(*classes, widths, boundary_f1)
+        self.plain = None if predictor.crf is None else Scores(*classes, widths)
         self.tiled, self._kept, self._worst = 0, {}, worst  # labels of the worst images so far, by their numbers
 
     @property
@@ -100,7 +98,7 @@ class Evaluation:
                 values = f"{percent(self.plain.trimap()[width])}, {values} with CRF"
             lines.append(f"mIoU within {width} pixel{'s' * (width > 1)} of a boundary: {values}")
         if self.tiled:
-            lines.append(f"{self.tiled} large images were seen in tiles; --tile whole sees them at once")
+            lines.append(f"{counted(self.tiled, 'large image')} seen in tiles; --tile whole sees an image at once")
         return "\n".join(lines)
 
     def to_json(self) -> dict:
@@ -138,7 +136,7 @@ class Evaluation:
         """Draws mean IoU over the width of the band; with a CRF both curves."""
         curves = {"with CRF" if self.plain else "the network": self.trimap}
         if self.plain:
-            curves = {"without": self.plain.trimap(), **curves}
+            curves = {"without CRF": self.plain.trimap(), **curves}
         figures.save_trimap_curve(path, curves, f"{self.dataset.name}, split {self.dataset.split}")
 
     def save_pictures(self, folder: str | Path) -> None:
@@ -152,7 +150,7 @@ class Evaluation:
             image, truth = self.dataset.sample(score.number)
             rows.append((image, truth, self._kept[score.number], f"{score.id}: {score_text(score)}"))
         if rows:
-            title = f"the {len(rows)} images with the smallest mIoU of {len(self.images)}, which is {PER_IMAGE}"
+            title = f"The {len(rows)} worst of {len(self.images)} images, by mIoU {PER_IMAGE}"
             figures.save_worst(folder / "worst.png", rows, self.dataset, title)
 
 
@@ -229,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if trained.note:
         print(f"note: {trained.note}", file=sys.stderr)
     print(
-        f"{trained.model.config['name']} of {args.checkpoint} on {len(dataset)} images of {dataset.name}, "
+        f"{trained.model.config['name']} of {args.checkpoint} on {counted(len(dataset), 'image')} of {dataset.name}, "
         f"split '{dataset.split}', at full size, {threads} threads"
     )
     cli.announce_compilation()
@@ -237,10 +235,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.checkpoint, dataset, predictor, args.trimap or (), args.boundary_f1, args.worst if pictures else 0
     )
     written = _run(evaluation, scored, pictures, submission)
-    if scored:
-        print(evaluation)
     if written:
-        print(f"{len(dataset)} predictions in {written}")
+        print(f"{counted(len(dataset), 'prediction')} in {written}")
+    if not scored:
+        print(f"split '{dataset.split}' has no labelled pixel, so there are no scores")
+        return 0
+    print(evaluation)
     if json_file:
         write_text(json_file, json.dumps(evaluation.to_json(), indent=2) + "\n")
     if csv_file:
@@ -318,6 +318,11 @@ def _draw_sample(path: Path, prediction: Prediction, score: ImageScore | None, d
     maps = {name: kernels.to_device(labels, "cpu")[0] for name, labels in maps.items()}
     title = score_text(score) if score else ""
     figures.save_comparison(path, prediction.image, maps, dataset, truth=prediction.truth, title=title)
+
+
+def counted(count: int, what: str) -> str:
+    """3 and "image" as "3 images"."""
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _number(value: float) -> float | None:

@@ -1,6 +1,7 @@
 """Segments images with a trained network: `python -m minideeplab.predict --help`, or `minideeplab.predict(...)`."""
 
 import argparse
+import contextlib
 import statistics
 import sys
 import tempfile
@@ -136,8 +137,7 @@ def predict(
 
 
 def _segmentations(predictor, trained, images, fail, progress=True) -> Iterator[Segmentation]:
-    bar = cli.Progress(len(images), "predict") if progress else None
-    try:
+    with cli.Progress(len(images), "predict") if progress else contextlib.nullcontext() as bar:
         for each in images:
             path = None if isinstance(each, np.ndarray) else Path(each)
             try:
@@ -150,9 +150,6 @@ def _segmentations(predictor, trained, images, fail, progress=True) -> Iterator[
                 yield Segmentation(prediction, trained, path, time.perf_counter() - start)
             if bar:
                 bar.update(values=path.name if path else "")
-    finally:
-        if bar:
-            bar.__exit__()
 
 
 def _raise(error: DataError) -> None:
@@ -206,13 +203,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tell(args: argparse.Namespace, seconds: list[float], tiled: int, folders: dict[str, Path]) -> None:
     """What was done, and where it lies."""
     places = ", ".join(f"{'label masks' if part == 'masks' else part} in {path}" for part, path in folders.items())
-    print(f"{len(seconds)} images segmented: {places}")
+    print(f"{len(seconds)} image{'s' * (len(seconds) != 1)} segmented: {places}")
     if args.csv:
         print(f"area of each class in {args.csv}")
     if seconds:
         print(f"{statistics.median(seconds):.2f} s an image (median, without reading and drawing)")
     if tiled:
-        print(f"{tiled} large images were seen in tiles; --tile whole sees them at once")
+        print(f"{tiled} large image{'s' * (tiled != 1)} seen in tiles; --tile whole sees an image at once")
 
 
 def _area_rows(result: Segmentation) -> list[tuple]:

@@ -23,6 +23,7 @@ KNOWN = {
     "camvid": CAMVID_CLASSES,
     "ade20k": tuple(f"class {value}" for value in range(1, 151)),  # as masks store them
 }
+LARGEST_FILE = 100_000  # bytes
 GUESSED = {21: "voc", 19: "cityscapes"}  # what published weights of so many classes are for
 
 
@@ -68,13 +69,15 @@ def palette_of(name: str) -> np.ndarray:
 
 
 def _names_in(path: Path) -> tuple[str, ...]:
+    want = f"give a text file with a name a line, or one of {', '.join(KNOWN)}"
+    if not path.is_file():
+        raise UsageError(f"--class-names {path}: no such file; {want}")
+    if path.stat().st_size > LARGEST_FILE:
+        raise UsageError(f"--class-names {path}: {path.stat().st_size} bytes are no list of names; {want}")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        known = ", ".join(KNOWN)
-        raise UsageError(
-            f"--class-names {path}: not readable as text ({error}); give a file with a name a line, or one of {known}"
-        ) from error
+        raise UsageError(f"--class-names {path}: not readable as text ({error}); {want}") from error
     names = tuple(line.strip() for line in text.splitlines() if line.strip())
     if len(set(names)) < len(names):
         repeated = next(name for name in names if names.count(name) > 1)

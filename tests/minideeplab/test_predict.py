@@ -102,7 +102,7 @@ def test_bad_files_are_all_reported_and_the_good_ones_done(checkpoint, tmp_path,
     inputs = (tmp_path / "text.jpg", tmp_path / "missing.png", good, tmp_path / "empty")
     assert run(checkpoint, tmp_path / "out", *inputs) == 3
     captured = capsys.readouterr()
-    assert "1 images segmented" in captured.out
+    assert "1 image segmented" in captured.out
     assert "error: 3 inputs could not be segmented:\n" in captured.err  # a first run announces the compilation before
     for name in ("text.jpg: not a", "missing.png: no such file", "empty: no image in this folder"):
         assert name in captured.err

@@ -86,10 +86,14 @@ def test_names_by_name_and_from_a_file(published, tmp_path):
     assert trained.class_names == ["sky", "road", "car", "mensch", "вода"] and not trained.note
     for given, message in {
         "voc": "--class-names voc: 21 names, but the network has 5 classes",
-        "nowhere.txt": "--class-names nowhere.txt: not readable as text .* one of voc, cityscapes, camvid, ade20k",
+        "nowhere.txt": "--class-names nowhere.txt: no such file; give .* one of voc, cityscapes, camvid, ade20k",
     }.items():
         with pytest.raises(UsageError, match=message):
             load_trained(published[5][0], given)
+    for content, message in ((b"\xff\xfe\x00a", "not readable as text"), (b"a\n" * 60_000, "120000 bytes are no list")):
+        (tmp_path / "bad.txt").write_bytes(content)
+        with pytest.raises(UsageError, match=message):
+            load_trained(published[5][0], tmp_path / "bad.txt")
     (tmp_path / "twice.txt").write_text("a\nb\na\nc\nd\n")
     with pytest.raises(UsageError, match="the name 'a' is there twice"):
         load_trained(published[5][0], tmp_path / "twice.txt")
