@@ -92,11 +92,11 @@ class Evaluation:
         if self.plain:
             lines.append(f"without the CRF: {self.plain.confusion.summary()}")
         lines += [self.confusion.summary(), self.scores.details()]
-        for width, value in self.trimap.items():
-            values = percent(value)
+        for width, band in self.scores.bands.items():
+            values = _qualified(band)
             if self.plain:
-                values = f"{percent(self.plain.trimap()[width])}, {values} with CRF"
-            lines.append(f"mIoU within {width} pixel{'s' * (width > 1)} of a boundary: {values}")
+                values = f"{_qualified(self.plain.bands[width])}, {values} with CRF"
+            lines.append(f"mIoU within {counted(width, 'pixel')} of a boundary: {values}")
         if self.tiled:
             lines.append(f"{counted(self.tiled, 'large image')} seen in tiles; --tile whole sees an image at once")
         return "\n".join(lines)
@@ -109,6 +109,7 @@ class Evaluation:
             more["pixel_accuracy_without_crf"] = _number(self.plain.confusion.pixel_accuracy())
         if self.trimap:
             more["trimap"] = {str(width): _number(value) for width, value in self.trimap.items()}
+            more["trimap_classes_present"] = {str(w): band.classes_present() for w, band in self.scores.bands.items()}
         if self.trimap and self.plain:
             more["trimap_without_crf"] = {str(width): _number(value) for width, value in self.plain.trimap().items()}
         return more | {
@@ -318,6 +319,12 @@ def _draw_sample(path: Path, prediction: Prediction, score: ImageScore | None, d
     maps = {name: kernels.to_device(labels, "cpu")[0] for name, labels in maps.items()}
     title = score_text(score) if score else ""
     figures.save_comparison(path, prediction.image, maps, dataset, truth=prediction.truth, title=title)
+
+
+def _qualified(confusion: ConfusionMatrix) -> str:
+    """Mean IoU in percent, and over how many classes if not all are there."""
+    present, known = confusion.classes_present(), confusion.num_classes
+    return percent(confusion.mean_iou()) + (f" ({present} of {known} classes present)" if present < known else "")
 
 
 def counted(count: int, what: str) -> str:

@@ -122,7 +122,10 @@ def test_trimaps_score_the_pixels_near_boundaries(data, varied, tmp_path, capsys
         by_hand = confusion_by_hand(varied, data, width=width)
         assert 0 < by_hand.counts.sum() < whole.counts.sum()
         assert scores["trimap"][str(width)] == by_hand.mean_iou()
-        assert f"mIoU within {width} pixel{'s' * (width > 1)} of a boundary: {100 * by_hand.mean_iou():.2f}\n" in out
+        present = by_hand.classes_present()
+        some = "" if present == 7 else f" ({present} of 7 classes present)"
+        near = f"mIoU within {width} pixel{'s' * (width > 1)} of a boundary: {100 * by_hand.mean_iou():.2f}{some}\n"
+        assert near in out and scores["trimap_classes_present"][str(width)] == present
 
 
 @pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
@@ -138,7 +141,11 @@ def test_with_a_crf_scores_are_those_of_its_labels_beside_those_without(data, va
     assert scores["mean_iou_without_crf"] == results[None, None].mean_iou()
     assert scores["trimap"] == {"3": results["pydensecrf", 3].mean_iou()}
     assert scores["trimap_without_crf"] == {"3": results[None, 3].mean_iou()}
-    near = [f"{100 * results[crf, 3].mean_iou():.2f}" for crf in (None, "pydensecrf")]
+    near = []
+    for crf in (None, "pydensecrf"):
+        present = results[crf, 3].classes_present()
+        some = "" if present == 7 else f" ({present} of 7 classes present)"
+        near.append(f"{100 * results[crf, 3].mean_iou():.2f}{some}")
     assert f"mIoU within 3 pixels of a boundary: {near[0]}, {near[1]} with CRF\n" in out
     assert f"without the CRF: {results[None, None].summary()}\n{results['pydensecrf', None].summary()}\n" in out
 
