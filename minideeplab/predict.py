@@ -196,7 +196,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_csv(table, rows)
     _tell(args, seconds, tiled, folders)
     if failures:
-        raise DataError("\n  ".join([f"{len(failures)} inputs could not be segmented:", *failures]))
+        count = "1 input" if len(failures) == 1 else f"{len(failures)} inputs"
+        raise DataError("\n  ".join([f"{count} could not be segmented:", *failures]))
     return 0
 
 

@@ -1,6 +1,9 @@
 """The prediction command and function, on an untrained network."""
 
 import csv
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -247,3 +250,17 @@ def test_published_weights_and_their_names(tmp_path, capsys):
     names = ["--class-names", "cityscapes"]
     assert predict.main(["--checkpoint", str(path), "--out", str(tmp_path), str(image), *names]) == 2
     assert "--class-names cityscapes: 19 names, but the network has 21 classes" in capsys.readouterr().err
+
+
+def test_the_command_in_a_process_of_its_own(varied, tmp_path):
+    """stderr in a file: plain lines, no bar, no warning of a module imported before; the exit code of bad data."""
+    good, bad = write_image(tmp_path / "good.png"), tmp_path / "bad.jpg"
+    bad.write_text("no image")
+    arguments = ["--checkpoint", varied, "--out", str(tmp_path / "out"), "--threads", "1", str(good), str(bad)]
+    with (tmp_path / "stderr.txt").open("w") as stderr:
+        command = [sys.executable, "-m", "minideeplab.predict", *arguments]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=os.environ)
+    said = (tmp_path / "stderr.txt").read_text()
+    assert done.returncode == 3 and done.stdout.startswith("1 image segmented: label masks in "), said
+    assert "\r" not in said and "Warning" not in said and "Traceback" not in said
+    assert "error: 1 input could not be segmented:\n  " in said
