@@ -16,6 +16,7 @@ from minideeplab.errors import DataError, UsageError
 from minideeplab.evaluation import ConfusionMatrix, Prediction, Predictor, percent
 from minideeplab.evaluation.scores import PER_IMAGE, ImageScore, Scores, bands_of
 from minideeplab.evaluation.submission import Submission
+from minideeplab.figures.scores import save_trimap_curve, save_worst
 from minideeplab.files.tables import write_csv
 from minideeplab.files.whole import write_text
 from minideeplab.weights import Trained, load_trained
@@ -138,7 +139,7 @@ class Evaluation:
         curves = {"with CRF" if self.plain else "the network": self.trimap}
         if self.plain:
             curves = {"without CRF": self.plain.trimap(), **curves}
-        figures.save_trimap_curve(path, curves, f"{self.dataset.name}, split {self.dataset.split}")
+        save_trimap_curve(path, curves, f"{self.dataset.name}, split {self.dataset.split}")
 
     def save_pictures(self, folder: str | Path) -> None:
         """Draws confusion.png, worst.png and, if there are bands, trimap.png; the folder exists."""
@@ -152,7 +153,7 @@ class Evaluation:
             rows.append((image, truth, self._kept[score.number], f"{score.id}: {score_text(score)}"))
         if rows:
             title = f"The {len(rows)} worst of {len(self.images)} images, by mIoU {PER_IMAGE}"
-            figures.save_worst(folder / "worst.png", rows, self.dataset, title)
+            save_worst(folder / "worst.png", rows, self.dataset, title)
 
 
 def evaluate(

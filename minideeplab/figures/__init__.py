@@ -3,7 +3,6 @@
 from minideeplab.figures.canvas import picture_name, save_picture
 from minideeplab.figures.costs import save_costs
 from minideeplab.figures.labels import save_comparison, save_overlay, save_refinements, save_sample
-from minideeplab.figures.scores import save_trimap_curve, save_worst
 from minideeplab.figures.sheet import save_contact_sheet
 from minideeplab.figures.training import save_confusion, save_curves
 
@@ -18,6 +17,4 @@ __all__ = [
     "save_picture",
     "save_refinements",
     "save_sample",
-    "save_trimap_curve",
-    "save_worst",
 ]

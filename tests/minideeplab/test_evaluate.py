@@ -273,7 +273,7 @@ def test_a_picture_that_fails_costs_no_score(data, varied, tmp_path, capsys, mon
     def fail(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("minideeplab.figures.save_worst", fail)
+    monkeypatch.setattr("minideeplab.evaluate.save_worst", fail)
     monkeypatch.setattr("minideeplab.figures.save_comparison", fail)
     scores = scores_of(varied, data, tmp_path, "--pictures", str(tmp_path / "pictures"))
     assert scores["images"] == 2

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minideeplab import figures
 from minideeplab.data import read_image, voc_colour_map
 from minideeplab.figures.colours import RIGHT, WRONG
+from minideeplab.figures.scores import save_trimap_curve, save_worst
 
 CLASSES = SimpleNamespace(class_names=("$", "a\\$b", "_c"), palette=voc_colour_map(), ignore_index=255)
 
@@ -26,7 +26,7 @@ def share(picture, colour):
 
 
 def test_the_page_of_the_worst_images_shows_what_is_wrong(tmp_path):
-    figures.save_worst(tmp_path / "worst.png", [row(40, 60), row(60, 40)], CLASSES, "the worst $")
+    save_worst(tmp_path / "worst.png", [row(40, 60), row(60, 40)], CLASSES, "the worst $")
     picture = read_image(tmp_path / "worst.png")
     for colour in (RIGHT, WRONG, voc_colour_map()[1], voc_colour_map()[2], (77, 77, 77)):
         assert share(picture, colour) > 0.01
@@ -34,7 +34,7 @@ def test_the_page_of_the_worst_images_shows_what_is_wrong(tmp_path):
 
 
 def test_a_large_image_makes_no_large_page(tmp_path):
-    figures.save_worst(tmp_path / "worst.png", [row(10, 3000), row(3000, 2000)], CLASSES, "")
+    save_worst(tmp_path / "worst.png", [row(10, 3000), row(3000, 2000)], CLASSES, "")
     assert max(read_image(tmp_path / "worst.png").shape) < 2000
 
 
@@ -45,6 +45,6 @@ def test_curves_of_one_and_two_and_of_a_width_without_pixels(tmp_path):
         {"without CRF": curve, "with CRF": {1: 0.2, 5: float("nan"), 40: 0.8}},
         {"a": {3: 0.1}},
     ):
-        figures.save_trimap_curve(tmp_path / "curve.png", curves, "camvid, $")
+        save_trimap_curve(tmp_path / "curve.png", curves, "camvid, $")
         picture = read_image(tmp_path / "curve.png")
         assert min(picture.shape[:2]) > 300 and (picture != 255).any()
