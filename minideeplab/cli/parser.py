@@ -4,7 +4,7 @@ import argparse
 import shlex
 import sys
 
-from minideeplab.cli.types import crf_settings, positive_float, positive_int, tile_side
+from minideeplab.cli.types import crf_settings, positive_float, positive_int
 from minideeplab.crf.presets import PRESETS
 from minideeplab.data import DATASETS, SegmentationDataset, open_dataset
 from minideeplab.errors import UsageError
@@ -79,6 +79,11 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _tile_side(text: str) -> int | str | None:
+    """What `Predictor` takes as `tile`; None for "whole"."""
+    return {"auto": "auto", "whole": None}[text] if text in ("auto", "whole") else positive_int(text)
+
+
 def add_predictor_arguments(parser: argparse.ArgumentParser) -> None:
     """--scales, --flip, --fusion, --tile and --crf: how an image is seen, see `Predictor`."""
     parser.add_argument(
@@ -91,7 +96,7 @@ def add_predictor_arguments(parser: argparse.ArgumentParser) -> None:
         help="of several views: the mean of their probabilities (DeepLab v3), or the largest score (DeepLab v2)",
     )  # fmt: skip
     parser.add_argument(
-        "--tile", type=tile_side, default="auto", metavar="SIDE",
+        "--tile", type=_tile_side, default="auto", metavar="SIDE",
         help="cut larger images into overlapping squares of so many pixels; auto: squares of 769 above 8 megapixels; "
         "whole: never",
     )  # fmt: skip

@@ -55,11 +55,6 @@ def crf_settings(text: str) -> str:
     return text
 
 
-def tile_side(text: str) -> int | str | None:
-    """An argument type: what `Predictor` takes as `tile`, None for "whole"."""
-    return {"auto": "auto", "whole": None}[text] if text in ("auto", "whole") else positive_int(text)
-
-
 def create_folder(option: str, path: str | Path) -> Path:
     """Makes a folder for results, before any work is done.
 
