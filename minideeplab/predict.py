@@ -1,17 +1,159 @@
-"""Segments images with a checkpoint: `python -m minideeplab.predict --help`."""
+"""Segments images with a trained network: `python -m minideeplab.predict --help`, or `minideeplab.predict(...)`."""
 
 import argparse
+import contextlib
+import statistics
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
+import kernels
 from minideeplab import cli, figures
+from minideeplab.cli.callables import callable_module
 from minideeplab.data import IMAGE_SUFFIXES, find_images, read_image, skipped_note, write_mask
 from minideeplab.errors import DataError
-from minideeplab.weights import Checkpoint
+from minideeplab.evaluation import Prediction, Predictor
+from minideeplab.files.tables import write_csv
+from minideeplab.files.whole import write_text, written_whole
+from minideeplab.weights import Trained, load_trained
 
+LARGEST = {8: 255, 16: 65535}  # bits -> what stands for the probability 1
+HEADING = ("image", "height", "width", "label", "class", "pixels", "share")
 EXAMPLE = """\
-  python -m minideeplab.predict --checkpoint runs/voc/best.npz photo.jpg holiday/ --out predictions"""
+  python -m minideeplab.predict --checkpoint runs/voc/best.npz photo.jpg holiday/ --out predictions
+  python -m minideeplab.predict --checkpoint deeplabv3_resnet50_coco.pth photo.jpg --csv areas.csv"""
+
+
+class Segmentation:
+    """One segmented image; what costs time is found when it is first asked for.
+
+    Attributes:
+        path: the file; None for an array. image: (H, W, 3) uint8.
+        class_names, palette, ignore_index: of the network, so that `figures` takes it for what knows the labels.
+        seconds: that the network, and the CRF if there is one, have taken so far.
+    """
+
+    def __init__(self, prediction: Prediction, trained: Trained, path: Path | None = None, seconds: float = 0.0):
+        self.prediction, self.path, self.image, self.seconds = prediction, path, prediction.image, seconds
+        self.class_names, self.palette, self.ignore_index = trained.class_names, trained.palette, trained.ignore_index
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(H, W) uint8, after the CRF if there is one."""
+        start = time.perf_counter()
+        labels = kernels.to_device(self.prediction.labels, "cpu")[0]
+        self.seconds += time.perf_counter() - start
+        return labels
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(H, W, K) float32, after the CRF if there is one."""
+        return self.prediction.probabilities
+
+    def areas(self) -> dict[str, tuple[int, float]]:
+        """Name of each class -> (pixels, share of the image's pixels); absent classes have 0."""
+        pixels = np.bincount(self.labels.ravel(), minlength=len(self.class_names)).tolist()
+        return {
+            name: (count, count / self.labels.size)
+            for name, count in zip(self.class_names, pixels[: len(self.class_names)], strict=True)
+        }
+
+    def overlay(self, alpha: float = 0.5) -> Image.Image:
+        """The image tinted with the colours of the classes, with a legend."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_overlay(Path(folder) / "overlay.png", alpha)
+            return Image.open(Path(folder) / "overlay.png").copy()
+
+    def save_overlay(self, path: str | Path, alpha: float = 0.5) -> None:
+        """Writes `overlay(alpha)` as PNG."""
+        figures.save_overlay(path, self.image, self.labels, self, alpha)
+
+    def save_mask(self, path: str | Path) -> None:
+        """Writes the labels as a palette PNG."""
+        write_mask(path, self.labels, self.palette)
+
+    def save_probabilities(self, path: str | Path, bits: int = 8) -> None:
+        """Writes a .npy, (H, W, K) uint8 or uint16: round(255 p), or round(65535 p), of the probabilities p.
+
+        numpy.load(path, mmap_mode="r") reads parts of it; a part divided by 255 (65535) is a probability again, off by
+        at most 0.002 (0.000008).
+
+        Raises:
+            ValueError: other bits than 8 and 16. OSError: the file cannot be written.
+        """
+        if bits not in LARGEST:
+            raise ValueError(f"save_probabilities: bits must be 8 or 16, got {bits!r}")
+        dtype, start = np.dtype(f"<u{bits // 8}"), time.perf_counter()
+        shape = (*self.image.shape[:2], len(self.class_names))
+        with written_whole(path) as file:
+            header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for _, rows in self.prediction.probability_rows():
+                file.write(np.rint(rows * np.float32(LARGEST[bits])).astype(dtype).tobytes())
+        self.seconds += time.perf_counter() - start
+
+
+def predict(
+    checkpoint, images, *, scales: Sequence[float] = (1.0,), flip: bool = False, fusion: str = "mean",
+    output_stride: int | None = None, crf: str | None = None, tile: int | str | None = "auto", class_names=None,
+    device: str = "cpu", on_error: Callable[[DataError], None] | None = None, progress: bool = True,
+) -> Iterator[Segmentation]:  # fmt: skip
+    """Segments images: `for result in predict("best.npz", "photos/"): ...`, `[result] = predict("best.npz", "a.jpg")`.
+
+    Args:
+        checkpoint: a file that `weights.load_trained` takes, or what it returned.
+        images: a file, a folder, an array (H, W, 3) uint8, or a sequence of these.
+        scales, flip, fusion, crf, tile: of `Predictor`; output_stride, class_names: of `weights.load_trained`.
+        device: "cpu" or "cuda"; progress: show how far it got, on stderr.
+        on_error: called with the error of a file that cannot be read, and the rest is done; None raises it.
+
+    Returns:
+        An iterator over a `Segmentation` of each image, in their order.
+
+    Raises:
+        CheckpointError, UsageError, DataError: a file, or arguments that do not fit.
+        ValueError: an argument that makes no sense.
+    """
+    trained = checkpoint if isinstance(checkpoint, Trained) else load_trained(checkpoint, class_names, output_stride)
+    predictor = Predictor(trained.model.to(device), tuple(scales), flip, crf, tile, fusion)
+    fail = _raise if on_error is None else on_error
+    single = isinstance(images, (str, Path)) or (isinstance(images, np.ndarray) and images.ndim <= 3)
+    found: list = []
+    for each in [images] if single else images:
+        if isinstance(each, np.ndarray):
+            found.append(each)
+            continue
+        files, failures, _ = _find_images([each])
+        found += files
+        for failure in failures:
+            fail(DataError(failure))
+    return _segmentations(predictor, trained, found, fail, progress)
+
+
+def _segmentations(predictor, trained, images, fail, progress=True) -> Iterator[Segmentation]:
+    with cli.Progress(len(images), "predict") if progress else contextlib.nullcontext() as bar:
+        for each in images:
+            path = None if isinstance(each, np.ndarray) else Path(each)
+            try:
+                image = each if path is None else read_image(path)
+            except DataError as error:
+                fail(error)
+            else:
+                start = time.perf_counter()
+                prediction = predictor(image)
+                yield Segmentation(prediction, trained, path, time.perf_counter() - start)
+            if bar:
+                bar.update(values=path.name if path else "")
+
+
+def _raise(error: DataError) -> None:
+    raise error
 
 
 @cli.main_guard
@@ -20,37 +162,68 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     cli.use_device(args)
     # Folders of their own: a mask never overwrites an input, and masks/ can be handed in as it is.
-    masks, overlays = (cli.create_folder("--out", Path(args.out) / part) for part in ("masks", "overlays"))
-    checkpoint = Checkpoint.load(args.checkpoint)
-    predictor = cli.predictor_of(args, checkpoint.build_model(args.checkpoint).to(args.device))
-    images, failures = _find_images(args.images)
+    parts = ["masks", "overlays"] + ["probabilities"] * bool(args.save_probabilities)
+    folders = {part: cli.create_folder("--out", Path(args.out) / part) for part in parts}
+    table = cli.output_file("--csv", args.csv, ".csv") if args.csv else None
+    trained = load_trained(args.checkpoint, args.class_names, args.output_stride)
+    if trained.note:
+        print(f"note: {trained.note}", file=sys.stderr)
+    predictor = cli.predictor_of(args, trained.model.to(args.device))
+    images, failures, notes = _find_images(args.images)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     names = _output_names(images)
     for path, name in zip(images, names, strict=True):
         if name != f"{path.stem}.png":
             print(f"note: {path} becomes {name}, since another image is called {path.stem}", file=sys.stderr)
-    done = 0
+    if args.save_probabilities:
+        write_text(folders["probabilities"] / "class_names.txt", "".join(f"{name}\n" for name in trained.class_names))
+    rows, seconds, tiled = [HEADING], [], 0
     cli.announce_compilation()
-    with cli.Progress(len(images), "predict") as bar:
-        for path, name in zip(images, names, strict=True):
-            try:
-                image = read_image(path)
-            except DataError as error:
-                failures.append(str(error))
-            else:
-                labels = predictor.labels(image)
-                write_mask(masks / name, labels, checkpoint.palette)
-                figures.save_overlay(overlays / name, image, labels, checkpoint, args.alpha)
-                done += 1
-            bar.update(values=path.name)
-    print(f"{cli.counted(done, 'image')} segmented: label masks in {masks}, overlays in {overlays}")
+    named = iter(names)
+    results = _segmentations(predictor, trained, images, lambda error: (failures.append(str(error)), next(named)))
+    for result in results:
+        name = next(named)
+        if args.save_probabilities:  # first: of an image in tiles the labels come with them
+            path = (folders["probabilities"] / name).with_suffix(".npy")
+            result.save_probabilities(path, args.save_probabilities)
+        result.save_mask(folders["masks"] / name)
+        result.save_overlay(folders["overlays"] / name, args.alpha)
+        rows += _area_rows(result)
+        seconds.append(result.seconds)
+        tiled += predictor.is_tiled(result.image.shape)
+    if table:
+        write_csv(table, rows)
+    _tell(args, seconds, tiled, folders)
     if failures:
-        raise DataError("\n  ".join([f"{len(failures)} inputs could not be segmented:", *failures]))
+        raise DataError("\n  ".join([f"{cli.counted(len(failures), 'input')} could not be segmented:", *failures]))
     return 0
 
 
-def _find_images(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Files as named, folders as the image files in them; and a message for each folder without any."""
-    images, failures = [], []
+def _tell(args: argparse.Namespace, seconds: list[float], tiled: int, folders: dict[str, Path]) -> None:
+    """What was done, and where it lies."""
+    places = ", ".join(f"{'label masks' if part == 'masks' else part} in {path}" for part, path in folders.items())
+    print(f"{cli.counted(len(seconds), 'image')} segmented: {places}")
+    if args.csv:
+        print(f"area of each class in {args.csv}")
+    if seconds:
+        print(f"{statistics.median(seconds):.2f} s an image (median, without reading and drawing)")
+    if tiled:
+        print(f"{cli.counted(tiled, 'large image')} seen in tiles; --tile whole sees an image at once")
+
+
+def _area_rows(result: Segmentation) -> list[tuple]:
+    """Rows of --csv, one for each class."""
+    height, width = result.labels.shape
+    return [
+        (str(result.path), height, width, label, name, pixels, share)
+        for label, (name, (pixels, share)) in enumerate(result.areas().items())
+    ]
+
+
+def _find_images(arguments: Sequence[str | Path]) -> tuple[list[Path], list[str], list[str]]:
+    """Files as named, folders as the images in them; messages on folders without any; notes on what is left out."""
+    images, failures, notes = [], [], []
     for argument in arguments:
         path = Path(argument)
         if not path.is_dir():
@@ -59,11 +232,18 @@ def _find_images(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
         found, skipped = find_images(path)
         images += found
         note = skipped_note(path, skipped)
+        inner = sorted(each.name for each in path.iterdir() if each.is_dir() and not each.name.startswith("."))
+        if inner:
+            shown = ", ".join(inner[:5]) + (", ..." if len(inner) > 5 else "")
+            inside = (
+                f"{path}: {len(inner)} folders in it are not entered ({shown}); name them, too, to have their images"
+            )
+            notes.append(inside.replace("1 folders in it are", "1 folder in it is") if len(inner) == 1 else inside)
         if not found:
             failures.append(note or f"{path}: no image in this folder ({', '.join(IMAGE_SUFFIXES)})")
         elif note:
-            print(f"note: {note}", file=sys.stderr)
-    return images, failures
+            notes.append(note)
+    return images, failures, notes
 
 
 def _output_names(images: list[Path]) -> list[str]:
@@ -83,13 +263,22 @@ def _output_names(images: list[Path]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.command_parser("predict", "Segment images: a label mask and an overlay for each.", EXAMPLE)
     parser.add_argument("images", nargs="+", metavar="IMAGE|DIR", help="image files, or folders of them")
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="best.npz or last.npz of a run")
+    cli.add_checkpoint_arguments(parser)
     parser.add_argument("--out", default="predictions", help="folder for masks/ and overlays/")
     parser.add_argument("--alpha", type=cli.fraction, default=0.5, help="weight of the class colours in the overlay")
+    parser.add_argument(
+        "--csv", metavar="FILE", help="also write the area of each class in each image: pixels, and share of the image"
+    )
+    parser.add_argument(
+        "--save-probabilities", type=int, choices=sorted(LARGEST), metavar="BITS",
+        help="also write probabilities/NAME.npy, (H, W, classes) of 8 or 16 bits: 255 or 65535 stands for 1",
+    )  # fmt: skip
     cli.add_predictor_arguments(parser)
     cli.add_device_arguments(parser)
     return parser
 
+
+callable_module(__name__, predict)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,6 +4,7 @@ from minideeplab.cli.data_arguments import add_data_arguments, data_options, ope
 from minideeplab.cli.device import add_device_arguments, announce_compilation, set_threads, use_device
 from minideeplab.cli.guard import INTERRUPTED, deferred_interrupt, main_guard
 from minideeplab.cli.parser import (
+    add_checkpoint_arguments,
     add_crf_argument,
     add_predictor_arguments,
     command_line,
@@ -28,6 +29,7 @@ __all__ = [
     "INTERRUPTED",
     "Progress",
     "Speed",
+    "add_checkpoint_arguments",
     "add_crf_argument",
     "add_data_arguments",
     "add_device_arguments",

@@ -3,32 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 import kernels
-
-
-def trimap(truth: np.ndarray, width: int, ignore_index: int = 255) -> np.ndarray:
-    """The truth near boundaries alone: void where the nearest pixel at a boundary is more than `width` pixels away.
-
-    A pixel is at a boundary if one of its four neighbours has another label: width 0 keeps one pixel on each side.
-
-    Args:
-        truth: (H, W) integer labels; void counts as a label of its own, as the stripe around VOC's objects.
-        width: greatest Euclidean distance, in pixels, to the nearest pixel at a boundary.
-        ignore_index: the label of void.
-
-    Source: Kohli et al. 2009, "Robust Higher Order Potentials for Enforcing Label Consistency"; DeepLab v1, figure 6.
-    """
-    edge = np.zeros(truth.shape, bool)
-    for axis in (0, 1):
-        ahead, behind = [np.s_[1:], np.s_[:-1]] if axis == 0 else [np.s_[:, 1:], np.s_[:, :-1]]
-        differs = truth[ahead] != truth[behind]
-        edge[ahead] |= differs
-        edge[behind] |= differs
-    if not edge.any():
-        return np.full_like(truth, ignore_index)
-    return np.where(distance_transform_edt(~edge) <= width, truth, np.asarray(ignore_index, truth.dtype))
 
 
 class ConfusionMatrix:
@@ -79,7 +55,7 @@ class ConfusionMatrix:
 
         On the whole VOC set this is the official number; on a small subset the devkit would return NaN.
         """
-        return _mean(self.iou())
+        return known_mean(self.iou())
 
     def classes_present(self) -> int:
         """Number of classes in the truth or the predictions: those that the mean IoU is taken over."""
@@ -92,6 +68,18 @@ class ConfusionMatrix:
     def class_accuracy(self) -> np.ndarray:
         """Recall of each class, n_cc / sum_p n_cp; (C,) float64, NaN for a class that is not in the truth."""
         return _ratio(np.diag(self.counts), self.counts.sum(axis=1))
+
+    def mean_accuracy(self) -> float:
+        """Mean of `class_accuracy` over the classes in the truth ("mean acc." of FCN)."""
+        return known_mean(self.class_accuracy())
+
+    def frequency_weighted_iou(self) -> float:
+        """IoU of each class, weighted by its share of the true pixels ("f.w. IU" of FCN).
+
+        Source: Long et al. 2015, "Fully Convolutional Networks for Semantic Segmentation", section 5.
+        """
+        share = self.truth_share()
+        return float((share * np.nan_to_num(self.iou())).sum())  # NaN without pixels; an absent class has share 0
 
     def truth_share(self) -> np.ndarray:
         """Share of the non-void pixels that belong to each class: sum_p n_cp / sum_tp n_tp; (C,) float64."""
@@ -124,8 +112,8 @@ class ConfusionMatrix:
         for name, iou, accuracy, share in columns:
             lines.append(f"{name:<{width}}  {percent(iou):>7}  {percent(accuracy):>7}  {percent(share):>8}")
         lines.append("-" * len(lines[0]))
-        mean_accuracy = percent(_mean(self.class_accuracy()))
-        lines.append(f"{'mean':<{width}}  {percent(self.mean_iou()):>7}  {mean_accuracy:>7}  {'':>8}".rstrip())
+        means = percent(self.mean_iou()), percent(self.mean_accuracy())
+        lines.append(f"{'mean':<{width}}  {means[0]:>7}  {means[1]:>7}  {'':>8}".rstrip())
         return "\n".join(lines)
 
 
@@ -140,7 +128,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
 
-def _mean(values: np.ndarray) -> float:
+def known_mean(values: np.ndarray) -> float:
     """Mean of the values that are not NaN; NaN, without a warning, when there is none."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else float("nan")

@@ -13,43 +13,63 @@ from minideeplab.crf.presets import LEAST_PROBABILITY
 from minideeplab.data import normalise
 from minideeplab.errors import UsageError
 from minideeplab.evaluation.metrics import ConfusionMatrix
+from minideeplab.evaluation.tiles import ROWS, ViewRows, scaled_size, side_of
 from minideeplab.models.segmenter import SMALLEST_SIDE
 
-TILE_STEP = 2 / 3  # of a tile's side, from one tile to the next (PSPNet's evaluation)
+FUSIONS = ("mean", "max")
 
 
 class Predictor:
     """What a network says of images.
 
-    One view of an image gives logits. Several views are averaged, as in the papers' multi-scale evaluation:
+    One view of an image gives logits. Several views are fused: averaged, as in the evaluation of DeepLab v3, or the
+    largest score of each class is taken, as DeepLab v2 does:
 
-        P = mean over scales s, with `flip` also over both directions, of softmax(resize(logits(resize(image, s))))
+        "mean": P = mean over scales s, with `flip` over both directions, of softmax(resize(logits(resize(image, s))))
+        "max":  P = softmax of the maximum over the same views of resize(logits(resize(image, s)))
+
+    A large image is cut into tiles that overlap by a third at least, and scores are averaged where they do. Labels are
+    then decided row by row: all scores of the image are never held at once, unless somebody asks for them. A result
+    equals that of the whole image at pixels that lie farther from the inner borders of all tiles that hold them than
+    the network sees (half its receptive field), for networks with aligned corners and tiles of k * output_stride + 1;
+    what is pooled over the whole image is pooled over the tile instead.
 
     Args:
         model: by `models.build`, on any device; it runs in evaluation mode, and is left in the mode that it had.
         scales: factors on height and width of the image.
         flip: also see each image mirrored left and right.
         crf: settings of a dense CRF by name, such as "deeplab-v2", that refine the result; None for no CRF.
-        tile: side in pixels of the squares that larger images are cut into; a tile begins at most two thirds of a side
-            after the one before, and probabilities are averaged where tiles overlap. None: the whole image at once.
+        tile: side in pixels of the tiles; views that are no larger are seen at once. "auto": tiles of 769 pixels for
+            views of more than 8 megapixels. None: every view at once.
+        fusion: "mean" or "max".
 
     Raises:
         ValueError: an argument that makes no sense.
 
-    Cost: a forward pass for each view, with `tile` for each tile of it, but memory for the activations of one tile.
+    Cost: a forward pass for each view, with tiles about 2.25 for each. Memory for the activations of one tile, and for
+    each view W x tile x K numbers of 4 bytes.
 
-    Source: DeepLab v3 (arXiv 1706.05587), section 4.1, "multi-scale inputs and left-right flipped images".
+    Source: DeepLab v3 (arXiv 1706.05587), section 4.1, "multi-scale inputs and left-right flipped images"; v2 (arXiv
+    1606.00915), section 3.1: "the maximum response across the different scales".
     """
 
-    def __init__(self, model, scales=(1,), flip=False, crf=None, tile=None):
+    def __init__(self, model, scales=(1,), flip=False, crf=None, tile="auto", fusion="mean"):
         are_numbers = isinstance(scales, Sequence) and all(isinstance(scale, Real) for scale in scales)
         if not are_numbers or not scales or not all(0 < scale < np.inf for scale in scales):
             raise ValueError(f"Predictor: scales must be one or more numbers above 0, got {scales!r}")
-        if tile is not None and not (isinstance(tile, Integral) and tile >= SMALLEST_SIDE):
+        if tile not in (None, "auto") and not (isinstance(tile, Integral) and tile >= SMALLEST_SIDE):
             raise ValueError(f"Predictor: tile must be a whole number of at least {SMALLEST_SIDE} pixels, got {tile!r}")
+        if fusion not in FUSIONS:
+            raise ValueError(f"Predictor: fusion must be one of {', '.join(FUSIONS)}, got {fusion!r}")
         self.model, self.scales, self.flip, self.crf, self.tile = model, tuple(scales), flip, crf, tile
+        self.fusion = fusion
         if crf is not None:
             dense_crf.preset_of(crf)
+
+    @property
+    def views(self) -> list[tuple[float, bool]]:
+        """(scale, mirrored?) of each view."""
+        return [(scale, mirrored) for scale in self.scales for mirrored in ([False, True] if self.flip else [False])]
 
     def __call__(self, image: np.ndarray) -> "Prediction":
         """What there is to know of one image: (H, W, 3) uint8 RGB of any size.
@@ -61,18 +81,41 @@ class Predictor:
             raise TypeError(f"Predictor: the image must be a NumPy array, got {type(image).__name__}")
         if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ValueError(f"Predictor: the image must be (H, W, 3) RGB, got shape {image.shape}; see read_image")
-        pixels = normalise(image)
+        if image.dtype != np.uint8:
+            raise TypeError(f"Predictor: the image must be uint8, got {image.dtype}; see read_image")
+        if self.is_tiled(image.shape):
+            return Prediction(self, image, "probabilities" if self.fusion == "mean" else "logits")
+        pixels, views = normalise(image), self.views
         with self.model.evaluating(), no_grad():
-            views = [
-                (scale, mirrored) for scale in self.scales for mirrored in ([False, True] if self.flip else [False])
-            ]
-            if len(views) == 1 and views[0] == (1, False) and not self._is_tiled(image.shape):
-                return Prediction(self, image, self._logits(pixels), "logits")
+            if views == [(1, False)]:
+                return Prediction(self, image, "logits", self._logits(pixels))
             total = None
             for scale, mirrored in views:
                 view = self._view(pixels, scale, mirrored)
-                total = view if total is None else total + view
-            return Prediction(self, image, total * (1 / len(views)), "probabilities")
+                total = view if total is None else self._fused(total, view)
+            if self.fusion == "max":
+                return Prediction(self, image, "logits", total)
+            return Prediction(self, image, "probabilities", total * (1 / len(views)))
+
+    def is_tiled(self, shape: Sequence[int]) -> bool:
+        """Whether an image (H, W, 3), or a view of it, is cut into tiles."""
+        return any(side_of(self.tile, *scaled_size(shape, scale)) for scale in self.scales)
+
+    def rows(self, image: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """(first row, scores (rows, W, K) float32) of an image in tiles from the top down, fused over its views."""
+        stride = getattr(self.model, "output_stride", 1)
+        views = [
+            ViewRows(image, scale, mirrored, side_of(self.tile, *scaled_size(image.shape, scale)), stride, normalise,
+                     self._scores)
+            for scale, mirrored in self.views
+        ]  # fmt: skip
+        for top in range(0, len(image), ROWS):
+            bottom = min(top + ROWS, len(image))
+            total = views[0].rows(top, bottom)
+            for view in views[1:]:
+                scores = view.rows(top, bottom)
+                total = np.maximum(total, scores) if self.fusion == "max" else total + scores
+            yield top, total if self.fusion == "max" else total * np.float32(1 / len(views))
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """(H, W, K) float32 of an image (H, W, 3) uint8, after the CRF if there is one."""
@@ -108,18 +151,26 @@ class Predictor:
         return confusion
 
     def _view(self, pixels, scale, mirrored):
-        """Probabilities (1, H, W, K) of pixels (H, W, 3), seen at a scale, perhaps mirrored."""
+        """What is fused, (1, H, W, K), of pixels (H, W, 3), seen at a scale, perhaps mirrored."""
         height, width = pixels.shape[:2]
         seen = np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
         if scale != 1:
-            size = tuple(max(1, round(scale * side)) for side in (height, width))
-            seen = ops.resize_bilinear(Tensor(seen[None]), *size).numpy()[0]
-        view = self._tiled(seen) if self._is_tiled(seen.shape) else ops.softmax(self._logits(seen))
+            seen = ops.resize_bilinear(Tensor(seen[None]), *scaled_size(pixels.shape, scale)).numpy()[0]
+        view = self._logits(seen) if self.fusion == "max" else ops.softmax(self._logits(seen))
         if scale != 1:
             view = ops.resize_bilinear(view, height, width)
         if mirrored:
             view = Tensor(np.ascontiguousarray(view.numpy()[:, :, ::-1])).to(self.model.device)
         return view
+
+    def _fused(self, total, view):
+        return total + ops.relu(view - total) if self.fusion == "max" else total + view
+
+    def _scores(self, pixels):
+        """What is fused, (h, w, K) float32 in host memory, of the normalised pixels of a tile."""
+        with self.model.evaluating(), no_grad():
+            logits = self._logits(pixels)
+            return (logits if self.fusion == "max" else ops.softmax(logits)).numpy()[0]
 
     def _logits(self, pixels):
         """(1, H, W, K) on the model's device; sides below 33 pixels are padded for the network."""
@@ -129,40 +180,56 @@ class Predictor:
         logits = self.model(Tensor(pixels[None]).to(self.model.device))
         return ops.crop(logits, 0, 0, height, width) if below or right else logits
 
-    def _is_tiled(self, shape):
-        return self.tile is not None and max(shape[:2]) > self.tile
-
-    def _tiled(self, pixels):
-        """Probabilities (1, H, W, K): the mean over the tiles that see a pixel."""
-        total, count = None, np.zeros((*pixels.shape[:2], 1), np.float32)
-        for top in _starts(pixels.shape[0], self.tile):
-            for left in _starts(pixels.shape[1], self.tile):
-                place = np.s_[top : top + self.tile, left : left + self.tile]
-                seen = ops.softmax(self._logits(np.ascontiguousarray(pixels[place]))).numpy()[0]
-                if total is None:
-                    total = np.zeros((*pixels.shape[:2], seen.shape[-1]), np.float32)
-                total[place] += seen
-                count[place] += 1
-        return Tensor((total / count)[None]).to(self.model.device)
-
 
 class Prediction:
     """What a network says of one image; what costs time is found when it is asked for.
 
     Attributes:
-        image: (H, W, 3) uint8; scores: (1, H, W, K) tensor on the model's device; kind: what the scores are, "logits"
-            or "probabilities".
+        image: (H, W, 3) uint8; kind: what the scores are, "logits" or "probabilities".
         number, truth: of a sample of a data set: its place in it, and its labels (H, W) uint8.
     """
 
-    def __init__(self, predictor: Predictor, image: np.ndarray, scores: Tensor, kind: str):
-        self.predictor, self.image, self.scores, self.kind = predictor, image, scores, kind
+    def __init__(self, predictor: Predictor, image: np.ndarray, kind: str, scores: Tensor | None = None):
+        self.predictor, self.image, self.kind = predictor, image, kind
         self.number, self.truth = None, None
+        if scores is not None:
+            self.scores = scores
+
+    @cached_property
+    def scores(self) -> Tensor:
+        """(1, H, W, K) on the model's device, fused over the views; of an image in tiles this takes all the memory."""
+        return Tensor(np.concatenate([rows for _, rows in self._rows()])[None]).to(self.predictor.model.device)
 
     @cached_property
     def plain_labels(self):
         """(1, H, W) uint8 on the model's device: the largest score, before any CRF."""
-        return self.scores.argmax()
+        if "scores" in vars(self):
+            return self.scores.argmax()
+        for _ in self._rows():
+            pass
+        return self.plain_labels  # which has been filled in
+
+    def _rows(self):
+        """As `Predictor.rows`; when all have come, the labels are known."""
+        labels = np.empty((1, *self.image.shape[:2]), np.uint8)
+        for top, scores in self.predictor.rows(self.image):
+            labels[0, top : top + len(scores)] = scores.argmax(axis=-1)
+            yield top, scores
+        self.plain_labels = kernels.to_device(labels, self.predictor.model.device)
+
+    def probability_rows(self) -> Iterator[tuple[int, np.ndarray]]:
+        """(first row, probabilities (rows, W, K) float32) from the top down, after the CRF if there is one.
+
+        Without a CRF, memory for a few rows of an image in tiles; of other images all rows come at once.
+        """
+        if self.predictor.crf is not None or "scores" in vars(self):
+            yield 0, self.probabilities
+            return
+        for top, scores in self._rows():
+            if self.kind == "logits":
+                scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+                scores /= scores.sum(axis=-1, keepdims=True)
+            yield top, scores
 
     @cached_property
     def labels(self):
@@ -193,11 +260,3 @@ class Prediction:
         """
         scores = np.ascontiguousarray(self.scores.numpy()).reshape(-1, self.scores.shape[-1])
         return -scores if self.kind == "logits" else -np.log(np.maximum(scores, np.float32(LEAST_PROBABILITY)))
-
-
-def _starts(side, tile):
-    """Where tiles begin along a side: at equal distances of at most two thirds of a tile, the last one at the end."""
-    if side <= tile:
-        return [0]
-    count = int(np.ceil((side - tile) / (TILE_STEP * tile))) + 1
-    return np.linspace(0, side - tile, count).round().astype(int).tolist()

@@ -2,5 +2,15 @@
 
 from minideeplab.models.backbones import BACKBONES
 from minideeplab.models.registry import CLASSIFIERS, NAMES, build, create, older_configuration, options_of
+from minideeplab.models.strides import at_output_stride
 
-__all__ = ["BACKBONES", "CLASSIFIERS", "NAMES", "build", "create", "older_configuration", "options_of"]
+__all__ = [
+    "BACKBONES",
+    "CLASSIFIERS",
+    "NAMES",
+    "at_output_stride",
+    "build",
+    "create",
+    "older_configuration",
+    "options_of",
+]

@@ -149,20 +149,25 @@ class Checkpoint:
         return model
 
     def check_classes(self, path: str | Path, dataset) -> None:
-        """Raise CheckpointError unless the data set has the classes of training: count, names and order."""
-        trained, names = self.class_names, list(dataset.class_names)
-        if len(trained) != len(names):
+        """As the function `check_classes`, for the classes of this checkpoint."""
+        check_classes(path, self.class_names, dataset)
+
+
+def check_classes(path: str | Path, trained: list[str], dataset) -> None:
+    """Raise CheckpointError unless the data set has the classes of training: count, names and order."""
+    names = list(dataset.class_names)
+    if len(trained) != len(names):
+        raise CheckpointError(
+            f"{path}: trained on {len(trained)} classes ({', '.join(trained)}), "
+            f"the data set {dataset.root} has {len(names)} ({', '.join(names)}); evaluate it on data of its own "
+            "classes"
+        )
+    for label, (there, here) in enumerate(zip(trained, names, strict=True)):
+        if there != here:
             raise CheckpointError(
-                f"{path}: trained on {len(trained)} classes ({', '.join(trained)}), "
-                f"the data set {dataset.root} has {len(names)} ({', '.join(names)}); evaluate it on data of its own "
-                "classes"
+                f"{path}: trained with label {label} as '{there}', which is '{here}' in the data set "
+                f"{dataset.root}; evaluate it on data of its own classes"
             )
-        for label, (there, here) in enumerate(zip(trained, names, strict=True)):
-            if there != here:
-                raise CheckpointError(
-                    f"{path}: trained with label {label} as '{there}', which is '{here}' in the data set "
-                    f"{dataset.root}; evaluate it on data of its own classes"
-                )
 
 
 def fit_state(path: str | Path, model, state: dict[str, np.ndarray]) -> None:

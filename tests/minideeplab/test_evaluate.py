@@ -1,16 +1,22 @@
-"""The evaluation command, on an untrained network."""
+"""The evaluation command and function, on an untrained network."""
 
+import csv
 import json
+import math
+import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 from strategies import SIMULATED
 
+import minideeplab
 from minideeplab import Tensor, evaluate, models, no_grad
 from minideeplab.data import SHAPE_CLASSES, normalise, open_dataset, voc_colour_map, write_synthetic
-from minideeplab.evaluation.metrics import ConfusionMatrix, trimap
+from minideeplab.errors import CheckpointError, DataError, UsageError
+from minideeplab.evaluation import ConfusionMatrix, trimap
 from minideeplab.evaluation.predictor import SMALLEST_SIDE, Predictor
-from minideeplab.weights import Checkpoint
+from minideeplab.weights import Checkpoint, load_trained, save_torchvision_npz
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +122,10 @@ def test_trimaps_score_the_pixels_near_boundaries(data, varied, tmp_path, capsys
         by_hand = confusion_by_hand(varied, data, width=width)
         assert 0 < by_hand.counts.sum() < whole.counts.sum()
         assert scores["trimap"][str(width)] == by_hand.mean_iou()
-        assert f"mIoU within {width} pixel{'s' * (width > 1)} of a boundary: {100 * by_hand.mean_iou():.2f}\n" in out
+        present = by_hand.classes_present()
+        some = "" if present == 7 else f" ({present} of 7 classes present)"
+        near = f"mIoU within {width} pixel{'s' * (width > 1)} of a boundary: {100 * by_hand.mean_iou():.2f}{some}\n"
+        assert near in out and scores["trimap_classes_present"][str(width)] == present
 
 
 @pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
@@ -132,7 +141,11 @@ def test_with_a_crf_scores_are_those_of_its_labels_beside_those_without(data, va
     assert scores["mean_iou_without_crf"] == results[None, None].mean_iou()
     assert scores["trimap"] == {"3": results["pydensecrf", 3].mean_iou()}
     assert scores["trimap_without_crf"] == {"3": results[None, 3].mean_iou()}
-    near = [f"{100 * results[crf, 3].mean_iou():.2f}" for crf in (None, "pydensecrf")]
+    near = []
+    for crf in (None, "pydensecrf"):
+        present = results[crf, 3].classes_present()
+        some = "" if present == 7 else f" ({present} of 7 classes present)"
+        near.append(f"{100 * results[crf, 3].mean_iou():.2f}{some}")
     assert f"mIoU within 3 pixels of a boundary: {near[0]}, {near[1]} with CRF\n" in out
     assert f"without the CRF: {results[None, None].summary()}\n{results['pydensecrf', None].summary()}\n" in out
 
@@ -180,3 +193,126 @@ def test_images_of_any_size_keep_it(checkpoint, size):
         with no_grad():
             logits = model(Tensor(normalise(image)[None])).numpy()
         np.testing.assert_array_equal(labels, logits[0].argmax(axis=-1))
+
+
+# -------------------------------------------------------------------- the function, and what it writes
+
+
+def test_the_function_says_what_the_command_says(data, varied, tmp_path, capsys):
+    options = ["--trimap", "1", "5", "--boundary-f1", "--flip", "--scales", "0.5", "1", "--fusion", "max"]
+    told = scores_of(varied, data, tmp_path, *options)
+    out = capsys.readouterr().out
+    found = minideeplab.evaluate(
+        varied, data, trimap=(1, 5), boundary_f1=True, flip=True, scales=(0.5, 1), fusion="max", progress=False
+    )
+    assert found.to_json() | {"data": ""} == told | {"data": ""}
+    assert found.mean_iou == told["mean_iou"] and found.trimap == {1: told["trimap"]["1"], 5: told["trimap"]["5"]}
+    assert found.boundary_f1 == told["boundary_f1"] and str(found) in out
+    assert [score.id for score in found.images] == [each["id"] for each in told["per_image"]] and len(found.images) == 2
+    assert "frequency-weighted IoU" in out and "boundary F1" in out and "mean over images of their mIoU" in out
+    printed = capsys.readouterr()
+    assert printed.out == "" and "evaluate" not in printed.err  # of the function without progress
+
+
+def test_fusion_and_output_stride_change_the_labels(data, varied):
+    def counts(**options):
+        return evaluate(varied, data, scales=(0.5, 1), progress=False, **options).confusion.counts
+
+    plain = counts()
+    for options in ({"fusion": "max"}, {"output_stride": 8}):
+        assert (counts(**options) != plain).any()
+    np.testing.assert_array_equal(counts(output_stride=16), plain)
+
+
+def test_a_network_and_an_opened_data_set_are_taken_as_they_are(data, varied):
+    dataset = open_dataset(str(data), "auto", "val", 1)
+    trained = load_trained(varied)
+    for checkpoint in (trained, trained.model):
+        found = evaluate(checkpoint, dataset, progress=False)
+        assert len(found.images) == 1 and found.confusion.counts.sum() == dataset.counts.labelled
+
+
+def test_bad_input_is_an_exception_of_the_function(data, varied, tmp_path):
+    with pytest.raises(CheckpointError, match="no such file"):
+        evaluate(tmp_path / "none.npz", data)
+    with pytest.raises(DataError, match="no such split"):
+        evaluate(varied, data, split="nothing")
+    with pytest.raises(ValueError, match="fusion must be one of mean, max, got 'sum'"):
+        evaluate(varied, data, fusion="sum")
+    with pytest.raises(UsageError, match="--output-stride 64"):
+        evaluate(varied, data, output_stride=64)
+
+
+def test_tables_pictures_and_the_curve(data, varied, tmp_path, capsys):
+    pictures, table, plot = tmp_path / "pictures", tmp_path / "scores.csv", tmp_path / "curve.png"
+    arguments = ["--pictures", pictures, "--csv", table, "--plot", plot, "--worst", "1", "--trimap", "2", "10"]
+    assert evaluate.main(["--checkpoint", varied, "--data", str(data), *map(str, arguments)]) == 0
+    printed = capsys.readouterr()
+    assert "warning" not in printed.err and f"tables in {table} and {tmp_path / 'scores_images.csv'}" in printed.out
+    ids = open_dataset(str(data), "auto", "val", None).ids
+    assert {path.name for path in pictures.iterdir()} == {"samples", "confusion.png", "worst.png", "trimap.png"}
+    assert {path.stem for path in (pictures / "samples").iterdir()} == set(ids)
+    rows = list(csv.DictReader(table.open()))
+    confusion = confusion_by_hand(varied, data)
+    assert [row["class"] for row in rows] == list(SHAPE_CLASSES)
+    assert [float(row["iou"]) if row["iou"] else math.nan for row in rows] == pytest.approx(
+        confusion.iou(), nan_ok=True
+    )
+    rows = list(csv.DictReader((tmp_path / "scores_images.csv").open()))
+    assert [row["id"] for row in rows] == list(ids) and all(0 <= float(row["mean_iou"]) <= 1 for row in rows)
+    assert Image.open(plot).size[0] > 300
+
+
+def test_a_curve_needs_widths(data, varied, capsys, tmp_path):
+    plot = str(tmp_path / "curve.png")
+    assert evaluate.main(["--checkpoint", varied, "--data", str(data), "--plot", plot]) == 2
+    assert "--plot draws the curve of --trimap; add widths" in capsys.readouterr().err
+
+
+def test_a_picture_that_fails_costs_no_score(data, varied, tmp_path, capsys, monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("minideeplab.evaluate.save_worst", fail)
+    monkeypatch.setattr("minideeplab.figures.save_comparison", fail)
+    scores = scores_of(varied, data, tmp_path, "--pictures", str(tmp_path / "pictures"))
+    assert scores["images"] == 2
+    assert capsys.readouterr().err.count("could not be drawn (OSError: [Errno 28] No space left on device)") == 3
+
+
+def test_a_split_without_masks_is_submitted_and_not_scored(data, varied, tmp_path, capsys):
+    root = tmp_path / "test set"
+    shutil.copytree(data, root)
+    for mask in (root / "SegmentationClass").iterdir():
+        mask.unlink()
+    arguments = ["--checkpoint", varied, "--data", str(root)]
+    assert evaluate.main(arguments) == 3
+    assert "no such file" in capsys.readouterr().err
+    out = tmp_path / "submission"
+    assert evaluate.main([*arguments, "--submission", str(out), "--pictures", str(tmp_path / "pictures")]) == 0
+    printed = capsys.readouterr()
+    assert (
+        f"2 predictions in {out}" in printed.out
+        and "mIoU" not in printed.out
+        and "no scores" in printed.out
+        and "warning" not in printed.err
+    )
+    model, dataset = load_trained(varied).model, open_dataset(str(data), "auto", "val", None)
+    for number, sample in enumerate(dataset.ids):
+        with Image.open(out / f"{sample}.png") as mask:
+            np.testing.assert_array_equal(np.asarray(mask), Predictor(model).labels(dataset.image(number)))
+
+
+def test_published_weights_are_scored_with_the_names_of_the_data_set(data, tmp_path, capsys):
+    path = tmp_path / "weights.npz"
+    network = {"num_classes": len(SHAPE_CLASSES), "width": 0.125, "auxiliary": False}
+    save_torchvision_npz(path, models.build("torchvision-fcn_resnet50", **network))
+    assert evaluate.main(["--checkpoint", str(path), "--data", str(data), "--limit", "1"]) == 0
+    printed = capsys.readouterr()
+    assert "note: the file names no classes; its 7 are taken for those of the data set" in printed.err
+    assert "torchvision-fcn_resnet50 of" in printed.out and "\ndisc " in printed.out
+
+
+def test_large_images_are_said_to_be_seen_in_tiles(data, varied, capsys):
+    assert evaluate.main(["--checkpoint", varied, "--data", str(data), "--tile", "64"]) == 0
+    assert "2 large images seen in tiles; --tile whole sees an image at once" in capsys.readouterr().out

@@ -1,5 +1,9 @@
-"""The prediction command, on an untrained network."""
+"""The prediction command and function, on an untrained network."""
 
+import csv
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,12 +11,14 @@ import pytest
 from PIL import Image
 from strategies import SIMULATED
 
+import minideeplab
 from minideeplab import figures, models, predict
 from minideeplab.crf import refine
 from minideeplab.data import SHAPE_CLASSES, read_image, voc_colour_map
+from minideeplab.errors import DataError
 from minideeplab.evaluation import Predictor
 from minideeplab.evaluation.metrics import ConfusionMatrix
-from minideeplab.weights import Checkpoint
+from minideeplab.weights import Checkpoint, load_trained, save_torchvision_npz
 
 CLASSES = SimpleNamespace(class_names=SHAPE_CLASSES, palette=voc_colour_map(), ignore_index=255)
 
@@ -141,3 +147,120 @@ def test_confusion_picture_with_absent_classes(tmp_path):
     confusion.update(np.array([0, 1, 1], np.uint8), np.array([0, 1, 6], np.uint8))
     figures.save_confusion(tmp_path / "confusion.png", confusion, SHAPE_CLASSES)
     assert min(read_image(tmp_path / "confusion.png").shape[:2]) > 300
+
+
+# -------------------------------------------------------------------- areas, probabilities, the function
+
+
+def test_areas_are_those_of_the_masks(varied, tmp_path, capsys):
+    paths = [write_image(tmp_path / f"photo {seed}.png", 40, 50 + seed, seed) for seed in (0, 1)]
+    table = tmp_path / "tables" / "areas.csv"
+    assert predict.main(["--checkpoint", varied, "--out", str(tmp_path), *map(str, paths), "--csv", str(table)]) == 0
+    out = capsys.readouterr().out
+    assert f"area of each class in {table}" in out and "s an image (median" in out
+    rows = list(csv.DictReader(table.open()))
+    assert list(rows[0]) == ["image", "height", "width", "label", "class", "pixels", "share"]
+    assert len(rows) == 2 * len(SHAPE_CLASSES) and [row["class"] for row in rows[:7]] == list(SHAPE_CLASSES)
+    for path in paths:
+        with Image.open(tmp_path / "masks" / path.name) as mask:
+            labels = np.asarray(mask)
+        own = [row for row in rows if row["image"] == str(path)]
+        assert [int(row["pixels"]) for row in own] == np.bincount(labels.ravel(), minlength=7).tolist()
+        assert sum(float(row["share"]) for row in own) == pytest.approx(1)
+        assert {(row["height"], row["width"]) for row in own} == {tuple(map(str, labels.shape))}
+
+
+@pytest.mark.parametrize(("bits", "tile"), [(8, "auto"), (16, "33"), (16, "whole")])
+def test_saved_probabilities_are_those_of_the_network_rounded(varied, tmp_path, bits, tile):
+    path = write_image(tmp_path / "photo.png", 70, 50)
+    options = ["--save-probabilities", str(bits), "--tile", tile]
+    assert predict.main(["--checkpoint", varied, "--out", str(tmp_path / "out"), str(path), *options]) == 0
+    stored = np.load(tmp_path / "out" / "probabilities" / "photo.npy", mmap_mode="r")
+    assert stored.shape == (70, 50, 7) and stored.dtype == np.dtype(f"u{bits // 8}")
+    side = None if tile in ("auto", "whole") else int(tile)
+    expected = Predictor(load_trained(varied).model, tile=side)(read_image(path))
+    assert abs(stored / (2**bits - 1) - expected.probabilities).max() <= 0.5 / (2**bits - 1) + 1e-6
+    with Image.open(tmp_path / "out" / "masks" / "photo.png") as mask:
+        np.testing.assert_array_equal(np.asarray(mask), expected.labels[0])
+    names = (tmp_path / "out" / "probabilities" / "class_names.txt").read_text().splitlines()
+    assert names == list(SHAPE_CLASSES)
+
+
+def test_the_function_gives_an_object_for_each_image(varied, tmp_path, capsys):
+    path = write_image(tmp_path / "photos" / "a.png", 40, 50)
+    write_image(tmp_path / "photos" / "b.png", 36, 33, seed=1)
+    array = read_image(path)
+    [one] = minideeplab.predict(varied, path, progress=False)
+    [same] = predict(load_trained(varied), array, progress=False)
+    np.testing.assert_array_equal(one.labels, same.labels)
+    assert one.path == path and same.path is None and one.seconds > 0
+    assert [each.labels.shape for each in predict(varied, tmp_path / "photos", progress=False)] == [(40, 50), (36, 33)]
+    areas = one.areas()
+    assert list(areas) == list(SHAPE_CLASSES) and sum(pixels for pixels, _ in areas.values()) == 2000
+    assert areas["disc"] == ((one.labels == 1).sum(), (one.labels == 1).mean())
+    np.testing.assert_array_equal(one.probabilities.argmax(axis=-1), one.labels)
+    one.save_overlay(tmp_path / "overlay.png")
+    np.testing.assert_array_equal(np.asarray(one.overlay()), np.asarray(Image.open(tmp_path / "overlay.png")))
+    one.save_mask(tmp_path / "mask.png")
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "mask.png")), one.labels)
+    with pytest.raises(ValueError, match="bits must be 8 or 16, got 32"):
+        one.save_probabilities(tmp_path / "probabilities.npy", 32)
+    printed = capsys.readouterr()
+    assert printed.out == "" and "predict" not in printed.err
+
+
+def test_the_function_raises_what_cannot_be_read_or_tells_it_and_goes_on(varied, tmp_path):
+    good, bad = write_image(tmp_path / "good.png"), tmp_path / "bad.jpg"
+    bad.write_text("no image")
+    with pytest.raises(DataError, match=r"bad.jpg: not a"):
+        list(predict(varied, [bad, good], progress=False))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty: no image in this folder"):
+        predict(varied, tmp_path / "empty", progress=False)
+    errors = []
+    found = list(predict(varied, [bad, good, tmp_path / "empty"], on_error=errors.append, progress=False))
+    assert [each.path for each in found] == [good] and len(errors) == 2
+    with pytest.raises(ValueError, match="scales must be one or more numbers above 0"):
+        predict(varied, good, scales=())
+
+
+def test_folders_in_folders_are_said_to_be_left_out(varied, tmp_path, capsys):
+    write_image(tmp_path / "photos" / "a.png")
+    write_image(tmp_path / "photos" / "day 1" / "b.png")
+    assert run(varied, tmp_path / "out", tmp_path / "photos") == 0
+    assert "photos: 1 folder in it is not entered (day 1); name them, too, to" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["a.png"]
+
+
+def test_names_stay_with_their_images_when_one_of_two_is_bad(varied, tmp_path):
+    """a/x.png cannot be read: what is written as x-2.png is still b/x.png."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.png").write_text("no image")
+    good = write_image(tmp_path / "b" / "x.png", 33, 47)
+    assert run(varied, tmp_path / "out", tmp_path / "a" / "x.png", good) == 3
+    assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["x-2.png"]
+
+
+def test_published_weights_and_their_names(tmp_path, capsys):
+    path, image = tmp_path / "weights.npz", write_image(tmp_path / "photo.png")
+    network = {"num_classes": 21, "width": 0.125, "auxiliary": False}
+    save_torchvision_npz(path, models.build("torchvision-fcn_resnet50", **network))
+    assert run(str(path), tmp_path / "out", image) == 0
+    assert "note: the file names no classes; 21 are taken for those of voc" in capsys.readouterr().err
+    names = ["--class-names", "cityscapes"]
+    assert predict.main(["--checkpoint", str(path), "--out", str(tmp_path), str(image), *names]) == 2
+    assert "--class-names cityscapes: 19 names, but the network has 21 classes" in capsys.readouterr().err
+
+
+def test_the_command_in_a_process_of_its_own(varied, tmp_path):
+    """stderr in a file: plain lines, no bar, no warning of a module imported before; the exit code of bad data."""
+    good, bad = write_image(tmp_path / "good.png"), tmp_path / "bad.jpg"
+    bad.write_text("no image")
+    arguments = ["--checkpoint", varied, "--out", str(tmp_path / "out"), "--threads", "1", str(good), str(bad)]
+    with (tmp_path / "stderr.txt").open("w") as stderr:
+        command = [sys.executable, "-m", "minideeplab.predict", *arguments]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=os.environ)
+    said = (tmp_path / "stderr.txt").read_text()
+    assert done.returncode == 3 and done.stdout.startswith("1 image segmented: label masks in "), said
+    assert "\r" not in said and "Warning" not in said and "Traceback" not in said
+    assert "error: 1 input could not be segmented:\n  " in said

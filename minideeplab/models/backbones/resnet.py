@@ -27,6 +27,12 @@ def check_bottleneck(model, name):
         raise ValueError(f"{model}: backbone must be a ResNet with bottleneck units, {', '.join(names)}, got {name!r}")
 
 
+def default_multi_grid(name, output_stride):
+    """What the option `multi_grid` is where it is not given, see `ResNet`."""
+    bottleneck, units = RESNETS[name]
+    return (1, 2, 4) if bottleneck and output_stride < 32 else (1,) * units[-1]
+
+
 class Basic(Module):
     """Two 3x3 convolutions and a shortcut: y = relu(x + f(x)) (He et al., figure 5 left).
 
@@ -110,7 +116,7 @@ class ResNet(Backbone):
         unit = Bottleneck if bottleneck else Basic
         check_option(name, "output_stride", output_stride, (8, 16, 32))
         if multi_grid is None:
-            multi_grid = (1, 2, 4) if bottleneck and output_stride < 32 else (1,) * units[-1]
+            multi_grid = default_multi_grid(name, output_stride)
         if len(multi_grid) != units[-1]:
             raise ValueError(
                 f"{name}: multi_grid needs {units[-1]} factors, one a unit of the last stage, got {multi_grid}"

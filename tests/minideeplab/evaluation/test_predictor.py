@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from minideeplab import Tensor, models, nn, no_grad
 from minideeplab.data import normalise
 from minideeplab.evaluation import ConfusionMatrix, Predictor
-from minideeplab.evaluation.predictor import SMALLEST_SIDE, _starts
+from minideeplab.evaluation.predictor import SMALLEST_SIDE
 
 
 def picture(height, width, seed=0):
@@ -61,13 +61,6 @@ def test_tiles_change_nothing_where_a_pixel_depends_on_itself(pixelwise, height,
     image = picture(height, width)
     whole = Predictor(pixelwise).probabilities(image)
     np.testing.assert_allclose(Predictor(pixelwise, tile=tile).probabilities(image), whole, rtol=1e-5, atol=1e-7)
-
-
-@given(side=st.integers(1, 3000), tile=st.integers(SMALLEST_SIDE, 700))
-def test_tiles_cover_a_side_and_overlap_by_a_third(side, tile):
-    starts = _starts(side, tile)
-    assert starts[0] == 0 and starts[-1] == max(0, side - tile)
-    assert all(0 < step <= 2 / 3 * tile + 1 for step in np.diff(starts))
 
 
 def test_scales_of_a_pixelwise_network_blur_no_constant_image(pixelwise):
