@@ -208,7 +208,7 @@ GIANTS = (
     {"width": 1e9},
     {"backbone": "resnet152", "width": 1},
     {"head_width": 10**9},
-    {"atrous_rates": [1] * 10**6},
+    {"atrous_rates": [1] * 10**5},
 )
 
 
