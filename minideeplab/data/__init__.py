@@ -2,8 +2,9 @@
 
 from minideeplab.data.dataset import SegmentationDataset
 from minideeplab.data.folders import find_images, skipped_note
-from minideeplab.data.images import IMAGE_SUFFIXES, mask_palette, read_image, read_mask, write_mask
+from minideeplab.data.images import IMAGE_SUFFIXES, read_image
 from minideeplab.data.loader import Loader
+from minideeplab.data.masks import mask_palette, read_mask, write_mask
 from minideeplab.data.palettes import CAMVID_CLASSES, IGNORE_INDEX, VOC_CLASSES, voc_colour_map
 from minideeplab.data.registry import DATASETS, open_dataset
 from minideeplab.data.statistics import LabelCounts, label_warnings, median_frequency_weights, require_labels

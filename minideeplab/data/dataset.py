@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minideeplab.data.images import read_image, read_mask
+from minideeplab.data.images import read_image
+from minideeplab.data.masks import read_mask
 from minideeplab.data.palettes import IGNORE_INDEX
 from minideeplab.data.statistics import LabelCounts
 from minideeplab.errors import DataError

@@ -10,7 +10,7 @@ import numpy as np
 
 from minideeplab.data.dataset import SegmentationDataset
 from minideeplab.data.folders import find_file
-from minideeplab.data.images import mask_palette
+from minideeplab.data.masks import mask_palette
 from minideeplab.data.palettes import CAMVID_CLASSES, IGNORE_INDEX, VOC_CLASSES, voc_colour_map
 from minideeplab.errors import DataError
 

@@ -1,0 +1,77 @@
+"""Pillow, asked without trust: an image file is opened here and nowhere else, and what goes wrong is a DataError."""
+
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+from minideeplab.data.signatures import AGAIN, kind_of
+from minideeplab.errors import DataError
+
+MAX_PIXELS = 64_000_000  # well below Pillow's own warning: a small file may declare gigabytes of pixels
+
+
+@contextmanager
+def opened(path: str | Path, formats: Sequence[str]) -> Iterator[Image.Image]:
+    """An image, its header read; what the decoder raises, now or while the block loads it, becomes a DataError.
+
+    Args:
+        path: the file.
+        formats: Pillow's names of the formats that are tried.
+
+    Raises:
+        DataError: no such file, not a regular file (a pipe would wait for ever), of another format, with too many
+            pixels, or damaged.
+    """
+    path = Path(path)
+    _require_file(path)
+    try:
+        with Image.open(path, formats=formats) as image:
+            # A test, not a warnings filter: filters belong to the process, and the loader has a thread.
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise DataError(
+                    f"{path}: {width} x {height} pixels, more than the limit of {MAX_PIXELS:,}; "
+                    "make it smaller, or check where the file comes from"
+                )
+            yield image
+    except (DataError, MemoryError):
+        raise
+    except PermissionError as error:
+        raise DataError(_not_opened(path, error)) from None
+    except Image.UnidentifiedImageError:
+        raise DataError(_not_recognised(path, formats)) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{path}: {error}; make it smaller, or check where the file comes from") from None
+    except Exception as error:  # on broken bytes Pillow's decoders raise nearly anything
+        reason = str(error)[:200] or type(error).__name__
+        raise DataError(f"{path}: cannot be decoded ({reason}); download or export it again") from error
+
+
+def _require_file(path):
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; check the path") from None
+    except (OSError, ValueError) as error:  # a name that is too long, or with a zero byte; a folder that is closed
+        raise DataError(_not_opened(path, error)) from None
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{path}: a folder, not an image file; give a file in it")
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path}: a pipe or a device, not an image file; write the image to a file first")
+
+
+def _not_opened(path, error):
+    return f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error}); check its name and permissions"
+
+
+def _not_recognised(path, formats):
+    names = f"{', '.join(formats[:-1])} or {formats[-1]}" if len(formats) > 1 else formats[0]
+    kind, size = kind_of(path), path.stat().st_size
+    if kind is None:
+        return f"{path}: not a {names} file ({size} bytes), whatever its name says; {AGAIN}"
+    if kind.format in formats:
+        return f"{path}: begins as {kind.name}, but its header is damaged ({size} bytes); {AGAIN}"
+    return f"{path}: not a {names} file ({size} bytes), whatever its name says: this is {kind.name}; {kind.advice}"
