@@ -11,6 +11,7 @@ from minideeplab.data.signatures import AGAIN, kind_of
 from minideeplab.errors import DataError
 
 MAX_PIXELS = 64_000_000  # well below Pillow's own warning: a small file may declare gigabytes of pixels
+PIXELS_PER_JPEG_BYTE = 512  # a block of 8 x 8 pixels takes one bit or more
 
 
 @contextmanager
@@ -29,13 +30,7 @@ def opened(path: str | Path, formats: Sequence[str]) -> Iterator[Image.Image]:
     _require_file(path)
     try:
         with Image.open(path, formats=formats) as image:
-            # A test, not a warnings filter: filters belong to the process, and the loader has a thread.
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise DataError(
-                    f"{path}: {width} x {height} pixels, more than the limit of {MAX_PIXELS:,}; "
-                    "make it smaller, or check where the file comes from"
-                )
+            _require_plausible(path, image)
             yield image
     except (DataError, MemoryError):
         raise
@@ -61,6 +56,22 @@ def _require_file(path):
         raise DataError(f"{path}: a folder, not an image file; give a file in it")
     if not stat.S_ISREG(mode):
         raise DataError(f"{path}: a pipe or a device, not an image file; write the image to a file first")
+
+
+def _require_plausible(path, image):
+    """Refuses by the header alone; Pillow's own limit is a warning, and filters of warnings belong to the process."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"{path}: {width} x {height} pixels, more than the limit of {MAX_PIXELS:,}; "
+            "make it smaller, or check where the file comes from"
+        )
+    size = path.stat().st_size
+    if image.format in ("JPEG", "MPO") and width * height > PIXELS_PER_JPEG_BYTE * size:  # the decoder would paint grey
+        raise DataError(
+            f"{path}: declares {width} x {height} pixels in {size} bytes, which is not possible; "
+            "download or export it again"
+        )
 
 
 def _not_opened(path, error):

@@ -37,13 +37,13 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     with opened(path, IMAGE_FORMATS) as image:
         bits, white_is_zero = _samples(path, image)
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255
             grey = (np.asarray(image).astype(np.int64) >> bits - 8).clip(0, 255).astype(np.uint8)
             return np.repeat((255 - grey if white_is_zero else grey)[..., None], 3, axis=2)
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
-        return np.array(image.convert("RGB"))
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def is_turned(path: str | Path) -> bool:

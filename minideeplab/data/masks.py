@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from minideeplab.data.damage import cause_in_colours, cause_in_values
 from minideeplab.data.decoder import opened
 from minideeplab.data.palettes import CAMVID_CLASSES, IGNORE_INDEX, voc_colour_map
 from minideeplab.errors import DataError
@@ -58,9 +59,12 @@ def read_mask(
         value = int(stored[row, column])
         classes = [each for each, label in label_map.items() if label != ignore_index]
         void = [each for each, label in label_map.items() if label == ignore_index]
+        palette = voc_colour_map() if palette is None else palette
+        cause = cause_in_values(stored, labels >= 0, num_classes, palette, ignore_index)
+        cause = cause or _likely_cause(value, num_classes, mode, ignore_index)
         raise DataError(
             f"{path}: label {value} at pixel (row {row}, column {column}); valid labels are "
-            f"{_ranges(classes)} and {_ranges(void)} (void). {_likely_cause(value, num_classes, mode, ignore_index)}"
+            f"{_ranges(classes)} and {_ranges(void)} (void). {cause}"
         )
     return mask.astype(np.uint8)
 
@@ -109,9 +113,10 @@ def _stored_values(path, image):
         if values.max() <= 255:
             return values.astype(np.uint8)
         row, column = _first(values > 255)
+        minus_one = " (65535 is -1 in 16 bits: was void stored as -1? Store it as 255)" * bool((values == 65535).any())
         raise DataError(
             f"{path}: a mask of 16 bits with the value {values[row, column]} at pixel (row {row}, column {column}); "
-            "a mask holds labels up to 255; export it again as an 8-bit PNG"
+            f"a mask holds labels up to 255{minus_one}; export it again as an 8-bit PNG"
         )
     raise DataError(
         f"{path}: a mask of Pillow mode {image.mode!r}; a mask has one channel of labels "
@@ -130,10 +135,12 @@ def _labels_of_colours(path, rgb, num_classes, palette, ignore_index):
     unknown = known[place] != codes
     if unknown.any():
         row, column = _first(unknown)
+        cause = cause_in_colours(rgb, palette[labels], unknown) or (
+            "Was the mask anti-aliased, resized or drawn with other colours? Export it as a palette (mode P) PNG"
+        )
         raise DataError(
             f"{path}: colour {tuple(rgb[row, column].tolist())} at pixel (row {row}, column {column}) "
-            f"is not the colour of any of the {num_classes} classes nor of void; was the mask anti-aliased, "
-            "resized or drawn with another palette? Export it as a palette (mode P) PNG"
+            f"is not the colour of any of the {num_classes} classes nor of void. {cause}"
         )
     return labels[first].astype(np.uint8)[place]
 
