@@ -1,5 +1,6 @@
 """Data: images and masks from disk, random training views, batches."""
 
+from minideeplab.data.colours import PaletteAgreement, read_colour_lines, read_colours, set_palette
 from minideeplab.data.dataset import SegmentationDataset
 from minideeplab.data.folders import find_images, skipped_note
 from minideeplab.data.images import IMAGE_SUFFIXES, read_image
@@ -22,6 +23,7 @@ __all__ = [
     "VOC_CLASSES",
     "LabelCounts",
     "Loader",
+    "PaletteAgreement",
     "SegmentationDataset",
     "TrainTransform",
     "find_images",
@@ -30,9 +32,12 @@ __all__ = [
     "median_frequency_weights",
     "normalise",
     "open_dataset",
+    "read_colour_lines",
+    "read_colours",
     "read_image",
     "read_mask",
     "require_labels",
+    "set_palette",
     "skipped_note",
     "synthetic_root",
     "voc_colour_map",

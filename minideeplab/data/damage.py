@@ -30,38 +30,6 @@ EITHER = (
 SAMPLE, SIDE = 1500, 512  # damaged pixels that are looked at; sides of the part of a mask in which they lie
 
 
-class Labels:
-    """What tells a mask of labels from one that passes through the labels between two others, although all are valid.
-
-    Args:
-        mask: (H, W) uint8 labels, as a file stores them.
-        void: value of void pixels, which are left out.
-    """
-
-    def __init__(self, mask: np.ndarray, void: int):
-        self.soft = self.hard = self.small_spikes = self.large_spikes = 0
-        self.flat = 1.0
-        soft, spikes = [], []
-        for rows in (mask, mask.T):
-            rows = rows[:: max(1, len(rows) // 64)].astype(np.int16)  # about 64 lines each way say enough
-            p, q, r, s = rows[:, :-3], rows[:, 1:-2], rows[:, 2:-1], rows[:, 3:]
-            named = (p != void) & (q != void) & (r != void)
-            between = named & ((p < q) & (q < r) | (p > q) & (q > r)) & (np.abs(r - p) >= 3)
-            spike = named & (p == r) & (q != p)
-            small = spike & (np.abs(q - p) <= 2)
-            self.soft += int(between.sum())
-            self.hard += int((named & (s != void) & (p == q) & (r == s) & (np.abs(q - r) >= 2)).sum())
-            self.small_spikes += int(small.sum())
-            self.large_spikes += int((spike & ~small).sum())
-            flat = (p == q) & (q == r)
-            self.flat = min(self.flat, float(flat.mean()) if flat.size else 0.0)  # stripes are flat one way
-            soft.append(np.stack([p[between], q[between], r[between]]))
-            spikes.append(np.stack([p[small], q[small]]))
-        self.soft_triples, self.spike_pairs = np.concatenate(soft, axis=1), np.concatenate(spikes, axis=1)
-        self.counts = np.bincount(mask.ravel(), minlength=256)
-        self.counts[void] = 0
-
-
 def doubt(mask: np.ndarray, void: int) -> str | None:
     """Why a mask is not to be believed although each of its values is a label; None where nothing speaks against it.
 
@@ -71,30 +39,55 @@ def doubt(mask: np.ndarray, void: int) -> str | None:
         mask: (H, W) uint8 labels, as a file stores them.
         void: value of void pixels.
     """
-    found = Labels(mask, void)
-    if found.flat < 0.3:  # noise, or a mask of a few pixels: everything is a border
+    triples, pairs = _changes(mask, void)
+    p, q, r = triples
+    between = ((p < q) & (q < r) | (p > q) & (q > r)) & (np.abs(r - p) >= 3)
+    spikes, small = p == r, np.abs(q - p) <= 2
+    soft, close, far = between.sum(), (spikes & small).sum(), (spikes & ~small).sum()
+    hard = (np.abs(pairs[0] - pairs[1]) >= 2).sum()
+    if (soft < 16 or soft <= hard + close + far) and (close < 32 or close <= 1.5 * (hard + far)):
         return None
-    others = found.hard + found.large_spikes
+    counts = np.bincount(mask.ravel(), minlength=256)
+    counts[void] = 0
     # Labels such as 0, 1 and 2 lie as close to each other as the errors of JPEG: then spikes say nothing.
     spiky = (
-        found.small_spikes >= 32
-        and found.small_spikes > 1.5 * others
-        and len(np.unique(found.spike_pairs, axis=1).T) >= 6
-        and np.ptp(np.flatnonzero(found.counts)) >= 8
-        and _share_of_close_pairs(found.counts) < 0.5
+        close >= 32
+        and close > 1.5 * (hard + far)
+        and len(np.unique(triples[:2, spikes & small], axis=1).T) >= 6
+        and np.ptp(np.flatnonzero(counts)) >= 8
+        and _share_of_close_pairs(counts) < 0.5
     )
-    layers = np.count_nonzero(found.counts) > min(mask.shape) / 8  # many thin ones lie between two others by right
-    between = _most_between(found.soft_triples) if layers else _common(found.soft_triples[1])
-    smooth = found.soft >= 16 and found.soft > others + found.small_spikes and between >= 3
-    if smooth and not (spiky and found.soft < 5 * found.small_spikes):
-        low, middle, high = _widest(found.soft_triples)
-        passes = (
-            f"from one label to another it passes through those in between, such as {middle} between {low} and {high}"
-        )
+    layers = np.count_nonzero(counts) > min(mask.shape) / 8  # many thin ones lie between two others by right
+    labels_between = _most_between(triples[:, between]) if layers else _common(q[between])
+    smooth = soft >= 16 and soft > hard + close + far and labels_between >= 3
+    if smooth and soft >= 10 * close:
+        low, middle, high = _widest(triples[:, between])
+        passes = f"from one label to another it passes through others, such as {middle} between {low} and {high}"
         return f"{passes}: {SMOOTH}"
     if smooth:
-        return f"borders are smooth, and single pixels differ by 1 or 2 from the label around them: {EITHER}"
+        return f"borders are smooth, and single pixels differ a little from the label around them: {EITHER}"
     return f"single pixels differ by 1 or 2 from the label around them: {JPEG}" if spiky else None
+
+
+def _changes(mask, void):
+    """Along some rows and columns of a mask: pixels that differ from both neighbours, and borders of two flat runs.
+
+    Returns:
+        (3, n) int16, such a pixel between its neighbours; (2, m) int16, the labels of two runs. Both are empty for
+        noise and for masks of a few pixels, where everything is a border.
+    """
+    triples, pairs = [], []
+    for rows in (mask, mask.T):
+        rows = rows[:: max(1, len(rows) // 64)].astype(np.int16)  # about 64 lines each way say enough
+        changes = rows[:, 1:] != rows[:, :-1]
+        if changes.shape[1] < 3 or changes.mean() > 0.35:
+            return np.empty((3, 0), np.int16), np.empty((2, 0), np.int16)
+        y, x = np.nonzero(changes[:, :-1] & changes[:, 1:])
+        triples.append(np.stack([rows[y, x], rows[y, x + 1], rows[y, x + 2]]))
+        y, x = np.nonzero(changes[:, 1:-1] & ~changes[:, :-2] & ~changes[:, 2:])
+        pairs.append(np.stack([rows[y, x + 1], rows[y, x + 2]]))
+    triples, pairs = np.concatenate(triples, axis=1), np.concatenate(pairs, axis=1)
+    return triples[:, (triples != void).all(axis=0)], pairs[:, (pairs != void).all(axis=0)]
 
 
 def cause_in_values(values, allowed, num_classes, palette, ignore_index) -> str | None:
@@ -185,12 +178,12 @@ def _of_pixels(pixels, known, bad):
     between = ((low <= here) & (here <= high)).all(axis=1).mean()
     near = (np.abs(here - levels[nearest[rows, columns]]).max(axis=1) <= 0.08 * (high - low).max(axis=1)).mean()
     ramp = _ramp(pixels)[strays].mean()
-    if far >= 0.05 and (between < 0.85 or near >= 0.5):
+    if far >= 0.05 and ramp < 0.75 and (between < 0.85 or near >= 0.5):
         lines = pixels.shape[2] == 1 and ramp < 0.15  # thin ones, of labels that lie close to each other
         return JPEG if kinds >= 3 * len(levels) and not lines else None
     if ramp < 0.45:
         return None
-    return RESIZED if strays.sum() > 0.9 * steps else ANTI_ALIASED
+    return RESIZED if strays.sum() > steps else ANTI_ALIASED
 
 
 def _part(bad):

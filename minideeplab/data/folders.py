@@ -59,6 +59,12 @@ def find_file(folder: str | Path, name: str, suffixes: Sequence[str] = IMAGE_SUF
     )
 
 
+def twins(path: Path) -> list[Path]:
+    """Other images in the folder of an image that have its name but for the suffix: im.bmp beside im.jpg."""
+    found = _files_of(path.parent).get(path.stem, {})
+    return [path.with_name(file) for suffix, file in found.items() if suffix in IMAGE_SUFFIXES and file != path.name]
+
+
 def _files_of(folder):
     """{name without suffix: {suffix in small letters: file name}}."""
     try:

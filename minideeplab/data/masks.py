@@ -89,15 +89,28 @@ def mask_picture(mask, palette=None):
     return image
 
 
-def mask_palette(path):
+def mask_palette(path: str | Path) -> np.ndarray | None:
     """The (256, 3) uint8 palette of a mode-P mask, black where the file is short; None for other modes."""
-    with opened(path, MASK_FORMATS) as image:
-        if image.mode != "P":
-            return None
-        stored = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    stored = stored_palette(path)
+    if stored is None:
+        return None
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(stored)] = stored
     return palette
+
+
+def stored_palette(path: str | Path) -> np.ndarray | None:
+    """The (n, 3) uint8 palette of a mode-P mask, as long as the file stores it; None for other modes."""
+    with opened(path, MASK_FORMATS) as image:
+        if image.mode != "P":
+            return None
+        return np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+
+
+def stored_values(path: str | Path) -> np.ndarray:
+    """(H, W) uint8, what a mask with one channel stores, whatever it means; DataError as of `read_mask`."""
+    with opened(path, MASK_FORMATS) as image:
+        return _stored_values(path, image)
 
 
 def _stored_values(path, image):

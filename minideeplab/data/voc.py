@@ -8,10 +8,10 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
+from minideeplab.data.colours import set_palette
 from minideeplab.data.dataset import SegmentationDataset
 from minideeplab.data.folders import find_file
-from minideeplab.data.masks import mask_palette
-from minideeplab.data.palettes import CAMVID_CLASSES, IGNORE_INDEX, VOC_CLASSES, voc_colour_map
+from minideeplab.data.palettes import CAMVID_CLASSES, IGNORE_INDEX, VOC_CLASSES
 from minideeplab.errors import DataError
 
 IMAGES, MASKS, SPLITS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentation"
@@ -32,11 +32,11 @@ class VocFolder(SegmentationDataset):
 def open_voc(data: str | Path, split: str) -> VocFolder:
     """The 21 classes of VOC, whatever class_names.txt says."""
     root = find_root(data)
-    return VocFolder("voc", root, split, read_split(root, split), VOC_CLASSES, voc_colour_map())
+    return VocFolder("voc", root, split, read_split(root, split), VOC_CLASSES, set_palette(root, (), VOC_CLASSES))
 
 
 def open_named(data: str | Path, split: str, name: str | None = None) -> VocFolder:
-    """The classes that class_names.txt lists, in the colours of the first mask; `name` of the set: that of its folder.
+    """The classes that class_names.txt lists, in the colours of the set; `name` of the set: that of its folder.
 
     Raises:
         DataError: there is no class_names.txt.
@@ -45,7 +45,7 @@ def open_named(data: str | Path, split: str, name: str | None = None) -> VocFold
     ids, names = read_split(root, split), read_class_names(root)
     if names is None:
         raise DataError(f"{root / 'class_names.txt'}: no such file; write the names of the classes, one a line")
-    return VocFolder(name or root.resolve().name, root, split, ids, names, _stored_palette(root, ids[0]))
+    return VocFolder(name or root.resolve().name, root, split, ids, names, _palette(root, names))
 
 
 def open_camvid(data: str | Path, split: str) -> VocFolder:
@@ -56,7 +56,7 @@ def open_camvid(data: str | Path, split: str) -> VocFolder:
     if len(names) == len(CAMVID_CLASSES):
         label_map = {label: label for label in range(len(names))}
         label_map |= {CAMVID_VOID: IGNORE_INDEX, IGNORE_INDEX: IGNORE_INDEX}
-    return VocFolder("camvid", root, split, ids, names, _stored_palette(root, ids[0]), label_map=label_map)
+    return VocFolder("camvid", root, split, ids, names, _palette(root, names), label_map=label_map)
 
 
 def is_camvid(data: str | Path) -> bool:
@@ -164,13 +164,10 @@ def _root_of(data):
     return next((folder for folder in candidates if (folder / IMAGES).is_dir()), None)
 
 
-def _stored_palette(root, name) -> np.ndarray:
-    """The palette of one mask; VOC's colours if it has none or cannot be read, which `check` then reports."""
-    try:
-        palette = mask_palette(find_file(root / MASKS, name, MASK_SUFFIXES))
-    except DataError:
-        palette = None
-    return voc_colour_map() if palette is None else palette
+def _palette(root, names) -> np.ndarray:
+    """The colours of the whole set, whatever the split."""
+    masks = (path for path in sorted((root / MASKS).iterdir()) if path.suffix.lower() in MASK_SUFFIXES)
+    return set_palette(root, masks, names)
 
 
 def _lines(path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minideeplab import cli, models
 from minideeplab.cli.model_options import given_options
-from minideeplab.data import Loader, TrainTransform, label_warnings, require_labels
+from minideeplab.data import Loader, PaletteAgreement, TrainTransform, label_warnings, require_labels
 from minideeplab.errors import CheckpointError, UsageError
 from minideeplab.models.segmenter import SMALLEST_SIDE
 from minideeplab.train.arguments import parse_arguments
@@ -31,9 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     note = initialise(model, args.init_from) if args.init_from and not checkpoint else ""
     if args.out and not checkpoint:
         RunFolder.require_free(Path(args.out))
+    palettes = PaletteAgreement(train_set)  # of both splits
     for dataset in (train_set, val_set):  # last, for it reads every file
         with cli.Progress(len(dataset), f"checking '{dataset.split}'", leave=False) as bar:
-            dataset.check(bar.update)
+            dataset.check(bar.update, palettes)
         require_labels(dataset)
     state = TrainState(fingerprint=fingerprint(train_set, val_set))
     if checkpoint:
