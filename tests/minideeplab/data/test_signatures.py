@@ -10,6 +10,8 @@ from minideeplab.data import read_image, read_mask
 from minideeplab.data.signatures import SIGNATURES, kind_of_bytes
 from minideeplab.errors import DataError
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about tags of TIFF files
+
 WRONG = {
     "HEIC file, as iPhones.*export it as JPEG": b"\0\0\0\x24ftypheic\0\0\0\0mif1heic",
     "AVIF file; export it as JPEG": b"\0\0\0\x20ftypavif\0\0\0\0avifmif1",
