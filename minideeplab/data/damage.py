@@ -155,7 +155,7 @@ def _of_pixels(pixels, known, bad):
     pixels, bad = pixels[part], bad[part]
     codes = _codes(pixels)
     inside = _interior(codes)
-    if inside.mean() < 0.5:  # a mask is mostly flat
+    if inside.mean() < 0.4:  # a mask is mostly flat, after JPEG has spoilt it, too
         return None
     levels = _levels(pixels, codes, inside, known)
     if len(levels) < 2:
@@ -179,8 +179,9 @@ def _of_pixels(pixels, known, bad):
     near = (np.abs(here - levels[nearest[rows, columns]]).max(axis=1) <= 0.08 * (high - low).max(axis=1)).mean()
     ramp = _ramp(pixels)[strays].mean()
     if far >= 0.05 and ramp < 0.75 and (between < 0.85 or near >= 0.5):
-        lines = pixels.shape[2] == 1 and ramp < 0.15  # thin ones, of labels that lie close to each other
-        return JPEG if kinds >= 3 * len(levels) and not lines else None
+        # Thin lines, of many labels, are no noise: that has hundreds of colours, or greys that rise and fall.
+        noise = kinds >= 64 if pixels.shape[2] == 3 else kinds >= 3 * len(levels) and ramp >= 0.15
+        return JPEG if noise else None
     if ramp < 0.45:
         return None
     return RESIZED if strays.sum() > steps else ANTI_ALIASED

@@ -64,7 +64,7 @@ def read_mask(
         cause = cause or _likely_cause(value, num_classes, mode, ignore_index)
         raise DataError(
             f"{path}: label {value} at pixel (row {row}, column {column}); valid labels are "
-            f"{_ranges(classes)} and {_ranges(void)} (void). {cause}"
+            f"{_ranges(classes)} and {_ranges(void)} (void). {_sentence(cause)}"
         )
     return mask.astype(np.uint8)
 
@@ -153,7 +153,7 @@ def _labels_of_colours(path, rgb, num_classes, palette, ignore_index):
         )
         raise DataError(
             f"{path}: colour {tuple(rgb[row, column].tolist())} at pixel (row {row}, column {column}) "
-            f"is not the colour of any of the {num_classes} classes nor of void. {cause}"
+            f"is not the colour of any of the {num_classes} classes nor of void. {_sentence(cause)}"
         )
     return labels[first].astype(np.uint8)[place]
 
@@ -166,6 +166,10 @@ def _colour_codes(rgb):
 def _first(where):
     row, column = np.unravel_index(where.argmax(), where.shape)
     return int(row), int(column)
+
+
+def _sentence(words):
+    return words[0].upper() + words[1:]
 
 
 def _ranges(values):

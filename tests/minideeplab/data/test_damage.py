@@ -68,6 +68,11 @@ def refusal(folder, pixels, num_classes, **options):
     return str(caught.value)
 
 
+def says(message, *causes):
+    """Whether a message names one of these causes; it may begin a sentence."""
+    return any(cause[1:] in message for cause in causes)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("masks")
@@ -84,7 +89,7 @@ def test_jpeg_is_recognised_in_a_png(folder, encoding, seed):
     labels = [0, 1] if classes == 2 else [0, 15, 9, 12]
     for quality in (95, 75):
         message = refusal(folder, jpeg(table[drawing(seed, labels)], quality), classes, ignore_index=250)
-        assert JPEG in message
+        assert says(message, JPEG)
 
 
 @pytest.mark.parametrize("encoding", ENCODED)
@@ -95,8 +100,7 @@ def test_smoothed_borders_are_recognised(folder, encoding, seed):
     labels = [0, 1] if classes == 2 else [0, 15, 9, 12]
     large = drawing(seed, labels, 640, 800)
     message = refusal(folder, smoothed(table[large]), classes, ignore_index=250)
-    assert ANTI_ALIASED in message or SMOOTH in message
-    assert JPEG not in message and RESIZED not in message
+    assert says(message, ANTI_ALIASED, SMOOTH) and not says(message, JPEG, RESIZED)
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.5, 3])
@@ -110,8 +114,8 @@ def test_resizing_is_recognised(folder, encoding, factor, seed):
     pixels = table[drawing(seed, labels, side, side + 40)]
     for method in (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC):
         message = refusal(folder, resized(pixels, factor, method), classes, ignore_index=250)
-        assert JPEG not in message
-        assert RESIZED in message or (classes == 2 and SMOOTH in message)
+        assert says(message, RESIZED) or (classes == 2 and says(message, SMOOTH))
+        assert not says(message, JPEG)
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.7, 1.5, 2.5])
@@ -181,7 +185,7 @@ def test_a_clean_mask_with_a_class_too_many_is_not_called_damaged(folder, mask, 
     assume(((mask >= num_classes) & (mask != 255)).any() and np.unique(mask).size < 8)
     for pixels in (mask, COLOURS[mask]):
         message = refusal(folder, pixels, num_classes)
-        assert not any(cause in message for cause in CAUSES)
+        assert not says(message, *CAUSES)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real data beside the repository")
@@ -243,7 +247,7 @@ def test_minus_one_in_16_bits_is_named(tmp_path):
 
 def test_a_large_damaged_mask_takes_no_longer(tmp_path):
     huge = resized(COLOURS[drawing(3, [0, 15, 9])], 12, Image.Resampling.BILINEAR)  # 1920 x 2400
-    assert RESIZED in refusal(tmp_path, huge, 21)
+    assert says(refusal(tmp_path, huge, 21), RESIZED)
 
 
 def test_check_lists_damaged_masks(tmp_path):
