@@ -8,7 +8,7 @@ import numpy as np
 from minideeplab.data import CAMVID_CLASSES, VOC_CLASSES, voc_colour_map
 from minideeplab.data.ade20k import ade20k_colour_map, numbered_classes
 from minideeplab.data.cityscapes import CITYSCAPES_CLASSES, cityscapes_colour_map
-from minideeplab.data.classes import palette_of, read_class_list
+from minideeplab.data.classes import read_class_list
 from minideeplab.errors import DataError, UsageError
 
 KNOWN = {
@@ -38,7 +38,7 @@ def named_classes(given: str | Path | Sequence[str], num_classes: int) -> tuple[
         except DataError as error:
             known = ", ".join(KNOWN)
             raise UsageError(f"--class-names {error}; give a file with a name a line, or one of {known}") from error
-        names, palette = listed.names, palette_of(listed, None)
+        names, palette = listed.names, listed.palette()
     else:
         names, palette = tuple(given), voc_colour_map()
     if len(names) != num_classes:
