@@ -13,7 +13,7 @@ from minideeplab.crf.field import Step
 from minideeplab.crf.filters import LatticeFilter, bilateral_features
 from minideeplab.crf.presets import KINDS, PRESETS, SMOOTHNESS, Preset, preset_of
 from minideeplab.crf.refinement import refine
-from minideeplab.data.images import mask_palette, read_image, read_mask, write_mask
+from minideeplab.data import mask_palette, read_image, read_mask, write_mask
 from minideeplab.errors import DataError, UsageError
 from minideeplab.files.arrays import read_npy_or_npz
 from minideeplab.files.refusal import Refusal, shown

@@ -1,12 +1,14 @@
 """Data: images and masks from disk, random training views, batches."""
 
+from minideeplab.data.colours import PaletteAgreement, read_colour_lines, read_colours, set_palette
 from minideeplab.data.conversion import convert
 from minideeplab.data.dataset import SegmentationDataset
 from minideeplab.data.folders import find_images, skipped_note
-from minideeplab.data.images import IMAGE_SUFFIXES, mask_palette, read_image, read_mask, write_mask
+from minideeplab.data.images import IMAGE_SUFFIXES, read_image
 from minideeplab.data.inspection import Inspection, inspect
 from minideeplab.data.label_maps import label_map_text, read_label_map
 from minideeplab.data.loader import Loader
+from minideeplab.data.masks import mask_palette, read_mask, write_mask
 from minideeplab.data.pairs import PairedFiles
 from minideeplab.data.palettes import CAMVID_CLASSES, IGNORE_INDEX, VOC_CLASSES, voc_colour_map
 from minideeplab.data.registry import DATASETS, open_dataset, split_names
@@ -27,6 +29,7 @@ __all__ = [
     "LabelCounts",
     "Loader",
     "PairedFiles",
+    "PaletteAgreement",
     "SegmentationDataset",
     "TrainTransform",
     "convert",
@@ -38,10 +41,13 @@ __all__ = [
     "median_frequency_weights",
     "normalise",
     "open_dataset",
+    "read_colour_lines",
+    "read_colours",
     "read_image",
     "read_label_map",
     "read_mask",
     "require_labels",
+    "set_palette",
     "skipped_note",
     "split_names",
     "synthetic_root",

@@ -23,6 +23,18 @@ FOLDERS = {"train": "training", "val": "validation"}
 NAMES_FILE = "objectInfo150.txt"  # a table with a heading; the last column holds the names of a class
 
 
+def ade20k_colour_map() -> np.ndarray:
+    """(256, 3) uint8: VOC's colours of the values that the masks store."""
+    palette = np.roll(voc_colour_map(), -1, axis=0)
+    palette[IGNORE_INDEX] = voc_colour_map()[IGNORE_INDEX]
+    return palette
+
+
+def numbered_classes() -> tuple[str, ...]:
+    """Names without a list of them: the numbers that the masks store."""
+    return tuple(f"class {value}" for value in range(1, ADE20K_COUNT + 1))
+
+
 def why_ade20k(data: str | Path) -> str | None:
     """Whether the folders of images and annotations have one for training each."""
     root = _find_root(data)
@@ -45,10 +57,8 @@ def open_ade20k(data: str | Path, split: str | None) -> PairedFiles:
     files, notes = match(root / IMAGES / FOLDERS[split], root / MASKS / FOLDERS[split])
     stored = {label: label + 1 for label in range(ADE20K_COUNT)}
     label_map = {value: label for label, value in stored.items()} | {0: IGNORE_INDEX, IGNORE_INDEX: IGNORE_INDEX}
-    palette = np.roll(voc_colour_map(), -1, axis=0)  # the colours of the stored values
-    palette[IGNORE_INDEX] = voc_colour_map()[IGNORE_INDEX]
     return PairedFiles(
-        "ade20k", root, split, tuple(files), _class_names(root), palette,
+        "ade20k", root, split, tuple(files), _class_names(root), ade20k_colour_map(),
         label_map=label_map, stored_labels=stored, files=files, notes=notes,
     )  # fmt: skip
 
@@ -57,7 +67,7 @@ def _class_names(root) -> tuple[str, ...]:
     """The first name of each class in objectInfo150.txt; without this file their numbers in the masks."""
     path = root / NAMES_FILE
     if not is_file(path):
-        return tuple(f"class {value}" for value in range(1, ADE20K_COUNT + 1))
+        return numbered_classes()
     rows = [line.split("\t") for line in read_lines(path) if line]
     names = [row[-1].split(",")[0].strip() for row in rows if row[0].strip().isdigit()]
     if len(names) != ADE20K_COUNT or not all(names):

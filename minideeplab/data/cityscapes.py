@@ -32,6 +32,13 @@ IMAGE_ENDING, ENDINGS = "_leftImg8bit", ("_gtFine_labelIds", "_gtFine_labelTrain
 LAST_LABEL_ID = 33
 
 
+def cityscapes_colour_map() -> np.ndarray:
+    """(256, 3) uint8: the colours of the trainIds, those of VOC for all other labels."""
+    palette = voc_colour_map()
+    palette[: len(CITYSCAPES)] = np.array([colour for _, _, colour in CITYSCAPES], np.uint8)
+    return palette
+
+
 def why_cityscapes(data: str | Path) -> str | None:
     """Whether the two folders are there."""
     return f"{IMAGES}/ and {MASKS}/ are there" if _find_root(data) else None
@@ -73,10 +80,8 @@ def open_cityscapes(data: str | Path, split: str | None) -> PairedFiles:
         label_map |= {value: label for label, value in LABEL_IDS.items()}
     else:
         label_map = {label: label for label in (*LABEL_IDS, IGNORE_INDEX)}
-    palette = voc_colour_map()
-    palette[: len(CITYSCAPES)] = np.array([colour for _, _, colour in CITYSCAPES], np.uint8)
     return PairedFiles(
-        "cityscapes", root, split, tuple(files), CITYSCAPES_CLASSES, palette,
+        "cityscapes", root, split, tuple(files), CITYSCAPES_CLASSES, cityscapes_colour_map(),
         label_map=label_map, stored_labels=LABEL_IDS, files=files,
         notes=(f"{root / IMAGES / split}: {listed(alone)} without a mask; left out",) if alone else (),
     )  # fmt: skip

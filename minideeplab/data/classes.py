@@ -3,13 +3,16 @@
 import collections
 import functools
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from minideeplab.data.images import mask_palette, read_image, read_mask
+from minideeplab.data.colours import find_colours, set_palette
+from minideeplab.data.images import read_image
 from minideeplab.data.lists import is_file, read_lines
+from minideeplab.data.masks import mask_palette, read_mask
 from minideeplab.data.palettes import IGNORE_INDEX, voc_colour_map
 from minideeplab.errors import DataError
 
@@ -38,6 +41,15 @@ class ClassList(NamedTuple):
     names: tuple[str, ...]
     colours: np.ndarray | None = None
     void: np.ndarray | None = None
+
+    def palette(self) -> np.ndarray:
+        """(256, 3) uint8: its colours, and VOC's for what it says nothing of."""
+        palette = voc_colour_map()
+        if self.colours is not None:
+            palette[: len(self.colours)] = self.colours
+        if self.void is not None:
+            palette[IGNORE_INDEX] = self.void
+        return palette
 
 
 def find_class_list(root: str | Path, files: tuple[str, ...] = CLASS_FILES) -> ClassList | None:
@@ -86,19 +98,25 @@ def read_class_list(path: Path) -> ClassList:
     return ClassList(path, names, colours, void)
 
 
-def palette_of(listed: ClassList | None, mask: Path | None) -> np.ndarray:
-    """(256, 3) uint8: the colours of the class list; or those of one mask; or VOC's, if that has none or is bad."""
-    palette = voc_colour_map()
-    if listed and listed.colours is not None:
-        palette[: len(listed.colours)] = listed.colours
-        if listed.void is not None:
-            palette[IGNORE_INDEX] = listed.void
-        return palette
-    try:
-        stored = mask_palette(mask) if mask else None
-    except DataError:
-        stored = None  # `check` reports the file
-    return palette if stored is None else stored
+def palette_of(root: Path, listed: ClassList | None, masks: Iterable[Path]) -> np.ndarray:
+    """(256, 3) uint8: the one table of colours of a data set.
+
+    It is colors.txt in its folder, or else the colours of the class list, or the palette of its masks, or VOC's.
+
+    Raises:
+        DataError: colors.txt cannot be used.
+    """
+    if listed and listed.colours is not None and find_colours(root) in (None, listed.path):
+        return listed.palette()
+    return set_palette(root, masks, listed.names if listed else None)
+
+
+def colour_file(root: Path) -> Path | None:
+    """The file in the folder of a data set that says the colours of its labels; None if none does."""
+    if (path := find_colours(root)) is not None:
+        return path
+    listed = find_class_list(root)
+    return listed.path if listed and listed.colours is not None else None
 
 
 @functools.lru_cache(maxsize=8)

@@ -9,7 +9,8 @@ from PIL import Image
 
 from minideeplab.data import voc
 from minideeplab.data.dataset import SegmentationDataset
-from minideeplab.data.images import IMAGE_SUFFIXES, read_image, write_mask
+from minideeplab.data.images import IMAGE_SUFFIXES, read_image
+from minideeplab.data.masks import write_mask
 from minideeplab.data.palettes import IGNORE_INDEX
 from minideeplab.errors import DataError
 from minideeplab.files.whole import write_text, written_whole

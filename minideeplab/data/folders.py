@@ -9,6 +9,9 @@ from pathlib import Path
 
 from minideeplab.data.images import IMAGE_SUFFIXES
 from minideeplab.errors import DataError
+from minideeplab.files.refusal import shown
+
+LONGEST_NAME = 255
 
 
 def find_images(folder: str | Path) -> tuple[list[Path], list[Path]]:
@@ -45,6 +48,11 @@ def find_file(folder: str | Path, name: str, suffixes: Sequence[str] = IMAGE_SUF
 
     Cost: a look-up; the folder is listed at the first call, and again after files came or went.
     """
+    if any(len(part.encode(errors="replace")) > LONGEST_NAME for part in name.split("/")):
+        raise DataError(
+            f"{folder}: the id {shown(name)} is longer than the name of a file can be ({LONGEST_NAME} bytes); "
+            "write one id a line into the split file"
+        )
     wanted = Path(folder) / f"{name}{suffixes[0]}"
     found = _files_of(wanted.parent).get(wanted.name.removesuffix(suffixes[0]), {})
     for suffix in suffixes:
@@ -59,6 +67,12 @@ def find_file(folder: str | Path, name: str, suffixes: Sequence[str] = IMAGE_SUF
     )
 
 
+def twins(path: Path) -> list[Path]:
+    """Other images in the folder of an image that have its name but for the suffix: im.bmp beside im.jpg."""
+    found = _files_of(path.parent).get(path.stem, {})
+    return [path.with_name(file) for suffix, file in found.items() if suffix in IMAGE_SUFFIXES and file != path.name]
+
+
 def _files_of(folder):
     """{name without suffix: {suffix in small letters: file name}}."""
     try:
@@ -66,7 +80,7 @@ def _files_of(folder):
         # Within one tick of its clock a file system gives two changes the same time: a young listing is not kept.
         young = 0 <= time.time_ns() - changed < 2 * 10**9
         return _list(folder) if young else _listing(folder, changed)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name with a zero byte
         return {}
 
 

@@ -1,34 +1,29 @@
-"""Image and mask files: every decoded pixel of the project comes through here."""
+"""Photographs: every image that a network sees comes through here."""
 
-import struct
-import zlib
-from collections.abc import Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
-from minideeplab.data.palettes import CAMVID_CLASSES, IGNORE_INDEX, voc_colour_map
+from minideeplab.data.decoder import opened
 from minideeplab.errors import DataError
-from minideeplab.files.whole import written_whole
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 # Names of image files, for data sets and commands alike, in any case; of two files the earlier suffix is taken.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-MAX_PIXELS = 64_000_000  # well below Pillow's own warning: a small file may declare gigabytes of pixels
-# What Pillow's decoders raise on broken bytes; the warning only where a caller turned warnings into errors.
-DECODER_ERRORS = (
-    OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error,
-    Image.DecompressionBombError, Image.DecompressionBombWarning,
-)  # fmt: skip
 
 
-def read_image(path):
+NEW_SUBFILE_TYPE, BITS_PER_SAMPLE, PHOTOMETRIC, DNG_VERSION = 254, 258, 262, 50706  # tags of TIFF
+ORIENTATION = 0x0112  # tag of EXIF
+QUARTER_TURNS = (5, 6, 7, 8)  # its values that swap height and width
+
+
+def read_image(path: str | Path) -> np.ndarray:
     """Decode an image of any common kind (grey, palette, CMYK, alpha, 16 bit) to RGB.
 
     The EXIF orientation is applied, as viewers and labelling tools do; transparency is dropped. Of a file with
-    several pages the first is read.
+    several pages the first is read. Of 16 bits the upper 8 are kept: the whole range of the samples becomes 0..255,
+    whatever part of it an image uses, so that the images of a set stay comparable.
 
     Args:
         path: a JPEG, PNG, BMP, WEBP or TIFF file.
@@ -37,198 +32,34 @@ def read_image(path):
         (H, W, 3) uint8 RGB.
 
     Raises:
-        DataError: the file is missing, truncated, too large or not an image, or its pixels have 32 bits.
+        DataError: the file is missing, no regular file, truncated, too large or not an image, or its pixels have 32
+            bits.
     """
-    with _opened(path, IMAGE_FORMATS) as image:
-        if image.format == "TIFF" and image.mode in ("F", "I"):  # of any range: Pillow would clip it at 0 and 255
-            raise DataError(f"{path}: a TIFF file whose pixels are 32-bit numbers; export it with 8 bits a channel")
-        image = ImageOps.exif_transpose(image)
+    with opened(path, IMAGE_FORMATS) as image:
+        bits, white_is_zero = _samples(path, image)
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255
-            grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-            return np.repeat(grey[..., None], 3, axis=2)
+            grey = (np.asarray(image).astype(np.int64) >> bits - 8).clip(0, 255).astype(np.uint8)
+            return np.repeat((255 - grey if white_is_zero else grey)[..., None], 3, axis=2)
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
-        return np.array(image.convert("RGB"))
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def read_mask(
-    path: str | Path,
-    num_classes: int = 256,
-    palette: np.ndarray | None = None,
-    ignore_index: int = IGNORE_INDEX,
-    label_map: Mapping[int, int] | None = None,
-) -> np.ndarray:
-    """Decode a label mask: palette indices and grey values are labels, RGB colours are looked up.
+def is_turned(path: str | Path) -> bool:
+    """Whether EXIF turns an image by 90 degrees: its file then stores what `read_image` gives as columns in rows."""
+    with opened(path, IMAGE_FORMATS) as image:
+        return image.getexif().get(ORIENTATION) in QUARTER_TURNS
 
-    The value that the file stores counts, at any depth: a grey sample of 2 bits is 0, 1, 2 or 3.
 
-    Args:
-        path: a PNG file; a mask in JPEG is refused, for its labels are blurred.
-        num_classes: the labels are 0..num_classes-1 and `ignore_index`.
-        palette: (256, 3) uint8, the colour of each label in an RGB mask; None: the VOC colour map.
-        ignore_index: the label of void pixels.
-        label_map: stored value -> label, for all values that a mask may hold; None: they are the labels themselves.
-
-    Returns:
-        (H, W) uint8 labels.
-
-    Raises:
-        DataError: the file is unusable, or a pixel has a colour or a stored value that is not allowed.
-    """
-    with _opened(path, ("PNG", "JPEG")) as image:
-        if image.format != "PNG":
-            raise DataError(
-                f"{path}: this mask is a JPEG file, and lossy compression mixes labels at every border; "
-                "export the masks again as PNG"
-            )
-        mode = image.mode
-        if mode in ("RGB", "RGBA"):
-            return _labels_of_colours(path, np.asarray(image)[..., :3], num_classes, palette, ignore_index)
-        stored = _stored_values(path, image)
-    if label_map is None:
-        label_map = {label: label for label in (*range(num_classes), ignore_index)}
-    labels = np.full(256, -1, np.int16)
-    labels[list(label_map)] = list(label_map.values())
-    mask = labels[stored]
-    if mask.min() < 0:
-        row, column = _first(mask < 0)
-        value = int(stored[row, column])
-        classes = [each for each, label in label_map.items() if label != ignore_index]
-        void = [each for each, label in label_map.items() if label == ignore_index]
+def _samples(path, image):
+    """Bits of a grey sample that is deeper than 8 bits, and whether 0 is white, which Pillow minds for 8 bits only."""
+    if image.format != "TIFF":
+        return 16, False
+    if image.mode in ("F", "I"):  # of any range: Pillow would clip it at 0 and 255
+        raise DataError(f"{path}: a TIFF file whose pixels are 32-bit numbers; export it with 8 bits a channel")
+    if DNG_VERSION in image.tag_v2 or image.tag_v2.get(NEW_SUBFILE_TYPE, 0) & 1:
         raise DataError(
-            f"{path}: label {value} at pixel (row {row}, column {column}); valid labels are "
-            f"{_ranges(classes)} and {_ranges(void)} (void). {_likely_cause(value, num_classes, mode, ignore_index)}"
+            f"{path}: a raw photograph, of which only the small preview could be read; develop it and export it as JPEG"
         )
-    return mask.astype(np.uint8)
-
-
-def write_mask(path, mask, palette=None):
-    """Write labels as a palette PNG, in full or not at all; arguments as of `mask_picture`."""
-    with written_whole(path) as file:
-        mask_picture(mask, palette).save(file, format="PNG")
-
-
-def mask_picture(mask, palette=None):
-    """Labels as a palette image of Pillow, the form of the VOC masks and of the VOC submission.
-
-    Args:
-        mask: (H, W) uint8 labels.
-        palette: (256, 3) uint8 RGB; None: the VOC colour map.
-    """
-    if mask.dtype != np.uint8 or mask.ndim != 2:
-        raise TypeError(f"write_mask: mask must be (H, W) uint8, got {mask.shape} {mask.dtype}")
-    image = Image.fromarray(mask)
-    image.putpalette((voc_colour_map() if palette is None else palette).tobytes())
-    return image
-
-
-def mask_palette(path):
-    """The (256, 3) uint8 palette of a mode-P mask, black where the file is short; None for other modes."""
-    with _opened(path, ("PNG",)) as image:
-        if image.mode != "P":
-            return None
-        stored = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
-    palette = np.zeros((256, 3), np.uint8)
-    palette[: len(stored)] = stored
-    return palette
-
-
-@contextmanager
-def _opened(path, formats):
-    """Open an image; what its decoder raises, now or while the caller loads it, becomes a DataError."""
-    path = Path(path)
-    try:
-        with Image.open(path, formats=formats) as image:
-            # A test, not a warnings filter: filters belong to the process, and the loader has a thread.
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise DataError(
-                    f"{path}: {width} x {height} pixels, more than the limit of {MAX_PIXELS:,}; "
-                    "make it smaller, or check where the file comes from"
-                )
-            yield image
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; check the path") from None
-    except Image.UnidentifiedImageError:
-        size = path.stat().st_size
-        raise DataError(
-            f"{path}: not a {', '.join(formats[:-1])} or {formats[-1]} file ({size} bytes), "
-            "whatever its name says; download or export it again"
-        ) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path}: {error}; make it smaller, or check where the file comes from") from None
-    except DECODER_ERRORS as error:
-        raise DataError(f"{path}: cannot be decoded ({error}); download or export it again") from error
-
-
-def _stored_values(path, image):
-    """(H, W) uint8, the samples of a PNG file with one channel as they are stored."""
-    if image.mode == "L":
-        # Pillow stretches grey samples of 2 and 4 bits to 0..255; the name of the packed form tells which they were.
-        stretch = {"L;2": 85, "L;4": 17}.get(image.tile[0][3], 1)
-        return np.asarray(image) // np.uint8(stretch)
-    if image.mode in ("P", "1"):
-        return np.asarray(image).astype(np.uint8)  # never convert(): that turns indices into colours
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.max() <= 255:
-            return values.astype(np.uint8)
-        row, column = _first(values > 255)
-        raise DataError(
-            f"{path}: a mask of 16 bits with the value {values[row, column]} at pixel (row {row}, column {column}); "
-            "a mask holds labels up to 255; export it again as an 8-bit PNG"
-        )
-    raise DataError(
-        f"{path}: a mask of Pillow mode {image.mode!r}; a mask has one channel of labels "
-        "(modes P, L) or the palette's colours (RGB); export it again as an 8-bit PNG"
-    )
-
-
-def _labels_of_colours(path, rgb, num_classes, palette, ignore_index):
-    """(H, W, 3) uint8 colours -> (H, W) uint8 labels."""
-    palette = voc_colour_map() if palette is None else palette
-    labels = np.append(np.arange(num_classes), ignore_index)
-    # np.unique keeps the first of equal colours, so that a class wins over a void that shares its colour.
-    known, first = np.unique(_colour_codes(palette[labels]), return_index=True)
-    codes = _colour_codes(rgb)
-    place = np.searchsorted(known, codes).clip(max=len(known) - 1)
-    unknown = known[place] != codes
-    if unknown.any():
-        row, column = _first(unknown)
-        raise DataError(
-            f"{path}: colour {tuple(rgb[row, column].tolist())} at pixel (row {row}, column {column}) "
-            f"is not the colour of any of the {num_classes} classes nor of void; was the mask anti-aliased, "
-            "resized or drawn with another palette? Export it as a palette (mode P) PNG"
-        )
-    return labels[first].astype(np.uint8)[place]
-
-
-def _colour_codes(rgb):
-    r, g, b = np.moveaxis(rgb.astype(np.int32), -1, 0)
-    return r << 16 | g << 8 | b
-
-
-def _first(where):
-    row, column = np.unravel_index(where.argmax(), where.shape)
-    return int(row), int(column)
-
-
-def _ranges(values):
-    """[0, 1, 2, 11, 255] as "0..2, 11, 255"."""
-    runs = []
-    for value in sorted(values):
-        if runs and value == runs[-1][1] + 1:
-            runs[-1][1] = value
-        else:
-            runs.append([value, value])
-    return ", ".join(f"{first}..{last}" if last > first else f"{first}" for first, last in runs)
-
-
-def _likely_cause(value, num_classes, mode, ignore_index):
-    if value == num_classes:
-        cause = f"Is a class name missing, or does {value} mean void here? Then store void as {ignore_index}."
-        camvid = " In CamVid as SegNet ships it 11 is void: --dataset camvid takes it."
-        return cause + camvid * (value == len(CAMVID_CLASSES))
-    if mode == "L":
-        return "Were colours saved as grey levels, or was the mask anti-aliased or resized with bilinear?"
-    return "Are class names missing, or was the mask anti-aliased or resized with bilinear?"
+    return image.tag_v2.get(BITS_PER_SAMPLE, (16,))[0], image.tag_v2.get(PHOTOMETRIC) == 0

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from minideeplab.data.colours import PaletteAgreement
 from minideeplab.data.dataset import SegmentationDataset
 from minideeplab.data.findings import HINT, PROBLEM, WARNING, Finding, findings_of
 from minideeplab.data.likeness import picture_hash, pixel_digest
@@ -128,8 +129,13 @@ def inspect(
 
     Cost: as `SegmentationDataset.check`, and about 3 ms for each image of 480 x 360 pixels.
     """
-    splits = {dataset.split: _facts(dataset, report) for dataset in datasets}
+    palettes = datasets[0].colours()
+    splits = {dataset.split: _facts(dataset, report, palettes) for dataset in datasets}
     missing = [Finding(PROBLEM, "split", message, "", (name,)) for name, message in (unopened or {}).items()]
+    if contradiction := palettes.problem():
+        missing.append(Finding(PROBLEM, "colours", contradiction, "", tuple(splits)))
+    twins = [(dataset.split, dataset.twins()) for dataset in datasets]
+    missing += [Finding(WARNING, "twin", text, "", (split,)) for split, text in twins if text]
     found = [*missing, *findings_of(list(splits.values()), crop_size_for(splits.values()))]
     order = (PROBLEM, WARNING, HINT)
     return Inspection(splits, tuple(sorted(found, key=lambda each: order.index(each.level))))
@@ -142,7 +148,7 @@ def crop_size_for(splits) -> int:
     return max((side for side in CROP_SIZES if side <= median), default=CROP_SIZES[0])
 
 
-def _facts(dataset: SegmentationDataset, report: Callable[[], None]) -> SplitFacts:
+def _facts(dataset: SegmentationDataset, report: Callable[[], None], palettes: PaletteAgreement) -> SplitFacts:
     n = len(dataset)
     usable, sizes, present = np.zeros(n, bool), np.zeros((n, 2), np.int64), np.zeros((n, 256), bool)
     images, masks, hashes = [None] * n, [None] * n, [None] * n
@@ -158,7 +164,7 @@ def _facts(dataset: SegmentationDataset, report: Callable[[], None]) -> SplitFac
                 usable[i] = image.shape[:2] == mask.shape
                 agreement[i] = edge_agreement(view, mask)
 
-    counts, faults = dataset.survey(visit, report)
+    counts, faults = dataset.survey(visit, report, palettes)
     usable[[i for i, _ in faults]] = False
     return SplitFacts(dataset, counts, faults, usable, sizes, present, images, masks, hashes, agreement)
 

@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from minideeplab.data.classes import BACKGROUND_NAMES, CLASS_FILES, VOID_NAME, find_class_list, palette_of
-from minideeplab.data.images import IMAGE_SUFFIXES, MAX_PIXELS, read_image
+from minideeplab.data.decoder import MAX_PIXELS
+from minideeplab.data.images import IMAGE_SUFFIXES, read_image
 from minideeplab.data.lists import is_file
 from minideeplab.data.pairs import PairedFiles, files_under, listed
 from minideeplab.data.palettes import IGNORE_INDEX
@@ -114,7 +115,7 @@ def open_labelme(data: str | Path, split: str | None) -> LabelmeFolder:
     classes = find_class_list(root, FILES)
     colours = classes if classes and classes.names == names else None
     return LabelmeFolder(
-        root.resolve().name, root, split or "all", ids, names, palette_of(colours, None),
+        root.resolve().name, root, split or "all", ids, names, palette_of(root, colours, ()),
         notes=(*notes, *more), files=files,
     )  # fmt: skip
 

@@ -48,7 +48,7 @@ def open_list(data: str | Path, split: str | None) -> PairedFiles:
         notes = (note,)
     return PairedFiles(
         root.resolve().name if Path(data).stem in USUAL else Path(data).stem,
-        root, split or "all", tuple(files), names, palette_of(classes, masks[0]), notes=notes, files=files,
+        root, split or "all", tuple(files), names, palette_of(root, classes, masks), notes=notes, files=files,
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def open_plain(data: str | Path, split: str | None) -> PairedFiles:
         names, note = found_classes(root, masks)
         notes = (*notes, note)
     return PairedFiles(
-        root.resolve().name, root, split or "all", ids, names, palette_of(classes, masks[0]),
+        root.resolve().name, root, split or "all", ids, names, palette_of(root, classes, masks),
         notes=notes, files=everything.files,
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from minideeplab.data import voc
-from minideeplab.data.images import mask_picture
+from minideeplab.data.masks import mask_picture
 from minideeplab.data.palettes import IGNORE_INDEX
 from minideeplab.errors import DataError
 

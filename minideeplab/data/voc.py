@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from minideeplab.data.classes import ClassList, find_class_list, palette_of
+from minideeplab.data.colours import set_palette
 from minideeplab.data.dataset import SegmentationDataset
 from minideeplab.data.folders import find_file
 from minideeplab.data.images import IMAGE_SUFFIXES
 from minideeplab.data.lists import is_pair_list, pairs_by_id, read_ids, tail_of
 from minideeplab.data.pairs import files_under, listed
-from minideeplab.data.palettes import VOC_CLASSES, voc_colour_map
+from minideeplab.data.palettes import VOC_CLASSES
 from minideeplab.data.splits import VAL_SHARE
 from minideeplab.errors import DataError
 
@@ -50,11 +51,12 @@ class VocFolder(SegmentationDataset):
 
 def open_voc(data: str | Path, split: str | None) -> VocFolder:
     """The 21 classes of VOC, whatever class_names.txt says."""
-    return open_folder("voc", find_root(data), split, VOC_CLASSES, voc_colour_map())
+    root = find_root(data)
+    return open_folder("voc", root, split, VOC_CLASSES, set_palette(root, (), VOC_CLASSES))
 
 
 def open_named(data: str | Path, split: str | None, name: str | None = None) -> VocFolder:
-    """The classes that a list names, in its colours or those of the first mask; `name` of the set: that of its folder.
+    """The classes that a list names, in the colours of the set; `name` of the set: that of its folder.
 
     Raises:
         DataError: there is no class list.
@@ -77,7 +79,7 @@ def open_folder(
     """One split of a folder from `find_root`; every image that has a mask if `split` is None.
 
     Args:
-        colours: the palette, or a class list whose colours count, or else those of the first mask.
+        colours: the palette, or a class list, see `palette_of`.
     """
     masks, pairs, notes = mask_folders(root, split), {}, ()
     if split is None:
@@ -88,12 +90,9 @@ def open_folder(
     else:
         others = ", ".join(each for each in split_names(root) if each != split) or "none"
         ids = tuple(_as_named(root, name) for name in read_ids(path, f", or take another: {others}"))
-    if not isinstance(colours, np.ndarray):
-        try:
-            first = pairs[ids[0]][1] if pairs else find_mask(root, masks, ids[0])
-        except DataError:
-            first = None  # `check` reports it
-        colours = palette_of(colours, first)
+    if not isinstance(colours, np.ndarray):  # of the whole set, whatever the split
+        files = (path for path in sorted((root / masks[0]).rglob("*")) if path.suffix.lower() in MASK_SUFFIXES)
+        colours = palette_of(root, colours, files)
     return VocFolder(
         name, root, split or "all", ids, class_names, colours,
         label_map=label_map, masks=masks, pairs=pairs, notes=notes,

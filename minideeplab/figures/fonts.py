@@ -14,6 +14,7 @@ FIRST = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf
 TOO_MANY_FONTS = 400  # to look into; more would take seconds
 
 
+@functools.lru_cache(1000)
 def sized_font(text: str, size: int) -> ImageFont.FreeTypeFont:
     """A font for Pillow that has all characters of a text, or the usual one; `size` in pixels."""
     return ImageFont.truetype(font_file(text) or FIRST, size)

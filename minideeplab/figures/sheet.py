@@ -3,17 +3,15 @@
 `classes` is whatever knows the labels: its `class_names`, its `palette` (256, 3) uint8, and its `ignore_index`.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.font_manager import FontProperties
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from minideeplab.figures.canvas import drawing, save_picture
-from minideeplab.figures.glyphs import DEFAULT, drawable, font_for
+from minideeplab.figures.fonts import drawable, drawable_names, sized_font
 from minideeplab.figures.labels import GREY, INK, PAPER
 from minideeplab.figures.training import DARK_BLUE, LIGHT_BLUE
 
@@ -80,7 +78,7 @@ def save_class_shares(path: str | Path, splits: Mapping[str, Shares], classes) -
     Args:
         path: file to write; splits: name -> its counts, at most 4; classes: see the module.
     """
-    splits = {name if font_for(name) == DEFAULT else f"split {k + 1}": splits[name] for k, name in enumerate(splits)}
+    splits = {drawable(name, f"split {k + 1}"): splits[name] for k, name in enumerate(splits)}
     labels = [label for label in range(len(classes.class_names)) if label != classes.ignore_index]
     place, thick = np.arange(len(labels)), 0.8 / len(splits)
     shares = {
@@ -93,7 +91,8 @@ def save_class_shares(path: str | Path, splits: Mapping[str, Shares], classes) -
     occurring = np.concatenate([pixels[pixels > 0] for pixels, _ in shares.values()])
     uneven = occurring.size > 0 and occurring.max() > 50 * occurring.min()
     row, font = (0.15, 7) if len(labels) > 60 else (0.26, 9)
-    with drawing(path, (11, 1.5 + row * len(labels) * max(1, len(splits) / 2))) as figure:
+    names = drawable_names(classes.class_names)
+    with drawing(path, (11, 1.5 + row * len(labels) * max(1, len(splits) / 2)), texts=[*names, *splits]) as figure:
         void = ", ".join(f"{100 * each.void_share:.1f} % of '{name}'" for name, each in splits.items())
         figure.suptitle(f"classes; void: {void}", fontsize=11)
         axes_pair = figure.subplots(1, 2, sharey=True)
@@ -118,10 +117,7 @@ def save_class_shares(path: str | Path, splits: Mapping[str, Shares], classes) -
             axes.tick_params(axis="y", length=0, pad=14)
         first = axes_pair[0]
         first.set_ylim(len(labels) - 0.5, -0.5)
-        names = [drawable(classes.class_names[label], f"label {label}") for label in labels]
-        first.set_yticks(place, [name for name, _ in names])
-        for tick, (_, file) in zip(first.get_yticklabels(), names, strict=True):
-            tick.set_fontproperties(FontProperties(fname=str(file), size=font))
+        first.set_yticks(place, [names[label] for label in labels], fontsize=font)
         colours = classes.palette[labels] / 255
         transform = first.get_yaxis_transform()
         first.scatter(
@@ -193,24 +189,24 @@ class _Legend:
     SIZE, SWATCH = 15, 16
 
     def __init__(self, labels: set[int], classes, width: int):
-        void = classes.ignore_index
-        self.entries, x, y = [], 0, 0  # ((text, font), swatch, x, y)
+        void, names = classes.ignore_index, drawable_names(classes.class_names)
+        self.entries, x, y = [], 0, 0  # (text, swatch, x, y)
         for label in [*sorted(labels - {void}), void]:
             swatch = np.full((self.SWATCH, self.SWATCH, 3), 255, np.uint8)
             if label == void:
-                name, font = "void", DEFAULT
+                name = "void"
                 swatch = tinted(swatch, np.full(swatch.shape[:2], void, np.uint8), classes)
             else:
-                name, font = drawable(classes.class_names[label], f"label {label}")
+                name = names[label]
                 if label == 0 and _has_background(classes):
                     name += " (not tinted)"
                 else:
                     swatch[:] = classes.palette[label]
-            name = _cut((name, font), self.SIZE, width - 2 * self.SWATCH)
-            needed = self.SWATCH + 8 + round(_font(font, self.SIZE).getlength(name)) + 24
+            name = _cut(name, self.SIZE, width - 2 * self.SWATCH)
+            needed = self.SWATCH + 8 + round(sized_font(name, self.SIZE).getlength(name)) + 24
             if x and x + needed > width:
                 x, y = 0, y + LINE + 6
-            self.entries.append(((name, font), swatch, x, y))
+            self.entries.append((name, swatch, x, y))
             x += needed
         self.height = y + LINE + 6
 
@@ -223,20 +219,15 @@ class _Legend:
             _write(sheet, (corner[0] + self.SWATCH + 8, top + y + LINE // 2), text, self.SIZE, sheet.width)
 
 
-def _write(sheet: Image.Image, place: tuple[int, int], text: tuple[str, Path], size: int, room: int) -> None:
+def _write(sheet: Image.Image, place: tuple[int, int], text: str, size: int, room: int) -> None:
     """A line of text, its left middle at `place`, cut where it is longer than `room` pixels."""
-    ImageDraw.Draw(sheet).text(place, _cut(text, size, room), INK, _font(text[1], size), anchor="lm")
+    ImageDraw.Draw(sheet).text(place, _cut(text, size, room), INK, sized_font(text, size), anchor="lm")
 
 
-def _cut(text: tuple[str, Path], size: int, room: int) -> str:
-    words, font = text[0][:500], _font(text[1], size)
+def _cut(text: str, size: int, room: int) -> str:
+    words, font = text[:500], sized_font(text, size)
     if font.getlength(words) <= room:
         return words
     while words and font.getlength(words + "...") > room:
         words = words[:-1]
     return words + "..."
-
-
-@functools.lru_cache(maxsize=100)
-def _font(path: Path, size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(path), size)

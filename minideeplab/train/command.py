@@ -33,9 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     note = initialise(model, args.init_from) if args.init_from and not checkpoint else ""
     if args.out and not checkpoint:
         RunFolder.require_free(Path(args.out))
+    palettes = train_set.colours()  # of both splits
     for dataset in (train_set, val_set):  # last, for it reads every file
         with cli.Progress(len(dataset), f"checking '{dataset.split}'", leave=False) as bar:
-            dataset.check(bar.update)
+            dataset.check(bar.update, palettes)
         require_labels(dataset)
     state = TrainState(fingerprint=fingerprint(train_set, val_set))
     if checkpoint:

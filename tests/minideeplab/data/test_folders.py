@@ -49,6 +49,27 @@ def test_a_file_of_another_kind_is_named_with_the_list(tmp_path):
         find_file(tmp_path, "b.JPG")
 
 
+@pytest.mark.parametrize("name", ["x" * 256, "é" * 128, "a/" + "x" * 3000, "x" * 10**6])
+def test_an_id_that_no_file_can_have_is_refused_in_few_words(tmp_path, name):
+    with pytest.raises(
+        DataError, match=r"the id '.*\.\.\. is longer than the name of a file can be|no such file"
+    ) as caught:
+        find_file(tmp_path, name)
+    assert len(str(caught.value)) < 1200
+
+
+def test_an_id_with_a_zero_byte_or_a_very_deep_one_is_refused(tmp_path):
+    for name in ("a\0/b", "a\0b", "a/" * 4000 + "b"):
+        with pytest.raises(DataError, match="no such file"):
+            find_file(tmp_path, name)
+
+
+def test_images_of_the_same_name_are_twins(tmp_path):
+    touch(tmp_path, "im.jpg", "im.BMP", "im.txt", "other.png")
+    assert folders.twins(tmp_path / "im.jpg") == [tmp_path / "im.BMP"]
+    assert folders.twins(tmp_path / "other.png") == []
+
+
 @pytest.mark.parametrize("seconds_ago", [0, 60])
 def test_files_that_come_and_go_are_seen(tmp_path, seconds_ago):
     touch(tmp_path, "a.png", "b.png", seconds_ago=seconds_ago)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from voc_folder import make_set
 
-from minideeplab.data import images, label_warnings, median_frequency_weights, open_dataset, require_labels
+from minideeplab.data import decoder, label_warnings, median_frequency_weights, open_dataset, require_labels
 from minideeplab.errors import DataError
 
 MASKS = [[[0, 0, 0, 1]], [[0, 255, 2, 2]]]
@@ -26,7 +26,7 @@ def test_counts(tmp_path):
 def test_each_mask_is_read_once(tmp_path, monkeypatch):
     ds = opened(tmp_path / "s", MASKS, ("a", "b", "c", "d"))
     ds.check()
-    monkeypatch.setattr(images, "_opened", None)  # no file can be read from here on
+    monkeypatch.setattr(decoder.Image, "open", None)  # no file can be read from here on
     require_labels(ds)
     assert len(label_warnings(ds)) == 1
     median_frequency_weights(ds)

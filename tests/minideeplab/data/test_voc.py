@@ -184,6 +184,36 @@ def test_sizes_that_differ(tmp_path):
         open_dataset(root).check()
 
 
+@pytest.mark.parametrize(
+    ("turned", "cause"), [(6, "drawn on the image as its file stores it.*EXIF"), (1, "lost that tag")]
+)
+def test_sizes_that_are_swapped_are_explained_by_the_turning_of_phones(tmp_path, turned, cause):
+    root = make_set(tmp_path / "s")
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(root / "JPEGImages/b.png", exif=exif)
+    write_mask(root / "SegmentationClass/b.png", np.zeros((6, 8) if turned == 6 else (8, 6), np.uint8))
+    with pytest.raises(DataError, match=rf"b\.png: the mask has .*: .*{cause}") as caught:
+        open_dataset(root).sample(1)
+    assert ("exiftool -Orientation= b.png" in str(caught.value)) == (turned == 6)
+
+
+def test_a_mask_drawn_on_the_turned_view_fits(tmp_path):
+    root = make_set(tmp_path / "s")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(root / "JPEGImages/b.png", exif=exif)
+    write_mask(root / "SegmentationClass/b.png", np.zeros((8, 6), np.uint8))
+    assert open_dataset(root).sample(1)[1].shape == (8, 6)
+
+
+def test_two_images_of_one_name_are_said(tmp_path):
+    root = make_set(tmp_path / "s")
+    Image.fromarray(np.full((6, 8, 3), 1, np.uint8)).save(root / "JPEGImages/b.BMP")
+    with pytest.warns(UserWarning, match=r"1 file is not read.*: b\.png is read, b\.BMP is not; remove one of them"):
+        open_dataset(root).check()
+
+
 def test_mask_that_exists_only_as_jpeg(tmp_path):
     root = make_set(tmp_path / "s")
     (root / "SegmentationClass/a.png").unlink()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minideeplab.data.cityscapes import CITYSCAPES_CLASSES
 from minideeplab.evaluation import ConfusionMatrix
-from minideeplab.weights.class_names import KNOWN
 
 # trainId -> labelId
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -70,6 +70,6 @@ def test_cityscapes_scores_are_those_of_its_scripts(tmp_path, monkeypatch):
     monkeypatch.setattr(args, "exportFile", str(tmp_path / "scores.json"))
     scripts.evaluateImgLists(files["prediction"], files["truth"], args)
     theirs, ours = json.loads((tmp_path / "scores.json").read_text()), confusion(19)
-    for label, name in enumerate(KNOWN["cityscapes"]):
+    for label, name in enumerate(CITYSCAPES_CLASSES):
         assert math.isclose(theirs["classScores"][name], ours.iou()[label], rel_tol=1e-12), name
     assert math.isclose(theirs["averageScoreClasses"], ours.mean_iou(), rel_tol=1e-12)

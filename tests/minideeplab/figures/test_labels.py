@@ -11,7 +11,7 @@ from PIL import Image
 from minideeplab import figures
 from minideeplab.data import CAMVID_CLASSES, VOC_CLASSES, voc_colour_map
 from minideeplab.evaluation import ConfusionMatrix
-from minideeplab.figures import fonts, labels
+from minideeplab.figures import labels
 from minideeplab.figures.colours import FAR, OTHER, PAPER, RIGHT, STILL_WRONG, VOIDS, WRONG, colours_of, void_colour
 
 CAMVID_COLOURS = [
@@ -136,14 +136,6 @@ def test_the_score_of_an_image_is_that_of_its_confusion_matrix(seed, count):
 
 def test_an_image_of_void_has_no_score():
     assert figures.score_text(ConfusionMatrix(3)) == "no labelled pixels"
-
-
-def test_names_that_no_font_has_become_numbers():
-    missing = chr(0x10FFFD)  # never given out
-    assert fonts.drawable("Straße") == "Straße" and fonts.drawable("кошка") == "кошка"
-    assert fonts.drawable_names(["a", missing * 3, "b"]) == ["a", "class 1", "b"]
-    assert fonts.drawable(f"x{missing}y") == "x?y" and fonts.drawable("\ud800") == "?"
-    assert fonts.families_for(["a", missing]) == ["DejaVu Sans"]
 
 
 @pytest.mark.filterwarnings("error")

@@ -12,8 +12,7 @@ from PIL import Image, ImageDraw
 from scenes import scene
 
 from minideeplab.data import voc_colour_map
-from minideeplab.figures import Shares, glyphs, save_class_shares, save_contact_sheet
-from minideeplab.figures.glyphs import DEFAULT, drawable, font_for
+from minideeplab.figures import Shares, save_class_shares, save_contact_sheet
 from minideeplab.figures.sheet import DARK, LIGHT, tinted
 
 UNKNOWN = "\U0010fffd"  # a private sign that no font has
@@ -66,7 +65,7 @@ def test_names_are_drawn_as_they_stand_or_by_their_number(tmp_path, texts):
     save_contact_sheet(
         tmp_path / "s.png", sample, lambda k: (image, mask), classes("$5_$10", "_under", UNKNOWN), UNKNOWN
     )
-    assert texts == ["samples", "$a_$", "sample 2", "$5_$10", "_under", "label 2", "void"]
+    assert texts == ["samples", "$a_$", "sample 2", "$5_$10", "_under", "class 2", "void"]
 
 
 @given(st.integers(0, 2**32), st.sampled_from(["background", "sky"]))
@@ -106,7 +105,7 @@ def test_each_split_has_a_bar_for_each_class_but_void(tmp_path, monkeypatch):
     assert [bar.get_width() for bar in pixels.patches] == pytest.approx([1e5 / 1005, 500 / 1005, 0, 75, 0, 25])
     assert [bar.get_width() for bar in images.patches] == pytest.approx([100, 25, 0, 100, 0, 50])
     assert pixels.get_xscale() == "log" and images.get_xscale() == "linear"
-    assert [text.get_text() for text in pixels.get_yticklabels()] == ["sky", "car", "label 3"]
+    assert [text.get_text() for text in pixels.get_yticklabels()] == ["sky", "car", "class 3"]
     assert len(pixels.texts) == 2  # what never occurs
     assert "25.0 % of 'train', 50.0 % of 'val'" in figure.get_suptitle()
 
@@ -132,17 +131,3 @@ def test_scripts_without_a_font_do_not_warn(tmp_path):
         warnings.simplefilter("error")
         save_class_shares(tmp_path / "c.png", {"道路": Shares(counts, counts, 4, 0.0)}, classes(*names))
         sheet(tmp_path / "s.png", 1, names=names, title="道路")
-
-
-def test_a_font_is_found_for_signs_that_one_has(tmp_path, monkeypatch):
-    assert font_for("Straße и ψ $") == DEFAULT and font_for(UNKNOWN) is None
-    assert drawable(UNKNOWN, "label 3") == ("label 3", DEFAULT)
-    other = SimpleNamespace(fname=str(tmp_path / "other.ttf"))
-    (tmp_path / "damaged.ttf").write_bytes(b"no font")
-    damaged = SimpleNamespace(fname=str(tmp_path / "damaged.ttf"))
-    known = glyphs._signs_of
-    monkeypatch.setattr(glyphs.font_manager.fontManager, "ttflist", [damaged, other])
-    monkeypatch.setattr(glyphs, "_signs_of", lambda path: {0x9053} if path.name == "other.ttf" else known(path))
-    font_for.cache_clear()
-    assert font_for("道") == tmp_path / "other.ttf" and font_for("路") is None
-    font_for.cache_clear()
