@@ -18,6 +18,7 @@ import numpy as np
 import kernels
 from minideeplab.evaluation import ConfusionMatrix, Prediction
 from minideeplab.figures import colours_of, score_text
+from minideeplab.files.json_text import read_json
 from minideeplab.files.whole import write_text
 from minideeplab.report import page, pictures
 from minideeplab.report.content import Content
@@ -153,7 +154,7 @@ class Report:
     def _read(self, name: str):
         """What a file holds; None where there is none, or none that can be read: the page goes without."""
         try:
-            return json.loads((self.kept / name).read_text(encoding="utf-8"))
+            return read_json((self.kept / name).read_bytes())
         except (OSError, ValueError):
             return None
 

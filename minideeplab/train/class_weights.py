@@ -1,7 +1,6 @@
 """Weights of classes in the loss: by name or from a file, and what they do, as a table."""
 
 import argparse
-import json
 import math
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from minideeplab.data.statistics import median_frequency_weights
 from minideeplab.errors import UsageError
 from minideeplab.evaluation import percent
+from minideeplab.files.json_text import read_json_object
 
 POWERS = {"median": 1.0, "root": 0.5}  # the root lifts rare classes and leaves the frequent ones a say
 NAMES = ("none", *POWERS)
@@ -35,16 +35,16 @@ def option(text: str) -> str | list[float] | dict[str, float]:
         if len(content) > _MOST_BYTES:
             raise ValueError("it is too large")
         return _weights_in(content.decode())
-    except (ValueError, OverflowError, RecursionError) as error:
+    except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(
-            f"{text}: {error or type(error).__name__}; expected one number a line, in the order of the classes, or "
-            'JSON such as {"car": 2.5}'
+            f"{text}: {str(error)[:200] or type(error).__name__}; expected one number a line, in the order of the "
+            'classes, or JSON such as {"car": 2.5}'
         ) from error
 
 
 def _weights_in(text: str) -> list[float] | dict[str, float]:
     if text.lstrip().startswith("{"):
-        found = json.loads(text)
+        found = read_json_object(text)
         if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in found.values()):
             raise ValueError("a weight is not a number")
         weights = {name: float(value) for name, value in found.items()}

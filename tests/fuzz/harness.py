@@ -59,7 +59,9 @@ class Outcome:
         )
 
 
-def fuzz(reader: Reader, folder: Path, count: int, seed: int, keep: Path | None = None, most_faults: int = 5) -> Outcome:
+def fuzz(
+    reader: Reader, folder: Path, count: int, seed: int, keep: Path | None = None, most_faults: int = 5
+) -> Outcome:
     """Reads `count` mutated files.
 
     Args:

@@ -175,12 +175,21 @@ def _lists() -> list[Reader]:
     ]
     drawing = {"version": "5", "imagePath": "a.jpg", "imageHeight": 24, "imageWidth": 32, "shapes": shapes}
     pairs = [b"a.jpg a_mask.png\nb.jpg b_mask.png\n", b"image,mask\n'c d.jpg','c d.png'\nx/y.jpeg;x/y.png\n"]
-    lists = [b"background\ncat\ndog\n", b"a 0 0 0\nb 128 0 0\n__ignore__ 255 255 255\n", b"0 a\n1 b\n2 c\n"]
+    lists = [
+        b"background\ncat\ndog\n",
+        b"a 0 0 0\nb 128 0 0\nc 0 128 0\n__ignore__ 255 255 255\n",
+        b"0 a\n1 b\n2 c\n",
+    ]
+    colours = [
+        b"0 0 0 background\n128 0 0 cat\n0 128 0 dog\n",
+        b"cat 128,0,0\ndog #008000\nbackground 0 0 0\nvoid 9 9 9\n",
+    ]
     cvat = [b"# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:128,0,0::\n", *lists]
     maps = [b"0 0\n255 1\n* void\n", b"0 -> background\n1 -> cat\n", b'{"0": 0, "7": "cat", "*": "void"}']
     return [
         Reader("split file", [ids], _open_voc, (DataError,), split_file, make_voc),
         Reader("class file", lists, _open_voc, (DataError,), "class_names.txt", make_voc),
+        Reader("colours", colours, _open_voc, (DataError,), "colors.txt", make_voc),
         Reader("class list", cvat, read_class_list, (DataError,), "labelmap.txt"),
         Reader("pairs", pairs, read_pairs, (DataError,), "train.txt"),
         Reader("label map", maps, read_label_map, (DataError,)),
