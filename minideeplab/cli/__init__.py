@@ -12,6 +12,7 @@ from minideeplab.cli.parser import (
     predictor_of,
 )
 from minideeplab.cli.progress import Progress, Speed, duration
+from minideeplab.cli.signals import exit_code
 from minideeplab.cli.types import (
     create_folder,
     crf_settings,
@@ -40,6 +41,7 @@ __all__ = [
     "crf_settings",
     "deferred_interrupt",
     "duration",
+    "exit_code",
     "fraction",
     "fraction_below_one",
     "main_guard",

@@ -33,13 +33,15 @@ def test_an_error_in_the_block_keeps_the_old_file(tmp_path):
 def test_a_failing_system_keeps_the_old_file(tmp_path, monkeypatch, broken):
     path = tmp_path / "notes.bin"
     path.write_bytes(b"old")
+    path.chmod(0o640)  # not the one of new files, so that it is set
 
     def fail(*args):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, broken, fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left on device: 3 bytes are needed, [0-9,]+ are free") as caught:
         write_text(path, "new")
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == b"old" and names(tmp_path) == ["notes.bin"]
 
 
