@@ -13,6 +13,7 @@ from minideeplab.cli.parser import (
 )
 from minideeplab.cli.progress import Progress, Speed, duration
 from minideeplab.cli.signals import exit_code
+from minideeplab.cli.stored import stored_arguments
 from minideeplab.cli.types import (
     create_folder,
     crf_settings,
@@ -54,5 +55,6 @@ __all__ = [
     "positive_int",
     "predictor_of",
     "set_threads",
+    "stored_arguments",
     "use_device",
 ]
