@@ -111,7 +111,9 @@ def kill_loop(data, tmp_path, kills, least):
     done = newest_checkpoint(out).checkpoint.progress["step"]
     code = code_of(child(train.main, ["--resume", "--out", str(out), "--stop-after", "3"]))
     assert code == 0
-    assert code_of(child(train.main, [*command(data, whole), "--epochs", str(EPOCHS), "--stop-after", str(done + 3)])) == 0
+    assert (
+        code_of(child(train.main, [*command(data, whole), "--epochs", str(EPOCHS), "--stop-after", str(done + 3)])) == 0
+    )
     assert_same_run(out, whole)
     left = {path.name for path in out.iterdir()} - FILES
     assert left == {"last.prev.npz"}
