@@ -15,7 +15,7 @@ from PIL import Image
 
 from minideeplab.files.whole import written_whole
 
-_NOT_IN_NAMES = re.compile(r'[%/\\:*?"<>|\x00-\x1f]')
+_NOT_IN_NAMES = re.compile(r"[%/\x00-\x1f]")
 _LONGEST = 200  # bytes of a name, of the 255 that file systems have
 
 

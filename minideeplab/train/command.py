@@ -10,6 +10,7 @@ from minideeplab import cli, models
 from minideeplab.cli.model_options import given_options
 from minideeplab.data import Loader, TrainTransform, label_warnings, require_labels
 from minideeplab.errors import CheckpointError, UsageError
+from minideeplab.evaluation import percent
 from minideeplab.models.segmenter import SMALLEST_SIDE
 from minideeplab.train.arguments import parse_arguments
 from minideeplab.train.equality import data_changes, program_changes, write_data
@@ -84,6 +85,10 @@ def _take_up(training: Training, found: Found) -> None:
     folder.rewind(state.step, state.history)
     for sentence in found.notes():
         folder.log(sentence)
+    if state.best is not None and not folder.best.exists():
+        folder.log(
+            f"warning: there is no {folder.best}; it comes back with the first validation above {percent(state.best)}"
+        )
     began, now = found.checkpoint.args, vars(training.args)
     if changes := program_changes(folder.path / "args.json", began, now, versions()):
         folder.log(f"warning: {', '.join(changes)}: the last digits may differ from those of a run in one go")

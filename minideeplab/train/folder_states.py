@@ -36,7 +36,7 @@ class Found(NamedTuple):
         if self.path.name == LAST:
             return []
         missing = [] if any(path.name == LAST for path in self.damaged) else [f"there is no {LAST}"]
-        causes = [f"{path} is damaged ({cause})" for path, cause in self.damaged.items()] + missing
+        causes = [f"{path.name} is damaged ({cause})" for path, cause in self.damaged.items()] + missing
         step = self.checkpoint.progress["step"]
         again = f", {self.steps_lost} steps are done again" if self.steps_lost else ""
         return [f"warning: {', '.join(causes)}; the run goes on from {self.path.name}, after step {step}{again}"]

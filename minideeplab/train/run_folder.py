@@ -234,8 +234,9 @@ class RunFolder:
         """The commands that use what the run wrote."""
         data = ["--data", args.data, "--dataset", args.dataset, "--split", args.val_split]
         data += ["--limit", args.limit] if args.limit else []
-        evaluate = command_line("evaluate", "--checkpoint", self.best, *data)
-        predict = command_line("predict", "--checkpoint", self.best)
+        weights = self.best if self.best.exists() else self.last
+        evaluate = command_line("evaluate", "--checkpoint", weights, *data)
+        predict = command_line("predict", "--checkpoint", weights)
         return f"next:\n  {evaluate}\n  {predict} IMAGE"
 
 

@@ -103,14 +103,16 @@ class TrainState:
 
 
 def _check_types(progress: dict) -> None:
-    """Raises ValueError for a field that a file has made up; unknown and missing fields are left to the constructor."""
+    """Raises ValueError for a field that a file has made up, or lacks; unknown ones are left to the constructor."""
     kinds = get_type_hints(TrainState)
+    if missing := [name for name in ("step", "epoch", "batch", "history", "fingerprint") if name not in progress]:
+        raise ValueError(f"'{missing[0]}' is missing")
     for name, value in progress.items():
         if name in kinds and not _fits(value, kinds[name]):
             raise ValueError(f"'{name}' is {shown(value)}")
-    history, best = progress.get("history", []), progress.get("best")
-    if len(history) != progress.get("epoch", 0):
-        raise ValueError(f"{len(history)} rows of history after {progress.get('epoch', 0)} epochs")
+    history, best = progress["history"], progress.get("best")
+    if len(history) != progress["epoch"]:
+        raise ValueError(f"{len(history)} rows of history after {progress['epoch']} epochs")
     for number, row in enumerate(history, 1):
         if wrong := _wrong_in(row):
             raise ValueError(f"row {number} of the history has {wrong}")

@@ -20,3 +20,19 @@ def run(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "whole"
     assert train.main(command(data, out)) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def begun(data, tmp_path_factory):
+    """The same run, stopped after its first step of four; not to be changed."""
+    out = tmp_path_factory.mktemp("runs") / "begun"
+    assert train.main(command(data, out, "--stop-after", 1)) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def halves(data, tmp_path_factory):
+    """The same run, stopped after its third step of four: last.npz, last.prev.npz and best.npz; not to be changed."""
+    out = tmp_path_factory.mktemp("runs") / "halves"
+    assert train.main(command(data, out, "--stop-after", 3)) == 0
+    return out

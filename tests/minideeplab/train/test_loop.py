@@ -1,6 +1,9 @@
 """A run: what it leaves behind, exact resumption, and what goes wrong on the way."""
 
+import errno
+import io
 import json
+import os
 import re
 import shutil
 import tracemalloc
@@ -156,6 +159,127 @@ def test_pictures_come_after_the_weights_and_cost_nothing(data, run, tmp_path, m
     assert (
         "warning: " in log and "confusion.png could not be drawn (ValueError: no such formula); training goes on" in log
     )
+
+
+def full(path, *arguments):
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+@pytest.mark.parametrize(
+    "report", ["metrics.csv", "metrics.jsonl", "log.txt", "per_class.csv", "curves.png", "samples"]
+)
+def test_a_report_that_cannot_be_written_is_a_warning(data, run, tmp_path, capsys, report):
+    """Weights and numbers are those of a run without faults; `samples` is a file where a folder should be."""
+    out = tmp_path / "out"
+    assert train.main(command(data, out, "--stop-after", 1)) == 0
+    if report == "samples":
+        (out / report).rmdir()
+        (out / report).touch()
+    else:
+        (out / report).unlink(missing_ok=True)
+        (out / report).mkdir()
+        (out / report / "obstacle").touch()
+    capsys.readouterr()
+    assert train.main(["--resume", "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    warnings = [line for line in (captured.out + captured.err).splitlines() if line.startswith("warning: ")]
+    assert warnings and all(report in line for line in warnings)
+    for name in ("last.npz", "best.npz"):
+        whole, resumed = (Checkpoint.load(folder / name) for folder in (run, out))
+        for key, array in whole.state.items():
+            np.testing.assert_array_equal(array, resumed.state[key], err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["best.npz", "last.npz"])
+def test_a_disk_that_is_full_for_a_checkpoint_costs_as_little_as_can_be(data, run, tmp_path, monkeypatch, capsys, name):
+    """best.npz does not fit: the steps are in last.npz. last.npz does not fit: the one before is there."""
+    out, save = tmp_path / "out", Checkpoint.save
+    assert train.main(command(data, out, "--stop-after", 1)) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", lambda self, path: full(path) if path.name == name else save(self, path))
+        assert train.main(["--resume", "--out", str(out)]) == 1
+    captured = capsys.readouterr()
+    assert f"error: {out / name}: No space left on device; free some space, and start the command" in captured.err
+    if name == "best.npz":
+        assert "stopped after step 2 of 4; to continue:\n" in captured.out
+        assert Checkpoint.load(out / "last.npz").progress["step"] == 2
+    else:
+        assert (
+            f"step 2 cannot be saved: {out / name}: No space left on device; {out / name} is the last" in captured.out
+        )
+        assert Checkpoint.load(out / "last.npz").progress["step"] == 1
+    assert train.main(["--resume", "--out", str(out)]) == 0
+    assert_same_run(run, out)
+    assert {path.name for path in out.iterdir()} == FILES
+
+
+def test_a_disk_that_fills_up_while_saving_keeps_what_was_saved(data, run, tmp_path, monkeypatch, capsys):
+    """Pieces are written, then there is no room: the old file stays, nothing half written is left, the rest is said."""
+    out, fdopen = tmp_path / "out", os.fdopen
+
+    class Full(io.FileIO):
+        def write(self, data):
+            if self.tell() > 100_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(memoryview(data)[:5000])
+
+    def open_full(handle, mode):
+        is_checkpoint = os.readlink(f"/proc/self/fd/{handle}").endswith(".tmp")
+        return io.BufferedWriter(Full(handle, mode)) if is_checkpoint else fdopen(handle, mode)
+
+    assert train.main(command(data, out, "--stop-after", 1)) == 0
+    before = (out / "last.npz").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdopen", open_full)
+        assert train.main(["--resume", "--out", str(out)]) == 1
+    captured = capsys.readouterr()
+    size = Checkpoint.load(out / "last.npz")
+    need = sum(array.nbytes for array in [*size.state.values(), *size.optimiser.values()])
+    said = re.search(r"best.npz: No space left on device: ([\d,]+) bytes are needed, [\d,]+ are free", captured.err)
+    assert need < int(said[1].replace(",", "")) < 1.3 * need
+    assert (out / "last.npz").read_bytes() == before and not list(out.glob(".minideeplab*"))
+    assert train.main(["--resume", "--out", str(out)]) == 0
+    assert_same_run(run, out)
+
+
+def test_a_folder_made_read_only_keeps_what_was_saved(data, run, tmp_path, monkeypatch, capsys):
+    """As root the permissions of a folder do not count: the system's calls refuse instead."""
+    out, makes = tmp_path / "out", os.open
+
+    def refuse(path, flags, *arguments, **options):
+        if str(path).startswith(str(out)) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return makes(path, flags, *arguments, **options)
+
+    def in_the_first_step(*arguments):
+        monkeypatch.setattr(os, "open", refuse)
+        return step(*arguments)
+
+    assert train.main(command(data, out, "--stop-after", 1)) == 0
+    with monkeypatch.context() as patch:
+        step = loop.train_step
+        patch.setattr(loop, "train_step", in_the_first_step)
+        assert train.main(["--resume", "--out", str(out)]) == 1
+        assert train.main(["--resume", "--out", str(out)]) == 2
+    monkeypatch.undo()
+    error = capsys.readouterr().err
+    assert f"error: {out / 'best.npz'}: Read-only file system; change the permissions, or give another" in error
+    assert "no file can be written in this folder (Read-only file system); change that, or give another" in error
+    assert train.main(["--resume", "--out", str(out)]) == 0
+    assert_same_run(run, out)
+
+
+@pytest.mark.parametrize("record", ["metrics.jsonl", "metrics.csv", "curves.png", "log.txt", "args.json", "data.json"])
+@pytest.mark.parametrize("damage", [b"", b"\xff\x00{[" * 50, b'{"step": 1, "loss": 3'])
+def test_a_damaged_record_never_costs_a_resume(data, run, tmp_path, monkeypatch, record, damage):
+    out = tmp_path / "out"
+    assert train.main(command(data, out, "--stop-after", 1)) == 0
+    (out / record).write_bytes(damage)
+    assert train.main(["--resume", "--out", str(out)]) == 0
+    assert [row["step"] for row in map(json.loads, (out / "metrics.jsonl").read_text().splitlines())][-3:] == [2, 3, 4]
+    whole, resumed = (Checkpoint.load(folder / "last.npz").state for folder in (run, out))
+    assert all(np.array_equal(array, resumed[key]) for key, array in whole.items())
+    assert "could not be drawn" not in (out / "log.txt").read_text(errors="replace")
 
 
 def test_names_that_look_like_formulas_are_drawn(tmp_path):
