@@ -47,12 +47,12 @@ def written_whole(path: str | Path, need: int | None = None) -> Iterator[BinaryI
             os.chmod(temporary, mode)  # a private file stays private
         os.replace(temporary, path)
     except OSError as error:
+        _remove(temporary)  # before the free space is counted
         if error.filename in (None, str(temporary)):
             raise _named(error, path, f"{need:,}" if need else f"more than {written:,}") from error
         raise  # of another file, which the block reads
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
     _sync_folder(path.parent)
 
 
@@ -76,6 +76,11 @@ def remove_abandoned(folder: str | Path, before: float) -> None:
                 with contextlib.suppress(OSError):
                     if entry.stat(follow_symlinks=False).st_mtime < before:
                         os.unlink(entry.path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _named(error: OSError, path: Path, need: str) -> OSError:

@@ -264,8 +264,9 @@ class Training:
             self._pause()
         except OSError as error:
             text = f"warning: step {self.state.step} cannot be saved: {error.filename}: {error.strerror}"
-            if self.folder.last.exists():
-                text += f"; {self.folder.last} is the last good one, --resume goes on from there"
+            kept = [path for path in (self.folder.last, self.folder.best) if path.exists()]
+            if kept:
+                text += f"; {kept[0]} is the last good one, --resume goes on from there"
             self.folder.log(text)
 
     def _stop_asked(self) -> bool:

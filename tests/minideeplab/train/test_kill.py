@@ -151,7 +151,7 @@ def test_saving_is_killed_at_fifty_moments(run, tmp_path):
 
 
 def test_a_killed_run_is_the_same_run(data, tmp_path, without_kernels):
-    kill_loop(data, tmp_path, kills=8, least=10)
+    kill_loop(data, tmp_path, kills=6, least=6)
 
 
 @pytest.mark.long
