@@ -246,7 +246,7 @@ def wait_for_steps(process, out):
 def test_a_signal_saves_and_the_command_that_continues_is_named(data, tmp_path, signum):
     """Also where nobody reads what is printed any more, as after the terminal was closed."""
     out = tmp_path / "stopped"
-    process = start([*command(data, out), "--epochs", "100000", "--eval-every", "100000"])
+    process = start([*command(data, out), "--epochs", "100000", "--eval-every", "100000", "--threads", "1"])
     try:
         if signum == signal.SIGHUP:
             process.stdout.close()
@@ -268,7 +268,7 @@ def test_a_signal_saves_and_the_command_that_continues_is_named(data, tmp_path, 
 def test_training_goes_on_without_its_reader(data, run, tmp_path):
     """`train ... 2>&1 | head -1`, which closed the pipe after the first line."""
     out = tmp_path / "piped"
-    line = shlex.join([sys.executable, "-m", "minideeplab.train", *command(data, out)])
+    line = shlex.join([sys.executable, "-m", "minideeplab.train", *command(data, out, "--threads", 1)])
     shell = ["bash", "-c", f"{line} 2>&1 | head -1; exit ${{PIPESTATUS[0]}}"]
     done = subprocess.run(shell, env=environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stdout.count("\n") == 1

@@ -83,7 +83,7 @@ RESUMED = {  # files left, damaged ones, the file that it goes on from, steps th
 
 
 @pytest.mark.parametrize("state", RESUMED)
-def test_with_a_good_checkpoint_a_run_goes_on_to_the_same_end(run, halves, tmp_path, state):
+def test_with_a_good_checkpoint_a_run_goes_on_to_the_same_end(run, halves, tmp_path, quick_pictures, state):
     names, damaged, source, again, said = RESUMED[state]
     out = left(halves, tmp_path / "run", *names)
     for name in damaged:

@@ -187,7 +187,7 @@ def test_reports_that_cannot_be_written_are_warnings(run, begun, tmp_path, capsy
 
 @pytest.mark.parametrize("name", ["best.npz", "last.npz"])
 def test_a_disk_that_is_full_for_a_checkpoint_costs_as_little_as_can_be(
-    run, begun, tmp_path, monkeypatch, capsys, name
+    run, begun, tmp_path, monkeypatch, capsys, quick_pictures, name
 ):
     """best.npz does not fit: the steps are in last.npz. last.npz does not fit: the one before is there."""
     out, save = shutil.copytree(begun, tmp_path / "out"), Checkpoint.save
@@ -209,7 +209,9 @@ def test_a_disk_that_is_full_for_a_checkpoint_costs_as_little_as_can_be(
     assert {path.name for path in out.iterdir()} == FILES
 
 
-def test_a_disk_that_fills_up_while_saving_keeps_what_was_saved(run, begun, tmp_path, monkeypatch, capsys):
+def test_a_disk_that_fills_up_while_saving_keeps_what_was_saved(
+    run, begun, tmp_path, monkeypatch, capsys, quick_pictures
+):
     """Pieces are written, then there is no room: the old file stays, nothing half written is left, the rest is said."""
     out, fdopen = shutil.copytree(begun, tmp_path / "out"), os.fdopen
 
@@ -237,7 +239,7 @@ def test_a_disk_that_fills_up_while_saving_keeps_what_was_saved(run, begun, tmp_
     assert_same_run(run, out)
 
 
-def test_a_folder_made_read_only_keeps_what_was_saved(run, begun, tmp_path, monkeypatch, capsys):
+def test_a_folder_made_read_only_keeps_what_was_saved(run, begun, tmp_path, monkeypatch, capsys, quick_pictures):
     """As root the permissions of a folder do not count: the system's calls refuse instead."""
     out, makes = shutil.copytree(begun, tmp_path / "out"), os.open
 
@@ -247,7 +249,7 @@ def test_a_folder_made_read_only_keeps_what_was_saved(run, begun, tmp_path, monk
         return makes(path, flags, *arguments, **options)
 
     def in_the_first_step(*arguments):
-        monkeypatch.setattr(os, "open", refuse)
+        patch.setattr(os, "open", refuse)
         return step(*arguments)
 
     with monkeypatch.context() as patch:
@@ -255,7 +257,6 @@ def test_a_folder_made_read_only_keeps_what_was_saved(run, begun, tmp_path, monk
         patch.setattr(loop, "train_step", in_the_first_step)
         assert train.main(["--resume", "--out", str(out)]) == 1
         assert train.main(["--resume", "--out", str(out)]) == 2
-    monkeypatch.undo()
     error = capsys.readouterr().err
     assert f"error: {out / 'best.npz'}: Read-only file system; change the permissions, or give another" in error
     assert "no file can be written in this folder (Read-only file system); change that, or give another" in error
