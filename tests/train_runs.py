@@ -8,6 +8,7 @@ from minideeplab.weights import Checkpoint
 
 FILES = {
     "args.json",
+    "data.json",
     "metrics.csv",
     "metrics.jsonl",
     "curves.png",

@@ -12,6 +12,8 @@ from minideeplab.cli.parser import (
     predictor_of,
 )
 from minideeplab.cli.progress import Progress, Speed, counted, duration
+from minideeplab.cli.signals import exit_code
+from minideeplab.cli.stored import stored_arguments
 from minideeplab.cli.types import (
     create_folder,
     crf_settings,
@@ -43,6 +45,7 @@ __all__ = [
     "data_options",
     "deferred_interrupt",
     "duration",
+    "exit_code",
     "fraction",
     "fraction_below_one",
     "main_guard",
@@ -56,5 +59,6 @@ __all__ = [
     "positive_int",
     "predictor_of",
     "set_threads",
+    "stored_arguments",
     "use_device",
 ]

@@ -9,8 +9,7 @@ from minideeplab.cli.model_options import OPTIONS, add_model_arguments, given_op
 from minideeplab.errors import CheckpointError, UsageError
 from minideeplab.models.aspp import rates_for_crops
 from minideeplab.train import class_weights
-from minideeplab.train.run_folder import RunFolder
-from minideeplab.weights import Checkpoint
+from minideeplab.train.folder_states import Found, newest_checkpoint
 
 EXAMPLE = """\
   python -m minideeplab.train --data synthetic --epochs 5
@@ -24,12 +23,12 @@ EPOCHS = 30
 START_ARGUMENTS = {"resume", "extend", "out", "data", "device", "precision", "threads", "stop_after", "minutes"}
 
 
-def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Checkpoint | None]:
+def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Found | None]:
     """The arguments of a run, and with --resume the checkpoint that they come from.
 
     Raises:
-        UsageError: --resume with an argument that contradicts the run.
-        CheckpointError: --resume without a usable last.npz.
+        UsageError: --resume with an argument that contradicts the run, or while another process trains it.
+        CheckpointError: --resume without a usable checkpoint.
     """
     parser = _parser()
     args = parser.parse_args(argv)
@@ -52,26 +51,36 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Che
         return args, None
     if args.out is None:
         raise UsageError("--resume needs the folder of the run: --out RUN")
-    path = RunFolder(args.out).last
-    if not path.exists() and path.with_name("args.json").exists():
-        raise CheckpointError(f"{path}: this run was stopped before it saved anything; start it again without --resume")
-    checkpoint = Checkpoint.load(path)
-    if not checkpoint.args:
-        raise CheckpointError(f"{path}: it holds no training arguments; start a new run with --init-from {path}")
+    found = newest_checkpoint(args.out)
+    path, began = found.path, _began(parser, found)
     # argparse fills in defaults only for what is not set yet: what differs from the marker was given.
     unset = object()
     given = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(vars(args), unset)))
     given = {name for name, value in vars(given).items() if value is not unset}
     for name in sorted(given - START_ARGUMENTS):
-        if getattr(args, name) != checkpoint.args.get(name):
-            option, began_with = f"--{name.replace('_', '-')}", checkpoint.args.get(name)
-            began = f"without {option}" if began_with is None else f"with {began_with}"
+        if getattr(args, name) != began.get(name):
+            option, began_with = f"--{name.replace('_', '-')}", began.get(name)
+            how = f"without {option}" if began_with is None else f"with {began_with}"
             raise UsageError(
-                f"{option} {getattr(args, name)}: this run began {began}; leave it out, or start a new run "
+                f"{option} {getattr(args, name)}: this run began {how}; leave it out, or start a new run "
                 f"with --init-from {path}"
             )
     fresh = {name: getattr(args, name) for name in START_ARGUMENTS if name != "data" or name in given}
-    return argparse.Namespace(**{**vars(args), **checkpoint.args, **fresh}), checkpoint
+    return argparse.Namespace(**{**vars(args), **began, **fresh}), found
+
+
+def _began(parser: argparse.ArgumentParser, found: Found) -> dict:
+    """The arguments that a run began with, as its checkpoint has them."""
+    try:
+        began = cli.stored_arguments(parser, found.checkpoint.args)
+        if not (began.get("epochs") or began.get("steps")):
+            raise ValueError("neither --epochs nor --steps is there")
+    except ValueError as error:
+        raise CheckpointError(
+            f"{found.path}: its arguments are not those of a run ({error}); start a new run with "
+            f"--init-from {found.path}"
+        ) from error
+    return began
 
 
 def _choose_model_options(args: argparse.Namespace) -> None:

@@ -1,69 +1,103 @@
 """The training command: data, network and run folder put together, then `Training`."""
 
 import argparse
+import contextlib
 import math
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
 from minideeplab import cli, models
 from minideeplab.cli.model_options import given_options
 from minideeplab.data import Loader, TrainTransform, label_warnings, require_labels
 from minideeplab.errors import UsageError
+from minideeplab.evaluation import percent
 from minideeplab.models.segmenter import SMALLEST_SIDE
 from minideeplab.train import class_weights
 from minideeplab.train.arguments import parse_arguments
+from minideeplab.train.equality import data_changes, program_changes, write_data
+from minideeplab.train.folder_states import Found, require_free, set_aside
 from minideeplab.train.loop import Training
-from minideeplab.train.run_folder import RunFolder, fingerprint
-from minideeplab.train.schedule import extend, is_finished
+from minideeplab.train.run_folder import RunFolder, fingerprint, versions
+from minideeplab.train.schedule import extend
 from minideeplab.train.state import TrainState
-from minideeplab.weights import Checkpoint, initialise
+from minideeplab.weights import initialise
 
 
 @cli.main_guard
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    args, checkpoint = parse_arguments(argv)
+    with contextlib.ExitStack() as held:
+        return _run(argv, held)
+
+
+def _run(argv: Sequence[str] | None, held: contextlib.ExitStack) -> int:
+    """Runs the command; `held` lets the run folder go in the end."""
+    args, found = parse_arguments(argv)
+    checkpoint = found and found.checkpoint
+    folder = held.enter_context(RunFolder(args.out).hold()) if found else None
     threads = cli.use_device(args)
     train_set = cli.open_data(args, args.split)
     val_set = cli.open_data(args, args.val_split)
-    model, loader = _build(args, train_set, checkpoint)
+    model, loader = _build(args, train_set, found)
     model.to(args.device)
     if args.checkpoint_activations:
         model.checkpoint_activations()
     note = initialise(model, args.init_from) if args.init_from and not checkpoint else ""
     if args.out and not checkpoint:
-        RunFolder.require_free(Path(args.out))
+        require_free(args.out)
     palettes = train_set.colours()  # of both splits
     for dataset in (train_set, val_set):  # last, for it reads every file
         with cli.Progress(len(dataset), f"checking '{dataset.split}'", leave=False) as bar:
             dataset.check(bar.update, palettes)
         require_labels(dataset)
     state = TrainState(fingerprint=fingerprint(train_set, val_set))
-    if checkpoint:
-        folder = RunFolder(args.out)
-        state = TrainState.restore(folder.last, checkpoint.progress, state.fingerprint)
-        if args.extend:
-            folder.log(extend(args, state, len(loader)))
-            folder.write_args(vars(args), threads, train_set, state.fingerprint, model)
-        folder.rewind(state.step, state.history)
+    extension = ""
+    if found:
+        changes = partial(data_changes, folder.path / "data.json", train_set, val_set)
+        state = TrainState.restore(found.path, checkpoint.progress, state.fingerprint, changes)
+        extension = extend(args, state, len(loader)) if args.extend else ""
     else:
         parts = (args.model, args.backbone, train_set.name)
-        folder = RunFolder.create(args.out, "-".join(part for part in parts if part))
+        folder = held.enter_context(RunFolder.create(args.out, "-".join(part for part in parts if part)))
         folder.write_args(vars(args), threads, train_set, state.fingerprint, model)
+        write_data(folder.path / "data.json", train_set, val_set)
         folder.rewind(0, [])
         if note:
             folder.log(note)
     training = Training(args, loader, val_set, model, state, folder)
-    if checkpoint:
-        training.take_up(checkpoint)
-    if is_finished(args, state, len(loader)):
-        training.draw_what_is_due()
+    if found:
+        state.require_within(found.path, training.total_steps, training.total_epochs, len(loader))
+        training.take_up(found.path, checkpoint)
+        _take_up(training, found)
+    if extension:
+        folder.log(extension)
+        folder.write_args(vars(args), threads, train_set, state.fingerprint, model)
+    if training.is_finished():
+        training.finish_what_is_due()
         ended = f"training of {state.epoch} epochs is finished, nothing to resume; {training.best()}"
-        folder.log(f"{ended}{training.why_early()}; --extend N adds epochs")
-        folder.log(folder.next_commands(args))
+        folder.say(f"{ended}{training.why_early()}; --extend N adds epochs")
+        folder.say(folder.next_commands(args))
         return 0
     _describe(training, threads)
     return training.run()
+
+
+def _take_up(training: Training, found: Found) -> None:
+    """Brings the folder of a resumed run to where its checkpoint stands, and says what may change its numbers."""
+    folder, state = training.folder, training.state
+    if training.is_finished() and found.path == folder.last and not folder.pictures_due():
+        return  # nothing was left undone
+    set_aside(list(found.damaged))
+    folder.rewind(state.step, state.history)
+    for sentence in found.notes():
+        folder.log(sentence)
+    if state.best is not None and not folder.best.exists():
+        folder.log(
+            f"warning: there is no {folder.best}; it comes back with the first validation above {percent(state.best)}"
+        )
+    began, now = found.checkpoint.args, vars(training.args)
+    if changes := program_changes(folder.path / "args.json", began, now, versions()):
+        folder.log(f"warning: {', '.join(changes)}: the last digits may differ from those of a run in one go")
 
 
 def _describe(training: Training, threads: int) -> None:
@@ -116,7 +150,7 @@ def _rates_beyond_crops(model, crop_size: int) -> list[int]:
     ]
 
 
-def _build(args: argparse.Namespace, train_set, checkpoint: Checkpoint | None):
+def _build(args: argparse.Namespace, train_set, found: Found | None):
     """The network, of a resumed run as it began, and the loader of its batches."""
     if args.crop_size < SMALLEST_SIDE:
         raise UsageError(f"--crop-size {args.crop_size}: the network needs at least {SMALLEST_SIDE} pixels")
@@ -125,8 +159,8 @@ def _build(args: argparse.Namespace, train_set, checkpoint: Checkpoint | None):
         options = given_options(args) | {"num_classes": train_set.num_classes}
         if args.model in models.CLASSIFIERS:
             options["dense"] = True  # a classifier of every position
-        if checkpoint:
-            model = checkpoint.build_model(RunFolder(args.out).last)
+        if found:
+            model = found.checkpoint.build_model(found.path)
         else:
             model = models.build(args.model, args.seed, **options)
         transform = TrainTransform(
