@@ -2,6 +2,7 @@
 
 from minideeplab.cli.device import add_device_arguments, announce_compilation, set_threads, use_device
 from minideeplab.cli.guard import INTERRUPTED, deferred_interrupt, main_guard
+from minideeplab.cli.memory import peak_memory
 from minideeplab.cli.parser import (
     add_crf_argument,
     add_data_arguments,
@@ -48,6 +49,7 @@ __all__ = [
     "open_data",
     "open_fraction",
     "output_file",
+    "peak_memory",
     "positive_float",
     "positive_int",
     "predictor_of",
