@@ -8,6 +8,7 @@ from minideeplab.weights import Checkpoint
 
 FILES = {
     "args.json",
+    "config.toml",
     "metrics.csv",
     "metrics.jsonl",
     "curves.png",

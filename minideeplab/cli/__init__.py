@@ -12,7 +12,7 @@ from minideeplab.cli.parser import (
     open_data,
     predictor_of,
 )
-from minideeplab.cli.progress import Progress, Speed, duration
+from minideeplab.cli.progress import Progress, Speed, duration, hidden_progress
 from minideeplab.cli.types import (
     create_folder,
     crf_settings,
@@ -43,6 +43,7 @@ __all__ = [
     "duration",
     "fraction",
     "fraction_below_one",
+    "hidden_progress",
     "main_guard",
     "non_negative_float",
     "non_negative_int",

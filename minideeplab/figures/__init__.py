@@ -3,6 +3,7 @@
 from minideeplab.figures.canvas import picture_name, save_picture
 from minideeplab.figures.costs import save_costs
 from minideeplab.figures.labels import save_comparison, save_overlay, save_refinements, save_sample
+from minideeplab.figures.rates import save_rates
 from minideeplab.figures.sheet import save_contact_sheet
 from minideeplab.figures.training import save_confusion, save_curves
 
@@ -15,6 +16,7 @@ __all__ = [
     "save_curves",
     "save_overlay",
     "save_picture",
+    "save_rates",
     "save_refinements",
     "save_sample",
 ]

@@ -1,13 +1,17 @@
 """The arguments of the training command, and how a resumed run takes up its own."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from minideeplab import cli, models
+from minideeplab.cli.config_file import config_text, given_arguments, with_config
 from minideeplab.cli.model_options import OPTIONS, add_model_arguments, given_options
+from minideeplab.cli.parser import Parser
 from minideeplab.errors import CheckpointError, UsageError
 from minideeplab.models.aspp import rates_for_crops
+from minideeplab.train.presets import PRESETS, apply_preset
 from minideeplab.train.run_folder import RunFolder
 from minideeplab.weights import Checkpoint
 
@@ -15,31 +19,39 @@ EXAMPLE = """\
   python -m minideeplab.train --data synthetic --epochs 5
   python -m minideeplab.train --data VOCdevkit/VOC2012 --backbone resnet50 --crop-size 257 --out runs/voc
   python -m minideeplab.train --model pspnet --width 0.25 --epochs 5
+  python -m minideeplab.train --config runs/voc/config.toml --lr 0.02 --out runs/voc-slower
   python -m minideeplab.train --resume --out runs/voc"""
 
 EPOCHS = 30
 
 # Arguments of one start: free to differ when a run is resumed. All others stay as the run began.
-START_ARGUMENTS = {"resume", "out", "data", "device", "precision", "threads", "stop_after", "minutes"}
+START_ARGUMENTS = {
+    "resume", "out", "data", "device", "precision", "threads", "stop_after", "minutes", "config", "find_lr", "dry_run",
+}  # fmt: skip
+# Arguments that config.toml does not hold: it repeats a run, whatever the start was.
+NOT_REPEATED = START_ARGUMENTS - {"data", "device", "precision"}
 
 
-def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Checkpoint | None]:
-    """The arguments of a run, and with --resume the checkpoint that they come from.
+def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Checkpoint | None, dict]:
+    """The arguments of a run, with --resume the checkpoint that they come from, and those that were given.
+
+    A new run has some left to `settle`, which needs the data.
 
     Raises:
-        UsageError: --resume with an argument that contradicts the run.
+        UsageError: --resume with an argument that contradicts the run, or a --config that cannot be used.
         CheckpointError: --resume without a usable last.npz.
     """
-    parser = _parser()
-    args = parser.parse_args(argv)
+    parser = train_parser()
+    argv = with_config(parser, sys.argv[1:] if argv is None else argv)
+    args, given = parser.parse_args(argv), given_arguments(parser, argv)
     if args.scale_range[0] > args.scale_range[1]:
         raise UsageError("--scale-range {} {}: LOW must not be above HIGH".format(*args.scale_range))
     args.epochs = args.epochs or (None if args.steps else EPOCHS)
-    _choose_model_options(args)
+    given_options(args)
     if args.data != "synthetic":
         args.data = str(Path(args.data).resolve())
     if not args.resume:
-        return args, None
+        return args, None, given
     if args.out is None:
         raise UsageError("--resume needs the folder of the run: --out RUN")
     path = RunFolder(args.out).last
@@ -48,11 +60,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Che
     checkpoint = Checkpoint.load(path)
     if not checkpoint.args:
         raise CheckpointError(f"{path}: it holds no training arguments; start a new run with --init-from {path}")
-    # argparse fills in defaults only for what is not set yet: what differs from the marker was given.
-    unset = object()
-    given = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(vars(args), unset)))
-    given = {name for name, value in vars(given).items() if value is not unset}
-    for name in sorted(given - START_ARGUMENTS):
+    for name in sorted(given.keys() - START_ARGUMENTS):
         if getattr(args, name) != checkpoint.args.get(name):
             option, began_with = f"--{name.replace('_', '-')}", checkpoint.args.get(name)
             began = f"without {option}" if began_with is None else f"with {began_with}"
@@ -61,26 +69,59 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Che
                 f"with --init-from {path}"
             )
     fresh = {name: getattr(args, name) for name in START_ARGUMENTS if name != "data" or name in given}
-    return argparse.Namespace(**{**vars(args), **checkpoint.args, **fresh}), checkpoint
+    return argparse.Namespace(**{**vars(args), **checkpoint.args, **fresh}), checkpoint, given
 
 
-def _choose_model_options(args: argparse.Namespace) -> None:
-    """Fills in the model's own defaults, so that a run says what it was made of; rates of ASPP that suit the crops."""
-    given_options(args)
-    for name, default in models.options_of(args.model).items():
+def settle(args: argparse.Namespace, given: Collection[str], images: int) -> str:
+    """Fills in what depends on the data or on other arguments: the preset, and the model's own defaults.
+
+    So a run says what it was made of. Rates of ASPP suit the crops.
+
+    Args:
+        given: names of the arguments that were given; images: in the training split.
+
+    Returns:
+        A sentence about the preset, empty if none was taken.
+    """
+    options = models.options_of(args.model)
+    note = apply_preset(args, given, images, options)
+    for name, default in options.items():
         if name in OPTIONS and getattr(args, name) is None:
             setattr(args, name, default)
             if name == "atrous_rates":
                 args.atrous_rates = rates_for_crops(args.crop_size, args.output_stride)
+    return note
 
 
-def _parser() -> argparse.ArgumentParser:
+def run_config(args: argparse.Namespace) -> str:
+    """config.toml of a run: `--config` with it repeats the run."""
+    return config_text(train_parser(), args, NOT_REPEATED)
+
+
+def train_parser() -> Parser:
+    """The options of `python -m minideeplab.train`."""
     parser = cli.command_parser("train", "Train a segmentation network.", EXAMPLE)
     cli.add_data_arguments(parser, default="synthetic")
     add = parser.add_argument
     add("--split", default="train", help="split to train on")
     add("--val-split", default="val", help="split to validate on")
     add_model_arguments(parser)
+    _add_schedule(parser)
+    _add_views(parser)
+    _add_run(parser)
+    cli.add_device_arguments(parser)
+    return parser
+
+
+def _add_schedule(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--preset",
+        choices=["auto", *PRESETS],
+        default="auto",
+        help="defaults of options that are not given: small is for dozens of images; auto takes it for so few, "
+        "if none of its options is given",
+    )
     add("--crop-size", type=cli.positive_int, default=129, help="side of the training crops, pixels")
     add("--batch-size", type=cli.positive_int, default=4, help="crops per step")
     length = parser.add_mutually_exclusive_group()
@@ -110,6 +151,10 @@ def _parser() -> argparse.ArgumentParser:
         default="none",
         help="balance the loss by median frequency, or by its square root",
     )
+
+
+def _add_views(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--scale-range",
         type=cli.positive_float,
@@ -130,6 +175,21 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint-activations",
         action="store_true",
         help="compute the backbone's activations twice instead of keeping them: less memory, a third more time there",
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--config", metavar="FILE", help="a .toml file of options, as each run folder has one; the command line wins")
+    add(
+        "--find-lr",
+        action="store_true",
+        help="try rates from 1e-7 to 10, suggest one, train nothing",
+    )
+    add(
+        "--dry-run",
+        action="store_true",
+        help="one batch: shapes, loss, memory, time; write nothing",
     )
     add(
         "--eval-every",
@@ -157,5 +217,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--minutes", type=cli.positive_float, help="pause after this time; --resume continues")
     add("--seed", type=cli.non_negative_int, default=0, help="of weights, order, augmentation and dropout")
-    cli.add_device_arguments(parser)
-    return parser

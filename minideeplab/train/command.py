@@ -1,41 +1,59 @@
 """The training command: data, network and run folder put together, then `Training`."""
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from minideeplab import cli, models
 from minideeplab.cli.model_options import given_options
-from minideeplab.data import Loader, TrainTransform, label_warnings, require_labels
+from minideeplab.data import Loader, TrainTransform, require_labels
 from minideeplab.errors import CheckpointError, UsageError
 from minideeplab.models.segmenter import SMALLEST_SIDE
-from minideeplab.train.arguments import parse_arguments
+from minideeplab.train.arguments import parse_arguments, run_config, settle
+from minideeplab.train.dry_run import dry_run
 from minideeplab.train.loop import Training
+from minideeplab.train.rate_search import find_rate
 from minideeplab.train.run_folder import RunFolder, fingerprint
 from minideeplab.train.state import TrainState
+from minideeplab.train.warnings import start_warnings
 from minideeplab.weights import Checkpoint, initialise
 
 
 @cli.main_guard
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    args, checkpoint = parse_arguments(argv)
+    return start(argv)[1]
+
+
+def start(argv: Sequence[str] | None) -> tuple[object, int]:
+    """Does what a command line asks for.
+
+    Returns:
+        The folder of the run, or what --find-lr or --dry-run found; and the exit code.
+    """
+    args, checkpoint, given = parse_arguments(argv)
     threads = cli.use_device(args)
     train_set = cli.open_data(args, args.split)
     val_set = cli.open_data(args, args.val_split)
+    notes = [] if checkpoint else [settle(args, given, len(train_set))]
     model, loader = _build(args, train_set, checkpoint)
     model.to(args.device)
     if args.checkpoint_activations:
         model.checkpoint_activations()
-    note = initialise(model, args.init_from) if args.init_from and not checkpoint else ""
+    if args.init_from and not checkpoint:
+        notes.append(initialise(model, args.init_from))
     if args.out and not checkpoint:
         RunFolder.require_free(Path(args.out))
     for dataset in (train_set, val_set):  # last, for it reads every file
-        with cli.Progress(len(dataset), f"checking '{dataset.split}'", leave=False) as bar:
+        with cli.Progress(len(dataset), f"checking '{dataset.split}'", leave=False, computes=False) as bar:
             dataset.check(bar.update)
         require_labels(dataset)
     state = TrainState(fingerprint=fingerprint(train_set, val_set))
+    notes = [note for note in notes if note]
+    if args.find_lr or args.dry_run:
+        trial = Training(args, loader, val_set, model, state, folder=None)
+        print("\n".join([*notes, *_description(trial, threads)]))
+        return (find_rate if args.find_lr else dry_run)(trial, given), 0
     if checkpoint:
         folder = RunFolder(args.out)
         state = TrainState.restore(folder.last, checkpoint.progress, state.fingerprint)
@@ -44,9 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parts = (args.model, args.backbone, train_set.name)
         folder = RunFolder.create(args.out, "-".join(part for part in parts if part))
         folder.write_args(vars(args), threads, train_set, state.fingerprint, model)
+        folder.write_config(run_config(args))
         folder.rewind(0, [])
-        if note:
-            folder.log(note)
     training = Training(args, loader, val_set, model, state, folder)
     if checkpoint:
         try:
@@ -57,43 +74,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         training.draw_what_is_due()
         folder.log(f"training of {state.epoch} epochs is finished, nothing to resume; {training.best()}")
         folder.log(folder.next_commands(args))
-        return 0
-    _describe(training, threads)
-    return training.run()
+        return folder, 0
+    for line in [*notes, *_description(training, threads)]:
+        folder.log(line)
+    return folder, training.run()
 
 
-def _describe(training: Training, threads: int) -> None:
-    args, log, train_set, val_set = training.args, training.folder.log, training.train_set, training.val_set
-    log(
+def _description(training: Training, threads: int) -> list[str]:
+    """Lines about data, network and run, and what there is to warn of."""
+    args, train_set, val_set = training.args, training.train_set, training.val_set
+    lines = [
         f"data   {train_set.name} at {train_set.root}: {len(train_set)} training images "
         f"('{train_set.split}'), {len(val_set)} validation images ('{val_set.split}'), {train_set.num_classes} classes"
-    )
-    for sentence in label_warnings(train_set):
-        log(f"warning: {sentence}")
-    if (shared := len(set(train_set.ids) & set(val_set.ids))) > 0:
-        log(f"warning: {shared} images are in both splits, the validation numbers will be too good")
-    has_rates = "atrous_rates" in models.options_of(args.model)
-    if untrained := _rates_beyond_crops(training.model, args.crop_size):
-        log(
-            f"warning: crops of {args.crop_size} are too small for the atrous rates {untrained}: their outer taps see "
-            f"only padding and learn nothing. Choose larger crops{' or smaller --atrous-rates' if has_rates else ''}"
-        )
+    ]
+    lines += [f"warning: {sentence}" for sentence in start_warnings(args, training.model, train_set, val_set)]
     parameters = sum(parameter.data.size for parameter in training.model.parameters())
     backbone = f", {args.backbone}" if args.backbone else ""
-    log(f"model  {args.model}{backbone}, output stride {training.model.output_stride}: {parameters:,} parameters")
-    log(
+    stride, place = training.model.output_stride, f", to {training.folder.path}" if training.folder else ""
+    lines.append(f"model  {args.model}{backbone}, output stride {stride}: {parameters:,} parameters")
+    lines.append(
         f"run    {training.total_steps} steps in {training.total_epochs} epochs, batches of {args.batch_size} "
-        f"crops of {args.crop_size} x {args.crop_size}, {threads} threads, seed {args.seed}, to {training.folder.path}"
+        f"crops of {args.crop_size} x {args.crop_size}, {threads} threads, seed {args.seed}{place}"
     )
     if training.state.step:
-        log(f"resume after step {training.state.step}; {training.best()}")
-
-
-def _rates_beyond_crops(model, crop_size: int) -> list[int]:
-    """Rates of the ASPP that reach beyond the feature map of a crop."""
-    return [
-        rate for rate in sorted(set(getattr(model, "rates", ()))) if rate >= math.ceil(crop_size / model.output_stride)
-    ]
+        lines.append(f"resume after step {training.state.step}; {training.best()}")
+    return lines
 
 
 def _build(args: argparse.Namespace, train_set, checkpoint: Checkpoint | None):

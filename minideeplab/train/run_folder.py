@@ -32,7 +32,8 @@ EPOCH_COLUMNS = (
     "seconds",
 )
 # what a run writes before it has learnt anything
-STARTED = {"args.json", "log.txt", "metrics.csv", "metrics.jsonl", "samples", ".pictures-due"}
+STARTED = {"args.json", "config.toml", "log.txt", "metrics.csv", "metrics.jsonl", "samples", ".pictures-due"}
+STARTED |= {"lr_finder.png"}  # of a search before the run
 
 
 class RunFolder:
@@ -110,6 +111,10 @@ class RunFolder:
             "versions": _versions(),
         }
         write_text(self.path / "args.json", json.dumps(content, indent=2) + "\n")
+
+    def write_config(self, text: str) -> None:
+        """config.toml: the options of the run, for `--config`."""
+        write_text(self.path / "config.toml", text)
 
     def add_step(self, row: dict) -> None:
         """Appends one line to metrics.jsonl."""
