@@ -7,6 +7,7 @@ knows what an option may be.
 import argparse
 import difflib
 import json
+import numbers
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from pathlib import Path
 from minideeplab.cli.parser import Parser
 from minideeplab.errors import UsageError
 
-MAX_BYTES = 100_000  # a file of all options has 2000
+# A file of all options has 2000 bytes. A key of n parts, a.a.a, takes tomllib n^2 steps and bytes: lines are bounded.
+MAX_BYTES, MAX_LINE = 16_000, 4_100
 
 
 def with_config(parser: Parser, argv: Sequence[str]) -> list[str]:
@@ -49,6 +51,8 @@ def read_toml(path: str | Path) -> dict:
         raise UsageError(f"--config {path}: it cannot be read ({error}); give the name of a .toml file") from error
     if len(data) > MAX_BYTES:
         raise UsageError(f"--config {path}: it has more than {MAX_BYTES} bytes; that is no file of options")
+    if max(map(len, data.split(b"\n"))) > MAX_LINE:
+        raise UsageError(f"--config {path}: it has a line of more than {MAX_LINE} bytes; that is no file of options")
     try:
         return tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -139,7 +143,7 @@ def _as_arguments(action: argparse.Action, option: str, value, where: str) -> li
 
 
 def _word(value, where: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, Path)):
+    if isinstance(value, bool) or not isinstance(value, (str, numbers.Real, Path)):
         raise UsageError(f"{where} must be text or a number, got {value!r}")
     try:
         return str(value)

@@ -52,6 +52,10 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Che
         args.data = str(Path(args.data).resolve())
     if not args.resume:
         return args, None, given
+    for option in ("find_lr", "dry_run"):
+        if getattr(args, option):
+            name = option.replace("_", "-")
+            raise UsageError(f"--{name} is for a run that has not begun; leave out --resume, or --{name}")
     if args.out is None:
         raise UsageError("--resume needs the folder of the run: --out RUN")
     path = RunFolder(args.out).last
