@@ -3,6 +3,8 @@
 import argparse
 import math
 
+import numpy as np
+
 import kernels
 from minideeplab import models
 from minideeplab.autograd import Tensor, no_grad
@@ -13,6 +15,7 @@ from minideeplab.nn import BatchNorm2d
 from minideeplab.nn.module import observing
 
 ONE_CLASS_SHARE, ONE_CLASS_EPOCHS = 0.995, 3
+LEAST_VIEW = 0.1  # share of an image's shorter side that a crop shows: through less, no object is seen as a whole
 
 
 def start_warnings(args: argparse.Namespace, model, train_set, val_set) -> list[str]:
@@ -26,6 +29,8 @@ def start_warnings(args: argparse.Namespace, model, train_set, val_set) -> list[
             f"crops of {args.crop_size} are too small for the atrous rates {untrained}: their outer taps see "
             f"only padding and learn nothing. Choose larger crops{remedy}"
         )
+    if sentence := _small_views(args, train_set):
+        found.append(sentence)
     if names := norms_of_one_value(model.config, args.batch_size, args.crop_size):
         which = f"'{names[0]}'" + (f" and {len(names) - 1} more" if names[1:] else "")
         found.append(
@@ -34,6 +39,21 @@ def start_warnings(args: argparse.Namespace, model, train_set, val_set) -> list[
             f"number. Take --batch-size 2 or more"
         )
     return found
+
+
+def _small_views(args: argparse.Namespace, train_set) -> str | None:
+    """Photographs of 12 megapixels, of which a crop shows a detail."""
+    height, width = np.median(train_set.counts.sizes, axis=0).astype(int).tolist()
+    side, scale = min(height, width), sum(args.scale_range) / 2
+    share = args.crop_size / (scale * side)
+    if share >= LEAST_VIEW:
+        return None
+    return (
+        f"the images are large ({width} x {height} pixels, the median): a crop of {args.crop_size} at a scale of "
+        f"{scale:g} shows {percent(share)} % of the shorter side, and the network learns details without what is "
+        f"around them. Make images and masks smaller, the masks without interpolation, to about "
+        f"{4 * args.crop_size} pixels a side"
+    )
 
 
 def rates_beyond_crops(model, crop_size: int) -> list[int]:
@@ -88,7 +108,9 @@ class Watch:
         self.batches, self.void_batches = 0, 0
         if confusion:
             self.largest.append(confusion.largest_prediction())
-            found += [self._one_class()] if self._is_one_class() else []
+            if self._is_one_class():
+                found.append(self._one_class())
+                self.largest.clear()  # it is not said again at each validation
         return found
 
     def _void_batches(self) -> str:

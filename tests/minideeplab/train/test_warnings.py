@@ -2,6 +2,7 @@
 
 import math
 import re
+import types
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from minideeplab.nn import BatchNorm2d
 from minideeplab.nn.module import observing
 from minideeplab.train import command as train
 from minideeplab.train.arguments import train_parser
-from minideeplab.train.warnings import Watch, norms_of_one_value
+from minideeplab.train.warnings import Watch, _small_views, norms_of_one_value
 
 
 @pytest.mark.parametrize("name", ["deeplabv3plus", "deeplabv3", "pspnet", "deeplabv2-largefov", "segnet", "resnet18"])
@@ -87,12 +88,9 @@ def test_one_class_is_said_after_three_validations_with_what_to_do():
     assert "In the training masks it has 75.00 %" in sentence
     assert "--class-weights root, or with a higher rate such as --lr 0.06" in sentence
     assert re.search(r"minideeplab\.inspect_data --data 'my photos' --dataset auto --split train$", sentence)
-    assert "--class-weights" not in weighted_sentence()
-
-
-def weighted_sentence():
+    assert [len(seen.sentences(confusion(1000, 0))) for _ in range(4)] == [0, 0, 1, 0]
     seen = watch("--class-weights", "root")
-    return [seen.sentences(confusion(1000, 0)) for _ in range(3)][-1][0]
+    assert "--class-weights" not in [seen.sentences(confusion(1000, 0)) for _ in range(3)][-1][0]
 
 
 @pytest.mark.parametrize("shares", [[(1000, 0), (1000, 0), (994, 6)], [(1000, 0), (0, 1000), (1000, 0)]])
@@ -109,3 +107,16 @@ def test_a_run_says_which_batches_were_void(tmp_path):
     log = (tmp_path / "out" / "log.txt").read_text()
     said = re.findall(r"warning: (\d) of the last (\d) batches had no labelled pixel.*50\.00 % of the training", log)
     assert said == [("2", "4"), ("2", "4")]
+
+
+@pytest.mark.parametrize(("side", "said"), [(2000, True), (1000, False)])
+def test_crops_that_show_a_detail_are_warned_of(side, said):
+    args = train_parser().parse_args(["--crop-size", "129", "--scale-range", "0.5", "1.5"])
+    train_set = types.SimpleNamespace(counts=types.SimpleNamespace(sizes=[(9, 9), (side + 500, side), (9000, 9000)]))
+    found = _small_views(args, train_set)
+    assert (found is not None) == said
+    if said:
+        assert (
+            "(2000 x 2500 pixels, the median): a crop of 129 at a scale of 1 shows 6.45 % of the shorter side" in found
+        )
+        assert "to about 516 pixels a side" in found
