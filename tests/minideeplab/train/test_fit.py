@@ -102,3 +102,20 @@ def test_the_process_is_as_before(data, tmp_path, capfd):
 def test_with_progress_the_log_is_printed(data, tmp_path, capsys):
     minideeplab.fit(data, stop_after=1, out=tmp_path / "x", **SIZES)
     assert capsys.readouterr().out == (tmp_path / "x" / "log.txt").read_text()
+
+
+def test_a_run_is_continued_with_its_own_config_and_refused_with_another(data, run, tmp_path, capsys):
+    out = tmp_path / "parts"
+    minideeplab.fit(data, stop_after=1, out=out, progress=False, **SIZES)
+    config = out / "config.toml"
+    other = tmp_path / "other.toml"
+    other.write_text(config.read_text().replace("lr = 0.01\n", "lr = 0.02\n"))
+    assert train.main(["--resume", "--out", str(out), "--config", str(other)]) == 2
+    assert "--lr 0.02: this run began with 0.01" in capsys.readouterr().err
+    assert train.main(["--resume", "--out", str(out), "--config", str(config)]) == 0
+    assert_same_run(run, out)
+
+
+def test_a_config_that_is_not_there_ends_the_command(tmp_path, capsys):
+    assert train.main(["--config", str(tmp_path / "nowhere.toml")]) == 2
+    assert "nowhere.toml: it cannot be read" in capsys.readouterr().err
