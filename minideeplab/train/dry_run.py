@@ -85,9 +85,12 @@ def dry_run(training, given: dict) -> DryRun:
             began = time.perf_counter()
             model.reseed(step_seed(args.seed, step))
             rate = training._lr(min(step, training.total_steps - 1))
-            loss = train_step(
-                model, training.optimiser, images, labels, rate, training.class_weights, train_set.ignore_index
-            )
+            more = rate, training.class_weights, train_set.ignore_index
+            try:
+                loss = train_step(model, training.optimiser, images, labels, *more)
+            except DivergedError as error:
+                lower = f"train with a lower rate, such as --lr {min(0.01, args.lr / 10):g}"
+                raise DivergedError(f"the dry run diverged in step {step + 1}: {error}; {lower}") from error
             seconds.append(time.perf_counter() - began)
             if step == 0:
                 first, gradient = loss.item(), _gradient_norm(model)

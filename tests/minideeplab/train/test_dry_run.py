@@ -56,6 +56,14 @@ def test_bad_data_end_it_as_they_would_end_the_run(tmp_path, capsys):
     assert "1 of 2 samples of split 'train' cannot be used" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_divergence_ends_it_as_it_would_end_the_run(data, tmp_path, capsys):
+    assert train.main(command(data, tmp_path / "out", "--dry-run", "--lr", "1e30")) == DivergedError.exit_code
+    error = capsys.readouterr().err
+    assert "error: the dry run diverged in step 2: the loss is " in error and "such as --lr 0.01" in error
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_gradient_that_is_not_finite_is_named(data, tmp_path, monkeypatch, capsys):
     step = module.train_step
 
