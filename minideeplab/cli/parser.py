@@ -30,6 +30,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     raises = False
+    _given = ()
 
     def parse_known_args(self, args=None, namespace=None):
         self._given = list(sys.argv[1:] if args is None else args)

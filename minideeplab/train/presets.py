@@ -10,7 +10,7 @@ VALIDATIONS = 12  # in a run whose length a preset chooses
 PRESETS = {
     "small": {
         "width": 0.25, "head_width": 64, "separable": True,
-        "crop_size": 193, "scale_range": [0.35, 1.0], "jitter": 0.2, "batch_size": 8,
+        "crop_size": 193, "scale_range": [0.5, 1.5], "jitter": 0.2, "batch_size": 8,
         "steps": 1200, "lr": 0.05, "class_weights": "root",
     },
     "none": {},
