@@ -14,6 +14,7 @@ from minideeplab.weights import Checkpoint
 LAST, PREVIOUS, BEST, DIVERGED = "last.npz", "last.prev.npz", "best.npz", "diverged.npz"
 # what a run writes before it has learnt anything
 STARTED = {"args.json", "data.json", "log.txt", "metrics.csv", "metrics.jsonl", "samples", ".pictures-due", ".lock"}
+STARTED |= {"config.toml", "lr_finder.png"}  # the latter of a search before the run
 
 
 class Found(NamedTuple):

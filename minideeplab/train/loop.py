@@ -23,17 +23,17 @@ from minideeplab.train.run_folder import EPOCH_COLUMNS, RunFolder
 from minideeplab.train.schedule import Schedule, is_finished
 from minideeplab.train.state import TrainState
 from minideeplab.train.step import first_not_finite, train_step
+from minideeplab.train.warnings import Watch
 from minideeplab.weights import Checkpoint
 from minideeplab.weights.checkpoint import fit_state
 
-ONE_CLASS_SHARE, ONE_CLASS_EPOCHS = 0.995, 3
 SAVE_INTERVAL = 30.0  # seconds between checkpoints of epochs without validation, which may be as short as a step
 
 
 class Training:
     """The records of one run: which step is next, what was reached, what is on disk. `train_step` does the work."""
 
-    def __init__(self, args, loader: Loader, val_set, model, state: TrainState, folder: RunFolder):
+    def __init__(self, args, loader: Loader, val_set, model, state: TrainState, folder: RunFolder | None):
         self.args, self.loader, self.val_set = args, loader, val_set
         self.train_set = loader.dataset
         self.model, self.state, self.folder = model, state, folder
@@ -48,8 +48,8 @@ class Training:
         self.average = WeightAverage(model, args.ema) if args.ema else None
         self.judged = self.average.model if self.average else model  # what is validated, and is best.npz
         self.speed = cli.Speed()
-        self.report = Report(folder.path, self.train_set, val_set, args.device)
-        self.largest: list[tuple[int, float]] = []  # of each validation: the class predicted most, and its share
+        self.report = Report(folder.path, self.train_set, val_set, args.device) if folder else None
+        self.watch = Watch(args, self.train_set)
 
     def take_up(self, path: Path, checkpoint: Checkpoint) -> None:
         """Goes on with the optimiser's slots, and with --ema the weights in training, of a checkpoint.
@@ -170,7 +170,7 @@ class Training:
         """One step and its line in the records: images (N, H, W, 3), labels (N, H, W) -> loss and learning rate."""
         args, state = self.args, self.state
         lr, share = self.schedule.rate(state.step), self.schedule.share(state.step)
-        self.model.reseed(_step_seed(args.seed, state.step))
+        self.model.reseed(step_seed(args.seed, state.step))
         void = self.train_set.ignore_index
         try:
             loss = train_step(
@@ -182,6 +182,7 @@ class Training:
             self.average.update(state.step)
         value = loss.item()
         state.add_step(value, loss.weight)
+        self.watch.add_batch(loss.weight)
         state.seconds = self._seconds()
         row = {"step": state.step, "epoch": state.epoch + 1, "loss": value, "lr": lr}
         self.folder.add_step(row | {"seconds": round(state.seconds, 3)})
@@ -245,8 +246,9 @@ class Training:
             self._draw_best(predictor, confusion)
         if confusion:
             self._add_to_report(number, confusion, improved)
-            self._warn_if_one_class(confusion)
         self._draw_curves()
+        for sentence in self.watch.sentences(confusion):
+            self.folder.log(f"warning: {sentence}")
 
     def _validate(self, predictor: Predictor) -> ConfusionMatrix:
         with cli.Progress(len(self.val_set), "validate", leave=False) as bar:
@@ -355,20 +357,8 @@ class Training:
             f"checkpoints, {kept}. Train again with a lower rate, such as --lr {min(0.01, self.args.lr / 10):g}"
         )
 
-    def _warn_if_one_class(self, confusion: ConfusionMatrix) -> None:
-        self.largest.append(confusion.largest_prediction())
-        last = self.largest[-ONE_CLASS_EPOCHS:]
-        if len(last) == ONE_CLASS_EPOCHS and len({label for label, _ in last}) == 1 and min(last)[1] > ONE_CLASS_SHARE:
-            name = self.val_set.class_names[last[0][0]]
-            self.folder.log(
-                f"warning: over {percent(ONE_CLASS_SHARE)} % of the predictions are '{name}', "
-                f"{ONE_CLASS_EPOCHS} validations in a row. Likely causes: wrong labels in the masks, one class "
-                f"that covers nearly all pixels (try --class-weights median), a learning rate too high or too "
-                f"low, or too few steps"
-            )
 
-
-def _step_seed(seed: int, step: int) -> int:
+def step_seed(seed: int, step: int) -> int:
     """Dropout depends on (seed, step) alone, so that a resumed run draws the same masks."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
 

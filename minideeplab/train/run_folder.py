@@ -186,6 +186,10 @@ class RunFolder:
         }
         write_text(self.path / "args.json", json.dumps(content, indent=2) + "\n")
 
+    def write_config(self, text: str) -> None:
+        """config.toml: the options of the run, for `--config`."""
+        write_text(self.path / "config.toml", text)
+
     def add_step(self, row: dict) -> None:
         """Appends one line to metrics.jsonl."""
         self._report(self._steps.path, lambda: self._steps.add(row))

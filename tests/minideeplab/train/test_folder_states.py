@@ -15,7 +15,7 @@ from minideeplab.train.folder_states import newest_checkpoint, require_free
 from minideeplab.train.run_folder import RunFolder
 from minideeplab.weights import Checkpoint
 
-FIRST = ("args.json", "data.json", "log.txt", "metrics.csv", "metrics.jsonl", "samples")
+FIRST = ("args.json", "config.toml", "data.json", "log.txt", "metrics.csv", "metrics.jsonl", "samples")
 
 
 def left(source, out, *names):

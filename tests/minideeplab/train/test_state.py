@@ -69,7 +69,7 @@ def test_every_argument_by_every_other(run, tmp_path, monkeypatch):
     for variant in [*variants(original), original | {"teleport": 1}, original | {"epochs": None, "steps": None}]:
         checkpoint.args = variant
         try:
-            args, _ = parse_arguments(["--resume", "--out", str(tmp_path)])
+            args, *_ = parse_arguments(["--resume", "--out", str(tmp_path)])
         except CheckpointError as error:
             outcomes.append(False)
             assert str(error).startswith(f"{tmp_path / 'last.npz'}: its arguments are not those of a run (")
