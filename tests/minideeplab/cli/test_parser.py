@@ -77,7 +77,8 @@ def test_peak_memory_grows_and_is_unknown_on_windows(monkeypatch):
 
 def test_no_command_needs_a_module_of_posix():
     """`resource`, `fcntl` and `signal.SIGHUP` are not there on Windows."""
-    code = "import signal, subprocess, sys; sys.modules |= dict.fromkeys(('resource', 'fcntl', 'pwd', 'grp', 'termios'));"
+    code = "import signal, subprocess, sys;"
+    code += "sys.modules |= dict.fromkeys(('resource', 'fcntl', 'pwd', 'grp', 'termios'));"
     code += "import types; sys.modules['msvcrt'] = types.ModuleType('msvcrt');"
     code += "[delattr(signal, n) for n in ('SIGHUP', 'SIGKILL', 'SIGUSR1')];"
     code += "import minideeplab.train.command, minideeplab.evaluate, minideeplab.predict, minideeplab.summary;"
