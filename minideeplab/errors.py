@@ -25,6 +25,10 @@ class CheckpointError(MiniDeepLabError):
     exit_code = 4
 
 
+class DamagedError(CheckpointError):
+    """A checkpoint whose bytes are not those that were written: an older one of the run may be taken instead."""
+
+
 class DivergedError(MiniDeepLabError):
     """Training met a loss that is not finite."""
 

@@ -1,10 +1,13 @@
 """Examines a data set before training: `python -m minideeplab.inspect_data --help`."""
 
 import argparse
+import collections
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +18,8 @@ from minideeplab.data.inspection import Inspection, SplitFacts, inspect
 from minideeplab.errors import DataError, UsageError
 from minideeplab.figures import Shares, save_class_shares, save_contact_sheet
 from minideeplab.files.whole import write_text
+from minideeplab.train.options import train_parser
+from minideeplab.train.presets import PRESETS, SMALL_SET
 
 EXAMPLE = """\
   python -m minideeplab.inspect_data --data synthetic --out looked_at
@@ -23,7 +28,7 @@ EXAMPLE = """\
 
 SPLITS = ("train", "val")
 SAMPLES, CROPS = 12, 12  # pictures on a sheet
-LISTED = 20  # findings of one kind in the text; --json has all
+ALIKE, LISTED = 2, 20  # findings of one kind in the text; --json has all
 
 
 @cli.main_guard
@@ -38,13 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     datasets, unopened = _open_splits(args)
     with cli.Progress(sum(map(len, datasets)), "reading", leave=False) as bar:
         found = inspect(datasets, unopened, bar.update)
-    command = _next_command(args, found)
+    command, views = _next_command(args, found), _views(args, found)
     if args.json:
-        text = json.dumps(found.to_json() | {"next": None if found.problems else command}, indent=2) + "\n"
+        told = found.to_json() | {"crop_size": views.crop_size, "next": None if found.problems else command}
+        text = json.dumps(told, indent=2) + "\n"
         sys.stdout.write(text) if to_stdout else write_text(file, text)
     if not to_stdout:
         print("\n".join(report(found)))
-    written = [*_draw(found, sheet, folder), *([file] if file else [])]
+    written = [*_draw(found, views, sheet, folder), *([file] if file else [])]
     notes = sys.stderr if to_stdout else sys.stdout
     for path in written:
         print(f"wrote {path}", file=notes)
@@ -95,16 +101,29 @@ def class_table(counts: LabelCounts) -> list[str]:
 
 
 def _listed(findings: Sequence[Finding]) -> Iterator[str]:
-    shown, said = dict.fromkeys((each.kind for each in findings), 0), {""}
+    """A line for each finding; of those that differ in names and numbers alone the first two and a count."""
+    alike: dict[tuple[str, str], list[Finding]] = {}
     for each in findings:
-        shown[each.kind] += 1
-        if shown[each.kind] <= LISTED:
+        alike.setdefault((each.kind, _without_names(each.text)), []).append(each)
+    shown, left, said = collections.Counter(), collections.Counter(), {""}
+    for (kind, _), group in alike.items():
+        for each in group[:ALIKE]:
+            shown[kind] += 1
+            if shown[kind] > LISTED:
+                left[kind] += 1
+                continue
             fix = "" if each.fix in said else f". {each.fix[0].upper()}{each.fix[1:]}"  # once is enough
             said.add(each.fix)
             yield f"{each.level}: {each.text}{fix}"
-    for kind, number in shown.items():
-        if number > LISTED:
-            yield f"... and {number - LISTED} more of this kind ({kind}); --json FILE lists all"
+        if shown[kind] <= LISTED and len(group) > ALIKE:
+            yield f"... and {len(group) - ALIKE} more like this; --json FILE lists all"
+    for kind, number in left.items():
+        yield f"... and {number} more of this kind ({kind}); --json FILE lists all"
+
+
+def _without_names(text: str) -> str:
+    """A sentence without the path at its beginning, and without numbers: what it says of any file."""
+    return re.sub(r"\d+", "#", re.sub(r"^\S*[/\\]\S*:", "", text))
 
 
 def _verdict(found: Inspection, command: str) -> str:
@@ -137,7 +156,30 @@ def _next_command(args: argparse.Namespace, found: Inspection) -> str:
     options = cli.data_options(args)
     for option, split, usual in zip(("--split", "--val-split"), found.splits, SPLITS, strict=False):
         options += [option, split] if split != usual else []
-    return cli.command_line("train", *options, "--crop-size", found.crop_size)
+    views = _views(args, found)
+    if views.few and views.crop_size == PRESETS["small"]["crop_size"]:
+        return cli.command_line("train", *options)  # it takes the preset by itself
+    options += ["--preset", "small"] if views.few else []
+    return cli.command_line("train", *options, "--crop-size", views.crop_size)
+
+
+class _Views(NamedTuple):
+    """How the proposed training sees the images; `few`: by the preset for small sets."""
+
+    few: bool
+    crop_size: int
+    scale_range: Sequence[float]
+    jitter: float
+
+
+def _views(args: argparse.Namespace, found: Inspection) -> _Views:
+    """The views of `train` with its defaults, but for crops that suit the images."""
+    parser = train_parser()
+    few = args.limit is None and len(next(iter(found.splits.values())).dataset) < SMALL_SET
+    usual = {name: parser.get_default(name) for name in ("crop_size", "scale_range", "jitter")}
+    chosen = usual | {name: value for name, value in PRESETS["small"].items() if few and name in usual}
+    crop_size = min(found.crop_size, chosen["crop_size"]) if few else found.crop_size
+    return _Views(few, crop_size, chosen["scale_range"], chosen["jitter"])
 
 
 def _places(out: str | None) -> tuple[Path | None, Path | None]:
@@ -153,7 +195,7 @@ def _places(out: str | None) -> tuple[Path | None, Path | None]:
     return cli.output_file("--out", path, ".png"), None
 
 
-def _draw(found: Inspection, sheet: Path | None, folder: Path | None) -> Iterator[Path]:
+def _draw(found: Inspection, views: _Views, sheet: Path | None, folder: Path | None) -> Iterator[Path]:
     """Draws the pictures that were asked for, and can be drawn."""
     usable = {name: facts for name, facts in found.splits.items() if facts.usable.any()}
     if sheet is None or not usable:
@@ -172,8 +214,8 @@ def _draw(found: Inspection, sheet: Path | None, folder: Path | None) -> Iterato
     }
     save_class_shares(folder / "classes.png", shares, ds)
     yield folder / "classes.png"
-    crops, titles = _crops(facts, found.crop_size)
-    title = f"random crops of {found.crop_size} x {found.crop_size} pixels, as training sees them first with --seed 0"
+    crops, titles = _crops(facts, views)
+    title = f"random crops of {views.crop_size} x {views.crop_size} pixels, as training sees them first with --seed 0"
     save_contact_sheet(folder / "crops.png", titles, crops.__getitem__, ds, title)
     yield folder / "crops.png"
 
@@ -210,9 +252,10 @@ class _Usable:
         return self.dataset.sample(self.numbers[i])
 
 
-def _crops(facts: SplitFacts, crop_size: int):
+def _crops(facts: SplitFacts, views: _Views):
     """(uint8 image, labels) of the first crops that training draws, and a name for each."""
-    transform = TrainTransform(crop_size, ignore_index=facts.dataset.ignore_index)
+    void = facts.dataset.ignore_index
+    transform = TrainTransform(views.crop_size, views.scale_range, jitter=views.jitter, ignore_index=void)
     batches = Loader(_Usable(facts), transform, CROPS).epoch(0)
     images, labels = next(batches)
     batches.close()

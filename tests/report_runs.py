@@ -46,7 +46,7 @@ def validate(report, dataset, seed):
     """One validation that the report sees; its confusion matrix."""
     total = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
     for number, scores in enumerate(scores_of(dataset, seed)):
-        prediction = Prediction(PREDICTOR, dataset.images[number], Tensor(scores[None]), "logits")
+        prediction = Prediction(PREDICTOR, dataset.images[number], "logits", Tensor(scores[None]))
         prediction.number, prediction.truth = number, dataset.masks[number]
         image = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
         image.update(prediction.truth[None], prediction.labels)

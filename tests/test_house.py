@@ -50,7 +50,7 @@ def rooms():
 def test_packages_and_commands_alone_stand_at_the_root():
     files = {path.name for path in HOUSE.iterdir() if path.is_file()}
     commands = {"evaluate.py", "predict.py", "summary.py", "inspect_data.py"}
-    assert files == {"__init__.py", "README.md", "errors.py"} | commands
+    assert files == {"__init__.py", "__main__.py", "README.md", "errors.py"} | commands
 
 
 def test_the_drawing_has_every_room():

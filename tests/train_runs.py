@@ -8,6 +8,8 @@ from minideeplab.weights import Checkpoint
 
 FILES = {
     "args.json",
+    "data.json",
+    "config.toml",
     "metrics.csv",
     "metrics.jsonl",
     "curves.png",

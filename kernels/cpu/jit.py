@@ -5,8 +5,8 @@ width. Never `fastmath=True`: it would remove NaN checks.
 
 Cache: compiled kernels are kept in a folder named after a hash of this package's sources, because Numba looks only at
 the file that defines a function and would miss a change in a helper from another file. MINIDEEPLAB_CACHE_DIR moves
-the folder (default: ~/.cache/minideeplab), MINIDEEPLAB_CACHE=0 keeps nothing. A folder that cannot be written or read
-never stops the program.
+the folder (default: ~/.cache/minideeplab), MINIDEEPLAB_CACHE=0 keeps nothing. A folder that cannot be written is read,
+as one that a teacher has filled for all. A folder that cannot be written or read never stops the program.
 """
 
 import hashlib
@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numba
+from numba.core.caching import _CacheLocator
 
 
 def _cache_folder():
-    """The folder for this version of the sources; None where it cannot be written, or is not wanted."""
+    """The folder for this version of the sources; None where it can be neither written nor read, or is not wanted."""
     if os.environ.get("MINIDEEPLAB_CACHE", "1") == "0" or numba.config.DISABLE_JIT:
         return None
     digest = hashlib.sha256(str(Path(__file__).parent).encode())  # Numba files its cache by the sources' path as well
@@ -32,21 +33,33 @@ def _cache_folder():
         with tempfile.TemporaryFile(dir=folder):
             return str(folder)
     except OSError:
-        return None
+        return str(folder) if _has_kernels(folder) else None
+
+
+def _has_kernels(folder):
+    """Whether kernels lie compiled in a folder, and can be read."""
+    try:
+        return any(os.access(file, os.R_OK) for file in Path(folder).rglob("*.nbi"))
+    except OSError:
+        return False
 
 
 _FOLDER = _cache_folder()
-FOUND_COMPILED = bool(_FOLDER) and any(Path(_FOLDER).rglob("*.nbi"))
+FOUND_COMPILED = bool(_FOLDER) and _has_kernels(_FOLDER)
 
 
 @contextmanager
 def _numba_cache_in(folder):
-    """Numba asks for its cache folder when it decorates; other users of Numba in this process keep theirs."""
+    """Numba asks for its cache folder when it decorates; other users of Numba in this process keep theirs.
+
+    It refuses a folder that cannot be written. `_cache_folder` has looked at ours, and only writing fails there.
+    """
     previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, folder
+    ensure, _CacheLocator.ensure_cache_path = _CacheLocator.ensure_cache_path, lambda locator: None
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = previous
+        numba.config.CACHE_DIR, _CacheLocator.ensure_cache_path = previous, ensure
 
 
 def _tolerate_faults(cache):

@@ -3,6 +3,7 @@
 from minideeplab.cli.data_arguments import add_data_arguments, data_options, open_data, open_splits
 from minideeplab.cli.device import add_device_arguments, announce_compilation, set_threads, use_device
 from minideeplab.cli.guard import INTERRUPTED, deferred_interrupt, main_guard
+from minideeplab.cli.memory import peak_memory
 from minideeplab.cli.parser import (
     add_checkpoint_arguments,
     add_crf_argument,
@@ -11,7 +12,9 @@ from minideeplab.cli.parser import (
     command_parser,
     predictor_of,
 )
-from minideeplab.cli.progress import Progress, Speed, counted, duration
+from minideeplab.cli.progress import Progress, Speed, counted, duration, hidden_progress
+from minideeplab.cli.signals import exit_code
+from minideeplab.cli.stored import stored_arguments
 from minideeplab.cli.types import (
     create_folder,
     crf_settings,
@@ -43,8 +46,10 @@ __all__ = [
     "data_options",
     "deferred_interrupt",
     "duration",
+    "exit_code",
     "fraction",
     "fraction_below_one",
+    "hidden_progress",
     "main_guard",
     "non_negative_float",
     "non_negative_int",
@@ -52,9 +57,11 @@ __all__ = [
     "open_fraction",
     "open_splits",
     "output_file",
+    "peak_memory",
     "positive_float",
     "positive_int",
     "predictor_of",
     "set_threads",
+    "stored_arguments",
     "use_device",
 ]

@@ -7,6 +7,8 @@ import kernels
 from minideeplab.cli.types import positive_int
 from minideeplab.errors import UsageError
 
+_computes_here = False  # whether a command has chosen this processor to compute on
+
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """--device, --precision and --threads."""
@@ -24,6 +26,8 @@ def use_device(args: argparse.Namespace) -> int:
     Raises:
         UsageError: a device or a precision that cannot be used here, more threads than there are.
     """
+    global _computes_here
+    _computes_here = args.device == "cpu"
     try:
         kernels.load(args.device)
     except (ImportError, RuntimeError) as error:
@@ -36,6 +40,11 @@ def use_device(args: argparse.Namespace) -> int:
     elif args.precision != "float32":
         raise UsageError(f"--precision {args.precision} needs tensor cores: add --device cuda")
     return set_threads(args)
+
+
+def threads_in_use() -> int:
+    """The threads that compute on this processor; 1 where a GPU does, or nothing."""
+    return kernels.num_threads() if _computes_here else 1
 
 
 def set_threads(args: argparse.Namespace) -> int:

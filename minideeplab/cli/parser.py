@@ -1,7 +1,11 @@
 """The parser of a command, and the arguments that several commands share."""
 
 import argparse
+import difflib
+import os
+import re
 import shlex
+import subprocess
 import sys
 
 from minideeplab.cli.types import crf_settings, positive_float, positive_int
@@ -17,16 +21,45 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
         return action.help if action.default is None else super()._get_help_string(action)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Ends with one line that says what is wrong, not with the whole usage before it."""
+class Parser(argparse.ArgumentParser):
+    """Ends with one line that says what is wrong, not with the whole usage before it.
+
+    Attributes:
+        raises: raise a UsageError instead of ending the program, for options that come from elsewhere.
+    """
+
+    raises = False
+    _given = ()
+
+    def parse_known_args(self, args=None, namespace=None):
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(self._given, namespace)
 
     def error(self, message: str):
-        self.exit(UsageError.exit_code, f"error: {message}; {self.prog} --help lists the options\n")
+        message = f"{self._misspelt() or message}; {self.prog} --help lists the options"
+        if self.raises:
+            raise UsageError(message)
+        self.exit(UsageError.exit_code, f"error: {message}\n")
+
+    def _misspelt(self) -> str | None:
+        """The first option that there is not, with one that looks like it: the cause of any other complaint."""
+        for argument in self._given:
+            option = argument.partition("=")[0]
+            if re.fullmatch("--?[A-Za-z].*", option) and option not in self._option_string_actions:
+                if near := near_option(self, option):
+                    return f"unknown option {option}; did you mean {near}?"
+        return None
 
 
-def command_parser(command: str, description: str, example: str) -> argparse.ArgumentParser:
+def near_option(parser: argparse.ArgumentParser, option: str) -> str | None:
+    """The option of a parser whose name is nearest to a word, if any is near."""
+    asked = f"--{option.lstrip('-').replace('_', '-')}"
+    return next(iter(difflib.get_close_matches(asked, parser._option_string_actions, n=1, cutoff=0.7)), None)
+
+
+def command_parser(command: str, description: str, example: str) -> Parser:
     """A parser for `python -m minideeplab.COMMAND`, with a worked example below the list of options."""
-    return _Parser(
+    return Parser(
         prog=f"python -m minideeplab.{command}",
         description=description,
         epilog=f"example:\n{example}",
@@ -97,4 +130,5 @@ def predictor_of(args: argparse.Namespace, model) -> Predictor:
 
 def command_line(command: str, *arguments: object) -> str:
     """A command of minideeplab as text that the user's shell runs, with the Python that runs now."""
-    return shlex.join([sys.executable, "-m", f"minideeplab.{command}", *map(str, arguments)])
+    words = [sys.executable, "-m", f"minideeplab.{command}", *map(str, arguments)]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

@@ -1,14 +1,30 @@
-"""Progress on stderr: a bar on a terminal, one plain line every ten seconds elsewhere."""
+"""Progress: a bar on a terminal and in a notebook, one plain line every ten seconds on stderr elsewhere."""
 
+import contextlib
+import contextvars
 import datetime
 import sys
 import time
 
 from tqdm import tqdm
 
+from minideeplab.cli.device import threads_in_use
 from minideeplab.cli.guard import check_interrupt
+from minideeplab.cli.notebook import NotebookBar, in_notebook
+from minideeplab.cli.processor import ProcessorWatch
 
 PLAIN_INTERVAL = 10.0  # seconds
+_is_hidden = contextvars.ContextVar("_is_hidden", default=False)
+
+
+@contextlib.contextmanager
+def hidden_progress():
+    """Inside the block no progress is shown."""
+    token = _is_hidden.set(True)
+    try:
+        yield
+    finally:
+        _is_hidden.reset(token)
 
 
 class Progress:
@@ -19,21 +35,31 @@ class Progress:
         title: shown in front.
         done: number of updates made in an earlier start; they do not count for the speed.
         leave: whether the bar stays on the terminal when it is full.
+        computes: whether the work runs kernels on --threads, which is then watched; False where files are read only.
     """
 
-    def __init__(self, total: int, title: str, done: int = 0, leave: bool = True):
+    def __init__(self, total: int, title: str, done: int = 0, leave: bool = True, computes: bool = True):
         self.total, self.title, self.done = total, title, done
         self.shown = time.perf_counter()
         self.first = None  # (count, time) after the first update, which may have compiled kernels
         self.bar = None
-        if sys.stderr.isatty():
+        self.watch = ProcessorWatch(threads_in_use() if computes else 1)
+        if _is_hidden.get():
+            self.shown = float("inf")  # no line is ever due
+        elif in_notebook():
+            self.bar = NotebookBar(total, title, done, leave)
+        elif sys.stderr.isatty():
             self.bar = tqdm(total=total, desc=title, initial=done, leave=leave, dynamic_ncols=True)
 
     def update(self, title: str | None = None, values: str = "") -> None:
         """Counts one more; `values` is text such as 'loss 1.234  lr 0.008'. KeyboardInterrupt if one was lost."""
         self.done += 1
         self.title = title or self.title
-        self.first = self.first or (self.done, time.perf_counter())
+        if self.first is None:
+            self.first = self.done, time.perf_counter()
+            self.watch.restart()
+        if sentence := self.watch.sentence():
+            tqdm.write(f"warning: {sentence}", file=sys.stderr)
         if self.bar is not None:
             self.bar.set_description(self.title, refresh=False)
             self.bar.set_postfix_str(values, refresh=False)

@@ -49,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         note = f"{dataset.ids[i]}: {share} ({100 * gain:+.1f})"
         rows.append((image, truth, *labels, note))
     before, after = (percent(total.mean_iou()) for total in totals)
-    images = f"{cli.counted(len(dataset), 'image')} of {dataset.name}"
+    present, images = totals[1].classes_present(), f"{cli.counted(len(dataset), 'image')} of {dataset.name}"
+    if present < dataset.num_classes:
+        images = f"{present} of {dataset.num_classes} classes, {images}"
     title = f"--crf {args.crf}: mIoU {before} -> {after} on {images}; from most to least gained"
     figures.save_refinements(out, rows, dataset, title)
     print(f"{title}\nwritten to {out}")

@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for prediction in Predictor(model).over(dataset, bar.update):
             plain.update(prediction.truth[None], prediction.labels)
             samples.append((prediction.costs, prediction.image, prediction.truth))
-    print(f"without a CRF: mIoU {100 * plain.mean_iou():.2f} on {cli.counted(len(dataset), 'image')}")
+    print(f"without a CRF: {plain.summary()} on {cli.counted(len(dataset), 'image')}")
     found: dict = {}
     for number in range(1, args.rounds + 1):
         with cli.Progress(len(dataset) * len(grid.sxy) * len(grid.srgb), f"round {number}/{args.rounds}") as bar:

@@ -140,7 +140,7 @@ def cause_in_colours(rgb, known, unknown) -> str | None:
         more = f" and {len(others) - 4} more" if len(others) > 4 else ""
         return (
             f"The mask was drawn with other colours: {shown}{more}. Write the table of its colours to colors.txt in "
-            "the folder of the data set, one 'r g b name' a line"
+            "the folder of the data set, one 'r g b name' a line, that of void by the name 'void'"
         )
     return None
 

@@ -7,6 +7,7 @@ scaled and shifted at random. The set needs no download, and a small network lea
 
 import os
 import shutil
+import stat
 import tempfile
 import warnings
 from pathlib import Path
@@ -48,23 +49,46 @@ def open_synthetic(data: str | Path, split: str) -> voc.VocFolder:
 def synthetic_root():
     """The folder of the generated set; the first call writes it, which takes seconds.
 
-    The folder lies in $MINIDEEPLAB_DATA_DIR, or else in ~/.cache/minideeplab, or in the system's temporary
-    folder if that cannot be written.
+    The folder lies in $MINIDEEPLAB_DATA_DIR, or else in ~/.cache/minideeplab, or if that cannot be written in a folder
+    of this user alone within the system's temporary folder, where anybody may have put anything.
 
     Returns:
         pathlib.Path of a folder in the VOC layout, with splits train and val.
+
+    Raises:
+        DataError: the set of the temporary folder could come from another user.
     """
-    cache = os.environ.get("MINIDEEPLAB_DATA_DIR") or os.path.expanduser("~/.cache/minideeplab")
-    candidates = [Path(cache), Path(tempfile.gettempdir()) / "minideeplab"]
-    roots = [folder / f"synthetic-v{VERSION}" for folder in candidates]
-    for root in roots:
-        if root.is_dir():
-            return root
+    cache = Path(os.environ.get("MINIDEEPLAB_DATA_DIR") or os.path.expanduser("~/.cache/minideeplab"))
+    own = Path(tempfile.gettempdir()) / f"minideeplab{_user()}"
+    cached, temporary = (folder / f"synthetic-v{VERSION}" for folder in (cache, own))
+    if cached.is_dir():
+        return cached
+    if temporary.is_dir() and _is_private(own):
+        return temporary
     try:
-        return _write_at_once(roots[0])
+        return _write_at_once(cached)
     except OSError as error:
-        warnings.warn(f"{candidates[0]} cannot be written ({error.strerror}): the set goes to {roots[1]}", stacklevel=2)
-        return _write_at_once(roots[1])
+        warnings.warn(f"{cache} cannot be written ({error.strerror}): the set goes to {temporary}", stacklevel=2)
+    own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _is_private(own):
+        raise DataError(
+            f"{own}: other users can write to this folder; remove it, or say in MINIDEEPLAB_DATA_DIR where "
+            f"the synthetic set may go"
+        )
+    return _write_at_once(temporary)
+
+
+def _user() -> str:
+    """Part of a name that users of one machine do not share; Windows has a temporary folder for each."""
+    return f"-{os.getuid()}" if hasattr(os, "getuid") else ""
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether a folder, not a link to one, is of this user, and writable for nobody else."""
+    status = folder.lstat()
+    if not hasattr(os, "getuid"):
+        return stat.S_ISDIR(status.st_mode)
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
 def write_synthetic(root, train=TRAIN, val=VAL, seed=0):

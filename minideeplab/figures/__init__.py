@@ -11,6 +11,7 @@ from minideeplab.figures.labels import (
     save_sample,
     score_text,
 )
+from minideeplab.figures.rates import save_rates
 from minideeplab.figures.sheet import Shares, save_class_shares, save_contact_sheet
 from minideeplab.figures.training import save_confusion, save_curves
 
@@ -27,6 +28,7 @@ __all__ = [
     "save_curves",
     "save_overlay",
     "save_picture",
+    "save_rates",
     "save_refinements",
     "save_sample",
     "score_text",

@@ -1,6 +1,7 @@
 """Weights of classes in the loss: by name or from a file, and what they do, as a table."""
 
 import argparse
+import json
 import math
 from pathlib import Path
 
@@ -9,20 +10,23 @@ import numpy as np
 from minideeplab.data.statistics import median_frequency_weights
 from minideeplab.errors import UsageError
 from minideeplab.evaluation import percent
-from minideeplab.files.json_text import read_json_object
+from minideeplab.files.json_text import read_json, read_json_object
 
 POWERS = {"median": 1.0, "root": 0.5}  # the root lifts rare classes and leaves the frequent ones a say
 NAMES = ("none", *POWERS)
 _MOST_BYTES = 1_000_000
 
 
-def option(text: str) -> str | list[float] | dict[str, float]:
-    """An argument type: a name of NAMES, or what a file holds, which makes a run independent of the file.
+def option(text: str) -> str:
+    """An argument type: a name of NAMES, or what a file holds as JSON, which makes a run independent of the file.
 
-    A file has one number a line, in the order of the classes, or JSON: {"class": number}, 1 for those not named.
+    A file has one number a line, in the order of the classes, or JSON: {"class": number}, 1 for those not named. In the
+    place of a file the JSON itself may stand: [1, 2.5] or {"car": 2.5}.
     """
     if text in NAMES:
         return text
+    if text.lstrip().startswith(("[", "{")):
+        return _as_json(text, text)
     try:
         with Path(text).open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
@@ -34,16 +38,30 @@ def option(text: str) -> str | list[float] | dict[str, float]:
     try:
         if len(content) > _MOST_BYTES:
             raise ValueError("it is too large")
-        return _weights_in(content.decode())
+        content = content.decode()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}; expected a text file") from error
+    return _as_json(text, content)
+
+
+def _as_json(text: str, content: str) -> str:
+    """What `content` says of weights, as JSON; `text` stands for it in messages."""
+    try:
+        return json.dumps(_weights_in(content))
     except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(
-            f"{text}: {str(error)[:200] or type(error).__name__}; expected one number a line, in the order of the "
+            f"{text[:200]}: {str(error)[:200] or type(error).__name__}; expected one number a line, in the order of the "
             'classes, or JSON such as {"car": 2.5}'
         ) from error
 
 
 def _weights_in(text: str) -> list[float] | dict[str, float]:
-    if text.lstrip().startswith("{"):
+    if text.lstrip().startswith("["):
+        values = read_json(text)
+        if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            raise ValueError("a weight is not a number")
+        weights = values = [float(value) for value in values]
+    elif text.lstrip().startswith("{"):
         found = read_json_object(text)
         if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in found.values()):
             raise ValueError("a weight is not a number")
@@ -56,9 +74,9 @@ def _weights_in(text: str) -> list[float] | dict[str, float]:
     return weights
 
 
-def check(choice: str | list[float] | dict[str, float], class_names) -> None:
+def check(choice: str, class_names) -> None:
     """Raises UsageError where a file's weights are not those of these classes."""
-    names = list(class_names)
+    names, choice = list(class_names), _chosen(choice)
     if isinstance(choice, dict) and (unknown := sorted(choice.keys() - set(names))):
         raise UsageError(f"--class-weights: the file names a class '{unknown[0]}', the data set has {', '.join(names)}")
     if isinstance(choice, list) and len(choice) != len(names):
@@ -68,10 +86,16 @@ def check(choice: str | list[float] | dict[str, float], class_names) -> None:
         )
 
 
-def weights_of(choice: str | list[float] | dict[str, float], dataset) -> np.ndarray | None:
-    """(C,) float32 for a data set whose classes fit, or None for no weights."""
+def _chosen(choice: str) -> str | list[float] | dict[str, float]:
+    """A name of NAMES, or the weights that `option` wrote as JSON."""
+    return choice if choice in NAMES else json.loads(choice)
+
+
+def weights_of(choice: str, dataset) -> np.ndarray | None:
+    """(C,) float32 for a data set whose classes fit, or None for no weights; `choice` is of `option`."""
     if choice == "none":
         return None
+    choice = _chosen(choice)
     if isinstance(choice, str):
         return median_frequency_weights(dataset) ** POWERS[choice]
     if isinstance(choice, dict):

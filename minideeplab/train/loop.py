@@ -1,5 +1,7 @@
 """The training loop: steps, validation, checkpoints, and the records that a run keeps."""
 
+import contextlib
+import copy
 import dataclasses
 import itertools
 import math
@@ -18,20 +20,20 @@ from minideeplab.nn import SGD, WeightAverage, freeze_batch_norm
 from minideeplab.report import Report, fixed_samples
 from minideeplab.train import class_weights
 from minideeplab.train.run_folder import EPOCH_COLUMNS, RunFolder
-from minideeplab.train.schedule import Schedule
+from minideeplab.train.schedule import Schedule, is_finished
 from minideeplab.train.state import TrainState
 from minideeplab.train.step import first_not_finite, train_step
+from minideeplab.train.warnings import Watch
 from minideeplab.weights import Checkpoint
 from minideeplab.weights.checkpoint import fit_state
 
-ONE_CLASS_SHARE, ONE_CLASS_EPOCHS = 0.995, 3
 SAVE_INTERVAL = 30.0  # seconds between checkpoints of epochs without validation, which may be as short as a step
 
 
 class Training:
     """The records of one run: which step is next, what was reached, what is on disk. `train_step` does the work."""
 
-    def __init__(self, args, loader: Loader, val_set, model, state: TrainState, folder: RunFolder):
+    def __init__(self, args, loader: Loader, val_set, model, state: TrainState, folder: RunFolder | None):
         self.args, self.loader, self.val_set = args, loader, val_set
         self.train_set = loader.dataset
         self.model, self.state, self.folder = model, state, folder
@@ -46,16 +48,15 @@ class Training:
         self.average = WeightAverage(model, args.ema) if args.ema else None
         self.judged = self.average.model if self.average else model  # what is validated, and is best.npz
         self.speed = cli.Speed()
-        self.report = Report(folder.path, self.train_set, val_set, args.device)
-        self.largest: list[tuple[int, float]] = []  # of each validation: the class predicted most, and its share
+        self.report = Report(folder.path, self.train_set, val_set, args.device) if folder else None
+        self.watch = Watch(args, self.train_set)
 
-    def take_up(self, checkpoint: Checkpoint) -> None:
-        """Goes on with the optimiser's slots, and with --ema the weights in training, of last.npz.
+    def take_up(self, path: Path, checkpoint: Checkpoint) -> None:
+        """Goes on with the optimiser's slots, and with --ema the weights in training, of a checkpoint.
 
         Raises:
-            CheckpointError: they do not fit.
+            CheckpointError: they do not fit; `path` is the file.
         """
-        path = self.folder.last
         if self.average:
             fit_state(path, self.model, checkpoint.trained)
         try:
@@ -78,15 +79,14 @@ class Training:
             # Overflow is not worth a warning from NumPy: the loss tells, and its message says what to do.
             with cli.Progress(self.total_steps, "train", done=self.state.step) as bar, np.errstate(all="ignore"):
                 finished = self._epochs(bar)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             self._pause()
-            return cli.INTERRUPTED
-        except (DataError, MemoryError):
-            self._pause()  # bad input never costs the work that is done
+            return cli.exit_code(stop)
+        except (DataError, MemoryError, OSError):
+            self._pause_after_a_fault()  # which never costs the work that is done
             raise
-        finally:
-            self.folder.close()
         if finished:
+            self.folder.drop_previous()
             self.folder.log(f"finished after {cli.duration(self.state.seconds)}; {self.best()}{self.why_early()}")
             self.folder.log(self.folder.next_commands(self.args))
         else:
@@ -114,19 +114,33 @@ class Training:
             "validations since the best were no better"
         )
 
+    def is_finished(self) -> bool:
+        """Whether the run has done its epochs, or was ended by its patience."""
+        return is_finished(self.args, self.state, len(self.loader))
+
+    def finish_what_is_due(self) -> None:
+        """What a finished run still lacks, where it was stopped in its last moments or its last.npz was damaged."""
+        if not self.folder.last.exists():
+            self.folder.save_last(self._checkpoint())
+        self.folder.drop_previous()
+        self.draw_what_is_due()
+
     def draw_what_is_due(self) -> None:
         """The pictures, where the run was stopped between writing its checkpoints and drawing them."""
         if not self.folder.pictures_due():
             return
         try:
-            best = Checkpoint.load(self.folder.best).build_model(self.folder.best).to(self.args.device)
+            checkpoint = Checkpoint.load(self.folder.best)
+            best = checkpoint.build_model(self.folder.best).to(self.args.device)
         except CheckpointError as error:
             self.folder.log(f"warning: the pictures of the best epoch cannot be drawn: {error}")
         else:
-            predictor = Predictor(best)
-            confusion = self._validate(predictor)
-            self._draw_best(predictor, confusion)
-            self._add_to_report(self._best_row()["epoch"], confusion, True)
+            # Where last.npz did not fit on the disk, best.npz is of an epoch that is done again, with its pictures.
+            if self.state.best is not None and checkpoint.progress.get("best") == self.state.best:
+                predictor = Predictor(best)
+                confusion = self._validate(predictor)
+                self._draw_best(predictor, confusion)
+                self._add_to_report(self._best_row()["epoch"], confusion, True)
         self._draw_curves()
 
     def _epochs(self, bar: cli.Progress) -> bool:
@@ -156,7 +170,7 @@ class Training:
         """One step and its line in the records: images (N, H, W, 3), labels (N, H, W) -> loss and learning rate."""
         args, state = self.args, self.state
         lr, share = self.schedule.rate(state.step), self.schedule.share(state.step)
-        self.model.reseed(_step_seed(args.seed, state.step))
+        self.model.reseed(step_seed(args.seed, state.step))
         void = self.train_set.ignore_index
         try:
             loss = train_step(
@@ -168,6 +182,7 @@ class Training:
             self.average.update(state.step)
         value = loss.item()
         state.add_step(value, loss.weight)
+        self.watch.add_batch(loss.weight)
         state.seconds = self._seconds()
         row = {"step": state.step, "epoch": state.epoch + 1, "loss": value, "lr": lr}
         self.folder.add_step(row | {"seconds": round(state.seconds, 3)})
@@ -210,14 +225,19 @@ class Training:
         row |= {"best_miou": best, "images_per_second": round(speed, 2) or None, "seconds": round(state.seconds, 1)}
 
         with cli.deferred_interrupt():
+            before = copy.deepcopy(state)
             state.end_epoch(row, best)
             if not due and time.perf_counter() - self.saved < SAVE_INTERVAL:
                 return
             checkpoint = self._checkpoint()
             self.folder.mark_pictures_due()
-            if improved:
-                checkpoint.save(self.folder.best)
-            checkpoint.save(self.folder.last)
+            try:
+                if improved:
+                    checkpoint.save(self.folder.best)
+                self.folder.save_last(checkpoint)
+            except OSError:
+                self.state = before  # the epoch has not ended: whoever resumes validates again
+                raise
             self.folder.write_epochs(state.history)
             self.saved = time.perf_counter()
             line = f"epoch {number}/{self.total_epochs}  loss {row['train_loss']:.4f}"
@@ -226,8 +246,9 @@ class Training:
             self._draw_best(predictor, confusion)
         if confusion:
             self._add_to_report(number, confusion, improved)
-            self._warn_if_one_class(confusion)
         self._draw_curves()
+        for sentence in self.watch.sentences(confusion):
+            self.folder.log(f"warning: {sentence}")
 
     def _validate(self, predictor: Predictor) -> ConfusionMatrix:
         with cli.Progress(len(self.val_set), "validate", leave=False) as bar:
@@ -285,11 +306,23 @@ class Training:
 
     def _pause(self) -> None:
         """Saves between two steps, and says how to go on."""
-        self._require_finite()
-        self._checkpoint().save(self.folder.last)
-        self.folder.write_epochs(self.state.history)
+        with cli.deferred_interrupt():
+            self._require_finite()
+            self.folder.save_last(self._checkpoint())
+            self.folder.write_epochs(self.state.history)
         command = cli.command_line("train", "--resume", "--out", self.folder.path)
         self.folder.log(f"stopped after step {self.state.step} of {self.total_steps}; to continue:\n  {command}")
+
+    def _pause_after_a_fault(self) -> None:
+        """Saves if that can be done; the fault itself is told by whoever raised it."""
+        try:
+            self._pause()
+        except OSError as error:
+            text = f"warning: step {self.state.step} cannot be saved: {error.filename}: {error.strerror}"
+            kept = [path for path in (self.folder.last, self.folder.best) if path.exists()]
+            if kept:
+                text += f"; {kept[0]} is the last good one, --resume goes on from there"
+            self.folder.log(text)
 
     def _stop_asked(self) -> bool:
         if self.state.step == self.total_steps:
@@ -316,27 +349,16 @@ class Training:
 
     def _diverged(self, what: str) -> None:
         """Writes diverged.npz and raises DivergedError, which says what to do."""
-        self._checkpoint().save(self.folder.diverged)
+        with contextlib.suppress(OSError):
+            self._checkpoint().save(self.folder.diverged)
         kept = f"{self.folder.last} is the last good one" if self.folder.last.exists() else "none was saved before"
         raise DivergedError(
             f"training diverged: {what}. The weights are in {self.folder.diverged}; of the "
             f"checkpoints, {kept}. Train again with a lower rate, such as --lr {min(0.01, self.args.lr / 10):g}"
         )
 
-    def _warn_if_one_class(self, confusion: ConfusionMatrix) -> None:
-        self.largest.append(confusion.largest_prediction())
-        last = self.largest[-ONE_CLASS_EPOCHS:]
-        if len(last) == ONE_CLASS_EPOCHS and len({label for label, _ in last}) == 1 and min(last)[1] > ONE_CLASS_SHARE:
-            name = self.val_set.class_names[last[0][0]]
-            self.folder.log(
-                f"warning: over {percent(ONE_CLASS_SHARE)} % of the predictions are '{name}', "
-                f"{ONE_CLASS_EPOCHS} validations in a row. Likely causes: wrong labels in the masks, one class "
-                f"that covers nearly all pixels (try --class-weights median), a learning rate too high or too "
-                f"low, or too few steps"
-            )
 
-
-def _step_seed(seed: int, step: int) -> int:
+def step_seed(seed: int, step: int) -> int:
     """Dropout depends on (seed, step) alone, so that a resumed run draws the same masks."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
 

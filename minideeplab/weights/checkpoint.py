@@ -7,15 +7,16 @@ training goes on with. Nothing in it is ever unpickled.
 
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from minideeplab import models
 from minideeplab.data import IMAGE_MEAN, IMAGE_STD
-from minideeplab.errors import CheckpointError
+from minideeplab.errors import CheckpointError, DamagedError
 from minideeplab.files.arrays import read_npz
 from minideeplab.files.json_text import read_json
 from minideeplab.files.refusal import Refusal, shown
@@ -25,17 +26,42 @@ from minideeplab.nn.comparison import differences
 from minideeplab.weights import formats
 
 FORMAT_VERSION = 1
+_MEMBER = 400  # bytes that an archive needs for a member, beside the array
 _REDO = "copy the file again, or use another checkpoint of the run (--init-from best.npz)"
+
+
+class _Kind(NamedTuple):
+    """What a value of `meta` must be: a test, and its words in an error."""
+
+    holds: Callable[[object], bool]
+    words: str
+
+
+def _is_dict(value) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_names(value) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _is_label(value) -> bool:
+    return type(value) is int and 0 <= value <= 255
+
+
+def _is_colour(value) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(type(each) in (int, float) for each in value)
+
 
 # What `meta` must hold, beside the format version.
 _META_TYPES = {
-    "model": dict,
-    "class_names": list,
-    "ignore_index": int,
-    "mean": list,
-    "std": list,
-    "progress": dict,
-    "args": dict,
+    "model": _Kind(_is_dict, "dict"),
+    "class_names": _Kind(_is_names, "list of names"),
+    "ignore_index": _Kind(_is_label, "a label, 0 to 255,"),
+    "mean": _Kind(_is_colour, "list of 3 numbers"),
+    "std": _Kind(_is_colour, "list of 3 numbers"),
+    "progress": _Kind(_is_dict, "dict"),
+    "args": _Kind(_is_dict, "dict"),
 }
 
 
@@ -86,7 +112,8 @@ class Checkpoint:
         members |= {f"model/{name}": array for name, array in self.state.items()}
         members |= {f"optim/{name}": array for name, array in self.optimiser.items()}
         members |= {f"trained/{name}": array for name, array in self.trained.items()}
-        with written_whole(path) as file:
+        need = sum(array.nbytes + _MEMBER for array in members.values())
+        with written_whole(path, need) as file:
             np.savez(file, **members)
 
     @classmethod
@@ -101,10 +128,10 @@ class Checkpoint:
         meta = _read_meta(path, arrays)
         palette = arrays.get("palette")
         if palette is None or palette.shape != (256, 3) or palette.dtype != np.uint8:
-            raise CheckpointError(f"{path}: 'palette' must be a (256, 3) uint8 array; {_REDO}")
+            raise DamagedError(f"{path}: 'palette' must be a (256, 3) uint8 array; {_REDO}")
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise CheckpointError(
+                raise DamagedError(
                     f"{path}: '{name}' holds values that are not finite, the training had diverged; "
                     f"use an earlier checkpoint of the run, or train again with a tenth of the learning rate"
                 )
@@ -214,7 +241,7 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
             if found == formats.NPZ and _has_meta(file):
                 return read_npz(file, max_bytes=path.stat().st_size)
     except Refusal as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise DamagedError(f"{path}: {error}") from error
     except MemoryError as error:
         raise CheckpointError(f"{path}: {path.stat().st_size} bytes do not fit into memory; free some first") from error
     except OSError as error:
@@ -234,19 +261,19 @@ def _read_meta(path: Path, arrays: dict[str, np.ndarray]) -> dict:
     try:
         meta = read_json(arrays["meta"].tobytes())
     except Refusal as error:
-        raise CheckpointError(f"{path}: 'meta' is {error}; {_REDO}") from error
+        raise DamagedError(f"{path}: 'meta' is {error}; {_REDO}") from error
     version = meta.get("format_version") if isinstance(meta, dict) else None
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version != FORMAT_VERSION:
         raise CheckpointError(
             f"{path}: format version {shown(version)}, this program reads version {FORMAT_VERSION}; "
             f"use the version of minideeplab that wrote it"
         )
     for key, kind in _META_TYPES.items():
-        if not isinstance(meta.get(key), kind):
-            raise CheckpointError(f"{path}: 'meta' has no valid '{key}' ({kind.__name__} expected); {_REDO}")
+        if not kind.holds(meta.get(key)):
+            raise DamagedError(f"{path}: 'meta' has no valid '{key}' ({kind.words} expected); {_REDO}")
     classes = meta["model"].get("num_classes")
-    if classes != len(meta["class_names"]):
-        raise CheckpointError(f"{path}: {len(meta['class_names'])} class names for {classes} classes; {_REDO}")
+    if type(classes) is not int or classes != len(meta["class_names"]):
+        raise DamagedError(f"{path}: {len(meta['class_names'])} class names for {shown(classes)} classes; {_REDO}")
     for key, ours in (("mean", IMAGE_MEAN), ("std", IMAGE_STD)):
         if not np.array_equal(meta[key], np.asarray(ours, float)):
             raise CheckpointError(

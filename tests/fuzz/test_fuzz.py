@@ -1,6 +1,8 @@
 """Mutated files end in the errors that each reader documents: soon, in little memory, and without running code."""
 
 import pickle
+import random
+import re
 import sys
 
 import numpy as np
@@ -79,13 +81,9 @@ def load_a_pickle():
 def test_the_harness_finds_faults(tmp_path, act, message):
     faults = faults_of(after_the_seed(lambda path: act()), tmp_path, count=1)
     assert len(faults) == 1
-    pytest.raises(AssertionError, _raise, faults[0]).match(message)
+    assert re.search(message, faults[0]), faults[0]
     assert len(list((tmp_path / "kept").iterdir())) == 1
     tidy()
-
-
-def _raise(text):
-    raise AssertionError(text)
 
 
 def test_documented_errors_are_no_faults(tmp_path):
@@ -96,8 +94,6 @@ def test_documented_errors_are_no_faults(tmp_path):
 
 
 def test_mutations_are_the_same_for_a_seed():
-    import random
-
     for reader in READERS:
         first, again = (mutate(reader.seeds[0], reader.seeds[-1], random.Random(5)) for _ in range(2))
         assert first == again

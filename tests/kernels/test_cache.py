@@ -10,10 +10,10 @@ assert kernels.load("cpu").activate(np.array([-1.0, 2.0], np.float32), "relu").t
 """
 
 
-def run(folder, **environment):
+def run(folder, program=PROGRAM, **environment):
     """The program in a process of its own, with its kernels kept in `folder`."""
     settings = {**os.environ, "MINIDEEPLAB_CACHE_DIR": str(folder), **environment}
-    return subprocess.run([sys.executable, "-c", PROGRAM], env=settings, capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-c", program], env=settings, capture_output=True, text=True)
 
 
 def files(folder):
@@ -42,6 +42,28 @@ def test_a_folder_that_cannot_be_made_means_no_cache(tmp_path):
     obstacle.write_text("")
     result = run(obstacle / "cache")
     assert result.returncode == 0, result.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_read(tmp_path):
+    """The process asks for files as a user would whom the folder does not belong to; root may write anywhere."""
+    assert run(tmp_path).returncode == 0
+    first = [(f, f.stat().st_mtime_ns) for f in files(tmp_path)]
+    refuse = """
+import os, tempfile, numba.core.caching as caching
+def refuse(*args, **options):
+    raise PermissionError(13, "Permission denied")
+tempfile.TemporaryFile = os.replace = refuse
+"""
+    check = """
+from kernels.cpu import elementwise, jit
+assert jit.FOUND_COMPILED
+hits = [f.stats.cache_hits for f in vars(elementwise).values() if hasattr(f, "stats") and f.signatures]
+assert hits and all(sum(each.values()) for each in hits), hits
+assert kernels.load("cpu").add(np.ones(3, np.float64), np.ones(3, np.float64)).tolist() == [2, 2, 2]  # not kept
+"""
+    result = run(tmp_path, refuse + PROGRAM + check)
+    assert result.returncode == 0, result.stderr
+    assert [(f, f.stat().st_mtime_ns) for f in files(tmp_path)] == first
 
 
 def test_no_cache_on_request(tmp_path):

@@ -1,5 +1,6 @@
 """How commands end: messages, exit codes, and Ctrl-C, also one that is lost on its way."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -8,19 +9,25 @@ import warnings
 import pytest
 
 from minideeplab import cli
+from minideeplab.cli import signals
 from minideeplab.errors import DataError
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+USUAL = {each: signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL for each in SIGNALS}
 
 
 @pytest.fixture(autouse=True)
-def with_ctrl_c():
+def with_usual_signals():
     """As at a terminal: a program in the background begins with Ctrl-C ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {each: signal.signal(each, usual) for each, usual in USUAL.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    assert {each: signal.getsignal(each) for each in SIGNALS} == USUAL
+    for each, handler in before.items():
+        signal.signal(each, handler)
 
 
-def press():
-    os.kill(os.getpid(), signal.SIGINT)
+def press(signum=signal.SIGINT):
+    os.kill(os.getpid(), signum)
     for _ in range(1000):  # the handler runs between two instructions
         pass
 
@@ -74,6 +81,114 @@ def test_a_deferred_interrupt_waits_for_the_block():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_every_request_to_stop_waits_for_the_block_and_has_its_code(signum, capsys):
+    done = []
+
+    def main(argv):
+        try:
+            with cli.deferred_interrupt():
+                press(signum)
+                done.append("block")
+            done.append("after")
+        except KeyboardInterrupt as stop:
+            return cli.exit_code(stop)
+
+    assert cli.main_guard(main)() == 128 + signum
+    assert done == ["block"]
+    name = "" if signum == signal.SIGINT else f"{signum.name}: "
+    again = "press Ctrl-C again" if signum == signal.SIGINT else "send it again"
+    assert f"\n{name}stopping after this step" in (error := capsys.readouterr().err) and f"{again} to stop" in error
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_every_request_ends_a_command_that_has_nothing_to_save(signum, capsys):
+    assert cli.main_guard(lambda argv: press(signum))() == 128 + signum
+    said = "interrupted" if signum == signal.SIGINT else f"stopped by {signum.name}"
+    assert capsys.readouterr().err == f"{said}\n"
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_the_same_signal_twice_in_an_instant_is_one_request(signum):
+    """As `timeout` and a closed terminal send them; another signal is no second request either."""
+    done = []
+
+    def main(argv):
+        with cli.deferred_interrupt():
+            for each in (signum, signum, *SIGNALS):
+                press(each)
+            done.append("block")
+
+    assert cli.main_guard(main)() == 128 + signum
+    assert done == ["block"]
+
+
+@pytest.mark.parametrize("within", [True, False])
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_second_request_stops_at_once(signum, within, monkeypatch):
+    monkeypatch.setattr(signals, "AGAIN", -1.0)
+    done = []
+
+    def main(argv):
+        with cli.deferred_interrupt() if within else contextlib.nullcontext():
+            with contextlib.suppress(KeyboardInterrupt):
+                press(signum)
+            done.append("first")
+            press(signum)
+            done.append("second")
+
+    with pytest.raises(SystemExit) as stop:
+        cli.main_guard(main)()
+    assert stop.value.code == 128 + signum and done == ["first"]
+
+
+def test_a_request_while_saving_after_the_first_does_not_stop_the_save():
+    done = []
+
+    def main(argv):
+        try:
+            press(SIGNALS[-1])
+        except KeyboardInterrupt as stop:
+            with cli.deferred_interrupt():
+                press(SIGNALS[0])
+                done.append("saved")
+            return cli.exit_code(stop)
+
+    assert cli.main_guard(main)() == 128 + SIGNALS[-1]
+    assert done == ["saved"]
+
+
+def test_without_a_command_ctrl_c_alone_is_held_back():
+    """As in a notebook, where the other signals belong to somebody else."""
+    done = []
+    with pytest.raises(KeyboardInterrupt), cli.deferred_interrupt():
+        press()
+        done += [signal.getsignal(each) for each in SIGNALS[1:]]
+    assert done == [signal.SIG_DFL] * (len(SIGNALS) - 1)
+
+
+def test_a_command_within_a_command_gives_the_signals_back():
+    handlers = []
+
+    def outer(argv):
+        handlers.append(signal.getsignal(signal.SIGINT))
+        assert cli.main_guard(lambda argv: press() or 0)() == cli.INTERRUPTED
+        handlers.append(signal.getsignal(signal.SIGINT))
+        return 0
+
+    assert cli.main_guard(outer)() == 0
+    assert handlers[0] is handlers[1]
+
+
+def test_ignored_signals_stay_ignored():
+    """`nohup`, and a shell that starts a command in the background."""
+    before = signal.signal(SIGNALS[-1], signal.SIG_IGN)
+    try:
+        assert cli.main_guard(lambda argv: press(SIGNALS[-1]) or 0)() == 0
+    finally:
+        signal.signal(SIGNALS[-1], before)
+
+
 def test_in_another_thread_signals_are_left_alone():
     codes = []
     thread = threading.Thread(target=lambda: codes.append(cli.main_guard(lambda argv: 0)()))
@@ -98,7 +213,12 @@ def test_another_programs_handler_is_left_alone():
     [
         (DataError("x.png: gone"), 3, "error: x.png: gone\n"),
         (MemoryError("9 GiB"), 1, "error: not enough memory (9 GiB); take smaller images"),
-        (OSError(28, "No space left on device"), 1, "No space left on device"),
+        (
+            OSError(28, "No space left on device: 9 bytes are needed", "x.npz"),
+            1,
+            "error: x.npz: No space left on device: 9 bytes are needed; free some space, and start the command again\n",
+        ),
+        (OSError(30, "Read-only file system", "x.npz"), 1, "x.npz: Read-only file system; change the permissions, or"),
     ],
 )
 def test_errors_are_a_message_and_a_code(capsys, error, code, said):

@@ -148,7 +148,10 @@ def test_files_and_arguments_that_cannot_be_used(files, capsys, arguments, code,
         (["--labels", "x.png", "--probabilities", "x.npy"], "not allowed with"),
         (["--labels", "x.png", "--preset", "deeplab"], "deeplab-v2"),
         (["--labels", "x.png", "--sxy", "0"], "expected a number above 0"),
-        (["--labels", "x.png", "--normalization", "after"], "unrecognized arguments: --normalization after"),
+        (
+            ["--labels", "x.png", "--normalization", "after"],
+            "unknown option --normalization; did you mean --normalisation?",
+        ),
         (
             ["--labels", "x.png", "--preset", "deeplab-v2,normalization=after"],
             "unknown setting normalization; there are",

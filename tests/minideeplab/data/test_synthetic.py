@@ -114,7 +114,32 @@ def test_unwritable_cache_falls_back_to_the_temporary_folder(tmp_path, monkeypat
     monkeypatch.setenv("MINIDEEPLAB_DATA_DIR", str(tmp_path / "file" / "cache"))
     monkeypatch.setattr(synthetic.tempfile, "tempdir", str(tmp_path))
     with pytest.warns(UserWarning, match="cache cannot be written .*: the set goes to"):
-        assert synthetic.synthetic_root() == tmp_path / "minideeplab" / f"synthetic-v{synthetic.VERSION}"
+        root = synthetic.synthetic_root()
+    assert root == tmp_path / f"minideeplab{synthetic._user()}" / f"synthetic-v{synthetic.VERSION}"
+    assert synthetic.synthetic_root() == root  # as it stands there now
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="the temporary folder is the user's own")
+@pytest.mark.parametrize("planted", ["writable", "link", "of another user"])
+def test_a_set_that_another_user_may_have_planted_is_not_taken(tmp_path, monkeypatch, planted):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MINIDEEPLAB_DATA_DIR", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(synthetic.tempfile, "tempdir", str(tmp_path))
+    own = tmp_path / f"minideeplab{synthetic._user()}"
+    folder = own if planted != "link" else tmp_path / "elsewhere"
+    (folder / f"synthetic-v{synthetic.VERSION}").mkdir(parents=True)
+    if planted == "writable":
+        own.chmod(0o777)
+    elif planted == "link":
+        own.symlink_to(folder)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: own.stat().st_uid + 1)
+        monkeypatch.setattr(synthetic, "_user", lambda: f"-{own.stat().st_uid}")
+    with (
+        pytest.warns(UserWarning, match="cannot be written"),
+        pytest.raises(DataError, match="other users can write to this folder; remove it, or say in MINIDEEPLAB_DATA"),
+    ):
+        synthetic.synthetic_root()
 
 
 def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
@@ -127,7 +152,7 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIDEEPLAB_DATA_DIR", str(tmp_path / "cache"))
     with pytest.warns(UserWarning, match="cannot be written"), pytest.raises(OSError, match="disk full"):
         synthetic.synthetic_root()
-    assert os.listdir(tmp_path / "cache") == os.listdir(tmp_path / "tmp/minideeplab") == []
+    assert os.listdir(tmp_path / "cache") == os.listdir(tmp_path / f"tmp/minideeplab{synthetic._user()}") == []
 
 
 def test_losing_a_race_against_another_process_is_fine(tmp_path, monkeypatch):

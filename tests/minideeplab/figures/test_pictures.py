@@ -1,9 +1,12 @@
 """Every picture draws its users' text as it stands, and is there as a whole or not at all."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from minideeplab import figures, models
@@ -81,5 +84,13 @@ def test_a_dollar_sign_is_one_glyph_not_the_end_of_a_formula(tmp_path):
     assert pictures[0] != pictures[1]
 
 
+@given(ids=st.lists(st.text("ab_/%2F\\:é\n", min_size=1, max_size=300), min_size=2, max_size=2, unique=True))
+def test_each_id_has_a_picture_of_its_own(ids):
+    names = [figures.picture_name(each) for each in ids]
+    assert names[0] != names[1]
+    assert all(len(os.fsencode(name)) < 255 and not set(name) & set("/\n") for name in names)
+
+
 def test_ids_with_folders_become_names_of_files():
-    assert figures.picture_name("left/0001") == "left_0001.png"
+    assert figures.picture_name("left/0001") == "left%2F0001.png"
+    assert figures.picture_name("left_0001") == "left_0001.png"

@@ -69,9 +69,9 @@ def test_a_name_that_is_neither_weights_nor_a_file(tmp_path):
 
 def test_weights_of_other_classes_are_refused():
     with pytest.raises(UsageError, match="the file names a class 'bus', the data set has sky, car, pole"):
-        class_weights.check({"bus": 1.0}, Set.class_names)
+        class_weights.check('{"bus": 1.0}', Set.class_names)
     with pytest.raises(UsageError, match="the file has 2 numbers, the data set has 3 classes: sky, car, pole"):
-        class_weights.check([1.0, 2.0], Set.class_names)
+        class_weights.check("[1.0, 2.0]", Set.class_names)
 
 
 def test_the_table_has_shares_of_pixels_and_of_the_loss():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,11 +11,11 @@ import time
 import numpy as np
 import pytest
 from places import ROOT
-from train_runs import command
+from train_runs import assert_same_run, command
 from voc_folder import list_ids, make_set
 
 import kernels
-from minideeplab import cli, evaluate
+from minideeplab import evaluate
 from minideeplab.data import read_mask, write_mask, write_synthetic
 from minideeplab.train import command as train
 from minideeplab.train import loop
@@ -39,7 +40,10 @@ def test_a_resumed_run_keeps_its_arguments(run, capsys):
 def test_resume_refuses_other_data(run, tmp_path, capsys):
     write_synthetic(tmp_path, train=5, val=2)
     assert train.main(["--resume", "--out", str(run), "--data", str(tmp_path)]) == 3
-    assert "are not those that this run began with" in capsys.readouterr().err
+    said = (
+        "not those that this run began with (split 'train' had 4 images, and has 5: 1 new (shapes_00004); split 'val'"
+    )
+    assert said in capsys.readouterr().err
 
 
 def test_resume_needs_a_run(tmp_path, capsys):
@@ -214,36 +218,62 @@ def test_help_shows_defaults_and_an_example(capsys):
     assert "example:\n  python -m minideeplab.train --data synthetic" in text
 
 
+def environment():
+    return os.environ | {"PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(ROOT)])}
+
+
 def start(arguments):
     return subprocess.Popen(
         [sys.executable, "-u", "-m", "minideeplab.train", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(ROOT)])},
+        env=environment(),
         # A shell that runs the tests in the background may have Ctrl-C ignored in all of its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
+def wait_for_steps(process, out):
+    deadline = time.monotonic() + 120
+    while not (out / "metrics.jsonl").exists() or (out / "metrics.jsonl").stat().st_size == 0:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_ctrl_c_saves_and_names_the_command_that_continues(data, tmp_path):
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_and_the_command_that_continues_is_named(data, tmp_path, signum):
+    """Also where nobody reads what is printed any more, as after the terminal was closed."""
     out = tmp_path / "stopped"
-    process = start([*command(data, out), "--epochs", "100000", "--eval-every", "100000"])
+    process = start([*command(data, out), "--epochs", "100000", "--eval-every", "100000", "--threads", "1"])
     try:
-        deadline = time.monotonic() + 120
-        while not (out / "metrics.jsonl").exists() or (out / "metrics.jsonl").stat().st_size == 0:
-            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
+        if signum == signal.SIGHUP:
+            process.stdout.close()
+            process.stderr.close()
+        wait_for_steps(process, out)
+        process.send_signal(signum)
+        process.wait(timeout=60)
+        _, stderr = ("", "") if signum == signal.SIGHUP else process.communicate()
     finally:
         process.kill()
-    assert process.returncode == cli.INTERRUPTED, stderr
-    assert f"-m minideeplab.train --resume --out {out}" in stdout
+    assert process.returncode == 128 + signum, stderr
+    assert f"-m minideeplab.train --resume --out {out}" in (out / "log.txt").read_text()
     assert "Traceback" not in stderr
     steps = Checkpoint.load(out / "last.npz").progress["step"]
     assert steps >= 1 and len((out / "metrics.jsonl").read_text().splitlines()) == steps
+
+
+@pytest.mark.skipif(os.name != "posix", reason="runs a shell")
+def test_training_goes_on_without_its_reader(data, run, tmp_path):
+    """`train ... 2>&1 | head -1`, which closed the pipe after the first line."""
+    out = tmp_path / "piped"
+    line = shlex.join([sys.executable, "-m", "minideeplab.train", *command(data, out, "--threads", 1)])
+    shell = ["bash", "-c", f"{line} 2>&1 | head -1; exit ${{PIPESTATUS[0]}}"]
+    done = subprocess.run(shell, env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout.count("\n") == 1
+    assert "finished after" in (out / "log.txt").read_text()
+    assert_same_run(run, out)
 
 
 def test_the_process_ends_with_the_exit_code_of_the_error(tmp_path):

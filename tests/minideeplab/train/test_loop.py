@@ -1,6 +1,9 @@
 """A run: what it leaves behind, exact resumption, and what goes wrong on the way."""
 
+import errno
+import io
 import json
+import os
 import re
 import shutil
 import tracemalloc
@@ -151,11 +154,126 @@ def test_pictures_come_after_the_weights_and_cost_nothing(data, run, tmp_path, m
     assert train.main(command(data, out)) == 0
     assert_same_run(run, out)
     assert {name for name, _ in drawn} >= {"confusion.png", "curves.png"}
-    assert all(weights == ["best.npz", "last.npz"] for _, weights in drawn)
+    assert all({"best.npz", "last.npz"} <= set(weights) for _, weights in drawn)
     log = (out / "log.txt").read_text()
     assert (
         "warning: " in log and "confusion.png could not be drawn (ValueError: no such formula); training goes on" in log
     )
+
+
+def full(path, *arguments):
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+def test_reports_that_cannot_be_written_are_warnings(run, begun, tmp_path, capsys):
+    """A folder stands where each should be, and a file for `samples`: weights are those of a run without faults."""
+    out = shutil.copytree(begun, tmp_path / "out")
+    reports = ("metrics.csv", "metrics.jsonl", "log.txt", "per_class.csv", "curves.png", "confusion.png")
+    for report in reports:
+        (out / report).unlink(missing_ok=True)
+        (out / report / "obstacle").mkdir(parents=True)
+    (out / "samples").rmdir()
+    (out / "samples").touch()
+    assert train.main(["--resume", "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    warnings = [line for line in (captured.out + captured.err).splitlines() if line.startswith("warning: ")]
+    for report in (*reports, "samples"):
+        assert any(f"{out / report}" in line and "training goes on" in line for line in warnings), report
+    assert len([line for line in warnings if "metrics.jsonl" in line]) == 1  # not at each step
+    for name in ("last.npz", "best.npz"):
+        whole, resumed = (Checkpoint.load(folder / name).state for folder in (run, out))
+        assert all(np.array_equal(array, resumed[key]) for key, array in whole.items())
+
+
+@pytest.mark.parametrize("name", ["best.npz", "last.npz"])
+def test_a_disk_that_is_full_for_a_checkpoint_costs_as_little_as_can_be(
+    run, begun, tmp_path, monkeypatch, capsys, quick_pictures, name
+):
+    """best.npz does not fit: the steps are in last.npz. last.npz does not fit: the one before is there."""
+    out, save = shutil.copytree(begun, tmp_path / "out"), Checkpoint.save
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", lambda self, path: full(path) if path.name == name else save(self, path))
+        assert train.main(["--resume", "--out", str(out)]) == 1
+    captured = capsys.readouterr()
+    assert f"error: {out / name}: No space left on device; free some space, and start the command" in captured.err
+    if name == "best.npz":
+        assert "stopped after step 2 of 4; to continue:\n" in captured.out
+        assert Checkpoint.load(out / "last.npz").progress["step"] == 2
+    else:
+        assert (
+            f"step 2 cannot be saved: {out / name}: No space left on device; {out / name} is the last" in captured.out
+        )
+        assert Checkpoint.load(out / "last.npz").progress["step"] == 1
+    assert train.main(["--resume", "--out", str(out)]) == 0
+    assert_same_run(run, out)
+    assert {path.name for path in out.iterdir()} == FILES
+
+
+def test_a_disk_that_fills_up_while_saving_keeps_what_was_saved(
+    run, begun, tmp_path, monkeypatch, capsys, quick_pictures
+):
+    """Pieces are written, then there is no room: the old file stays, nothing half written is left, the rest is said."""
+    out, fdopen = shutil.copytree(begun, tmp_path / "out"), os.fdopen
+
+    class Full(io.FileIO):
+        def write(self, data):
+            if self.tell() > 100_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(memoryview(data)[:5000])
+
+    def open_full(handle, mode):
+        is_checkpoint = os.readlink(f"/proc/self/fd/{handle}").endswith(".tmp")
+        return io.BufferedWriter(Full(handle, mode)) if is_checkpoint else fdopen(handle, mode)
+
+    before = (out / "last.npz").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdopen", open_full)
+        assert train.main(["--resume", "--out", str(out)]) == 1
+    captured = capsys.readouterr()
+    size = Checkpoint.load(out / "last.npz")
+    need = sum(array.nbytes for array in [*size.state.values(), *size.optimiser.values()])
+    said = re.search(r"best.npz: No space left on device: ([\d,]+) bytes are needed, [\d,]+ are free", captured.err)
+    assert need < int(said[1].replace(",", "")) < 1.3 * need
+    assert (out / "last.npz").read_bytes() == before and not list(out.glob(".minideeplab*"))
+    assert train.main(["--resume", "--out", str(out)]) == 0
+    assert_same_run(run, out)
+
+
+def test_a_folder_made_read_only_keeps_what_was_saved(run, begun, tmp_path, monkeypatch, capsys, quick_pictures):
+    """As root the permissions of a folder do not count: the system's calls refuse instead."""
+    out, makes = shutil.copytree(begun, tmp_path / "out"), os.open
+
+    def refuse(path, flags, *arguments, **options):
+        if str(path).startswith(str(out)) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return makes(path, flags, *arguments, **options)
+
+    def in_the_first_step(*arguments):
+        patch.setattr(os, "open", refuse)
+        return step(*arguments)
+
+    with monkeypatch.context() as patch:
+        step = loop.train_step
+        patch.setattr(loop, "train_step", in_the_first_step)
+        assert train.main(["--resume", "--out", str(out)]) == 1
+        assert train.main(["--resume", "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert f"error: {out / 'best.npz'}: Read-only file system; change the permissions, or give another" in error
+    assert "no file can be written in this folder (Read-only file system); change that, or give another" in error
+    assert train.main(["--resume", "--out", str(out)]) == 0
+    assert_same_run(run, out)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\x00{[" * 50, b'{"step": 1, "loss": 3'])
+def test_damaged_records_never_cost_a_resume(run, begun, tmp_path, damage):
+    out = shutil.copytree(begun, tmp_path / "out")
+    for record in ("metrics.jsonl", "metrics.csv", "curves.png", "log.txt", "args.json", "data.json"):
+        (out / record).write_bytes(damage)
+    assert train.main(["--resume", "--out", str(out)]) == 0
+    assert [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()] == [2, 3, 4]
+    whole, resumed = (Checkpoint.load(folder / "last.npz").state for folder in (run, out))
+    assert all(np.array_equal(array, resumed[key]) for key, array in whole.items())
+    assert "could not be drawn" not in (out / "log.txt").read_text(errors="replace")
 
 
 def test_names_that_look_like_formulas_are_drawn(tmp_path):

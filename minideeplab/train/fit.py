@@ -1,0 +1,107 @@
+"""Training from Python: `minideeplab.fit(...)` is `python -m minideeplab.train ...`, and returns the run."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import kernels
+from minideeplab import cli
+from minideeplab.cli.config_file import arguments_of
+from minideeplab.errors import CheckpointError
+from minideeplab.train.command import start
+from minideeplab.train.options import train_parser
+from minideeplab.train.run_folder import RunFolder
+from minideeplab.weights import Checkpoint
+
+
+class Run:
+    """A run, finished or not: what lies in its folder.
+
+    Args:
+        folder: of the run, such as "runs/voc".
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    @property
+    def checkpoint(self) -> Path:
+        """best.npz, which `minideeplab.evaluate` and `minideeplab.predict` take; last.npz before any validation."""
+        best, last = self.folder / "best.npz", self.folder / "last.npz"
+        return best if best.exists() else last
+
+    def model(self):
+        """The network with the weights of `checkpoint`, in evaluation mode; CheckpointError if there are none."""
+        return Checkpoint.load(self.checkpoint).build_model(self.checkpoint).eval()
+
+    @property
+    def history(self) -> list[dict]:
+        """A row of metrics.csv for each epoch, as numbers; None where an epoch was not validated."""
+        return Checkpoint.load(self.folder / "last.npz").progress["history"]
+
+    @property
+    def steps(self) -> list[dict]:
+        """A row for each step: `step`, `epoch`, `loss`, `lr`, `seconds`."""
+        lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def best(self) -> dict:
+        """The row of `history` with the highest mean IoU over the classes that occur: `val_classes_present` of them.
+
+        Raises:
+            CheckpointError: no epoch was validated yet.
+        """
+        validated = [row for row in self.history if row["val_miou"] is not None]
+        if not validated:
+            raise CheckpointError(f"{self.folder}: no epoch was validated yet; continue with resume=True")
+        return max(validated, key=lambda row: row["val_miou"])
+
+    @property
+    def figures(self) -> dict[str, Path]:
+        """The pictures by name: "curves", "confusion", and "samples/ID"."""
+        pictures = sorted(self.folder.glob("*.png")) + sorted(self.folder.glob("samples/*.png"))
+        return {path.relative_to(self.folder).with_suffix("").as_posix(): path for path in pictures}
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows: the curves."""
+        curves = self.figures.get("curves")
+        return curves.read_bytes() if curves else None
+
+
+def fit(data: str | Path | None = None, model: str | None = None, *, progress: bool = True, **options):
+    """Trains a network as `python -m minideeplab.train` does, with the same results.
+
+        run = minideeplab.fit("photographs", epochs=60, lr=0.05, out="runs/mine")
+        minideeplab.predict(run.checkpoint, "holiday.jpg")
+
+    Args:
+        data: folder of the data set, the synthetic set if not given; model: name of a network, "deeplabv3plus" if not.
+        progress: show a bar and the lines of the log.
+        options: those of the command with _ for -, such as crop_size=193, scale_range=(0.5, 1.5), mirror=False,
+            resume=True; `python -m minideeplab.train --help` lists them.
+
+    Returns:
+        The `Run`. With find_lr=True or dry_run=True the `RateSearch` or the `DryRun`: then nothing is trained.
+
+    Raises:
+        MiniDeepLabError: a UsageError, DataError, CheckpointError or DivergedError, where the command ends with an
+            exit code.
+        KeyboardInterrupt: the run was stopped; it is saved, and fit(resume=True, out=...) continues it.
+    """
+    config = options.pop("config", None)
+    arguments = [] if config is None else [f"--config={config}"]
+    arguments += arguments_of(train_parser(), {"data": data, "model": model} | options, "fit")
+    threads = kernels.num_threads()
+    with contextlib.ExitStack() as stack:
+        if not progress:
+            stack.enter_context(cli.hidden_progress())
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.callback(kernels.set_num_threads, threads)
+        found, code = start(arguments)
+    if code > 128:  # by a signal
+        raise KeyboardInterrupt
+    return Run(found.path) if isinstance(found, RunFolder) else found
