@@ -14,6 +14,8 @@ from pathlib import Path
 
 from minideeplab.cli.parser import Parser
 from minideeplab.errors import UsageError
+from minideeplab.files.ordinary import read_small
+from minideeplab.files.refusal import Refusal
 
 # A file of all options has 2000 bytes. A key of n parts, a.a.a, takes tomllib n^2 steps and bytes: lines are bounded.
 MAX_BYTES, MAX_LINE = 16_000, 4_100
@@ -45,12 +47,11 @@ def read_toml(path: str | Path) -> dict:
         UsageError: no such file, or it is no TOML.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_small(path, MAX_BYTES)
+    except Refusal as error:
+        raise UsageError(f"--config {path}: {error}; that is no file of options") from error
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         raise UsageError(f"--config {path}: it cannot be read ({error}); give the name of a .toml file") from error
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"--config {path}: it has more than {MAX_BYTES} bytes; that is no file of options")
     if max(map(len, data.split(b"\n"))) > MAX_LINE:
         raise UsageError(f"--config {path}: it has a line of more than {MAX_LINE} bytes; that is no file of options")
     try:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from minideeplab.data.statistics import median_frequency_weights
 from minideeplab.errors import UsageError
 from minideeplab.evaluation import percent
 from minideeplab.files.json_text import read_json, read_json_object
+from minideeplab.files.ordinary import read_small
 
 POWERS = {"median": 1.0, "root": 0.5}  # the root lifts rare classes and leaves the frequent ones a say
 NAMES = ("none", *POWERS)
@@ -28,17 +28,12 @@ def option(text: str) -> str:
     if text.lstrip().startswith(("[", "{")):
         return _as_json(text, text)
     try:
-        with Path(text).open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+        content = read_small(text, _MOST_BYTES).decode()
     except OSError as error:
         choices = ", ".join(NAMES)
         raise argparse.ArgumentTypeError(
             f"{text}: neither one of {choices}, nor a file that can be read ({error.strerror})"
         ) from error
-    try:
-        if len(content) > _MOST_BYTES:
-            raise ValueError("it is too large")
-        content = content.decode()
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}; expected a text file") from error
     return _as_json(text, content)
@@ -50,8 +45,8 @@ def _as_json(text: str, content: str) -> str:
         return json.dumps(_weights_in(content))
     except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(
-            f"{text[:200]}: {str(error)[:200] or type(error).__name__}; expected one number a line, in the order of the "
-            'classes, or JSON such as {"car": 2.5}'
+            f"{text[:200]}: {str(error)[:200] or type(error).__name__}; expected one number a line, in the order of "
+            'the classes, or JSON such as {"car": 2.5}'
         ) from error
 
 

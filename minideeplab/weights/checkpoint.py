@@ -6,6 +6,7 @@ training goes on with. Nothing in it is ever unpickled.
 """
 
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -231,9 +232,9 @@ def _check_values(path, name: str, array: np.ndarray) -> None:
 
 def _read_archive(path: Path) -> dict[str, np.ndarray]:
     """All arrays of the file, after checks on the sizes that it declares."""
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir never an error: a name may be too long
         raise CheckpointError(f"{path}: a folder; give a file in it, such as {path / 'best.npz'}")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"{path}: no such file; a training run writes RUN/last.npz and RUN/best.npz")
     try:
         with path.open("rb") as file:

@@ -1,5 +1,6 @@
 """A trained network from any file: a checkpoint of a run, or published weights."""
 
+import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ import numpy as np
 from minideeplab import models
 from minideeplab.data import IGNORE_INDEX
 from minideeplab.errors import CheckpointError, UsageError
+from minideeplab.files.arrays import damage_refused
+from minideeplab.files.refusal import Refusal
 from minideeplab.models.segmenter import Segmenter
 from minideeplab.weights import pretrained
 from minideeplab.weights.checkpoint import Checkpoint, check_classes
@@ -92,10 +95,10 @@ def load_trained(
 
 def _is_checkpoint(path) -> bool:
     """Whether `Checkpoint.load` is the one to read it, or to say what is wrong: also for folders and missing files."""
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         return True
     try:
-        with zipfile.ZipFile(path) as archive:
+        with damage_refused(), zipfile.ZipFile(path) as archive:
             return "meta.npy" in archive.namelist() and "palette.npy" in archive.namelist()
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+    except (OSError, Refusal):
         return str(path).lower().endswith(".npz")
