@@ -118,7 +118,7 @@ def search_rates(training, report: Callable[[], None] = lambda: None) -> RateSea
 
 
 def suggested_rate(rates: Sequence[float], smoothed: Sequence[float]) -> float | None:
-    """sqrt(r_half r_lowest / 10), to one digit: the rates where the smoothed loss is half-way to its lowest, and lowest.
+    """sqrt(r_half r_lowest / 10), to one digit: the rates at which the smoothed loss is half-way, and at its lowest.
 
     Each alone goes wrong. With batch norm the loss may creep down to the highest rates of all, so r_lowest is too high.
     The first half of the fall is only the shares of the classes, so r_half is too low.
