@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.convert:
         return _convert(args)
+    if args.longest_side:
+        raise UsageError(f"--longest-side {args.longest_side} is for the copies of --convert DIR; add it")
     sheet, folder = _places(args.out)
     to_stdout = args.json == "-"
     file = cli.output_file("--json", args.json, ".json") if args.json and not to_stdout else None
@@ -80,8 +82,9 @@ def _convert(args):
     """Writes all splits in VOC's folders."""
     splits = cli.open_splits(args)
     with cli.Progress(sum(map(len, splits)), "convert") as bar:
-        count = convert(splits, args.convert, bar.update)
-    print(f"{args.convert}: {count} images in VOC's folders, splits {', '.join(each.split for each in splits)}")
+        count = convert(splits, args.convert, bar.update, args.longest_side)
+    names = ", ".join(each.split for each in splits)
+    print(f"{args.convert}: {cli.counted(count, 'image')} in VOC's folders, splits {names}")
     return 0
 
 
@@ -283,6 +286,10 @@ def _parser() -> argparse.ArgumentParser:
         "--json", metavar="FILE", help="also write all findings and numbers here; - for stdout, without the text"
     )
     parser.add_argument("--convert", metavar="DIR", help="write all splits in VOC's folders to this new folder instead")
+    parser.add_argument(
+        "--longest-side", type=cli.positive_int, metavar="PIXELS",
+        help="with --convert: make larger images, and their masks, smaller",
+    )  # fmt: skip
     return parser
 
 

@@ -4,7 +4,9 @@ import ast
 import re
 
 import pytest
+from PIL import Image
 from places import ROOT, readme_commands
+from scenes import scene, write_scenes
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 READMES = [
@@ -76,8 +78,27 @@ def test_links_lead_somewhere(path):
             )
 
 
+def examples():
+    """The blocks of Python of the README, in order."""
+    return re.findall(r"(?s)```python\n(.*?)```", README)
+
+
+def test_the_example_of_own_photographs_runs(tmp_path, monkeypatch, capsys):
+    """With a tiny network, and a run of one step."""
+    write_scenes(tmp_path / "photos", train=[scene(0), scene(1)], val=[scene(2)])
+    (tmp_path / "holiday").mkdir()
+    Image.fromarray(scene(3)[0]).save(tmp_path / "holiday" / "sea.png")
+    monkeypatch.chdir(tmp_path)
+    tiny = 'out="runs/photos", steps=1, crop_size=33, batch_size=2, width=0.125, head_width=8'
+    names = {}
+    exec(examples()[0].replace('out="runs/photos"', tiny), names)
+    assert (tmp_path / "runs" / "photos" / "best.npz").exists() and 0 <= names["scores"].mean_iou <= 1
+    assert "sea.png" in capsys.readouterr().out.splitlines()[-1]
+    assert names["found"].labels.shape == names["found"].probabilities.shape[:2] == scene(3)[1].shape
+
+
 def test_the_example_of_the_readme_runs():
-    code = README.split("```python\n")[1].split("```")[0]
+    code = examples()[1]
     assert len(code.splitlines()) <= 10 and code.rstrip().splitlines()[-1].startswith("loss.backward()")
     names = {}
     exec(code, names)

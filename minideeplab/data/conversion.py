@@ -9,26 +9,34 @@ from PIL import Image
 
 from minideeplab.data import voc
 from minideeplab.data.dataset import SegmentationDataset
-from minideeplab.data.images import IMAGE_SUFFIXES, read_image
+from minideeplab.data.images import IMAGE_SUFFIXES
 from minideeplab.data.masks import write_mask
 from minideeplab.data.palettes import IGNORE_INDEX
 from minideeplab.errors import DataError
 from minideeplab.files.whole import write_text, written_whole
 
 ORIENTATION, UPRIGHT = 0x0112, (None, 1)  # of EXIF
+JPEG_SUFFIXES, JPEG_QUALITY = (".jpg", ".jpeg"), 92
 
 
-def convert(datasets: Sequence[SegmentationDataset], out: str | Path, report: Callable[[], None] = lambda: None) -> int:
+def convert(
+    datasets: Sequence[SegmentationDataset],
+    out: str | Path,
+    report: Callable[[], None] = lambda: None,
+    longest_side: int | None = None,
+) -> int:
     """Writes the splits of a data set as a VOC folder, and returns the number of its images.
 
     Images are copied as they are. One that is turned by EXIF, or has no suffix of an image, becomes a PNG file of the
     pixels that minideeplab sees. Masks become palette PNG files, in which void is 255. The folder opens as the set
-    does: the same ids, classes and colours, and the same arrays.
+    does: the same ids, classes and colours, and the same arrays, as long as nothing is made smaller.
 
     Args:
         datasets: splits of one set, such as train and val, of the same classes.
         out: a new or empty folder.
         report: called after each sample of each split.
+        longest_side: larger images are made smaller until their longer side has so many pixels, with their masks (the
+            nearest label); they become JPEG files, or PNG files where they were.
 
     Raises:
         DataError: `out` is not empty, or cannot be written, or a sample cannot be read.
@@ -47,7 +55,7 @@ def convert(datasets: Sequence[SegmentationDataset], out: str | Path, report: Ca
         for dataset in datasets:
             ids = []
             for i in range(len(dataset)):
-                ids.append(_write_sample(dataset, i, out, written))
+                ids.append(_write_sample(dataset, i, out, written, longest_side))
                 report()
             write_text(out / voc.SPLITS / f"{dataset.split}.txt", "".join(f"{name}\n" for name in ids))
     except (OSError, ValueError) as error:
@@ -55,18 +63,20 @@ def convert(datasets: Sequence[SegmentationDataset], out: str | Path, report: Ca
     return len(written)
 
 
-def _write_sample(dataset, i, out, written) -> str:
+def _write_sample(dataset, i, out, written, longest_side) -> str:
     """Writes an image and its mask, unless another split has done so, and returns their id."""
     source, name = dataset.image_path(i), dataset.ids[i]
     if written.get(name, source) != source:  # of another split
         name = f"{dataset.split}/{name}"
     if name in written:
         return name
-    _, mask = dataset.sample(i)
+    pixels, mask = dataset.sample(i)
     if dataset.ignore_index != IGNORE_INDEX:
         mask = np.where(mask == dataset.ignore_index, np.uint8(IGNORE_INDEX), mask)
-    copied = source.suffix.lower() in IMAGE_SUFFIXES and _is_upright(source)
-    image = out / voc.IMAGES / f"{name}{source.suffix if copied else '.png'}"
+    is_large = longest_side is not None and max(mask.shape) > longest_side
+    copied = source.suffix.lower() in IMAGE_SUFFIXES and _is_upright(source) and not is_large
+    suffix = source.suffix if copied else ".jpg" if is_large and source.suffix.lower() in JPEG_SUFFIXES else ".png"
+    image = out / voc.IMAGES / f"{name}{suffix}"
     target = out / voc.MASKS / f"{name}.png"
     for path in (image, target):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +85,13 @@ def _write_sample(dataset, i, out, written) -> str:
             with open(source, "rb") as original:
                 shutil.copyfileobj(original, file)
         else:
-            Image.fromarray(read_image(source)).save(file, format="PNG")
+            picture = Image.fromarray(pixels)
+            if is_large:
+                factor = longest_side / max(mask.shape)
+                size = tuple(max(1, round(factor * side)) for side in picture.size)
+                picture = picture.resize(size, Image.Resampling.LANCZOS)
+                mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+            picture.save(file, format="JPEG" if suffix == ".jpg" else "PNG", quality=JPEG_QUALITY)
     write_mask(target, mask, dataset.palette)
     written[name] = source
     return name

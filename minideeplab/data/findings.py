@@ -186,7 +186,7 @@ def _sizes(facts, crop_size: int) -> Iterator[Finding]:
             f"split '{split}': a crop of {crop_size} x {crop_size} pixels shows {100 * share:.1f} % of an image of "
             f"{middle[1]:.0f} x {middle[0]:.0f}: the network never sees a whole object"
         )
-        fix = "make smaller copies of images and masks (masks with nearest neighbour), about 800 pixels wide"
+        fix = "make smaller copies of images and masks: inspect_data --convert NEW --longest-side 800"
         yield Finding(WARNING, "large_image", text, fix, (split,))
 
 

@@ -1,6 +1,7 @@
 """The search for a learning rate: the loss while the rate grows by the same factor from step to step."""
 
 import itertools
+import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -64,8 +65,8 @@ def find_rate(training, given: dict) -> RateSearch:
     kept = {name: value for name, value in given.items() if name not in ("find_lr", "lr", "config")}
     arguments = arguments_of(train_parser(), {**kept, "preset": args.preset, "lr": found.suggestion}, "--find-lr")
     print(
-        f"suggestion: --lr {found.suggestion:g}, a tenth of the rate at which the smoothed loss is lowest: "
-        f"{lowest:.3f}, from {start:.3f} at the lowest rates\nnext:\n  {cli.command_line('train', *arguments)}"
+        f"suggestion: --lr {found.suggestion:g}; the smoothed loss falls from {start:.3f} at the lowest rates to "
+        f"{lowest:.3f}\nnext:\n  {cli.command_line('train', *arguments)}"
     )
     return found
 
@@ -117,9 +118,10 @@ def search_rates(training, report: Callable[[], None] = lambda: None) -> RateSea
 
 
 def suggested_rate(rates: Sequence[float], smoothed: Sequence[float]) -> float | None:
-    """A tenth of the rate at which the smoothed loss is lowest, to one digit.
+    """sqrt(r_half r_lowest / 10), to one digit: the rates at which the smoothed loss is half-way, and at its lowest.
 
-    At that rate itself the loss is about to grow; a run begins with its highest rate, and must bear it for long.
+    Each alone goes wrong. With batch norm the loss may creep down to the highest rates of all, so r_lowest is too high.
+    The first half of the fall is only the shares of the classes, so r_half is too low.
 
     Returns:
         None where the loss falls by less than LEAST_FALL of what it was.
@@ -127,7 +129,8 @@ def suggested_rate(rates: Sequence[float], smoothed: Sequence[float]) -> float |
     start, lowest = at_start(smoothed), min(smoothed)
     if start - lowest < LEAST_FALL * start:
         return None
-    return float(f"{rates[smoothed.index(lowest)] / 10:.1g}")
+    half = next(rate for rate, loss in zip(rates, smoothed, strict=True) if loss <= (start + lowest) / 2)
+    return float(f"{math.sqrt(half * rates[smoothed.index(lowest)] / 10):.1g}")
 
 
 def at_start(smoothed: Sequence[float]) -> float:

@@ -8,14 +8,14 @@ import numpy as np
 import kernels
 from minideeplab import models
 from minideeplab.autograd import Tensor, no_grad
-from minideeplab.cli import command_line, counted
+from minideeplab.cli import command_line, counted, data_options
 from minideeplab.data import label_warnings
 from minideeplab.evaluation import ConfusionMatrix, percent
 from minideeplab.nn import BatchNorm2d
 from minideeplab.nn.module import observing
 
 ONE_CLASS_SHARE, ONE_CLASS_EPOCHS = 0.995, 3
-LEAST_VIEW = 0.1  # share of an image's shorter side that a crop shows: through less, no object is seen as a whole
+LEAST_VIEW = 0.2  # share of an image's shorter side that a crop shows: through less, few objects are seen as a whole
 
 
 def start_warnings(args: argparse.Namespace, model, train_set, val_set, total_steps: int) -> list[str]:
@@ -60,11 +60,13 @@ def _small_views(args: argparse.Namespace, train_set) -> str | None:
     share = args.crop_size / (scale * side)
     if share >= LEAST_VIEW:
         return None
+    smaller = command_line(
+        "inspect_data", *data_options(args), "--convert", "NEW", "--longest-side", 4 * args.crop_size
+    )
     return (
         f"the images are large ({width} x {height} pixels, the median): a crop of {args.crop_size} at a scale of "
         f"{scale:g} shows {percent(share)} % of the shorter side, and the network learns details without what is "
-        f"around them. Make images and masks smaller, the masks without interpolation, to about "
-        f"{4 * args.crop_size} pixels a side"
+        f"around them. Make smaller copies: {smaller}"
     )
 
 

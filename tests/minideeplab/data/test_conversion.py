@@ -89,3 +89,22 @@ def test_the_command_converts_all_splits(tmp_path, capsys):
     train, val = (open_dataset(tmp_path / "out", split=split) for split in ("train", "val"))
     assert (len(train), len(val)) == (3, 2) and train.class_names == ("class 0", "class 1")
     assert {int(train.mask(i).max()) for i in range(3)} | {int(val.mask(i).max()) for i in range(2)} == {0, 1}
+
+
+def test_large_images_and_their_masks_are_made_smaller_together(tmp_path, capsys):
+    """The border between both classes stays where it is in the image; what is small enough is copied."""
+    root = make_set(tmp_path / "set", "ab", ("left", "right"), size=(6, 8))
+    wide = np.zeros((60, 90), np.uint8)
+    wide[:, 30:] = 1
+    Image.fromarray(np.repeat(200 * wide[..., None], 3, axis=2)).save(root / "JPEGImages/a.jpg", quality=95)
+    (root / "JPEGImages/a.png").unlink()
+    Image.fromarray(wide).save(root / "SegmentationClass/a.png")
+    out = tmp_path / "out"
+    assert inspect_data.main(["--data", str(root), "--longest-side", "45"]) == 2
+    assert "--longest-side 45 is for the copies of --convert DIR" in capsys.readouterr().err
+    assert inspect_data.main(["--data", str(root), "--convert", str(out), "--longest-side", "45"]) == 0
+    image, mask = open_dataset(out).sample(0)
+    assert mask.shape == image.shape[:2] == (30, 45) and (out / "JPEGImages/a.jpg").exists()
+    np.testing.assert_array_equal(mask, np.repeat([[0] * 15 + [1] * 30], 30, axis=0))
+    assert abs(image[:, :13].astype(int)).max() < 20 and abs(image[:, 17:].astype(int) - 200).max() < 20
+    assert (out / "JPEGImages/b.png").read_bytes() == (root / "JPEGImages/b.png").read_bytes()

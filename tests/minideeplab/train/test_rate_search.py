@@ -107,15 +107,19 @@ def test_batches_of_void_count_for_nothing(data, monkeypatch):
         search_rates(training)
 
 
-def test_the_suggestion_is_a_tenth_of_the_rate_of_the_lowest_loss():
-    rates = np.geomspace(1e-7, 10, 100).tolist()
+def test_the_suggestion_lies_between_the_fall_and_the_lowest_loss():
+    """A known fall around position 60; where the lowest loss lies matters by its root only."""
+    rates = np.geomspace(1e-7, 10, 100)
     position = np.arange(100)
-    losses = 2 - 1.5 / (1 + np.exp(-(position - 60) / 4)) + np.where(position > 80, position - 80, 0)
-    expected = float(f"{rates[80] / 10:.1g}")
-    assert suggested_rate(rates, losses.tolist()) == expected == 0.03
-    assert suggested_rate(rates, [2.0] * 100) is None
-    assert suggested_rate(rates, (2 + position / 100).tolist()) is None  # it only grows
-    assert suggested_rate(rates[:3], [2.0, 1.0, 0.9]) is not None  # few steps
+    fall = 2 - 1.5 / (1 + np.exp(-(position - 60) / 4))
+    grows = fall + np.where(position > 80, position - 80, 0)
+    assert suggested_rate(rates.tolist(), grows.tolist()) == float(f"{np.sqrt(rates[60] * rates[80] / 10):.1g}") == 0.01
+    creeps = fall - 1e-3 * position
+    half = np.argmax(creeps <= (np.median(creeps[:10]) + creeps[-1]) / 2)
+    assert suggested_rate(rates.tolist(), creeps.tolist()) == float(f"{np.sqrt(rates[half]):.1g}")
+    assert suggested_rate(rates.tolist(), [2.0] * 100) is None
+    assert suggested_rate(rates.tolist(), (2 + position / 100).tolist()) is None  # it only grows
+    assert suggested_rate(rates[:3].tolist(), [2.0, 1.0, 0.9]) is not None  # few steps
 
 
 def test_the_command_writes_one_picture_and_the_next_command_trains(data, run, tmp_path, capsys):
