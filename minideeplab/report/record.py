@@ -18,9 +18,8 @@ import numpy as np
 import kernels
 from minideeplab.evaluation import ConfusionMatrix, Prediction
 from minideeplab.figures import colours_of, score_text
-from minideeplab.files.json_text import read_json
 from minideeplab.files.whole import write_text
-from minideeplab.report import page, pictures
+from minideeplab.report import kept, page, pictures
 from minideeplab.report.content import Content
 from minideeplab.report.machine import machine
 
@@ -95,19 +94,18 @@ class Report:
             totals: epochs and steps of the whole run.
         """
         shown = self._thinned([row["epoch"] for row in epochs if row["val_miou"] is not None])
-        best = self._read("best.json")
         content = Content(
             name=self.folder.resolve().name,
-            arguments=self._read("../args.json") or {},
+            arguments=kept.arguments(self.folder / "args.json"),
             epochs=epochs,
             steps=steps,
             totals=totals,
             train_set=self.train_set,
             val_set=self.val_set,
             colours=self.colours,
-            best=best if best and best["epoch"] in [row["epoch"] for row in epochs] else None,
-            scenes=self._read("samples.json") or [],
-            answers={epoch: answers for epoch in shown if (answers := self._read(_name(epoch)))},
+            best=kept.best(self.kept / "best.json", [row["epoch"] for row in epochs]),
+            scenes=kept.scenes(self.kept / "samples.json"),
+            answers={epoch: answers for epoch in shown if (answers := kept.answers(self.kept / _name(epoch)))},
             warnings=self._warnings(),
             machine=machine(self.device),
         )
@@ -150,13 +148,6 @@ class Report:
 
     def _write(self, name: str, content) -> None:
         write_text(self.kept / name, json.dumps(content))
-
-    def _read(self, name: str):
-        """What a file holds; None where there is none, or none that can be read: the page goes without."""
-        try:
-            return read_json((self.kept / name).read_bytes())
-        except (OSError, ValueError):
-            return None
 
 
 def fixed_samples(count: int) -> list[int]:

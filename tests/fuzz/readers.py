@@ -13,6 +13,7 @@ from container_files import a_pickle, legacy_bytes, safetensors_bytes, storage, 
 from fuzz.harness import Reader
 from PIL import Image
 from png_files import GREY, PALETTE, write_png
+from report_runs import Pictures, make_report, row_of, validate
 from voc_folder import make_set
 
 from minideeplab import models
@@ -22,8 +23,13 @@ from minideeplab.data.classes import read_class_list
 from minideeplab.data.labelme import read_json
 from minideeplab.data.lists import read_pairs
 from minideeplab.errors import CheckpointError, DataError, MiniDeepLabError, UsageError
+from minideeplab.report.record import Report
 from minideeplab.train import class_weights
-from minideeplab.train.run_folder import RunFolder
+from minideeplab.train.arguments import parse_arguments
+from minideeplab.train.equality import data_changes
+from minideeplab.train.options import train_parser
+from minideeplab.train.run_folder import EPOCH_COLUMNS, RunFolder
+from minideeplab.train.state import TrainState
 from minideeplab.weights import Checkpoint, load_pretrained, save_torchvision_npz
 from minideeplab.weights.class_names import named_classes
 from minideeplab.weights.containers import read_weights
@@ -231,16 +237,89 @@ def _options() -> list[Reader]:
 # ---------------------------------------------------------------- what a run has written
 
 
+CONFIG = b"""crop-size = 193
+lr = 0.005
+scale-range = [0.5, 1.5]
+backbone = "resnet50"
+mirror = false
+class-weights = "median"
+"""
+
+
 def _run_folders() -> list[Reader]:
     rows = b"".join(json.dumps({"step": k, "loss": 1.5, "lr": 0.01, "seconds": 0.1}).encode() + b"\n" for k in range(4))
-    return [Reader("metrics.jsonl", [rows], _rewind, (MiniDeepLabError,), "metrics.jsonl")]
+    kept = _kept()
+    words = {"arguments": {"lr": 0.1}, "versions": {"numpy": "2"}}
+    data = {"classes": NAMES, "splits": [{"split": "train", "ids": ["a", "b"]}, {"split": "val", "ids": ["c"]}]}
+    usage = (UsageError, SystemExit)
+    return [
+        Reader("config", [CONFIG], _read_config, usage, "run.toml"),
+        Reader("resume", [_run()], _resume, (MiniDeepLabError,), "last.npz"),
+        Reader("metrics.jsonl", [rows], _rewind, (), "metrics.jsonl"),
+        Reader("data.json", [json.dumps(data).encode()], _changes, (), "data.json"),
+        Reader("args.json", [json.dumps(words).encode()], _report, (), "args.json", _make_report),
+        Reader("report best", [kept["best.json"]], _report, (), "report/best.json", _make_report),
+        Reader("report epoch", [kept["epoch-00002.json"]], _report, (), "report/epoch-00002.json", _make_report),
+        Reader("report samples", [kept["samples.json"]], _report, (), "report/samples.json", _make_report),
+    ]
+
+
+def _run() -> bytes:
+    """last.npz with the arguments of a run."""
+    model = models.build("unet", num_classes=3, width=1 / 64)
+    args = vars(train_parser().parse_args(["--model", "unet", "--width", str(1 / 64), "--epochs", "3"]))
+    row = dict.fromkeys(EPOCH_COLUMNS, 1) | {"val_miou": 0.5}
+    progress = vars(TrainState(step=2, epoch=1, best=0.5, history=[row], fingerprint="x"))
+    state = model.state_dict()
+    slots = {name: np.zeros(p.shape, np.float32) for name, p in model.named_parameters()}
+    checkpoint = Checkpoint(
+        model.config, state, list(NAMES), voc_colour_map(), optimiser=slots, progress=progress, args=args
+    )
+    return _written(checkpoint.save)
+
+
+def _resume(path: Path):
+    _, found, _ = parse_arguments(["--resume", "--out", str(path.parent)])
+    state = TrainState.restore(found.path, found.checkpoint.progress, "x")
+    state.is_out_of_patience(1)
+    return found.checkpoint.build_model(found.path)
+
+
+def _read_config(path: Path):
+    with contextlib.redirect_stderr(io.StringIO()) as text:
+        try:
+            return parse_arguments(["--config", str(path)])
+        except SystemExit as error:
+            raise UsageError(text.getvalue()) from error
 
 
 def _rewind(path: Path):
     folder = RunFolder(path.parent)
-    with contextlib.redirect_stdout(io.StringIO()):
-        folder.rewind(3, [])
-        return folder.step_rows()
+    folder.rewind(3, [])
+    return folder.step_rows()
+
+
+def _changes(path: Path):
+    return data_changes(path, Pictures(), Pictures())
+
+
+def _kept() -> dict[str, bytes]:
+    """What a run keeps for its report."""
+    with tempfile.TemporaryDirectory() as folder:
+        make_report(Path(folder) / "run")
+        return {path.name: path.read_bytes() for path in Path(folder, "run/report").iterdir()}
+
+
+def _make_report(folder: Path) -> None:
+    make_report(folder)
+
+
+def _report(path: Path):
+    """The page, whatever became of one of its files."""
+    folder = next(parent for parent in path.parents if (parent / "log.txt").exists())
+    dataset = Pictures()
+    rows = [row_of(epoch, validate(Report(folder, dataset, dataset), dataset, epoch)) for epoch in (1, 2, 3)]
+    Report(folder, dataset, dataset).write(folder / "report.html", rows, [], (3, 9))
 
 
 def by_name(names: Sequence[str]) -> list[Reader]:

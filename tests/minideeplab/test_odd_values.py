@@ -174,8 +174,8 @@ def as_process(place, arguments, name="run", **environment):
     """Exit code, stdout and stderr of a command as a process, which run into files."""
     with open(place / f"{name}.out", "wb") as out, open(place / f"{name}.err", "wb") as err:
         code = subprocess.run(
-            [sys.executable, "-m", *arguments], cwd=place, stdout=out, stderr=err, stdin=subprocess.DEVNULL, timeout=120,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "passive"} | environment,
+            [sys.executable, "-m", *arguments], cwd=place, stdout=out, stderr=err, stdin=subprocess.DEVNULL,
+            timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "passive"} | environment,
         ).returncode  # fmt: skip
     return code, (place / f"{name}.out").read_bytes(), (place / f"{name}.err").read_bytes()
 
