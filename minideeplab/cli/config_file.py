@@ -14,7 +14,7 @@ from pathlib import Path
 
 from minideeplab.cli.parser import Parser
 from minideeplab.errors import UsageError
-from minideeplab.files.ordinary import read_small
+from minideeplab.files.ordinary import read_small, require_ordinary
 from minideeplab.files.refusal import Refusal
 
 # A file of all options has 2000 bytes. A key of n parts, a.a.a, takes tomllib n^2 steps and bytes: lines are bounded.
@@ -47,11 +47,13 @@ def read_toml(path: str | Path) -> dict:
         UsageError: no such file, or it is no TOML.
     """
     try:
-        data = read_small(path, MAX_BYTES)
-    except Refusal as error:
-        raise UsageError(f"--config {path}: {error}; that is no file of options") from error
+        require_ordinary(path)
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         raise UsageError(f"--config {path}: it cannot be read ({error}); give the name of a .toml file") from error
+    try:
+        data = read_small(path, MAX_BYTES)
+    except (OSError, Refusal) as error:
+        raise UsageError(f"--config {path}: {error}; that is no file of options") from error
     if max(map(len, data.split(b"\n"))) > MAX_LINE:
         raise UsageError(f"--config {path}: it has a line of more than {MAX_LINE} bytes; that is no file of options")
     try:

@@ -12,7 +12,7 @@ from minideeplab.data import label_map_text
 from minideeplab.errors import DataError, UsageError
 
 LARGEST = 10**9  # of a count or a size: what is larger would never end, nor fit anywhere
-LARGEST_SEED = 2**63 - 1
+LARGEST_SEED = 2**64 - 1
 
 
 def _number(convert: Callable[[str], float], accepts: Callable[[float], bool], expected: str, largest: float = LARGEST):

@@ -42,7 +42,8 @@ class Preset:
                 valid, expected = value in NORMALISATIONS, f"one of {', '.join(NORMALISATIONS)}"
             elif field.name == "iterations":
                 valid = isinstance(value, numbers.Integral) and _is_number(value) and 0 <= value <= MOST_ITERATIONS
-                expected = f"a whole number, 0 or more and up to {MOST_ITERATIONS}"
+                too_many = _is_number(value) and value > MOST_ITERATIONS
+                expected = f"a whole number up to {MOST_ITERATIONS}" if too_many else "a whole number, 0 or more"
             elif field.name.endswith("weight"):
                 valid, expected = are_numbers and value >= 0, "a number, 0 or more"
             else:

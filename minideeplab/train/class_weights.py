@@ -11,6 +11,7 @@ from minideeplab.errors import UsageError
 from minideeplab.evaluation import percent
 from minideeplab.files.json_text import read_json, read_json_object
 from minideeplab.files.ordinary import read_small
+from minideeplab.files.refusal import Refusal
 
 POWERS = {"median": 1.0, "root": 0.5}  # the root lifts rare classes and leaves the frequent ones a say
 NAMES = ("none", *POWERS)
@@ -29,10 +30,10 @@ def option(text: str) -> str:
         return _as_json(text, text)
     try:
         content = read_small(text, _MOST_BYTES).decode()
-    except OSError as error:
-        choices = ", ".join(NAMES)
+    except (OSError, Refusal) as error:
+        reason = getattr(error, "strerror", None) or error
         raise argparse.ArgumentTypeError(
-            f"{text}: neither one of {choices}, nor a file that can be read ({error.strerror})"
+            f"{text}: neither one of {', '.join(NAMES)}, nor a file that can be read ({reason})"
         ) from error
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}; expected a text file") from error
