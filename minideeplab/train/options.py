@@ -183,7 +183,7 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
         type=cli.positive_float,
         default=1.0,
         metavar="F",
-        help="factor on the learning rate of all that is not the backbone, such as 10 where --init-from has one",
+        help="factor on the learning rate of all layers but the backbone's, such as 10 for a backbone from --init-from",
     )
     add(
         "--freeze-bn",
