@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from minideeplab.cli.progress import Progress
 from minideeplab.cli.types import label_map, label_value, open_fraction, positive_int
 from minideeplab.data import DATASETS, SegmentationDataset, open_dataset, split_names
 from minideeplab.errors import UsageError
@@ -72,6 +73,15 @@ def open_data(args: argparse.Namespace, split: str) -> SegmentationDataset:
 def open_splits(args: argparse.Namespace) -> list[SegmentationDataset]:
     """All splits of the data set that the arguments name; errors as of `open_data`."""
     return [open_data(args, split) for split in split_names(args.data, args.dataset)]
+
+
+def check_files(dataset: SegmentationDataset, progress: bool = True) -> None:
+    """`dataset.check()`, and on stderr how far it got: a large set takes minutes."""
+    if not progress:
+        dataset.check()
+        return
+    with Progress(len(dataset), f"checking '{dataset.split}'", leave=False, computes=False) as bar:
+        dataset.check(bar.update)
 
 
 def data_options(args: argparse.Namespace) -> list[str]:
