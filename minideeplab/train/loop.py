@@ -312,6 +312,8 @@ class Training:
             self.folder.write_epochs(self.state.history)
         command = cli.command_line("train", "--resume", "--out", self.folder.path)
         self.folder.log(f"stopped after step {self.state.step} of {self.total_steps}; to continue:\n  {command}")
+        if self.folder.best.exists():
+            self.folder.log(f"so far {self.best()}; {self.folder.next_commands(self.args)}")
 
     def _pause_after_a_fault(self) -> None:
         """Saves if that can be done; the fault itself is told by whoever raised it."""

@@ -6,7 +6,7 @@ from minideeplab import cli
 from minideeplab.cli.model_options import add_model_arguments
 from minideeplab.cli.parser import Parser
 from minideeplab.train import class_weights
-from minideeplab.train.presets import PRESETS
+from minideeplab.train.presets import LENGTH, PRESETS
 
 EXAMPLE = """\
   python -m minideeplab.train --data synthetic --epochs 5
@@ -16,6 +16,7 @@ EXAMPLE = """\
   python -m minideeplab.train --resume --out runs/voc"""
 
 EPOCHS = 30
+_CHOICES = ["--" + name.replace("_", "-") for name in PRESETS["small"] if name not in LENGTH]
 
 
 def train_parser() -> Parser:
@@ -40,8 +41,8 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=["auto", *PRESETS],
         default="auto",
-        help="defaults of options that are not given: small is for dozens of images; auto takes it for so few, "
-        "if none of its options is given",
+        help="defaults of options that are not given: small is for dozens of images; auto takes it for so few, if none "
+        f"of these is given: {', '.join(_CHOICES)}",
     )
     add("--crop-size", type=cli.positive_int, default=129, help="side of the training crops, pixels")
     add("--batch-size", type=cli.positive_int, default=4, help="crops per step")
@@ -136,7 +137,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="STEPS",
         help="pause after this many steps; --resume continues",
     )
-    add("--minutes", type=cli.positive_float, help="pause after this time; --resume continues")
+    add(
+        "--minutes",
+        type=cli.positive_float,
+        help="pause after this time, wherever the schedule is then; --resume continues",
+    )
     add("--seed", type=cli.non_negative_int, default=0, help="of weights, order, augmentation and dropout")
 
 
