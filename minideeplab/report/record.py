@@ -17,7 +17,9 @@ import numpy as np
 
 import kernels
 from minideeplab.evaluation import ConfusionMatrix, Prediction
+from minideeplab.evaluation.epochs import validated
 from minideeplab.figures import colours_of, score_text
+from minideeplab.files.records import read_json
 from minideeplab.files.whole import write_text
 from minideeplab.report import page, pictures
 from minideeplab.report.content import Content
@@ -79,7 +81,7 @@ class Report:
         if fault:
             raise fault
         self.kept.mkdir(exist_ok=True)
-        if not (self.kept / "samples.json").exists():
+        if read_json(self.kept / "samples.json", list) is None:  # not there yet, or damaged
             self._write("samples.json", [self._scene(sample) for sample in samples])
         self._write(f"epoch-{epoch:05}.json", [self._answer(sample) for sample in samples])
         if improved:
@@ -93,20 +95,20 @@ class Report:
             path: file to write; epochs: rows of metrics.csv; steps: rows of metrics.jsonl.
             totals: epochs and steps of the whole run.
         """
-        shown = self._thinned([row["epoch"] for row in epochs if row["val_miou"] is not None])
-        best = self._read("best.json")
+        shown = self._thinned([row["epoch"] for row in validated(epochs)])
+        best = read_json(self.kept / "best.json")
         content = Content(
             name=self.folder.resolve().name,
-            arguments=self._read("../args.json") or {},
+            arguments=read_json(self.folder / "args.json") or {},
             epochs=epochs,
             steps=steps,
             totals=totals,
             train_set=self.train_set,
             val_set=self.val_set,
             colours=self.colours,
-            best=best if best and best["epoch"] in [row["epoch"] for row in epochs] else None,
-            scenes=self._read("samples.json") or [],
-            answers={epoch: answers for epoch in shown if (answers := self._read(_name(epoch)))},
+            best=best if best and best.get("epoch") in [row["epoch"] for row in epochs] else None,
+            scenes=read_json(self.kept / "samples.json", list) or [],
+            answers={epoch: answers for epoch in shown if (answers := read_json(self.kept / _name(epoch), list))},
             warnings=self._warnings(),
             machine=machine(self.device),
         )
@@ -150,13 +152,6 @@ class Report:
     def _write(self, name: str, content) -> None:
         write_text(self.kept / name, json.dumps(content))
 
-    def _read(self, name: str):
-        """What a file holds; None where there is none, or none that can be read: the page goes without."""
-        try:
-            return json.loads((self.kept / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-
 
 def fixed_samples(count: int) -> list[int]:
     """Numbers of the validation images, of `count`, whose pictures a run shows: evenly spread."""
@@ -183,6 +178,10 @@ def _seen(prediction: Prediction, confusion: ConfusionMatrix) -> dict:
     height, width = prediction.truth.shape
     places = pictures.kept_pixels(height, width)
     labels = kernels.to_device(prediction.labels, "cpu")[0][places]
+    if prediction.in_tiles:  # their scores are never held at once
+        percent = np.rint(100 * prediction.confidence[places]).astype(np.uint8)
+    else:
+        percent = pictures.percent_of(labels, prediction.scores.numpy()[0][places], prediction.kind)
     return {
         "number": prediction.number,
         "height": height,
@@ -191,5 +190,5 @@ def _seen(prediction: Prediction, confusion: ConfusionMatrix) -> dict:
         "photo": pictures.small_photo(prediction.image),
         "truth": prediction.truth[places].copy(),  # not the whole mask
         "labels": labels,
-        "percent": pictures.percent_of(labels, prediction.scores.numpy()[0][places], prediction.kind),
+        "percent": percent,
     }

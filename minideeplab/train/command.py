@@ -89,6 +89,7 @@ def _run(argv: Sequence[str] | None, held: contextlib.ExitStack) -> tuple[object
     if extension:
         folder.log(extension)
         folder.write_args(vars(args), threads, train_set, state.fingerprint, model)
+        folder.write_config(run_config(args))
     if training.is_finished():
         training.finish_what_is_due()
         ended = f"training of {state.epoch} epochs is finished, nothing to resume; {training.best()}"

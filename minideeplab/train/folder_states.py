@@ -1,13 +1,13 @@
 """What the folder of a run holds after whatever happened: a run that goes on, or one that may be started over."""
 
 import contextlib
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
 
 from minideeplab.errors import CheckpointError, DamagedError, UsageError
 from minideeplab.files.lock import FolderHeld, require_not_held
+from minideeplab.files.records import read_json
 from minideeplab.train.step_rows import StepRows
 from minideeplab.weights import Checkpoint
 
@@ -163,14 +163,3 @@ def _is_usable(path: Path) -> bool:
 
 def _is_run(folder: Path) -> bool:
     return isinstance((read_json(folder / "args.json") or {}).get("arguments"), dict)
-
-
-def read_json(path: Path, max_bytes: int = 64 * 2**20) -> dict | None:
-    """A JSON file of a run folder; None where it is missing, damaged, too large, or not an object."""
-    try:
-        if path.is_file() and path.stat().st_size <= max_bytes:
-            content = json.loads(path.read_bytes())
-            return content if isinstance(content, dict) else None
-    except (OSError, ValueError, RecursionError):
-        pass
-    return None

@@ -97,12 +97,13 @@ def _add_views(parser: argparse.ArgumentParser) -> None:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--config", metavar="FILE", help="a .toml file of options, as each run folder has one; the command line wins")
-    add(
+    trial = parser.add_mutually_exclusive_group()
+    trial.add_argument(
         "--find-lr",
         action="store_true",
         help="try rates from 1e-7 to 10, suggest one, train nothing",
     )
-    add(
+    trial.add_argument(
         "--dry-run",
         action="store_true",
         help="one batch: shapes, loss, memory, time; write nothing",

@@ -142,7 +142,7 @@ class Watch:
     def _one_class(self) -> str:
         label, args, counts = self.largest[-1][0], self.args, self.train_set.counts
         share = counts.pixels[label] / max(1, counts.labelled)
-        look = command_line("inspect_data", "--data", args.data, "--dataset", args.dataset, "--split", args.split)
+        look = command_line("inspect_data", *data_options(args), "--split", args.split)
         weights = "" if args.class_weights != "none" else " with --class-weights root, or"
         return (
             f"the network predicts only '{self.train_set.class_names[label]}': over {percent(ONE_CLASS_SHARE)} % of "
