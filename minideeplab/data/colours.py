@@ -129,7 +129,7 @@ class PaletteAgreement:
     palettes say nothing. An `add` reads the header of a file; masks are decoded once more only if palettes differ.
 
     Args:
-        dataset: with class_names, palette, ignore_index and label_map; one object serves several splits of it.
+        dataset: with class_names, palette, ignore_index, label_map and colour_map; one object serves several splits of it.
         table: the file that its palette is from; None where that is a palette of its masks, or of nobody.
     """
 
@@ -137,11 +137,12 @@ class PaletteAgreement:
         self._names, self._void = dataset.class_names, dataset.ignore_index
         self._labels = dataset.label_map or {label: label for label in (*range(len(self._names)), self._void)}
         self._table = table
-        self._label_of: dict[Colour, int] = {}
+        self._labels_of: dict[Colour, set[int]] = {}
         if self._table is not None:
-            palette = dataset.palette
-            for label in (self._void, *range(len(self._names))):  # of equal colours a class wins over void
-                self._label_of[_colour(palette[label])] = label
+            rows = dataset.colour_map or {label: label for label in (*range(len(self._names)), self._void)}
+            for row in sorted(rows, reverse=True):  # of equal colours a class wins over void
+                # A label map mends wrong numbers, of classes whose colours are right; or it merges classes.
+                self._labels_of[_colour(dataset.palette[row])] = {row, rows[row]}
         self._files: dict[bytes, list[Path]] = {}
 
     def add(self, path: str | Path) -> None:
@@ -156,7 +157,7 @@ class PaletteAgreement:
 
     def problem(self) -> str | None:
         """What contradicts what, with files, and what to do; None if all agree."""
-        if len(self._files) < 2 and not self._label_of:
+        if len(self._files) < 2 and not self._labels_of:
             return None
         uses = self._uses()
         wrong = [value for value in sorted(uses) if self._contradicts(value, uses)]
@@ -166,7 +167,7 @@ class PaletteAgreement:
         for value in wrong[:LISTED]:
             found = [f"{colour} in {_shown(files)}" for colour, files in uses[value].items()]
             found += [
-                f"{c} in {self._table.name}" for c, label in self._label_of.items() if label == self._labels[value]
+                f"{c} in {self._table.name}" for c, labels in self._labels_of.items() if self._labels[value] in labels
             ]
             lines.append(f"  {self._name(value)}: {'; '.join(found)}")
         if len(wrong) > LISTED:
@@ -189,7 +190,7 @@ class PaletteAgreement:
 
     def _contradicts(self, value, uses):
         label = self._labels[value]
-        if any(self._label_of.get(colour, label) != label for colour in uses[value]):
+        if any(label not in self._labels_of.get(colour, {label}) for colour in uses[value]):
             return True
         if label != self._void:
             return len(uses[value]) > 1
