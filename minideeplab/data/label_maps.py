@@ -8,12 +8,11 @@ from pathlib import Path
 
 from minideeplab.data.dataset import SegmentationDataset
 from minideeplab.data.lists import read_lines
-from minideeplab.data.palettes import IGNORE_INDEX
+from minideeplab.data.palettes import IGNORE_INDEX, VOID_NAMES
 from minideeplab.errors import DataError
 
 BINARY = "binary"  # by name: two classes that a painting program stored as 0 and 255
 REST = "*"
-VOID_NAMES = ("void", "ignore", "__ignore__")
 _LINE = re.compile(r"""(\*|\d{1,3})\s*(?:->|=>|[\s,;:=])\s*(\S.*)""")
 
 LabelMap = Mapping[int | str, int | str]

@@ -146,7 +146,7 @@ def coloured_set(tmp_path):
 @given(items=ITEMS, void=st.none() | st.integers(0, 255))
 @settings(max_examples=40)
 def test_colours_are_mapped_as_the_values_of_their_classes(tmp_path_factory, items, void):
-    root, rgb = coloured_set(tmp_path_factory.mktemp("s"))
+    root, _ = coloured_set(tmp_path_factory.mktemp("s"))
     ds = open_dataset(root, label_map=items, ignore_index=void)
     number = {name: label for label, name in enumerate(NAMES)}
     void = 255 if void is None else void
