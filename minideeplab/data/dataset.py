@@ -13,7 +13,7 @@ from minideeplab.data.classes import colour_file
 from minideeplab.data.colours import PaletteAgreement
 from minideeplab.data.damage import doubt
 from minideeplab.data.folders import twins
-from minideeplab.data.images import is_turned, read_image
+from minideeplab.data.images import QUARTER_TURNS, orientation, read_image
 from minideeplab.data.masks import read_mask
 from minideeplab.data.palettes import IGNORE_INDEX
 from minideeplab.data.statistics import LabelCounts
@@ -222,7 +222,7 @@ class SegmentationDataset(abc.ABC):
         found = f"{path}: the mask has {sizes}"
         if image != mask[::-1]:
             raise DataError(f"{found}; export the mask again at the image's size")
-        if is_turned(self.image_path(i)):
+        if orientation(self.image_path(i)) in QUARTER_TURNS:
             raise DataError(
                 f"{found}: the mask was drawn on the image as its file stores it. Phones store photographs unturned, "
                 "and in EXIF how to turn them, which is done here as in viewers. Turn the mask in the same way, or "
