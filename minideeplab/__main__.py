@@ -1,6 +1,8 @@
 """Lists the commands: `python -m minideeplab`. With a command and its options it runs that."""
 
 import difflib
+import importlib.metadata
+import os
 import runpy
 import sys
 
@@ -18,6 +20,9 @@ USAGE = 2
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
+    if argv == ["--version"]:
+        print(f"minideeplab {importlib.metadata.version('minideeplab')}")
+        return 0
     if not argv or argv[0] in ("-h", "--help"):
         width = max(map(len, COMMANDS))
         print("\n".join(f"python -m minideeplab.{name:{width}s}  {what}" for name, what in COMMANDS.items()))
@@ -35,4 +40,10 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the list has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)

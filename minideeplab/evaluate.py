@@ -3,8 +3,8 @@
 import argparse
 import contextlib
 import json
-import math
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from minideeplab.cli.callables import callable_module
 from minideeplab.data import SegmentationDataset, open_dataset, require_labels
 from minideeplab.errors import DataError, UsageError
 from minideeplab.evaluation import ConfusionMatrix, Prediction, Predictor, percent
-from minideeplab.evaluation.scores import PER_IMAGE, ImageScore, Scores, bands_of
+from minideeplab.evaluation.scores import PER_IMAGE, ImageScore, Scores, bands_of, number_or_none
 from minideeplab.evaluation.submission import Submission
+from minideeplab.evaluation.tiles import tiles_text
 from minideeplab.figures.scores import save_trimap_curve, save_worst
 from minideeplab.files.tables import write_csv
 from minideeplab.files.whole import write_text
@@ -99,20 +100,22 @@ class Evaluation:
                 values = f"{_qualified(self.plain.bands[width])}, {values} with CRF"
             lines.append(f"mIoU within {cli.counted(width, 'pixel')} of a boundary: {values}")
         if self.tiled:
-            lines.append(f"{cli.counted(self.tiled, 'large image')} seen in tiles; --tile whole sees an image at once")
+            lines.append(tiles_text(self.tiled, self.predictor.tile))
         return "\n".join(lines)
 
     def to_json(self) -> dict:
         """What --json writes; null stands for a ratio without pixels."""
         predictor, more = self.predictor, {}
         if self.plain:
-            more = {"crf": predictor.crf, "mean_iou_without_crf": _number(self.plain.confusion.mean_iou())}
-            more["pixel_accuracy_without_crf"] = _number(self.plain.confusion.pixel_accuracy())
+            more = {"crf": predictor.crf, "mean_iou_without_crf": number_or_none(self.plain.confusion.mean_iou())}
+            more["pixel_accuracy_without_crf"] = number_or_none(self.plain.confusion.pixel_accuracy())
         if self.trimap:
-            more["trimap"] = {str(width): _number(value) for width, value in self.trimap.items()}
+            more["trimap"] = {str(width): number_or_none(value) for width, value in self.trimap.items()}
             more["trimap_classes_present"] = {str(w): band.classes_present() for w, band in self.scores.bands.items()}
         if self.trimap and self.plain:
-            more["trimap_without_crf"] = {str(width): _number(value) for width, value in self.plain.trimap().items()}
+            more["trimap_without_crf"] = {
+                str(width): number_or_none(value) for width, value in self.plain.trimap().items()
+            }
         return more | {
             "checkpoint": str(self.path),
             "data": str(self.dataset.root),
@@ -150,7 +153,7 @@ class Evaluation:
         rows = []
         for score in self.scores.worst(self._worst):
             image, truth = self.dataset.sample(score.number)
-            rows.append((image, truth, self._kept[score.number], f"{score.id}: {score_text(score)}"))
+            rows.append((image, truth, self._kept[score.number], f"{score.id}: {score}"))
         if rows:
             title = f"The {len(rows)} worst of {len(self.images)} images, by mIoU {PER_IMAGE}"
             save_worst(folder / "worst.png", rows, self.dataset, title)
@@ -166,7 +169,7 @@ def evaluate(
     """Scores a trained network on one split of a data set, as the command does.
 
     Args:
-        checkpoint: a file that `weights.load_trained` takes, or a network.
+        checkpoint: a file, a run of `minideeplab.fit`, or a network, as `weights.load_trained` takes them.
         data: folder of the data set, "synthetic", or an opened `SegmentationDataset`.
         dataset, split, limit, data_options: of `open_dataset`.
         scales, flip, fusion, crf, tile: of `Predictor`.
@@ -187,24 +190,14 @@ def evaluate(
     """
     if not isinstance(data, SegmentationDataset):
         data = open_dataset(data, dataset, split, limit, **data_options)
-    if isinstance(checkpoint, (str, Path)):
-        checkpoint = load_trained(checkpoint, class_names, output_stride)
-    elif not isinstance(checkpoint, Trained):
-        checkpoint = Trained("the network", checkpoint, list(data.class_names), data.palette, data.ignore_index)
-    predictor = Predictor(checkpoint.model.to(device), tuple(scales), flip, crf, tile, fusion)
-    scored = _check(checkpoint, data, submission)
+    trained = load_trained(checkpoint, class_names, output_stride)
+    predictor = Predictor(trained.model.to(device), tuple(scales), flip, crf, tile, fusion)
+    scored = _check(trained, data, submission, progress)
     if pictures is not None:
         Path(pictures).mkdir(parents=True, exist_ok=True)
-    evaluation = Evaluation(checkpoint.path, data, predictor, trimap, boundary_f1, worst)
+    evaluation = Evaluation(trained.path, data, predictor, trimap, boundary_f1, worst)
     _run(evaluation, scored, pictures, submission, progress)
     return evaluation
-
-
-def score_text(score: ImageScore) -> str:
-    """The scores of one image in words."""
-    classes = "1 class" if score.classes_present == 1 else f"{score.classes_present} classes"
-    right = f"mIoU {100 * score.mean_iou:.1f} over {classes}, {100 * score.pixel_accuracy:.1f} % of pixels right"
-    return right if score.classes_present else "no labelled pixels"
 
 
 @cli.main_guard
@@ -252,7 +245,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _check(trained: Trained, dataset: SegmentationDataset, submission) -> bool:
+def _check(trained: Trained, dataset: SegmentationDataset, submission, progress: bool = True) -> bool:
     """Whether there are labels to score: a split that is only submitted may have none.
 
     Raises:
@@ -261,7 +254,9 @@ def _check(trained: Trained, dataset: SegmentationDataset, submission) -> bool:
     trained.take_classes(dataset)
     if submission and not any(_has_mask(dataset, number) for number in range(len(dataset))):
         return False
-    dataset.check()
+    for sentence in trained.differences(dataset):
+        warnings.warn(sentence, stacklevel=3)
+    cli.check_files(dataset, progress)
     if submission and not dataset.counts.labelled:
         return False
     require_labels(dataset)
@@ -318,7 +313,7 @@ def _draw_sample(path: Path, prediction: Prediction, score: ImageScore | None, d
     if prediction.predictor.crf is not None:
         maps["with CRF"] = prediction.labels
     maps = {name: kernels.to_device(labels, "cpu")[0] for name, labels in maps.items()}
-    title = score_text(score) if score else ""
+    title = str(score) if score else ""
     figures.save_comparison(path, prediction.image, maps, dataset, truth=prediction.truth, title=title)
 
 
@@ -326,10 +321,6 @@ def _qualified(confusion: ConfusionMatrix) -> str:
     """Mean IoU in percent, and over how many classes if not all are there."""
     present, known = confusion.classes_present(), confusion.num_classes
     return percent(confusion.mean_iou()) + (f" ({present} of {known} classes present)" if present < known else "")
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _parser() -> argparse.ArgumentParser:

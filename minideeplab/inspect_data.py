@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from minideeplab import cli
-from minideeplab.data import IMAGE_MEAN, IMAGE_STD, LabelCounts, Loader, TrainTransform, convert
+from minideeplab.data import IMAGE_MEAN, IMAGE_STD, LabelCounts, Loader, SegmentationDataset, TrainTransform, convert
 from minideeplab.data.findings import Finding
-from minideeplab.data.inspection import Inspection, SplitFacts, inspect
+from minideeplab.data.inspection import CROP_SIZES, Inspection, SplitFacts, inspect
 from minideeplab.errors import DataError, UsageError
 from minideeplab.figures import Shares, save_class_shares, save_contact_sheet
 from minideeplab.files.whole import write_text
@@ -45,10 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     file = cli.output_file("--json", args.json, ".json") if args.json and not to_stdout else None
     datasets, unopened = _open_splits(args)
     with cli.Progress(sum(map(len, datasets)), "reading", leave=False) as bar:
-        found = inspect(datasets, unopened, bar.update)
-    command, views = _next_command(args, found), _views(args, found)
+        views = _views(args, datasets[0])
+        found = inspect(datasets, unopened, bar.update, views.largest_crop, views.scale_range)
+    command = _next_command(args, found, views)
     if args.json:
-        told = found.to_json() | {"crop_size": views.crop_size, "next": None if found.problems else command}
+        told = found.to_json() | {"next": None if found.problems else command}
         text = json.dumps(told, indent=2) + "\n"
         sys.stdout.write(text) if to_stdout else write_text(file, text)
     if not to_stdout:
@@ -79,8 +80,11 @@ def report(found: Inspection) -> list[str]:
 
 
 def _convert(args):
-    """Writes all splits in VOC's folders."""
-    splits = cli.open_splits(args)
+    """Writes all splits, or those that are asked for, in VOC's folders."""
+    for option, value in (("--out", args.out), ("--json", args.json)):
+        if value is not None:
+            raise UsageError(f"{option} {value}: --convert examines nothing; leave it out, and inspect the data before")
+    splits = [cli.open_data(args, name) for name in dict.fromkeys(args.split)] if args.split else cli.open_splits(args)
     with cli.Progress(sum(map(len, splits)), "convert") as bar:
         count = convert(splits, args.convert, bar.update, args.longest_side)
     names = ", ".join(each.split for each in splits)
@@ -131,15 +135,11 @@ def _without_names(text: str) -> str:
 
 
 def _verdict(found: Inspection, command: str) -> str:
-    warnings, hints = (_count(len(each), noun) for each, noun in ((found.warnings, "warning"), (found.hints, "hint")))
+    warnings, hints = cli.counted(len(found.warnings), "warning"), cli.counted(len(found.hints), "hint")
     if found.problems:
-        problems = _count(len(found.problems), "problem")
+        problems = cli.counted(len(found.problems), "problem")
         return f"\nnot ready to train: {problems}, {warnings}, {hints}. Mend the problems, and inspect again"
     return f"\nready to train: {warnings}, {hints}. Next:\n  {command}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _open_splits(args: argparse.Namespace):
@@ -155,35 +155,33 @@ def _open_splits(args: argparse.Namespace):
     return datasets, unopened
 
 
-def _next_command(args: argparse.Namespace, found: Inspection) -> str:
+def _next_command(args: argparse.Namespace, found: Inspection, views: "_Views") -> str:
     """The training command for these data, with crops that suit their images."""
     options = cli.data_options(args)
     for option, split, usual in zip(("--split", "--val-split"), found.splits, SPLITS, strict=False):
         options += [option, split] if split != usual else []
-    views = _views(args, found)
-    if views.few and views.crop_size == PRESETS["small"]["crop_size"]:
+    if views.few and found.crop_size == PRESETS["small"]["crop_size"]:
         return cli.command_line("train", *options)  # it takes the preset by itself
     options += ["--preset", "small"] if views.few else []
-    return cli.command_line("train", *options, "--crop-size", views.crop_size)
+    return cli.command_line("train", *options, "--crop-size", found.crop_size)
 
 
 class _Views(NamedTuple):
     """How the proposed training sees the images; `few`: by the preset for small sets."""
 
     few: bool
-    crop_size: int
+    largest_crop: int
     scale_range: Sequence[float]
     jitter: float
 
 
-def _views(args: argparse.Namespace, found: Inspection) -> _Views:
-    """The views of `train` with its defaults, but for crops that suit the images."""
+def _views(args: argparse.Namespace, train_set: SegmentationDataset) -> _Views:
+    """The views of `train` with its defaults, but for crops, which are to suit the images."""
     parser = train_parser()
-    few = args.limit is None and len(next(iter(found.splits.values())).dataset) < SMALL_SET
-    usual = {name: parser.get_default(name) for name in ("crop_size", "scale_range", "jitter")}
-    chosen = usual | {name: value for name, value in PRESETS["small"].items() if few and name in usual}
-    crop_size = min(found.crop_size, chosen["crop_size"]) if few else found.crop_size
-    return _Views(few, crop_size, chosen["scale_range"], chosen["jitter"])
+    few = args.limit is None and len(train_set) < SMALL_SET
+    usual = {name: parser.get_default(name) for name in ("scale_range", "jitter")}
+    chosen = {"crop_size": CROP_SIZES[-1]} | usual | (PRESETS["small"] if few else {})
+    return _Views(few, chosen["crop_size"], chosen["scale_range"], chosen["jitter"])
 
 
 def _places(out: str | None) -> tuple[Path | None, Path | None]:
@@ -218,8 +216,8 @@ def _draw(found: Inspection, views: _Views, sheet: Path | None, folder: Path | N
     }
     save_class_shares(folder / "classes.png", shares, ds)
     yield folder / "classes.png"
-    crops, titles = _crops(facts, views)
-    title = f"random crops of {views.crop_size} x {views.crop_size} pixels, as training sees them first with --seed 0"
+    crops, titles = _crops(facts, views, found.crop_size)
+    title = f"random crops of {found.crop_size} x {found.crop_size} pixels, as training sees them first with --seed 0"
     save_contact_sheet(folder / "crops.png", titles, crops.__getitem__, ds, title)
     yield folder / "crops.png"
 
@@ -256,10 +254,10 @@ class _Usable:
         return self.dataset.sample(self.numbers[i])
 
 
-def _crops(facts: SplitFacts, views: _Views):
+def _crops(facts: SplitFacts, views: _Views, crop_size: int):
     """(uint8 image, labels) of the first crops that training draws, and a name for each."""
     void = facts.dataset.ignore_index
-    transform = TrainTransform(views.crop_size, views.scale_range, jitter=views.jitter, ignore_index=void)
+    transform = TrainTransform(crop_size, views.scale_range, jitter=views.jitter, ignore_index=void)
     batches = Loader(_Usable(facts), transform, CROPS).epoch(0)
     images, labels = next(batches)
     batches.close()
@@ -285,7 +283,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", metavar="FILE", help="also write all findings and numbers here; - for stdout, without the text"
     )
-    parser.add_argument("--convert", metavar="DIR", help="write all splits in VOC's folders to this new folder instead")
+    parser.add_argument(
+        "--convert", metavar="DIR",
+        help="write all splits, or those of --split, in VOC's folders to this new folder instead",
+    )  # fmt: skip
     parser.add_argument(
         "--longest-side", type=cli.positive_int, metavar="PIXELS",
         help="with --convert: make larger images, and their masks, smaller",

@@ -5,7 +5,6 @@ import contextlib
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -20,6 +19,7 @@ from minideeplab.cli.callables import callable_module
 from minideeplab.data import IMAGE_SUFFIXES, find_images, read_image, skipped_note, write_mask
 from minideeplab.errors import DataError
 from minideeplab.evaluation import Prediction, Predictor
+from minideeplab.evaluation.tiles import tiles_text
 from minideeplab.files.tables import write_csv
 from minideeplab.files.whole import write_text, written_whole
 from minideeplab.weights import Trained, load_trained
@@ -67,9 +67,7 @@ class Segmentation:
 
     def overlay(self, alpha: float = 0.5) -> Image.Image:
         """The image tinted with the colours of the classes, with a legend."""
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_overlay(Path(folder) / "overlay.png", alpha)
-            return Image.open(Path(folder) / "overlay.png").copy()
+        return figures.overlay_picture(self.image, self.labels, self, alpha)
 
     def save_overlay(self, path: str | Path, alpha: float = 0.5) -> None:
         """Writes `overlay(alpha)` as PNG."""
@@ -108,7 +106,7 @@ def predict(
     """Segments images: `for result in predict("best.npz", "photos/"): ...`, `[result] = predict("best.npz", "a.jpg")`.
 
     Args:
-        checkpoint: a file that `weights.load_trained` takes, or what it returned.
+        checkpoint: a file, a run of `minideeplab.fit`, or a network, as `weights.load_trained` takes them.
         images: a file, a folder, an array (H, W, 3) uint8, or a sequence of these.
         scales, flip, fusion, crf, tile: of `Predictor`; output_stride, class_names: of `weights.load_trained`.
         device: "cpu" or "cuda"; progress: show how far it got, on stderr.
@@ -121,7 +119,7 @@ def predict(
         CheckpointError, UsageError, DataError: a file, or arguments that do not fit.
         ValueError: an argument that makes no sense.
     """
-    trained = checkpoint if isinstance(checkpoint, Trained) else load_trained(checkpoint, class_names, output_stride)
+    trained = load_trained(checkpoint, class_names, output_stride)
     predictor = Predictor(trained.model.to(device), tuple(scales), flip, crf, tile, fusion)
     fail = _raise if on_error is None else on_error
     single = isinstance(images, (str, Path)) or (isinstance(images, np.ndarray) and images.ndim <= 3)
@@ -210,7 +208,7 @@ def _tell(args: argparse.Namespace, seconds: list[float], tiled: int, folders: d
     if seconds:
         print(f"{statistics.median(seconds):.2f} s an image (median, without reading and drawing)")
     if tiled:
-        print(f"{cli.counted(tiled, 'large image')} seen in tiles; --tile whole sees an image at once")
+        print(tiles_text(tiled, args.tile))
 
 
 def _area_rows(result: Segmentation) -> list[tuple]:

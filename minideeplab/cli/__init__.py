@@ -1,6 +1,6 @@
 """What all commands share: parsers, argument types, the device, exit codes, progress."""
 
-from minideeplab.cli.data_arguments import add_data_arguments, data_options, open_data, open_splits
+from minideeplab.cli.data_arguments import add_data_arguments, check_files, data_options, open_data, open_splits
 from minideeplab.cli.device import add_device_arguments, announce_compilation, set_threads, use_device
 from minideeplab.cli.guard import INTERRUPTED, deferred_interrupt, main_guard
 from minideeplab.cli.memory import peak_memory
@@ -46,6 +46,7 @@ __all__ = [
     "announce_compilation",
     "batch_size",
     "blur_sigma",
+    "check_files",
     "command_line",
     "command_parser",
     "counted",

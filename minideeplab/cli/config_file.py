@@ -8,6 +8,8 @@ import argparse
 import difflib
 import json
 import numbers
+import os
+import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +19,10 @@ from minideeplab.errors import UsageError
 from minideeplab.files.ordinary import read_small, require_ordinary
 from minideeplab.files.refusal import Refusal
 
-# A file of all options has 2000 bytes. A key of n parts, a.a.a, takes tomllib n^2 steps and bytes: lines are bounded.
-MAX_BYTES, MAX_LINE = 16_000, 4_100
+# A file of all options has 2000 bytes; a label map, which is JSON in one line, up to 20 000. A key of n parts, a.a.a,
+# takes tomllib n^2 steps and bytes: other lines are bounded, and the dots of each.
+MAX_BYTES, MAX_LINE, MAX_DOTS = 64_000, 4_100, 600
+_JSON_LINE = re.compile(rb'[\w-]+ = "[\[{]')
 
 
 def with_config(parser: Parser, argv: Sequence[str]) -> list[str]:
@@ -54,8 +58,11 @@ def read_toml(path: str | Path) -> dict:
         data = read_small(path, MAX_BYTES)
     except (OSError, Refusal) as error:
         raise UsageError(f"--config {path}: {error}; that is no file of options") from error
-    if max(map(len, data.split(b"\n"))) > MAX_LINE:
-        raise UsageError(f"--config {path}: it has a line of more than {MAX_LINE} bytes; that is no file of options")
+    for line in data.split(b"\n"):
+        too_long = len(line) > MAX_LINE and not _JSON_LINE.match(line)
+        if too_long or line.count(b".") > MAX_DOTS:
+            most = f"{MAX_LINE} bytes" if too_long else f"{MAX_DOTS} dots"
+            raise UsageError(f"--config {path}: it has a line of more than {most}; that is no file of options")
     try:
         return tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -101,7 +108,7 @@ def config_text(parser: Parser, args: argparse.Namespace, without: Collection[st
         value = getattr(args, action.dest, None)
         if value is None or action.dest in without:
             continue
-        if action.metavar == "FILE" and Path(value).is_file():
+        if action.metavar == "FILE" and os.path.isfile(value):  # False for text that is no name of a file
             value = str(Path(value).resolve())
         lines.append(f"{action.option_strings[0].removeprefix('--')} = {_toml(value)}\n")
     return "".join(lines)

@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from minideeplab.cli.progress import Progress
 from minideeplab.cli.types import label_map, label_value, open_fraction, positive_int
 from minideeplab.data import DATASETS, SegmentationDataset, open_dataset, split_names
 from minideeplab.errors import UsageError
@@ -27,8 +28,8 @@ def add_data_arguments(parser: argparse.ArgumentParser, default: str | None) -> 
     parser.add_argument("--limit", type=positive_int, help="use only the first LIMIT images of each split")
     parser.add_argument(
         "--val-share", type=open_fraction, metavar="F",
-        help="hold out this share of the images as split 'val' where there is none, always the same ones; in a set "
-        "without any split that is done with 0.2 if not given, and written into its folder",
+        help="share of the images that is held out as split 'val' where there is no such split, always the same ones. "
+        "A set without any split is divided without this option, too: 0.2, and the lists are written into its folder",
     )  # fmt: skip
     parser.add_argument(
         "--label-map", type=label_map, metavar="FILE",
@@ -37,8 +38,8 @@ def add_data_arguments(parser: argparse.ArgumentParser, default: str | None) -> 
     )  # fmt: skip
     parser.add_argument(
         "--ignore-index", type=label_value, metavar="N",
-        help="the label of void, beside what is void in the data set (255 if not given). The classes keep their "
-        "numbers: of 0, class 0 is not learnt (a label map shifts them). -1 is 255, as a file of 8 bits stores -1",
+        help="this label is void, too: its pixels are neither learnt nor scored (255 always is). Other classes keep "
+        "their numbers; use --label-map to renumber them. -1 means 255, which is how 8 bits store it",
     )  # fmt: skip
 
 
@@ -72,6 +73,15 @@ def open_data(args: argparse.Namespace, split: str) -> SegmentationDataset:
 def open_splits(args: argparse.Namespace) -> list[SegmentationDataset]:
     """All splits of the data set that the arguments name; errors as of `open_data`."""
     return [open_data(args, split) for split in split_names(args.data, args.dataset)]
+
+
+def check_files(dataset: SegmentationDataset, progress: bool = True) -> None:
+    """`dataset.check()`, and on stderr how far it got: a large set takes minutes."""
+    if not progress:
+        dataset.check()
+        return
+    with Progress(len(dataset), f"checking '{dataset.split}'", leave=False, computes=False) as bar:
+        dataset.check(bar.update)
 
 
 def data_options(args: argparse.Namespace) -> list[str]:

@@ -35,7 +35,10 @@ OPTIONS = {
     },
     "multi_scale": {**_FLAG, "help": "DeepLab v2: run on images of 0.5 and 0.75 times the size, too"},
     "auxiliary": {**_FLAG, "help": "a second head on earlier features, for training"},
-    "width": {"type": cli.positive_float, "metavar": "F", "help": "factor on all channels, or on the backbone's"},
+    "width": {
+        "type": cli.positive_float, "metavar": "F",
+        "help": "factor on the number of channels: of the network, or of the backbone where --head-width says the rest",
+    },
     "head_width": {"type": cli.positive_int, "metavar": "C", "help": "channels of ASPP and decoder"},
 }  # fmt: skip
 

@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     checkpoint = Checkpoint.load(args.checkpoint)
     dataset = cli.open_data(args, args.split)
     checkpoint.check_classes(args.checkpoint, dataset)
-    dataset.check()
+    cli.check_files(dataset)
     require_labels(dataset)
     model = checkpoint.build_model(args.checkpoint).to(args.device)
     preset = preset_of(args.preset)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minideeplab.data.colours import find_colours, set_palette
+from minideeplab.data.colours import Colour, colour_of_line, find_colours, is_comment, set_palette, void_among
 from minideeplab.data.images import read_image
 from minideeplab.data.lists import is_file, read_lines
 from minideeplab.data.masks import mask_palette, read_mask
@@ -23,7 +23,6 @@ MAX_LINES, MAX_NAME = 1000, 500  # beyond them it is another file
 MASKS_READ = 500  # of a set without a class list
 COLOURED_READ, LISTED_COLOURS = 20, 40
 
-_COLOUR = re.compile(r"(.*?)[\s,;:]+(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})")
 _NUMBERED = re.compile(r"(\d{1,3})\s*[\s:=,;]\s*(.+)")
 
 
@@ -59,14 +58,16 @@ def find_class_list(root: str | Path, files: tuple[str, ...] = CLASS_FILES) -> C
 
 
 def read_class_list(path: Path) -> ClassList:
-    """Names, one a line, in the order of the labels: `name`, `name r g b`, `0 name`, or CVAT's `name:r,g,b::`.
+    """Names, one a line, in the order of the labels: `name`, `0 name`, or with colours, see `read_colour_lines`.
 
-    The name `__ignore__` is no class: labelme lists it first and stores its pixels as void. Its colour is that of void.
+    The name `__ignore__` is no class: labelme lists it first and stores its pixels as void. In a list with colours a
+    line called void, or otherwise as VOID_NAMES, is the colour of void. Lines that begin with # and are no colour are
+    left out.
 
     Raises:
-        DataError: fewer than 2 or more than 255 names, or a name that is there twice.
+        DataError: fewer than 2 or more than 255 names, or a name that is there twice; colours of some lines only.
     """
-    lines = [line for line in read_lines(path) if line]
+    lines = [line for line in read_lines(path) if line and not is_comment(line)]
     longest = max(map(len, lines), default=0)
     if len(lines) > MAX_LINES or longest > MAX_NAME:
         raise DataError(
@@ -74,18 +75,12 @@ def read_class_list(path: Path) -> ClassList:
             "write 2 to 255 names, one per line"
         )
     if path.name == "labelmap.txt":
-        lines = [" ".join(line.split(":")[:2]) for line in lines if not line.startswith("#")]
-    numbered = [_NUMBERED.fullmatch(line) for line in lines]
-    if all(numbered) and [int(match[1]) for match in numbered] == list(range(len(lines))):
-        lines = [match[2] for match in numbered]
-    coloured = [_COLOUR.fullmatch(line) for line in lines]
-    colours = void = None
-    if lines and all(match and match[1] and max(map(int, match.groups()[1:])) <= 255 for match in coloured):
-        lines = [match[1] for match in coloured]
-        table = np.array([match.groups()[1:] for match in coloured], np.uint8)
-        kept = np.array([name != VOID_NAME for name in lines])
-        colours, void = table[kept], None if kept.all() else table[~kept][0]
-    names = tuple(name for name in lines if name != VOID_NAME)
+        lines = [_of_cvat(line) for line in lines]
+    entries = _entries(path, lines)
+    coloured = any(colour is not None for _, colour in entries)
+    void = void_among(path, (name for name, _ in entries)) if coloured else VOID_NAME
+    table = [colour for name, colour in entries if name != void]
+    names = tuple(name for name, _ in entries if name != void)
     if len(names) == 1:
         raise DataError(
             f"{path}: 1 class name, {names[0]!r}; add background as the first line: label 0 is what is nothing else"
@@ -95,7 +90,36 @@ def read_class_list(path: Path) -> ClassList:
     if len(set(names)) < len(names):
         repeated = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{path}: the name {repeated!r} is there twice; give each class its own name")
-    return ClassList(path, names, colours, void)
+    if not coloured:
+        return ClassList(path, names)
+    void_colour = None if void is None else np.array(dict(entries)[void], np.uint8)
+    return ClassList(path, names, np.array(table, np.uint8), void_colour)
+
+
+def _of_cvat(line: str) -> str:
+    """A line of labelmap.txt: the name alone where CVAT, or somebody else, gives no colour."""
+    name, *fields = line.split(":")
+    if len(fields) == 3 and fields[0].strip():
+        return line
+    return " ".join((name, *fields[:1])).strip()
+
+
+def _entries(path: Path, lines: list[str]) -> list[tuple[str, Colour | None]]:
+    """(name, colour) of each line; all have colours, or none has. Numbers before the names are left out."""
+    numbered = [_NUMBERED.fullmatch(line) for line in lines]
+    are_numbered = all(numbered) and [int(match[1]) for match in numbered] == list(range(len(lines)))
+    without = [match[2] for match in numbered] if are_numbered else lines
+    for names in (without, lines):  # 0 0 0 ground, 1 1 1 road: these are no numbers of labels
+        found = [colour_of_line(str(path), line) for line in names]
+        if all(found):
+            return found
+        if any(found):
+            odd, other = names[found.index(None)], next(line for line in names if colour_of_line(str(path), line))
+            raise DataError(
+                f"{path}: {odd[:80]!r} has no colour, and {other[:80]!r} has one; write `name r g b` in each line, "
+                "with r, g and b from 0 to 255, or names alone"
+            )
+    return [(line, None) for line in without]
 
 
 def palette_of(root: Path, listed: ClassList | None, masks: Iterable[Path]) -> np.ndarray:

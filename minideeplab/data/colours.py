@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from minideeplab.data.masks import stored_palette, stored_values
-from minideeplab.data.palettes import IGNORE_INDEX, voc_colour_map
+from minideeplab.data.palettes import IGNORE_INDEX, VOID_NAMES, voc_colour_map
 from minideeplab.errors import DataError
 
 CVAT_FILE = "labelmap.txt"
 COLOUR_FILES = ("colors.txt", "colours.txt", CVAT_FILE)
-VOID_NAMES = {"void", "ignore", "ignored", "__ignore__", "unlabelled", "unlabeled", "_void_"}
 MAX_BYTES, MAX_LINE = 1_000_000, 600
 LISTED = 10
 _CVAT = re.compile(r"(?P<name>[^:]+):(?P<colour>[^:]*):[^:]*:[^:]*")
@@ -40,8 +39,13 @@ def read_colour_lines(path: str | Path) -> list[tuple[str, Colour]]:
     path, found = Path(path), []
     for number, line in enumerate(_lines(path), start=1):
         line = line.strip()
-        if line and not (line.startswith("#") and not _HEX.match(line)):
-            found.append(_entry(f"{path}, line {number}", line))
+        if line and not is_comment(line):
+            entry = colour_of_line(f"{path}, line {number}", line)
+            if entry is None:
+                raise DataError(
+                    f"{path}, line {number}: {line[:80]!r} is not 'r g b name', with r, g and b from 0 to 255"
+                )
+            found.append(entry)
     if not found:
         raise DataError(f"{path}: no colours; write one 'r g b name' a line, or remove the file")
     for what, column in (("name", 0), ("colour", 1)):
@@ -51,6 +55,19 @@ def read_colour_lines(path: str | Path) -> list[tuple[str, Colour]]:
                 raise DataError(f"{path}: the {what} {entry[column]!r} is there twice; give each class its own {what}")
             seen.add(entry[column])
     return found
+
+
+def is_comment(line: str) -> bool:
+    """Whether a line begins with #, and not with a colour."""
+    return line.startswith("#") and not _HEX.match(line)
+
+
+def void_among(path: Path, names: Iterable[str], class_names: Sequence[str] = ()) -> str | None:
+    """The name by which a table of colours calls void: none of these classes; DataError if there are two."""
+    void = [name for name in names if name.lower() in VOID_NAMES and name not in class_names]
+    if len(void) > 1:
+        raise DataError(f"{path}: {' and '.join(void)} are both void, which has one colour; remove all but one of them")
+    return void[0] if void else None
 
 
 def read_colours(
@@ -73,15 +90,13 @@ def read_colours(
     if path is None:
         return None
     colours = dict(read_colour_lines(path))
-    void = [name for name in colours if name.lower() in VOID_NAMES and name not in (class_names or ())]
-    if len(void) > 1:
-        raise DataError(f"{path}: {' and '.join(void)} are both void, which has one colour; remove all but one of them")
-    names = tuple(class_names) if class_names is not None else tuple(name for name in colours if name not in void)
+    void = void_among(path, colours, class_names or ())
+    names = tuple(class_names) if class_names is not None else tuple(name for name in colours if name != void)
     if missing := [name for name in names if name not in colours]:
         raise DataError(
             f"{path}: no colour of class {missing[0]!r}; write a line for each class: {', '.join(names[:20])}"
         )
-    if strange := [name for name in colours if name not in (*names, *void)]:
+    if strange := [name for name in colours if name not in (*names, void)]:
         raise DataError(
             f"{path}: {strange[0]!r} is none of the classes ({', '.join(names[:20])}); "
             "remove its line, add it to the class names, or call it void"
@@ -91,7 +106,7 @@ def read_colours(
     palette = voc_colour_map()
     palette[: len(names)] = [colours[name] for name in names]
     if void:
-        palette[ignore_index] = colours[void[0]]
+        palette[ignore_index] = colours[void]
     return palette
 
 
@@ -129,7 +144,8 @@ class PaletteAgreement:
     palettes say nothing. An `add` reads the header of a file; masks are decoded once more only if palettes differ.
 
     Args:
-        dataset: with class_names, palette, ignore_index and label_map; one object serves several splits of it.
+        dataset: with class_names, palette, ignore_index, label_map and colour_map; one object serves several splits
+            of it.
         table: the file that its palette is from; None where that is a palette of its masks, or of nobody.
     """
 
@@ -137,11 +153,12 @@ class PaletteAgreement:
         self._names, self._void = dataset.class_names, dataset.ignore_index
         self._labels = dataset.label_map or {label: label for label in (*range(len(self._names)), self._void)}
         self._table = table
-        self._label_of: dict[Colour, int] = {}
+        self._labels_of: dict[Colour, set[int]] = {}
         if self._table is not None:
-            palette = dataset.palette
-            for label in (self._void, *range(len(self._names))):  # of equal colours a class wins over void
-                self._label_of[_colour(palette[label])] = label
+            rows = dataset.colour_map or {label: label for label in (*range(len(self._names)), self._void)}
+            for row in sorted(rows, reverse=True):  # of equal colours a class wins over void
+                # A label map mends wrong numbers, of classes whose colours are right; or it merges classes.
+                self._labels_of[_colour(dataset.palette[row])] = {row, rows[row]}
         self._files: dict[bytes, list[Path]] = {}
 
     def add(self, path: str | Path) -> None:
@@ -156,7 +173,7 @@ class PaletteAgreement:
 
     def problem(self) -> str | None:
         """What contradicts what, with files, and what to do; None if all agree."""
-        if len(self._files) < 2 and not self._label_of:
+        if len(self._files) < 2 and not self._labels_of:
             return None
         uses = self._uses()
         wrong = [value for value in sorted(uses) if self._contradicts(value, uses)]
@@ -166,7 +183,7 @@ class PaletteAgreement:
         for value in wrong[:LISTED]:
             found = [f"{colour} in {_shown(files)}" for colour, files in uses[value].items()]
             found += [
-                f"{c} in {self._table.name}" for c, label in self._label_of.items() if label == self._labels[value]
+                f"{c} in {self._table.name}" for c, labels in self._labels_of.items() if self._labels[value] in labels
             ]
             lines.append(f"  {self._name(value)}: {'; '.join(found)}")
         if len(wrong) > LISTED:
@@ -189,7 +206,7 @@ class PaletteAgreement:
 
     def _contradicts(self, value, uses):
         label = self._labels[value]
-        if any(self._label_of.get(colour, label) != label for colour in uses[value]):
+        if any(label not in self._labels_of.get(colour, {label}) for colour in uses[value]):
             return True
         if label != self._void:
             return len(uses[value]) > 1
@@ -202,8 +219,15 @@ class PaletteAgreement:
         return f"{stored}label {label} ({'void' if label == self._void else self._names[label]})"
 
 
-def _entry(where, line):
-    """(name, (r, g, b)) of a line."""
+def colour_of_line(where: str, line: str) -> tuple[str, Colour] | None:
+    """(name, (r, g, b)) of a line of `read_colour_lines`; None if it has no colour.
+
+    Args:
+        where: the file, and the line if need be, for messages.
+
+    Raises:
+        DataError: two colours, or no name.
+    """
     if match := _CVAT.fullmatch(line):
         name, parts = match["name"].strip(), [part.strip() for part in match["colour"].split(",")]
     elif match := _HEX.search(line):
@@ -218,7 +242,7 @@ def _entry(where, line):
             )
         parts, name = (words[:3], " ".join(words[3:])) if first else (words[-3:], " ".join(words[:-3]))
     if len(parts) != 3 or not all(map(_is_number, parts)):
-        raise DataError(f"{where}: {line[:80]!r} is not 'r g b name', with r, g and b from 0 to 255")
+        return None
     if not name:
         raise DataError(f"{where}: {line[:80]!r} names no class; write 'r g b name'")
     return name, tuple(map(int, parts))

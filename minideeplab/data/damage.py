@@ -139,8 +139,9 @@ def cause_in_colours(rgb, known, unknown) -> str | None:
         shown = ", ".join(f"{tuple(others[k].tolist())} in {counts[k]} pixels" for k in order)
         more = f" and {len(others) - 4} more" if len(others) > 4 else ""
         return (
-            f"The mask was drawn with other colours: {shown}{more}. Write the table of its colours to colors.txt in "
-            "the folder of the data set, one 'r g b name' a line, that of void by the name 'void'"
+            f"The mask was drawn with other colours: {shown}{more}. Say what they mean: add a line 'NAME r g b', or "
+            "'void r g b', to the class list if its lines have colours, and otherwise to colors.txt in the folder of "
+            "the data set, with one line for each class"
         )
     return None
 

@@ -13,7 +13,7 @@ from minideeplab.data.classes import colour_file
 from minideeplab.data.colours import PaletteAgreement
 from minideeplab.data.damage import doubt
 from minideeplab.data.folders import twins
-from minideeplab.data.images import is_turned, read_image
+from minideeplab.data.images import QUARTER_TURNS, orientation, read_image
 from minideeplab.data.masks import read_mask
 from minideeplab.data.palettes import IGNORE_INDEX
 from minideeplab.data.statistics import LabelCounts
@@ -41,6 +41,7 @@ class SegmentationDataset(abc.ABC):
         stored_labels: label -> value that those who score predictions expect; None: the label itself.
         recognised: a sentence about the kind that the folder was taken for, if nobody said it.
         notes: sentences about what was decided when it was opened: a split, names of classes, files left out.
+        colour_map: row of the palette -> label, for RGB masks; None: the rows are the labels.
     """
 
     name: str
@@ -54,6 +55,7 @@ class SegmentationDataset(abc.ABC):
     stored_labels: Mapping[int, int] | None = None
     recognised: str = ""
     notes: tuple[str, ...] = ()
+    colour_map: Mapping[int, int] | None = None
 
     def __post_init__(self):
         labels = {self.ignore_index, *(self.label_map or {}), *(self.label_map or {}).values()}
@@ -82,7 +84,9 @@ class SegmentationDataset(abc.ABC):
 
     def mask(self, i: int) -> np.ndarray:
         """(H, W) uint8 labels number i: 0..num_classes-1 and ignore_index."""
-        return read_mask(self.mask_path(i), self.num_classes, self.palette, self.ignore_index, self.label_map)
+        return read_mask(
+            self.mask_path(i), self.num_classes, self.palette, self.ignore_index, self.label_map, self.colour_map
+        )
 
     def sample(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Image and mask number i, of the same height and width; DataError if they differ."""
@@ -218,7 +222,7 @@ class SegmentationDataset(abc.ABC):
         found = f"{path}: the mask has {sizes}"
         if image != mask[::-1]:
             raise DataError(f"{found}; export the mask again at the image's size")
-        if is_turned(self.image_path(i)):
+        if orientation(self.image_path(i)) in QUARTER_TURNS:
             raise DataError(
                 f"{found}: the mask was drawn on the image as its file stores it. Phones store photographs unturned, "
                 "and in EXIF how to turn them, which is done here as in viewers. Turn the mask in the same way, or "

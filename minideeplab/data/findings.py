@@ -7,6 +7,7 @@ import numpy as np
 
 from minideeplab.data.likeness import COMPARED, groups_of_equals, near_pairs
 from minideeplab.data.statistics import LISTED_CLASSES, SEE_MASKS, label_warnings, require_labels
+from minideeplab.data.transforms import side_of_copies, view_warning
 from minideeplab.data.turning import single_turns, swapped_turn, whole_turn
 from minideeplab.errors import DataError
 
@@ -15,7 +16,6 @@ RARE_SHARE = 0.001  # of the labelled pixels
 RARE_IMAGES, MANY_IMAGES = 3, 20  # a class in fewer images, in a split of so many
 SMALL_AREA = 16**2  # pixels: one position of the features at output stride 16
 MUCH_VOID = 0.5
-SHARE_OF_CROP = 0.02  # of the pixels of an image, that a crop at scale 1 shows
 ODD_FACTOR = 4  # on the median of the longer or the shorter side
 PHONES = (
     "Phones store a photograph as the sensor saw it, and in EXIF how to turn it; minideeplab turns the image, and does "
@@ -51,15 +51,16 @@ class Finding:
         }
 
 
-def findings_of(splits: Sequence, crop_size: int) -> list[Finding]:
+def findings_of(splits: Sequence, crop_size: int, scale_range: Sequence[float]) -> list[Finding]:
     """All that is to be said of some splits.
 
     Args:
-        splits: `inspection.SplitFacts` of each, the one to train on first; crop_size: side of the training crops.
+        splits: `inspection.SplitFacts` of each, the one to train on first; crop_size, scale_range: of
+            the training views.
     """
     found: list[Finding] = []
     for facts in splits:
-        found += [*_unreadable(facts), *_labels(facts), *_turned(facts), *_sizes(facts, crop_size)]
+        found += [*_unreadable(facts), *_labels(facts), *_turned(facts), *_sizes(facts, crop_size, scale_range)]
     found += [*_training_classes(splits[0]), *_classes_to_measure(splits)]
     return [*found, *_shared_ids(splits), *_equal_images(splits), *_similar_images(splits)]
 
@@ -166,7 +167,7 @@ def _turned(facts) -> Iterator[Finding]:
         yield Finding(WARNING, "turned", text, f"export the masks again, turned. {PHONES}", (split,), ids)
 
 
-def _sizes(facts, crop_size: int) -> Iterator[Finding]:
+def _sizes(facts, crop_size: int, scale_range) -> Iterator[Finding]:
     split, known = facts.dataset.split, np.flatnonzero(facts.sizes[:, 0] > 0)
     if not len(known):
         return
@@ -180,13 +181,9 @@ def _sizes(facts, crop_size: int) -> Iterator[Finding]:
             f"or under a quarter of, the median: {shown}"
         )
         yield Finding(HINT, "odd_size", text, "are they of this data set?", (split,), facts.ids_of(known[odd]))
-    share = crop_size**2 / float(np.prod(middle))
-    if share < SHARE_OF_CROP:
-        text = (
-            f"split '{split}': a crop of {crop_size} x {crop_size} pixels shows {100 * share:.1f} % of an image of "
-            f"{middle[1]:.0f} x {middle[0]:.0f}: the network never sees a whole object"
-        )
-        fix = "make smaller copies of images and masks: inspect_data --convert NEW --longest-side 800"
+    if sentence := view_warning(crop_size, scale_range, facts.sizes[known]):
+        text = f"split '{split}': {sentence}"
+        fix = f"make smaller copies: inspect_data with --convert NEW --longest-side {side_of_copies(crop_size)}"
         yield Finding(WARNING, "large_image", text, fix, (split,))
 
 

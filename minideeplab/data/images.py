@@ -15,6 +15,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 NEW_SUBFILE_TYPE, BITS_PER_SAMPLE, PHOTOMETRIC, DNG_VERSION = 254, 258, 262, 50706  # tags of TIFF
 ORIENTATION = 0x0112  # tag of EXIF
+UPRIGHT = (None, 1)  # its values that leave the image as it is stored
 QUARTER_TURNS = (5, 6, 7, 8)  # its values that swap height and width
 
 
@@ -46,10 +47,17 @@ def read_image(path: str | Path) -> np.ndarray:
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def is_turned(path: str | Path) -> bool:
-    """Whether EXIF turns an image by 90 degrees: its file then stores what `read_image` gives as columns in rows."""
+def orientation(path: str | Path) -> int | None:
+    """How EXIF turns an image: 1..8, see UPRIGHT and QUARTER_TURNS; None if it does not; errors as of `read_image`."""
     with opened(path, IMAGE_FORMATS) as image:
-        return image.getexif().get(ORIENTATION) in QUARTER_TURNS
+        return image.getexif().get(ORIENTATION)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of an image as `read_image` gives it, from its header; errors as there."""
+    with opened(path, IMAGE_FORMATS) as image:
+        width, height = image.size
+        return (width, height) if image.getexif().get(ORIENTATION) in QUARTER_TURNS else (height, width)
 
 
 def _samples(path, image):

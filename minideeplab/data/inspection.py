@@ -69,10 +69,13 @@ class Inspection:
     Attributes:
         splits: split -> its facts, in the order in which the splits were given.
         findings: all of them, problems first, then warnings, then hints.
+        crop_size: side of training crops that suits the images: the largest of CROP_SIZES within the median shorter
+            side, or that which was asked for at most.
     """
 
     splits: Mapping[str, SplitFacts]
     findings: tuple[Finding, ...]
+    crop_size: int
 
     @property
     def problems(self) -> list[Finding]:
@@ -88,11 +91,6 @@ class Inspection:
     def hints(self) -> list[Finding]:
         """What may be as it should."""
         return [each for each in self.findings if each.level == HINT]
-
-    @property
-    def crop_size(self) -> int:
-        """Side of training crops that suits the images: the largest of CROP_SIZES within the median shorter side."""
-        return crop_size_for(self.splits.values())
 
     def to_json(self) -> dict:
         """Numbers, texts and lists alone; data/README.md documents the keys."""
@@ -116,6 +114,8 @@ def inspect(
     datasets: Sequence[SegmentationDataset],
     unopened: Mapping[str, str] | None = None,
     report: Callable[[], None] = lambda: None,
+    largest_crop: int = CROP_SIZES[-1],
+    scale_range: Sequence[float] = (1.0, 1.0),
 ) -> Inspection:
     """Reads each image and each mask of some splits once, and judges them together.
 
@@ -123,6 +123,8 @@ def inspect(
         datasets: splits of one data set, at least one; the one to train on first.
         unopened: split -> why it could not be opened: each is a problem.
         report: called after each sample.
+        largest_crop, scale_range: of the training to come: side of its crops at most, in pixels; as of
+            `TrainTransform`.
 
     Returns:
         Inspection; bad files are findings, never exceptions.
@@ -136,9 +138,10 @@ def inspect(
         missing.append(Finding(PROBLEM, "colours", contradiction, "", tuple(splits)))
     twins = [(dataset.split, dataset.twins()) for dataset in datasets]
     missing += [Finding(WARNING, "twin", text, "", (split,)) for split, text in twins if text]
-    found = [*missing, *findings_of(list(splits.values()), crop_size_for(splits.values()))]
+    crop_size = min(crop_size_for(splits.values()), largest_crop)
+    found = [*missing, *findings_of(list(splits.values()), crop_size, scale_range)]
     order = (PROBLEM, WARNING, HINT)
-    return Inspection(splits, tuple(sorted(found, key=lambda each: order.index(each.level))))
+    return Inspection(splits, tuple(sorted(found, key=lambda each: order.index(each.level))), crop_size)
 
 
 def crop_size_for(splits) -> int:

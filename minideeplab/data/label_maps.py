@@ -8,14 +8,13 @@ from pathlib import Path
 
 from minideeplab.data.dataset import SegmentationDataset
 from minideeplab.data.lists import read_lines
-from minideeplab.data.palettes import IGNORE_INDEX
+from minideeplab.data.palettes import IGNORE_INDEX, VOID_NAMES
 from minideeplab.errors import DataError
-from minideeplab.files.json_text import read_json_object
+from minideeplab.files.json_text import parse_json_object
 from minideeplab.files.refusal import Refusal
 
 BINARY = "binary"  # by name: two classes that a painting program stored as 0 and 255
 REST = "*"
-VOID_NAMES = ("void", "ignore", "__ignore__")
 _LINE = re.compile(r"""(\*|\d{1,3})\s*(?:->|=>|[\s,;:=])\s*(\S.*)""")
 
 LabelMap = Mapping[int | str, int | str]
@@ -70,7 +69,8 @@ def relabelled(
     Args:
         dataset: as its layout opens it.
         label_map: stored value -> label or name, in place of the layout's own map; "*" is any other value. Or what
-            `read_label_map` takes. None: as the layout has it.
+            `read_label_map` takes. None: as the layout has it. A colour of an RGB mask counts as the value of its
+            class; where the map says nothing of that, the colour means its class.
         ignore_index: the label of void, 0 to 255; what was void before still is. -1 is 255, for so 8 bits store -1.
             The classes keep their numbers. None: as the layout has it.
 
@@ -85,7 +85,7 @@ def relabelled(
         raise ValueError(f"ignore_index must lie in -1..255, got {void}")
     void = IGNORE_INDEX if void == -1 else void
     if label_map is not None:
-        return dataclasses.replace(dataset, ignore_index=void, label_map=_resolved(dataset, label_map, void))
+        return _with_map(dataset, _resolved(dataset, label_map, void), void)
     if dataset.label_map is not None and void < dataset.num_classes:
         before = ", ".join(str(value) for value, label in dataset.label_map.items() if label == dataset.ignore_index)
         raise ValueError(
@@ -93,11 +93,27 @@ def relabelled(
             f"{dataset.class_names[void]!r}; void are the stored values {before} already. Leave it out, or give a "
             "label map"
         )
-    own = dataset.label_map
-    if own is None:
-        own = {label: label for label in (*range(dataset.num_classes), dataset.ignore_index)}
+    own = _own_map(dataset)
     new = {value: void if label == dataset.ignore_index else label for value, label in own.items()} | {void: void}
-    return dataclasses.replace(dataset, ignore_index=void, label_map=new)
+    return _with_map(dataset, new, void)
+
+
+def _own_map(dataset) -> dict[int, int]:
+    """{stored value: label}, as the layout has it."""
+    if dataset.label_map is not None:
+        return dict(dataset.label_map)
+    return {label: label for label in (*range(dataset.num_classes), dataset.ignore_index)}
+
+
+def _with_map(dataset, new, void) -> SegmentationDataset:
+    """The data set with another map and void, for values and for colours."""
+    rows = {label: label for label in range(dataset.num_classes)} | {dataset.ignore_index: void}
+    rows |= {label: new[value] for value, label in _own_map(dataset).items() if value in new}
+    palette = dataset.palette
+    if void >= dataset.num_classes:  # a class keeps its colour
+        palette = palette.copy()
+        palette[void] = palette[dataset.ignore_index]
+    return dataclasses.replace(dataset, ignore_index=void, label_map=new, palette=palette, colour_map=rows)
 
 
 def _resolved(dataset, label_map, void) -> dict[int, int]:
@@ -132,7 +148,7 @@ def _resolved(dataset, label_map, void) -> dict[int, int]:
 
 def _of_json(source, text):
     try:
-        content = read_json_object(text)
+        content = parse_json_object(text)
     except Refusal as error:
         raise DataError(f"{source}: not readable as JSON ({error}); write lines `stored label`") from error
     items = []

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from minideeplab.data.classes import BACKGROUND_NAMES, CLASS_FILES, VOID_NAME, find_class_list, palette_of
 from minideeplab.data.decoder import MAX_PIXELS
-from minideeplab.data.images import IMAGE_SUFFIXES, read_image
+from minideeplab.data.images import IMAGE_SUFFIXES, image_size
 from minideeplab.data.lists import is_file
 from minideeplab.data.pairs import PairedFiles, files_under, listed
 from minideeplab.data.palettes import IGNORE_INDEX
@@ -39,7 +39,6 @@ KINDS = {
 LINE_WIDTH = 10  # pixels, as labelme's converter draws lines
 FILES = (CLASS_FILES[0], "classes.txt", "labels.txt")
 LOOKED_AT = 20  # JSON files that decide whether a folder is labelme's
-SWAPPING_ORIENTATIONS = (5, 6, 7, 8)  # of EXIF: turned by a quarter
 
 
 class Shape(NamedTuple):
@@ -171,20 +170,6 @@ def draw(path: Path, drawing: Drawing, size: tuple[int, int], class_names: tuple
             )
         _draw_shape(canvas, pen, shape, numbers[shape.label])
     return np.array(canvas)
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image as `read_image` gives it, from its header where that is sound."""
-    try:
-        if path.is_file():
-            with Image.open(path) as image:
-                width, height = image.size
-                turned = image.getexif().get(0x0112) in SWAPPING_ORIENTATIONS
-            if 0 < width * height <= MAX_PIXELS:
-                return (width, height) if turned else (height, width)
-    except Exception:  # decoders raise nearly anything on broken bytes
-        pass
-    return read_image(path).shape[:2]  # which says what is wrong
 
 
 def _draw_shape(canvas, pen, shape, label) -> None:

@@ -21,6 +21,7 @@ def read_mask(
     palette: np.ndarray | None = None,
     ignore_index: int = IGNORE_INDEX,
     label_map: Mapping[int, int] | None = None,
+    colour_map: Mapping[int, int] | None = None,
 ) -> np.ndarray:
     """Decode a label mask: palette indices and grey values are labels, RGB colours are looked up.
 
@@ -32,6 +33,8 @@ def read_mask(
         palette: (256, 3) uint8, the colour of each label in an RGB mask; None: the VOC colour map.
         ignore_index: the label of void pixels.
         label_map: stored value -> label, for all values that a mask may hold; None: they are the labels themselves.
+        colour_map: row of `palette` -> label, for all rows whose colours an RGB mask may have; None: the rows are
+            the labels themselves.
 
     Returns:
         (H, W) uint8 labels.
@@ -47,7 +50,9 @@ def read_mask(
             )
         mode = image.mode
         if mode in ("RGB", "RGBA"):
-            return _labels_of_colours(path, np.asarray(image)[..., :3], num_classes, palette, ignore_index)
+            if colour_map is None:
+                colour_map = {label: label for label in (*range(num_classes), ignore_index)}
+            return _labels_of_colours(path, np.asarray(image)[..., :3], num_classes, palette, colour_map)
         stored = _stored_values(path, image)
     if label_map is None:
         label_map = {label: label for label in (*range(num_classes), ignore_index)}
@@ -137,25 +142,25 @@ def _stored_values(path, image):
     )
 
 
-def _labels_of_colours(path, rgb, num_classes, palette, ignore_index):
+def _labels_of_colours(path, rgb, num_classes, palette, colour_map):
     """(H, W, 3) uint8 colours -> (H, W) uint8 labels."""
     palette = voc_colour_map() if palette is None else palette
-    labels = np.append(np.arange(num_classes), ignore_index)
+    rows, labels = sorted(colour_map), np.array([colour_map[row] for row in sorted(colour_map)], np.uint8)
     # np.unique keeps the first of equal colours, so that a class wins over a void that shares its colour.
-    known, first = np.unique(_colour_codes(palette[labels]), return_index=True)
+    known, first = np.unique(_colour_codes(palette[rows]), return_index=True)
     codes = _colour_codes(rgb)
     place = np.searchsorted(known, codes).clip(max=len(known) - 1)
     unknown = known[place] != codes
     if unknown.any():
         row, column = _first(unknown)
-        cause = cause_in_colours(rgb, palette[labels], unknown) or (
+        cause = cause_in_colours(rgb, palette[rows], unknown) or (
             "Was the mask anti-aliased, resized or drawn with other colours? Export it as a palette (mode P) PNG"
         )
         raise DataError(
             f"{path}: colour {tuple(rgb[row, column].tolist())} at pixel (row {row}, column {column}) "
             f"is not the colour of any of the {num_classes} classes nor of void. {_sentence(cause)}"
         )
-    return labels[first].astype(np.uint8)[place]
+    return labels[first][place]
 
 
 def _colour_codes(rgb):

@@ -9,7 +9,11 @@ from minideeplab.data.dataset import SegmentationDataset
 from minideeplab.data.images import IMAGE_SUFFIXES
 from minideeplab.errors import DataError
 
-MASK_SUFFIXES = (".png", *(suffix for suffix in IMAGE_SUFFIXES if suffix != ".png"))  # which read_mask may refuse
+# Others than PNG are found, so that read_mask can say why it refuses them.
+MASK_SUFFIXES = (
+    ".png",
+    *(suffix for suffix in IMAGE_SUFFIXES if suffix != ".png"),
+)
 MASK_ENDINGS = ("", "_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_segmentation", "_L", "-mask", "-label")
 LISTED_NAMES = 5
 

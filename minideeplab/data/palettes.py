@@ -3,6 +3,7 @@
 import numpy as np
 
 IGNORE_INDEX = 255  # "void": object borders and regions too hard to name; no loss, no score
+VOID_NAMES = ("void", "_void_", "ignore", "ignored", "__ignore__", "unlabelled", "unlabeled")  # in lists with colours
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus",

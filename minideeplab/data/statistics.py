@@ -8,9 +8,10 @@ from minideeplab.errors import DataError
 
 LISTED_CLASSES = 20
 SEE_MASKS = " inspect_data counts and shows the masks"
-ONE_FOR_255 = """\
-Was label 1 meant? Painting programs often store two classes as 0 and 255.
-Add --label-map binary, which reads 255 as label 1"""
+ONE_FOR_255 = (
+    "Was label 1 meant? Painting programs often store two classes as 0 and 255. "
+    "Add --label-map binary, which reads 255 as label 1"
+)
 
 
 class LabelCounts:

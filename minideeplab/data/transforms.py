@@ -8,6 +8,7 @@ from minideeplab.data.palettes import IGNORE_INDEX
 # ImageNet statistics of RGB in 0..1, as in the weights that others have published.
 IMAGE_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGE_STD = np.array([0.229, 0.224, 0.225], np.float32)
+LEAST_VIEW = 0.2  # share of an image's shorter side that a crop shows: through less, few objects are seen as a whole
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -26,6 +27,29 @@ def normalise(image):
     if image.dtype != np.uint8:
         raise TypeError(f"normalise: image must be uint8 RGB in 0..255, got {image.dtype}")
     return _standardised(image.astype(np.float32))
+
+
+def view_warning(crop_size, scale_range, sizes):
+    """A sentence where a crop shows too little of an image, such as a photograph of 12 megapixels; else None.
+
+    Args:
+        crop_size, scale_range: as of `TrainTransform`; the middle scale counts.
+        sizes: (n, 2) heights and widths of the images; their medians count.
+    """
+    height, width = np.median(sizes, axis=0).astype(int).tolist()
+    scale = sum(scale_range) / 2
+    share = crop_size / (scale * min(height, width))
+    if share >= LEAST_VIEW:
+        return None
+    return (
+        f"the images are large ({width} x {height} pixels, the median): a crop of {crop_size} at a scale of {scale:g} "
+        f"shows {100 * share:.3g} % of the shorter side, and the network learns details without what is around them"
+    )
+
+
+def side_of_copies(crop_size):
+    """Longer side of copies of large images, in pixels, of which a crop shows enough."""
+    return 4 * crop_size
 
 
 class TrainTransform:

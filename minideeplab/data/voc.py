@@ -17,7 +17,7 @@ from minideeplab.data.dataset import SegmentationDataset
 from minideeplab.data.folders import find_file
 from minideeplab.data.images import IMAGE_SUFFIXES
 from minideeplab.data.lists import is_pair_list, pairs_by_id, read_ids, tail_of
-from minideeplab.data.pairs import files_under, listed
+from minideeplab.data.pairs import MASK_SUFFIXES, files_under, listed
 from minideeplab.data.palettes import VOC_CLASSES
 from minideeplab.data.splits import VAL_SHARE
 from minideeplab.errors import DataError
@@ -25,7 +25,6 @@ from minideeplab.errors import DataError
 IMAGES, MASKS, SPLITS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentation"
 AUGMENTED = "SegmentationClassAug"  # VOC's masks and those of SBD
 MASK_FOLDERS = ("SegmentationClassPNG", MASKS, AUGMENTED)  # where the first is, the second holds .npy files
-MASK_SUFFIXES = (".png", ".jpg", ".jpeg")  # JPEG: found, so that read_mask can say why it is refused
 
 
 @dataclass(frozen=True, eq=False)

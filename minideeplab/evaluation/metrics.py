@@ -61,6 +61,10 @@ class ConfusionMatrix:
         """Number of classes in the truth or the predictions: those that the mean IoU is taken over."""
         return int(np.isfinite(self.iou()).sum())
 
+    def classes_in_truth(self) -> int:
+        """Number of classes in the truth: those that the mean accuracy is taken over."""
+        return int(self.counts.any(axis=1).sum())
+
     def pixel_accuracy(self) -> float:
         """Share of the non-void pixels that are right: sum_c n_cc / sum_tp n_tp."""
         return float(_ratio(np.trace(self.counts), self.counts.sum()))
@@ -114,7 +118,18 @@ class ConfusionMatrix:
         lines.append("-" * len(lines[0]))
         means = percent(self.mean_iou()), percent(self.mean_accuracy())
         lines.append(f"{'mean':<{width}}  {means[0]:>7}  {means[1]:>7}  {'':>8}".rstrip())
+        present, true = self.classes_present(), self.classes_in_truth()
+        if true < self.num_classes:
+            lines[-1] += f"  (IoU over {present}, accuracy over {true} of {self.num_classes} classes)"
         return "\n".join(lines)
+
+
+def image_text(mean_iou: float, classes_present: int, pixel_accuracy: float) -> str:
+    """The scores of one image in words, such as "mIoU 63.2 over 4 classes, 91.0 % of pixels right"."""
+    if not classes_present:
+        return "no labelled pixels"
+    classes = "1 class" if classes_present == 1 else f"{classes_present} classes"
+    return f"mIoU {100 * mean_iou:.1f} over {classes}, {100 * pixel_accuracy:.1f} % of pixels right"
 
 
 def percent(value: float) -> str:

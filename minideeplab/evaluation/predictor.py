@@ -143,6 +143,8 @@ class Predictor:
         """
         confusion = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
         for prediction in self.over(dataset, report):
+            if see is not None and prediction.in_tiles:
+                _ = prediction.confidence  # found in the same pass as the labels: whoever sees may ask for it
             image = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
             image.update(prediction.truth[None], prediction.labels)
             confusion.counts += image.counts
@@ -195,6 +197,11 @@ class Prediction:
         if scores is not None:
             self.scores = scores
 
+    @property
+    def in_tiles(self) -> bool:
+        """Whether the scores are not held, as those of an image in tiles, unless somebody asks for them."""
+        return "scores" not in vars(self)
+
     @cached_property
     def scores(self) -> Tensor:
         """(1, H, W, K) on the model's device, fused over the views; of an image in tiles this takes all the memory."""
@@ -203,11 +210,25 @@ class Prediction:
     @cached_property
     def plain_labels(self):
         """(1, H, W) uint8 on the model's device: the largest score, before any CRF."""
-        if "scores" in vars(self):
+        if not self.in_tiles:
             return self.scores.argmax()
         for _ in self._rows():
             pass
         return self.plain_labels  # which has been filled in
+
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        """(H, W) float32, the probability of the plain labels: max_k p_k.
+
+        Of an image in tiles it takes one pass, which finds the labels, too, and memory for a few rows of scores.
+        """
+        confidence = np.empty(self.image.shape[:2], np.float32)
+        for top, scores in self._rows() if self.in_tiles else [(0, self.scores.numpy()[0])]:
+            largest = scores.max(axis=-1)
+            if self.kind == "logits":  # 1 / sum_j exp(s_j - max_k s_k)
+                largest = 1 / np.exp(scores - largest[..., None]).sum(axis=-1)
+            confidence[top : top + len(scores)] = largest
+        return confidence
 
     def _rows(self):
         """As `Predictor.rows`; when all have come, the labels are known."""
@@ -222,7 +243,7 @@ class Prediction:
 
         Without a CRF, memory for a few rows of an image in tiles; of other images all rows come at once.
         """
-        if self.predictor.crf is not None or "scores" in vars(self):
+        if self.predictor.crf is not None or not self.in_tiles:
             yield 0, self.probabilities
             return
         for top, scores in self._rows():

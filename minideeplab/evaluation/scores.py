@@ -8,7 +8,7 @@ import numpy as np
 
 import kernels
 from minideeplab.evaluation.boundaries import boundary_f1, trimap
-from minideeplab.evaluation.metrics import ConfusionMatrix, known_mean, percent
+from minideeplab.evaluation.metrics import ConfusionMatrix, image_text, known_mean, percent
 
 # Names of the reductions, as they stand beside the numbers in files.
 PER_CLASS = "over the set: pixels of all images are counted together"
@@ -33,6 +33,9 @@ class ImageScore:
     classes_present: int
     pixel_accuracy: float
     boundary_f1: float = math.nan
+
+    def __str__(self) -> str:
+        return image_text(self.mean_iou, self.classes_present, self.pixel_accuracy)
 
 
 class Scores:
@@ -102,8 +105,10 @@ class Scores:
 
     def details(self) -> str:
         """Lines of text with the numbers beside mean IoU and pixel accuracy."""
+        true, known = self.confusion.classes_in_truth(), self.confusion.num_classes
+        over = f" ({true} of {known} classes in the truth)" if true < known else ""
         lines = [
-            f"mean accuracy {percent(self.confusion.mean_accuracy())}, frequency-weighted IoU "
+            f"mean accuracy {percent(self.confusion.mean_accuracy())}{over}, frequency-weighted IoU "
             f"{percent(self.confusion.frequency_weighted_iou())}, mean over images of their mIoU "
             f"{percent(self.image_mean_iou())}"
         ]
@@ -119,29 +124,29 @@ class Scores:
         """The scores as JSON can hold them; null stands for a ratio without pixels."""
         confusion = self.confusion
         result = {
-            "mean_iou": _number(confusion.mean_iou()),
+            "mean_iou": number_or_none(confusion.mean_iou()),
             "classes_present": confusion.classes_present(),
-            "pixel_accuracy": _number(confusion.pixel_accuracy()),
-            "mean_accuracy": _number(confusion.mean_accuracy()),
-            "frequency_weighted_iou": _number(confusion.frequency_weighted_iou()),
-            "image_mean_iou": _number(self.image_mean_iou()),
+            "pixel_accuracy": number_or_none(confusion.pixel_accuracy()),
+            "mean_accuracy": number_or_none(confusion.mean_accuracy()),
+            "frequency_weighted_iou": number_or_none(confusion.frequency_weighted_iou()),
+            "image_mean_iou": number_or_none(self.image_mean_iou()),
             "classes": list(self.class_names),
             "iou": _numbers(confusion.iou()),
             "class_accuracy": _numbers(confusion.class_accuracy()),
             "confusion": confusion.counts.tolist(),
         }
         if self.with_boundary_f1:
-            result["boundary_f1"] = _number(self.mean_boundary_f1())
+            result["boundary_f1"] = number_or_none(self.mean_boundary_f1())
             result["class_boundary_f1"] = _numbers(self.class_boundary_f1())
         result["reduction"] = {"mean_iou, iou, accuracies": PER_CLASS, "per_image": PER_IMAGE}
         result["per_image"] = [
             {
                 "id": score.id,
-                "mean_iou": _number(score.mean_iou),
+                "mean_iou": number_or_none(score.mean_iou),
                 "classes_present": score.classes_present,
-                "pixel_accuracy": _number(score.pixel_accuracy),
+                "pixel_accuracy": number_or_none(score.pixel_accuracy),
             }
-            | ({"boundary_f1": _number(score.boundary_f1)} if self.with_boundary_f1 else {})
+            | ({"boundary_f1": number_or_none(score.boundary_f1)} if self.with_boundary_f1 else {})
             for score in self.images
         ]
         return result
@@ -165,7 +170,7 @@ class Scores:
         """A table with a heading and a row for each image."""
         names = ["id", "mean_iou", "classes_present", "pixel_accuracy"] + ["boundary_f1"] * self.with_boundary_f1
         rows = [[getattr(score, name) for name in names] for score in self.images]
-        return [names, *([_number(cell) if isinstance(cell, float) else cell for cell in row] for row in rows)]
+        return [names, *([number_or_none(cell) if isinstance(cell, float) else cell for cell in row] for row in rows)]
 
     def _empty(self):
         return ConfusionMatrix(len(self.class_names), self.ignore_index)
@@ -176,9 +181,10 @@ def bands_of(truth: np.ndarray, widths: Sequence[int], ignore_index: int) -> dic
     return {width: trimap(truth, width, ignore_index) for width in widths}
 
 
-def _number(value: float) -> float | None:
+def number_or_none(value: float) -> float | None:
+    """A ratio as JSON and tables have it: None where there is no pixel."""
     return value if math.isfinite(value) else None
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:
-    return [_number(value) for value in values.tolist()]
+    return [number_or_none(value) for value in values.tolist()]

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from minideeplab.data import write_mask
+from minideeplab.files.names import file_name
 from minideeplab.files.whole import written_whole
 
 
@@ -15,7 +16,7 @@ class Submission:
     VOC: results/VOC2012/Segmentation/comp6_SPLIT_cls/ID.png with VOC's palette, to be packed from `results` on (comp6:
     training on any data). Data sets whose masks number the classes otherwise (`stored_labels`: labelIds of Cityscapes,
     1 to 150 of ADE20K): these numbers as 8-bit grey, in files that are called like the images. Others: labels with the
-    palette of the set.
+    palette of the set. Where images in two folders have the same name, files are called by their ids, see `file_name`.
 
     Args:
         folder: where to write; dataset: with `ids`, `name`, `split`, `palette` and perhaps `stored_labels`.
@@ -34,8 +35,8 @@ class Submission:
         if dataset.name == "voc":
             self.folder = self.folder / f"results/VOC2012/Segmentation/comp6_{dataset.split}_cls"
         last = [Path(sample).name for sample in dataset.ids]
-        unique = len(set(last)) == len(last)
-        self.names = last if unique else [sample.replace("/", "_") for sample in dataset.ids]
+        unique = len({name.casefold() for name in last}) == len(last)  # some file systems do not tell A from a
+        self.names = last if unique else [file_name(sample) for sample in dataset.ids]
 
     def write(self, number: int, labels: np.ndarray) -> Path:
         """Writes the labels (H, W) uint8 of sample `number`; returns the file.

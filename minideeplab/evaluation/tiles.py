@@ -18,6 +18,13 @@ def side_of(tile: int | str | None, height: int, width: int) -> int | None:
     return tile if tile is not None and max(height, width) > tile else None
 
 
+def tiles_text(count: int, tile: int | str | None) -> str:
+    """A sentence about images that were seen in tiles; where nobody asked for tiles, it says how to go without."""
+    images = "1 image was" if count == 1 else f"{count} images were"
+    hint = "; --tile whole sees an image at once" if tile == "auto" else ""
+    return f"{images} seen in tiles of {SIDE if tile == 'auto' else tile} pixels{hint}"
+
+
 def starts(side: int, tile: int, stride: int = 1) -> list[int]:
     """Where tiles begin along a side: at most two thirds of a tile apart, the last one reaches the end.
 

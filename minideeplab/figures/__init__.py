@@ -5,6 +5,7 @@ from minideeplab.figures.colours import colours_of
 from minideeplab.figures.costs import save_costs
 from minideeplab.figures.labels import (
     image_score,
+    overlay_picture,
     save_comparison,
     save_overlay,
     save_refinements,
@@ -19,6 +20,7 @@ __all__ = [
     "Shares",
     "colours_of",
     "image_score",
+    "overlay_picture",
     "picture_name",
     "save_class_shares",
     "save_comparison",

@@ -1,8 +1,5 @@
 """A sheet to draw on: text is drawn as it stands, and the file is there as a whole or not at all."""
 
-import hashlib
-import os
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,10 +12,8 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from minideeplab.figures.fonts import families_for
+from minideeplab.files.names import file_name
 from minideeplab.files.whole import written_whole
-
-_NOT_IN_NAMES = re.compile(r"[%/\x00-\x1f]")
-_LONGEST = 200  # bytes of a name, of the 255 that file systems have
 
 
 @contextmanager
@@ -64,13 +59,5 @@ def save_picture(path: str | Path, picture: Image.Image) -> None:
 
 
 def picture_name(sample: str) -> str:
-    """The name of the picture of a sample, another one for each id.
-
-    What no file name may hold, such as the "/" of folders, is written as in addresses of the web, %2F. An id too long
-    for a name is cut and numbered by its hash.
-    """
-    name = _NOT_IN_NAMES.sub(lambda found: f"%{ord(found[0]):02X}", sample)
-    data = os.fsencode(name)
-    if len(data) > _LONGEST:
-        name = f"{data[:_LONGEST].decode(errors='ignore')}-{hashlib.sha256(data).hexdigest()[:16]}"
-    return f"{name}.png"
+    """The name of the picture of a sample, another one for each id; see `file_name`."""
+    return f"{file_name(sample)}.png"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from minideeplab.evaluation.metrics import ConfusionMatrix
+from minideeplab.evaluation.metrics import ConfusionMatrix, image_text
 from minideeplab.figures.canvas import add_legend, drawing, save_picture
 from minideeplab.figures.colours import (
     GREY,
@@ -86,12 +86,7 @@ def image_score(truth: np.ndarray, labels: np.ndarray, classes) -> str:
 
 def score_text(confusion: ConfusionMatrix) -> str:
     """The scores of a confusion matrix of one image in words; one without labelled pixels has none."""
-    if not confusion.counts.any():
-        return "no labelled pixels"
-    present = confusion.classes_present()
-    classes = "1 class" if present == 1 else f"{present} classes"
-    accuracy = 100 * confusion.pixel_accuracy()
-    return f"mIoU {100 * confusion.mean_iou():.1f} over {classes}, {accuracy:.1f} % of pixels right"
+    return image_text(confusion.mean_iou(), confusion.classes_present(), confusion.pixel_accuracy())
 
 
 def save_refinements(path: Path, rows: list, classes, title: str) -> None:
@@ -142,10 +137,14 @@ def save_refinements(path: Path, rows: list, classes, title: str) -> None:
 
 
 def save_overlay(path: Path, image: np.ndarray, labels: np.ndarray, classes, alpha: float = 0.5) -> None:
+    """Writes `overlay_picture` as PNG."""
+    save_picture(path, overlay_picture(image, labels, classes, alpha))
+
+
+def overlay_picture(image: np.ndarray, labels: np.ndarray, classes, alpha: float = 0.5) -> Image.Image:
     """The image tinted with the class colours, and a legend of the classes present with their share.
 
     Args:
-        path: file to write.
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) uint8.
         classes: see the module.
@@ -163,7 +162,7 @@ def save_overlay(path: Path, image: np.ndarray, labels: np.ndarray, classes, alp
         (f"{names[label]} {100 * count / labels.size:.1f} %", tuple(classes.palette[label].tolist()))
         for label, count in zip(present[order], counts[order], strict=True)
     ]
-    save_picture(path, _with_legend(picture, entries))
+    return _with_legend(picture, entries)
 
 
 def _sheet_of(panels: dict[str, np.ndarray], title: str, in_pairs: bool) -> Image.Image:

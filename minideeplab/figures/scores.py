@@ -25,7 +25,11 @@ def save_trimap_curve(path: str | Path, curves: Mapping[str, Mapping[int, float]
         for (name, curve), (colour, style) in zip(curves.items(), LINES, strict=False):
             widths = sorted(curve)
             axes.plot(widths, [100 * curve[width] for width in widths], style, color=colour, label=name)
-        axes.set(xlabel="width of the band around boundaries (pixels)", ylabel="mean IoU (%)", title=drawable(title))
+        axes.set(
+            xlabel="width of the band around boundaries (pixels)",
+            ylabel="mean IoU of the classes present (%)",
+            title=drawable(title),
+        )
         axes.set_xlim(left=0)
         axes.title.set_fontsize(10)
         axes.grid(alpha=0.25)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from minideeplab.evaluation.epochs import best_row, over_some, validated
 from minideeplab.evaluation.metrics import ConfusionMatrix, percent
 from minideeplab.figures.canvas import drawing
 from minideeplab.figures.fonts import drawable_names
@@ -14,13 +15,14 @@ FEW_STEPS = 12  # a curve of no more points shows them
 LONGEST_NAME = 32
 
 
-def save_curves(path: Path, steps: list[dict], epochs: list[dict]) -> None:
+def save_curves(path: Path, steps: list[dict], epochs: list[dict], classes: int | None = None) -> None:
     """curves.png: loss and learning rate over steps, validation metrics over epochs.
 
     Args:
         path: file to write.
         steps: rows of metrics.jsonl with `step`, `loss`, `lr`.
         epochs: rows of metrics.csv; those without validation are skipped.
+        classes: of the data set: a best mean IoU over fewer is called so; None says nothing.
     """
     with drawing(path, (12, 3.6)) as figure:
         loss_axes, lr_axes, score_axes = figure.subplots(1, 3)
@@ -40,14 +42,13 @@ def save_curves(path: Path, steps: list[dict], epochs: list[dict]) -> None:
         lr_axes.plot(number, rate, color=DARK_BLUE, **points)
         lr_axes.set(title="learning rate", xlabel="step", ylabel="rate", ylim=(0, 1.05 * max(rate)))
 
-        validated = [row for row in epochs if row["val_miou"] is not None]
-        number = [row["epoch"] for row in validated]
-        score_axes.plot(number, [row["val_miou"] for row in validated], ".-", color=DARK_BLUE, label="mean IoU")
-        if validated:  # what best.npz holds
-            best = max(validated, key=lambda row: row["val_miou"])
-            label = f"best, {percent(best['val_miou'])} %"
+        rows = validated(epochs)
+        number = [row["epoch"] for row in rows]
+        score_axes.plot(number, [row["val_miou"] for row in rows], ".-", color=DARK_BLUE, label="mean IoU")
+        if best := best_row(epochs):
+            label = f"best, {percent(best['val_miou'])} %{over_some(best, classes) if classes else ''}"
             score_axes.plot(best["epoch"], best["val_miou"], "o", ms=10, mfc="none", color=DARK_BLUE, label=label)
-        accuracy = [row["val_pixel_accuracy"] for row in validated]
+        accuracy = [row["val_pixel_accuracy"] for row in rows]
         score_axes.plot(number, accuracy, ".-", color=LIGHT_BLUE, label="pixel accuracy")
         score_axes.set(title="validation", xlabel="epoch", ylim=(0, 1))
         score_axes.legend(frameon=False, loc="best")

@@ -10,7 +10,7 @@ MAX_VALUES = 500_000  # each may take a hundred bytes of memory, and two of the 
 MAX_DEPTH = 100  # what reads a value later may be recursive, too
 
 
-def read_json(
+def parse_json(
     data: bytes | str,
     *,
     max_bytes: int = MAX_BYTES,
@@ -46,9 +46,9 @@ def read_json(
     return value
 
 
-def read_json_object(data: bytes | str, **limits) -> dict:
-    """As `read_json`, of a text that must be an object."""
-    value = read_json(data, **limits)
+def parse_json_object(data: bytes | str, **limits) -> dict:
+    """As `parse_json`, of a text that must be an object."""
+    value = parse_json(data, **limits)
     if not isinstance(value, dict):
         raise Refusal(f"JSON, but {shown(value)}; an object in braces was expected")
     return value

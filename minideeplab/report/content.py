@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minideeplab.evaluation import epochs
+
 
 @dataclass
 class Content:
@@ -34,8 +36,8 @@ class Content:
 
     def validated(self) -> list[dict]:
         """The rows of the epochs with a validation."""
-        return [row for row in self.epochs if row["val_miou"] is not None]
+        return epochs.validated(self.epochs)
 
     def best_row(self) -> dict | None:
         """The row of the best validation, the first of equal ones."""
-        return max(self.validated(), key=lambda row: row["val_miou"], default=None)
+        return epochs.best_row(self.epochs)

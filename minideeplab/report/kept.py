@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from minideeplab.files.json_text import read_json
+from minideeplab.files.records import read_json
 
 _TEXTS = {"id": str, "photo": str, "truth": str, "score": str, "labels": str, "percent": str}
 _SIZES = {"height": int, "width": int, "step": int}
@@ -12,18 +12,18 @@ ANSWER = {name: _TEXTS[name] for name in ("score", "labels", "percent")}
 
 def scenes(path: Path) -> list[dict]:
     """samples.json; [] where there is none."""
-    return _all(_content(path), SCENE) or []
+    return _all(read_json(path, list), SCENE) or []
 
 
 def answers(path: Path) -> list[dict]:
     """epoch-N.json; [] where there is none."""
-    return _all(_content(path), ANSWER) or []
+    return _all(read_json(path, list), ANSWER) or []
 
 
 def best(path: Path, epochs: list[int]) -> dict | None:
     """best.json, if it is of one of these epochs; None where there is none."""
-    found = _content(path)
-    if not isinstance(found, dict) or type(found.get("epoch")) is not int or found["epoch"] not in epochs:
+    found = read_json(path) or {}
+    if type(found.get("epoch")) is not int or found["epoch"] not in epochs:
         return None
     known = _is_matrix(found.get("confusion")) and _all(found.get("worst"), SCENE | ANSWER) is not None
     return found if known else None
@@ -31,20 +31,10 @@ def best(path: Path, epochs: list[int]) -> dict | None:
 
 def arguments(path: Path) -> dict:
     """args.json: its tables, and the number of parameters; {} where there is none."""
-    found = _content(path)
-    if not isinstance(found, dict):
-        return {}
+    found = read_json(path) or {}
     tables = {name: found[name] for name in ("arguments", "model", "versions") if isinstance(found.get(name), dict)}
     parameters = found.get("parameters")
     return tables | ({"parameters": parameters} if type(parameters) is int else {})
-
-
-def _content(path: Path):
-    """What a file holds; None where there is none, or none that can be read."""
-    try:
-        return read_json(path.read_bytes())
-    except (OSError, ValueError):
-        return None
 
 
 def _all(items, kinds: dict) -> list[dict] | None:

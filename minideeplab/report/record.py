@@ -17,6 +17,7 @@ import numpy as np
 
 import kernels
 from minideeplab.evaluation import ConfusionMatrix, Prediction
+from minideeplab.evaluation.epochs import validated
 from minideeplab.figures import colours_of, score_text
 from minideeplab.files.whole import write_text
 from minideeplab.report import kept, page, pictures
@@ -79,7 +80,7 @@ class Report:
         if fault:
             raise fault
         self.kept.mkdir(exist_ok=True)
-        if not (self.kept / "samples.json").exists():
+        if not kept.scenes(self.kept / "samples.json"):  # not there yet, or damaged
             self._write("samples.json", [self._scene(sample) for sample in samples])
         self._write(f"epoch-{epoch:05}.json", [self._answer(sample) for sample in samples])
         if improved:
@@ -93,7 +94,7 @@ class Report:
             path: file to write; epochs: rows of metrics.csv; steps: rows of metrics.jsonl.
             totals: epochs and steps of the whole run.
         """
-        shown = self._thinned([row["epoch"] for row in epochs if row["val_miou"] is not None])
+        shown = self._thinned([row["epoch"] for row in validated(epochs)])
         content = Content(
             name=self.folder.resolve().name,
             arguments=kept.arguments(self.folder / "args.json"),
@@ -175,6 +176,10 @@ def _seen(prediction: Prediction, confusion: ConfusionMatrix) -> dict:
     height, width = prediction.truth.shape
     places = pictures.kept_pixels(height, width)
     labels = kernels.to_device(prediction.labels, "cpu")[0][places]
+    if prediction.in_tiles:  # their scores are never held at once
+        percent = np.rint(100 * prediction.confidence[places]).astype(np.uint8)
+    else:
+        percent = pictures.percent_of(labels, prediction.scores.numpy()[0][places], prediction.kind)
     return {
         "number": prediction.number,
         "height": height,
@@ -183,5 +188,5 @@ def _seen(prediction: Prediction, confusion: ConfusionMatrix) -> dict:
         "photo": pictures.small_photo(prediction.image),
         "truth": prediction.truth[places].copy(),  # not the whole mask
         "labels": labels,
-        "percent": pictures.percent_of(labels, prediction.scores.numpy()[0][places], prediction.kind),
+        "percent": percent,
     }

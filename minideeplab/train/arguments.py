@@ -61,7 +61,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Fou
         raise UsageError("--resume needs the folder of the run: --out RUN")
     found = newest_checkpoint(args.out)
     path, began = found.path, _began(parser, found)
-    for name in sorted(given.keys() - START_ARGUMENTS):
+    asked = given.keys() - START_ARGUMENTS - ({"preset"} if args.preset == "auto" else set())  # auto is what it was
+    for name in sorted(asked):
         if getattr(args, name) != began.get(name):
             option, began_with = f"--{name.replace('_', '-')}", began.get(name)
             how = f"without {option}" if began_with is None else f"with {began_with}"

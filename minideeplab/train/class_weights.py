@@ -9,7 +9,7 @@ import numpy as np
 from minideeplab.data.statistics import median_frequency_weights
 from minideeplab.errors import UsageError
 from minideeplab.evaluation import percent
-from minideeplab.files.json_text import read_json, read_json_object
+from minideeplab.files.json_text import parse_json, parse_json_object
 from minideeplab.files.ordinary import read_small
 from minideeplab.files.refusal import Refusal
 
@@ -53,12 +53,12 @@ def _as_json(text: str, content: str) -> str:
 
 def _weights_in(text: str) -> list[float] | dict[str, float]:
     if text.lstrip().startswith("["):
-        values = read_json(text)
+        values = parse_json(text)
         if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
             raise ValueError("a weight is not a number")
         weights = values = [float(value) for value in values]
     elif text.lstrip().startswith("{"):
-        found = read_json_object(text)
+        found = parse_json_object(text)
         if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in found.values()):
             raise ValueError("a weight is not a number")
         weights = {name: float(value) for name, value in found.items()}

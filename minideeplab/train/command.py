@@ -89,6 +89,7 @@ def _run(argv: Sequence[str] | None, held: contextlib.ExitStack) -> tuple[object
     if extension:
         folder.log(extension)
         folder.write_args(vars(args), threads, train_set, state.fingerprint, model)
+        folder.write_config(run_config(args))
     if training.is_finished():
         training.finish_what_is_due()
         ended = f"training of {state.epoch} epochs is finished, nothing to resume; {training.best()}"
@@ -131,7 +132,8 @@ def _description(training: Training, threads: int) -> list[str]:
     parameters = sum(parameter.data.size for parameter in training.model.parameters())
     backbone = f", {args.backbone}" if args.backbone else ""
     stride, place = training.model.output_stride, f", to {training.folder.path}" if training.folder else ""
-    lines.append(f"model  {args.model}{backbone}, output stride {stride}: {parameters:,} parameters")
+    rates = f", atrous rates {' '.join(map(str, args.atrous_rates))}" if args.atrous_rates else ""
+    lines.append(f"model  {args.model}{backbone}, output stride {stride}{rates}: {parameters:,} parameters")
     steps, epochs = cli.counted(training.total_steps, "step"), cli.counted(training.total_epochs, "epoch")
     size = f"{args.crop_size} x {args.crop_size}" + (f" in {args.accumulate} parts" if args.accumulate > 1 else "")
     lines.append(

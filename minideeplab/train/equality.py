@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from minideeplab.files.records import read_json
 from minideeplab.files.whole import write_text
-from minideeplab.train.folder_states import read_json
 
 EXAMPLES = 3
 

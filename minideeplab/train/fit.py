@@ -3,12 +3,17 @@
 import contextlib
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 import kernels
 from minideeplab import cli
 from minideeplab.cli.config_file import arguments_of
-from minideeplab.errors import CheckpointError
+from minideeplab.cli.signals import check_interrupt, heard
+from minideeplab.errors import CheckpointError, UsageError
+from minideeplab.evaluation.epochs import best_row
 from minideeplab.train.command import start
 from minideeplab.train.options import train_parser
 from minideeplab.train.run_folder import RunFolder
@@ -52,10 +57,9 @@ class Run:
         Raises:
             CheckpointError: no epoch was validated yet.
         """
-        validated = [row for row in self.history if row["val_miou"] is not None]
-        if not validated:
+        if (row := best_row(self.history)) is None:
             raise CheckpointError(f"{self.folder}: no epoch was validated yet; continue with resume=True")
-        return max(validated, key=lambda row: row["val_miou"])
+        return row
 
     @property
     def figures(self) -> dict[str, Path]:
@@ -82,7 +86,8 @@ def fit(data: str | Path | None = None, model: str | None = None, *, progress: b
         data: folder of the data set, the synthetic set if not given; model: name of a network, "deeplabv3plus" if not.
         progress: show a bar and the lines of the log.
         options: those of the command with _ for -, such as crop_size=193, scale_range=(0.5, 1.5), mirror=False,
-            resume=True; `python -m minideeplab.train --help` lists them.
+            resume=True; `python -m minideeplab.train --help` lists them. In the place of a file label_map takes a
+            mapping {255: 1, 2: "car"}, class_weights a mapping {"car": 2.5} or a number for each class.
 
     Returns:
         The `Run`. With find_lr=True or dry_run=True the `RateSearch` or the `DryRun`: then nothing is trained.
@@ -90,18 +95,42 @@ def fit(data: str | Path | None = None, model: str | None = None, *, progress: b
     Raises:
         MiniDeepLabError: a UsageError, DataError, CheckpointError or DivergedError, where the command ends with an
             exit code.
-        KeyboardInterrupt: the run was stopped; it is saved, and fit(resume=True, out=...) continues it.
+        KeyboardInterrupt: the run was stopped, by Ctrl-C, SIGTERM or SIGHUP, which the main thread hears; it is saved,
+            and fit(resume=True, out=...) continues it.
     """
     config = options.pop("config", None)
     arguments = [] if config is None else [f"--config={config}"]
-    arguments += arguments_of(train_parser(), {"data": data, "model": model} | options, "fit")
+    arguments += arguments_of(train_parser(), {"data": data, "model": model} | _without_objects(options), "fit")
     threads = kernels.num_threads()
     with contextlib.ExitStack() as stack:
         if not progress:
             stack.enter_context(cli.hidden_progress())
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         stack.callback(kernels.set_num_threads, threads)
+        stack.enter_context(heard())
         found, code = start(arguments)
+        if code == 0:
+            check_interrupt()  # a signal that was lost, as while kernels compile
     if code > 128:  # by a signal
         raise KeyboardInterrupt
     return Run(found.path) if isinstance(found, RunFolder) else found
+
+
+def _without_objects(options: dict) -> dict:
+    """Options of which those that the command reads from files are JSON, where they are given as objects."""
+    kinds = {"label_map": Mapping, "class_weights": (Mapping, Sequence, np.ndarray)}
+    objects = {
+        name: value
+        for name, kind in kinds.items()
+        if isinstance(value := options.get(name), kind) and not isinstance(value, str)
+    }
+    return options | {name: _json(name, value) for name, value in objects.items()}
+
+
+def _json(name: str, value) -> str:
+    if isinstance(value, Mapping):
+        value = {str(key): each for key, each in value.items()}
+    try:
+        return json.dumps(value, default=lambda each: each.tolist())  # of NumPy
+    except (AttributeError, ValueError) as error:
+        raise UsageError(f"fit: {name} must hold numbers and names, got {value!r}") from error

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minideeplab.errors import CheckpointError, DamagedError, UsageError
-from minideeplab.files.json_text import read_json_object
 from minideeplab.files.lock import FolderHeld, require_not_held
-from minideeplab.files.refusal import Refusal
+from minideeplab.files.records import read_json
 from minideeplab.train.step_rows import StepRows
 from minideeplab.weights import Checkpoint
 
@@ -16,9 +15,6 @@ LAST, PREVIOUS, BEST, DIVERGED = "last.npz", "last.prev.npz", "best.npz", "diver
 # what a run writes before it has learnt anything
 STARTED = {"args.json", "data.json", "log.txt", "metrics.csv", "metrics.jsonl", "samples", ".pictures-due", ".lock"}
 STARTED |= {"config.toml", "lr_finder.png"}  # the latter of a search before the run
-
-
-MAX_VALUES = 5_000_000  # of data.json, which lists all ids
 
 
 class Found(NamedTuple):
@@ -167,13 +163,3 @@ def _is_usable(path: Path) -> bool:
 
 def _is_run(folder: Path) -> bool:
     return isinstance((read_json(folder / "args.json") or {}).get("arguments"), dict)
-
-
-def read_json(path: Path, max_bytes: int = 64 * 2**20) -> dict | None:
-    """A JSON file of a run folder; None where it is missing, damaged, too large, or not an object."""
-    try:
-        if path.is_file() and path.stat().st_size <= max_bytes:
-            return read_json_object(path.read_bytes(), max_bytes=max_bytes, max_values=MAX_VALUES)
-    except (OSError, Refusal):
-        pass
-    return None

@@ -16,6 +16,7 @@ from minideeplab import cli, figures
 from minideeplab.data import Loader
 from minideeplab.errors import CheckpointError, DataError, DivergedError
 from minideeplab.evaluation import ConfusionMatrix, Predictor, percent
+from minideeplab.evaluation.epochs import best_row, over_some
 from minideeplab.nn import SGD, WeightAverage, freeze_batch_norm
 from minideeplab.report import Report, fixed_samples
 from minideeplab.train import class_weights
@@ -97,13 +98,8 @@ class Training:
         """The best validation so far, in words; a mean over some of the classes is called so."""
         if self.state.best is None:
             return "best mIoU n/a"
-        row = self._best_row()
-        present, classes = row["val_classes_present"], self.val_set.num_classes
-        some = f" over {present} of {classes} classes" if present < classes else ""
+        some = over_some(best_row(self.state.history), self.val_set.num_classes)
         return f"best mIoU {percent(self.state.best)}{some}"
-
-    def _best_row(self) -> dict:
-        return next(row for row in self.state.history if row["val_miou"] == self.state.best)
 
     def why_early(self) -> str:
         """A clause about the end of a run before its last epoch; empty for one that did them all."""
@@ -140,8 +136,15 @@ class Training:
                 predictor = Predictor(best)
                 confusion = self._validate(predictor)
                 self._draw_best(predictor, confusion)
-                self._add_to_report(self._best_row()["epoch"], confusion, True)
+                self._add_to_report(best_row(self.state.history)["epoch"], confusion, True)
+        self._add_last_epoch_to_report()
         self._draw_curves()
+
+    def _add_last_epoch_to_report(self) -> None:
+        """What the report keeps of an epoch that ended with no better validation, and was stopped right after it."""
+        rows = self.state.history
+        if self.state.batch == 0 and rows and rows[-1]["val_miou"] is not None and rows[-1] is not best_row(rows):
+            self._add_to_report(rows[-1]["epoch"], self._validate(Predictor(self.judged)), False)
 
     def _epochs(self, bar: cli.Progress) -> bool:
         """The training loop; False if it stopped early on request."""
@@ -278,7 +281,7 @@ class Training:
         self.folder.pictures_are_drawn()
 
     def _draw_curves_to(self, path: Path) -> None:
-        figures.save_curves(path, self.folder.step_rows(), self.state.history)
+        figures.save_curves(path, self.folder.step_rows(), self.state.history, self.val_set.num_classes)
 
     def _write_report_to(self, path: Path) -> None:
         totals = (self.total_epochs, self.total_steps)
@@ -312,6 +315,8 @@ class Training:
             self.folder.write_epochs(self.state.history)
         command = cli.command_line("train", "--resume", "--out", self.folder.path)
         self.folder.log(f"stopped after step {self.state.step} of {self.total_steps}; to continue:\n  {command}")
+        if self.folder.best.exists():
+            self.folder.log(f"so far {self.best()}; {self.folder.next_commands(self.args)}")
 
     def _pause_after_a_fault(self) -> None:
         """Saves if that can be done; the fault itself is told by whoever raised it."""

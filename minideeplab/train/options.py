@@ -6,7 +6,7 @@ from minideeplab import cli
 from minideeplab.cli.model_options import add_model_arguments
 from minideeplab.cli.parser import Parser
 from minideeplab.train import class_weights
-from minideeplab.train.presets import PRESETS
+from minideeplab.train.presets import LENGTH, PRESETS
 
 EXAMPLE = """\
   python -m minideeplab.train --data synthetic --epochs 5
@@ -16,6 +16,7 @@ EXAMPLE = """\
   python -m minideeplab.train --resume --out runs/voc"""
 
 EPOCHS = 30
+_CHOICES = ["--" + name.replace("_", "-") for name in PRESETS["small"] if name not in LENGTH]
 
 
 def train_parser() -> Parser:
@@ -40,8 +41,8 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=["auto", *PRESETS],
         default="auto",
-        help="defaults of options that are not given: small is for dozens of images; auto takes it for so few, "
-        "if none of its options is given",
+        help="defaults of options that are not given: small is for dozens of images; auto takes it for so few, if none "
+        f"of these is given: {', '.join(_CHOICES)}",
     )
     add("--crop-size", type=cli.crop_side, default=129, help="side of the training crops, pixels")
     add("--batch-size", type=cli.batch_size, default=4, help="crops per step")
@@ -96,12 +97,13 @@ def _add_views(parser: argparse.ArgumentParser) -> None:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--config", metavar="FILE", help="a .toml file of options, as each run folder has one; the command line wins")
-    add(
+    trial = parser.add_mutually_exclusive_group()
+    trial.add_argument(
         "--find-lr",
         action="store_true",
         help="try rates from 1e-7 to 10, suggest one, train nothing",
     )
-    add(
+    trial.add_argument(
         "--dry-run",
         action="store_true",
         help="one batch: shapes, loss, memory, time; write nothing",
@@ -136,7 +138,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="STEPS",
         help="pause after this many steps; --resume continues",
     )
-    add("--minutes", type=cli.positive_float, help="pause after this time; --resume continues")
+    add(
+        "--minutes",
+        type=cli.positive_float,
+        help="pause after this time, wherever the schedule is then; --resume continues",
+    )
     add("--seed", type=cli.seed, default=0, help="of weights, order, augmentation and dropout")
 
 
@@ -183,7 +189,7 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
         type=cli.positive_float,
         default=1.0,
         metavar="F",
-        help="factor on the learning rate of all that is not the backbone, such as 10 where --init-from has one",
+        help="factor on the learning rate of all layers but the backbone's, such as 10 for a backbone from --init-from",
     )
     add(
         "--freeze-bn",

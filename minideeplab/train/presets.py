@@ -6,6 +6,7 @@ from collections.abc import Collection
 from minideeplab.cli.model_options import OPTIONS
 
 SMALL_SET = 100  # training images, from which on the general defaults suit
+LENGTH = ("steps", "epochs")  # options that say how long, not how: beside them the preset keeps the rest
 VALIDATIONS = 12  # in a run whose length a preset chooses
 PRESETS = {
     "small": {
@@ -29,7 +30,7 @@ def apply_preset(args: argparse.Namespace, given: Collection[str], images: int, 
     """
     if args.preset == "auto":
         few = images < SMALL_SET and args.limit is None  # with --limit a large set is tried out, not a small one used
-        own = [key for key in (*PRESETS["small"], "epochs", "init_from") if key in given]
+        own = [key for key in (*PRESETS["small"], "init_from") if key in given and key not in LENGTH]
         args.preset = "small" if few and not own else "none"
         if few and own:
             return (

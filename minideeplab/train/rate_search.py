@@ -76,6 +76,7 @@ def search_rates(training, report: Callable[[], None] = lambda: None) -> RateSea
 
         rate_k = LOWEST (HIGHEST / LOWEST)^(k / (STEPS - 1))
 
+    Each step takes the loss over the same share of hard pixels, so that losses compare: that after --hard-ramp.
     Weights, statistics, the optimiser and the dropout streams are afterwards what they were, bit for bit.
 
     Args:
@@ -94,9 +95,9 @@ def search_rates(training, report: Callable[[], None] = lambda: None) -> RateSea
         model.train()
         for step, rate in enumerate(np.geomspace(LOWEST, HIGHEST, STEPS).tolist()):
             model.reseed(step_seed(args.seed, step))
-            batch = *next(batches), rate, training.class_weights, training.train_set.ignore_index, args.accumulate
+            batch = *next(batches), rate, training.class_weights, training.train_set.ignore_index
             try:
-                loss = train_step(model, optimiser, *batch)
+                loss = train_step(model, optimiser, *batch, args.accumulate, training.schedule.hard_share)
             except DivergedError:
                 if not losses:
                     raise

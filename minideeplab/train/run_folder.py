@@ -2,10 +2,8 @@
 
 import argparse
 import contextlib
-import csv
 import hashlib
 import importlib.metadata
-import io
 import json
 import os
 import platform
@@ -21,6 +19,7 @@ from minideeplab.errors import UsageError
 from minideeplab.evaluation.metrics import ConfusionMatrix
 from minideeplab.files.growing import GrowingFile
 from minideeplab.files.lock import FolderHeld, FolderLock
+from minideeplab.files.tables import write_csv
 from minideeplab.files.whole import remove_abandoned, write_text
 from minideeplab.train import folder_states
 from minideeplab.train.step_rows import StepRows
@@ -139,7 +138,9 @@ class RunFolder:
             self.previous.unlink(missing_ok=True)
 
     def log(self, text: str = "") -> None:
-        """Prints a line, clear of the progress bar, and keeps it in log.txt."""
+        """Prints a line, clear of the progress bar, and keeps it in log.txt; a warning is one line there."""
+        if text.startswith("warning: "):
+            text = " ".join(text.splitlines())
         with contextlib.suppress(OSError):  # a full disk under `> file`
             self.say(text)
         try:
@@ -196,12 +197,8 @@ class RunFolder:
 
     def write_epochs(self, rows: list[dict]) -> None:
         """metrics.csv: one row per epoch; empty fields where an epoch was not validated."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, EPOCH_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({column: _rounded(row.get(column)) for column in EPOCH_COLUMNS} for row in rows)
-        path = self.path / "metrics.csv"
-        self._report(path, lambda: write_text(path, text.getvalue()))
+        cells = [[_rounded(row.get(column)) for column in EPOCH_COLUMNS] for row in rows]
+        self._write_table("metrics.csv", [EPOCH_COLUMNS, *cells])
 
     def rewind(self, step: int, epochs: list[dict]) -> None:
         """Cuts the metrics back to what a checkpoint knows; later steps will write theirs again."""
@@ -214,14 +211,14 @@ class RunFolder:
 
     def write_per_class(self, confusion: ConfusionMatrix, class_names: tuple[str, ...]) -> None:
         """per_class.csv: class, iou, accuracy, truth_share; empty where a class has no pixels."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["class", "iou", "accuracy", "truth_share"])
+        rows: list[list] = [["class", "iou", "accuracy", "truth_share"]]
         columns = (confusion.iou(), confusion.class_accuracy(), confusion.truth_share())
         for name, *values in zip(class_names, *columns, strict=True):
-            writer.writerow([name, *("" if value != value else _rounded(float(value)) for value in values)])
-        path = self.path / "per_class.csv"
-        self._report(path, lambda: write_text(path, text.getvalue()))
+            rows.append([name, *(None if value != value else _rounded(float(value)) for value in values)])
+        self._write_table("per_class.csv", rows)
+
+    def _write_table(self, name: str, rows: list) -> None:
+        self._report(self.path / name, lambda: write_csv(self.path / name, rows))
 
     def mark_pictures_due(self) -> None:
         """Notes that checkpoints are about to be newer than the pictures."""

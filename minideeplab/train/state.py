@@ -8,6 +8,7 @@ from types import UnionType
 from typing import get_args, get_origin, get_type_hints
 
 from minideeplab.errors import CheckpointError, DataError
+from minideeplab.evaluation.epochs import best_row, validated
 from minideeplab.files.refusal import shown
 
 
@@ -60,11 +61,10 @@ class TrainState:
 
         Validations from before an extension do not count.
         """
-        rows = [row for row in self.history if row["val_miou"] is not None]
-        if patience is None or not rows:
+        best = best_row(self.history)
+        if patience is None or best is None:
             return False
-        best = max(rows, key=lambda row: row["val_miou"])["epoch"]  # of equal ones the first
-        return sum(row["epoch"] > max(best, self.extended_at) for row in rows) >= patience
+        return sum(row["epoch"] > max(best["epoch"], self.extended_at) for row in validated(self.history)) >= patience
 
     @classmethod
     def restore(

@@ -3,19 +3,17 @@
 import argparse
 import math
 
-import numpy as np
-
 import kernels
 from minideeplab import models
 from minideeplab.autograd import Tensor, no_grad
 from minideeplab.cli import command_line, counted, data_options
 from minideeplab.data import label_warnings
+from minideeplab.data.transforms import side_of_copies, view_warning
 from minideeplab.evaluation import ConfusionMatrix, percent
 from minideeplab.nn import BatchNorm2d
 from minideeplab.nn.module import observing
 
 ONE_CLASS_SHARE, ONE_CLASS_EPOCHS = 0.995, 3
-LEAST_VIEW = 0.2  # share of an image's shorter side that a crop shows: through less, few objects are seen as a whole
 
 
 def start_warnings(args: argparse.Namespace, model, train_set, val_set, total_steps: int) -> list[str]:
@@ -54,20 +52,10 @@ def start_warnings(args: argparse.Namespace, model, train_set, val_set, total_st
 
 
 def _small_views(args: argparse.Namespace, train_set) -> str | None:
-    """Photographs of 12 megapixels, of which a crop shows a detail."""
-    height, width = np.median(train_set.counts.sizes, axis=0).astype(int).tolist()
-    side, scale = min(height, width), sum(args.scale_range) / 2
-    share = args.crop_size / (scale * side)
-    if share >= LEAST_VIEW:
-        return None
-    smaller = command_line(
-        "inspect_data", *data_options(args), "--convert", "NEW", "--longest-side", 4 * args.crop_size
-    )
-    return (
-        f"the images are large ({width} x {height} pixels, the median): a crop of {args.crop_size} at a scale of "
-        f"{scale:g} shows {percent(share)} % of the shorter side, and the network learns details without what is "
-        f"around them. Make smaller copies: {smaller}"
-    )
+    sentence = view_warning(args.crop_size, args.scale_range, train_set.counts.sizes)
+    longest = side_of_copies(args.crop_size)
+    smaller = command_line("inspect_data", *data_options(args), "--convert", "NEW", "--longest-side", longest)
+    return f"{sentence}. Make smaller copies: {smaller}" if sentence else None
 
 
 def rates_beyond_crops(model, crop_size: int) -> list[int]:
@@ -142,7 +130,7 @@ class Watch:
     def _one_class(self) -> str:
         label, args, counts = self.largest[-1][0], self.args, self.train_set.counts
         share = counts.pixels[label] / max(1, counts.labelled)
-        look = command_line("inspect_data", "--data", args.data, "--dataset", args.dataset, "--split", args.split)
+        look = command_line("inspect_data", *data_options(args), "--split", args.split)
         weights = "" if args.class_weights != "none" else " with --class-weights root, or"
         return (
             f"the network predicts only '{self.train_set.class_names[label]}': over {percent(ONE_CLASS_SHARE)} % of "

@@ -19,7 +19,7 @@ from minideeplab import models
 from minideeplab.data import IMAGE_MEAN, IMAGE_STD
 from minideeplab.errors import CheckpointError, DamagedError
 from minideeplab.files.arrays import read_npz
-from minideeplab.files.json_text import read_json
+from minideeplab.files.json_text import parse_json
 from minideeplab.files.refusal import Refusal, shown
 from minideeplab.files.whole import written_whole
 from minideeplab.nn.allocation import limited_to
@@ -260,7 +260,7 @@ def _has_meta(file: BinaryIO) -> bool:
 
 def _read_meta(path: Path, arrays: dict[str, np.ndarray]) -> dict:
     try:
-        meta = read_json(arrays["meta"].tobytes())
+        meta = parse_json(arrays["meta"].tobytes())
     except Refusal as error:
         raise DamagedError(f"{path}: 'meta' is {error}; {_REDO}") from error
     version = meta.get("format_version") if isinstance(meta, dict) else None

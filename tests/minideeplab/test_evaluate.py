@@ -4,6 +4,8 @@ import csv
 import json
 import math
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -224,12 +226,15 @@ def test_fusion_and_output_stride_change_the_labels(data, varied):
     np.testing.assert_array_equal(counts(output_stride=16), plain)
 
 
-def test_a_network_and_an_opened_data_set_are_taken_as_they_are(data, varied):
+def test_a_network_a_run_and_an_opened_data_set_are_taken_as_they_are(data, varied):
     dataset = open_dataset(str(data), "auto", "val", 1)
-    trained = load_trained(varied)
-    for checkpoint in (trained, trained.model):
+    trained, run = load_trained(varied), SimpleNamespace(checkpoint=Path(varied))
+    expected = evaluate(varied, dataset, progress=False).confusion.counts
+    for checkpoint in (trained, trained.model, run):
         found = evaluate(checkpoint, dataset, progress=False)
-        assert len(found.images) == 1 and found.confusion.counts.sum() == dataset.counts.labelled
+        np.testing.assert_array_equal(found.confusion.counts, expected)
+    with pytest.raises(TypeError, match="expected a file, a run, a Trained or a network, got int"):
+        evaluate(5, dataset, progress=False)
 
 
 def test_bad_input_is_an_exception_of_the_function(data, varied, tmp_path):
@@ -313,6 +318,36 @@ def test_published_weights_are_scored_with_the_names_of_the_data_set(data, tmp_p
     assert "torchvision-fcn_resnet50 of" in printed.out and "\ndisc " in printed.out
 
 
-def test_large_images_are_said_to_be_seen_in_tiles(data, varied, capsys):
+def test_images_are_said_to_be_seen_in_tiles(data, varied, capsys, monkeypatch):
     assert evaluate.main(["--checkpoint", varied, "--data", str(data), "--tile", "64"]) == 0
-    assert "2 large images seen in tiles; --tile whole sees an image at once" in capsys.readouterr().out
+    assert "2 images were seen in tiles of 64 pixels\n" in capsys.readouterr().out
+    monkeypatch.setattr("minideeplab.evaluation.tiles.LARGEST_WHOLE", 1000)
+    found = evaluate(varied, data, limit=1, progress=False)
+    assert str(found).endswith("\n1 image was seen in tiles of 769 pixels; --tile whole sees an image at once")
+
+
+def test_reading_the_files_is_work_that_is_seen(data, varied, capsys, monkeypatch):
+    monkeypatch.setattr("minideeplab.cli.progress.PLAIN_INTERVAL", -1.0)
+    assert evaluate.main(["--checkpoint", varied, "--data", str(data)]) == 0
+    assert "checking 'val'  1/2" in capsys.readouterr().err
+
+
+def test_masks_that_are_read_otherwise_than_in_training_are_told(data, tmp_path, capsys):
+    """Void and the label map of training belong to the scores; with the options that the sentence names it is gone."""
+    model = models.build("deeplabv3plus", num_classes=len(SHAPE_CLASSES), width=0.125, head_width=16)
+    stored = json.dumps({str(label): label for label in range(7)} | {"1": 2, "2": 1, "255": 0})
+    args = {"ignore_index": 0, "label_map": stored}
+    path = tmp_path / "best.npz"
+    Checkpoint(model.config, model.state_dict(), list(SHAPE_CLASSES), voc_colour_map(), 0, args=args).save(path)
+    arguments = ["--checkpoint", str(path), "--data", str(data), "--limit", "1"]
+    assert evaluate.main(arguments) == 0
+    said = capsys.readouterr().err
+    assert "void was label 0 in training, so class 'background' was not learnt, and is 255 here" in said
+    assert "add --ignore-index 0 to score as validation did" in said and f"add --label-map '{stored}'" in said
+    assert evaluate.main([*arguments, "--ignore-index", "0"]) == 0
+    said = capsys.readouterr().err
+    assert "void was" not in said and "add --label-map" in said
+    assert evaluate.main([*arguments, "--ignore-index", "0", "--label-map", stored]) == 0
+    assert "was" not in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="add --ignore-index 0"):
+        evaluate(path, data, limit=1, progress=False, label_map=stored)

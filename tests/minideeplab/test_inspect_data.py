@@ -158,7 +158,7 @@ def test_the_void_of_the_data_set_is_no_class(tmp_path):
 def test_the_crops_are_those_of_training(clean):
     ds = open_dataset(clean)
     facts = inspect_data.inspect([ds]).splits["train"]
-    crops, names = inspect_data._crops(facts, inspect_data._Views(True, 33, (0.5, 1.5), 0.2))
+    crops, names = inspect_data._crops(facts, inspect_data._Views(True, 33, (0.5, 1.5), 0.2), 33)
     images, labels = next(Loader(ds, TrainTransform(33, (0.5, 1.5), jitter=0.2), len(crops), seed=0).epoch(0))
     assert len(names) == len(crops) == inspect_data.CROPS
     for (pixels, mask), image, expected in zip(crops, images, labels, strict=True):

@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -191,7 +192,12 @@ def test_the_function_gives_an_object_for_each_image(varied, tmp_path, capsys):
     write_image(tmp_path / "photos" / "b.png", 36, 33, seed=1)
     array = read_image(path)
     [one] = minideeplab.predict(varied, path, progress=False)
-    [same] = predict(load_trained(varied), array, progress=False)
+    trained = load_trained(varied)
+    [same] = predict(trained, array, progress=False)
+    for source in (SimpleNamespace(checkpoint=Path(varied)), trained.model):
+        [again] = predict(source, array, progress=False, class_names=SHAPE_CLASSES)
+        np.testing.assert_array_equal(again.labels, same.labels)
+        assert tuple(again.class_names) == SHAPE_CLASSES
     np.testing.assert_array_equal(one.labels, same.labels)
     assert one.path == path and same.path is None and one.seconds > 0
     assert [each.labels.shape for each in predict(varied, tmp_path / "photos", progress=False)] == [(40, 50), (36, 33)]

@@ -1,6 +1,7 @@
 """Options from a file and from keywords: equal to the flags, and refused like them."""
 
 import argparse
+import json
 import math
 import string
 import time
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from minideeplab.cli.config_file import (
     MAX_BYTES,
+    MAX_DOTS,
     MAX_LINE,
     arguments_of,
     config_text,
@@ -115,7 +117,8 @@ HOSTILE = {
     "dots": b"\n".join(b".".join([b"a%d" % n] + [b"a"] * 2_000) + b" = 1" for n in range(3)),
     "date": b"lr = 1979-05-27",
     "hexadecimal": b"seed = 0x" + b"f" * 4_050,
-    "a long line": b"lr = 1 #" + b"." * MAX_LINE,
+    "a long line": b"lr = 1 #" + b"-" * MAX_LINE,
+    "many dots": b'label-map = "{' + b"." * (MAX_DOTS + 1) + b'}"',
     "too long": b"#\n" * MAX_BYTES,
     "zeros": b"\0" * 1000,
 }
@@ -160,3 +163,14 @@ def test_files_are_named_by_full_paths_and_a_start_is_left_out(tmp_path, monkeyp
     found = tomllib.loads(config_text(PARSER, args, NOT_REPEATED))
     assert found["init-from"] == str(tmp_path / "weights.npz")
     assert not {"out", "threads", "stop-after", "resume", "config", "find-lr", "dry-run"} & found.keys()
+
+
+def test_a_label_map_of_all_values_goes_through_a_file(tmp_path):
+    """A run keeps the text of its label map: no name of a file, and one long line."""
+    text = json.dumps({str(value): f"a class with a long name, {value % 21}" for value in range(256)})
+    chosen = PARSER.parse_args(["--label-map", text, "--class-weights", json.dumps([0.5] * 256)])
+    path = tmp_path / "config.toml"
+    path.write_text(config_text(PARSER, chosen, {"data"}))
+    again = PARSER.parse_args(with_config(PARSER, ["--config", str(path)]))
+    assert again.label_map == chosen.label_map and json.loads(again.label_map) == json.loads(text)
+    assert again.class_weights == chosen.class_weights

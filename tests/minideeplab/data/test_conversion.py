@@ -9,7 +9,7 @@ from PIL import Image
 from voc_folder import list_ids, make_set
 
 from minideeplab import inspect_data
-from minideeplab.data import convert, open_dataset
+from minideeplab.data import convert, open_dataset, split_names, write_mask
 from minideeplab.errors import DataError
 
 
@@ -73,8 +73,42 @@ def test_what_cannot_be_converted(tmp_path):
     with pytest.raises(DataError, match="cannot be written"):
         convert([ds], tmp_path / "file/out")
     (root / "SegmentationClass/b.png").unlink()
-    with pytest.raises(DataError, match=r"SegmentationClass/b\.png: no such file"):
-        convert([ds], tmp_path / "new")
+    (tmp_path / "empty").mkdir()
+    for out in ("new", "two/new", "empty"):
+        with pytest.raises(DataError, match=r"SegmentationClass/b\.png: no such file"):
+            convert([ds], tmp_path / out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "set"]
+    assert not any((tmp_path / "empty").iterdir())
+    write_mask(root / "SegmentationClass/b.png", ds.mask(0))
+    for out in ("two/new", "empty"):
+        convert([ds], tmp_path / out)
+        assert open_dataset(tmp_path / out).ids == ("a", "b")
+        assert sorted(path.name for path in (tmp_path / out).iterdir()) == [
+            "ImageSets", "JPEGImages", "SegmentationClass", "class_names.txt",
+        ]  # fmt: skip
+
+
+def test_an_interrupted_conversion_leaves_nothing(tmp_path):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    ds = open_dataset(make_set(tmp_path / "set", "ab"))
+    with pytest.raises(KeyboardInterrupt):
+        convert([ds], tmp_path / "out", interrupt)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_the_command_converts_the_splits_asked_for_and_refuses_what_it_would_not_do(tmp_path, capsys):
+    root = make_set(tmp_path / "set", "ab", splits=())
+    list_ids(root, "a")
+    list_ids(root, "b", split="val")
+    arguments = ["--data", str(root), "--split", "val", "--convert", str(tmp_path / "out")]
+    for option in ("--out", "--json"):
+        assert inspect_data.main([*arguments, option, "looked_at"]) == 2
+        assert f"{option} looked_at: --convert examines nothing" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert inspect_data.main(arguments) == 0
+    assert split_names(tmp_path / "out") == ("val",) and open_dataset(tmp_path / "out", split="val").ids == ("b",)
 
 
 def test_the_command_converts_all_splits(tmp_path, capsys):

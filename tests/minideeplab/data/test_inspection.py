@@ -150,13 +150,17 @@ def test_masks_turned_by_a_quarter_are_a_problem_with_its_cause(clean):
     assert turned.ids == ("val0", "val1") and re.search("turned by 90 degrees clockwise", turned.text)
 
 
-def test_odd_and_large_sizes(tmp_path, monkeypatch):
+def test_odd_and_large_sizes(tmp_path):
     sizes = [*samples(4), scene(9, (60, 400))]
     found = inspected(write_scenes(tmp_path / "odd", train=sizes), "train")
     assert only(found, "odd_size", "hint").ids == ("train4",)
-    monkeypatch.setattr(findings, "SHARE_OF_CROP", 0.5)
-    large = only(inspected(write_scenes(tmp_path / "large", train=samples(2)), "train"), "large_image", "warning")
-    assert re.search("a crop of 33 x 33 pixels shows 22.7 % of an image of 80 x 60", large.text)
+    train_set = open_dataset(write_scenes(tmp_path / "large", train=samples(2)))
+    assert not inspect([train_set], scale_range=(1, 4)).findings
+    found = inspect([train_set], scale_range=(1, 5))
+    large = only(found, "large_image", "warning")
+    assert re.search("80 x 60 pixels, .*a crop of 33 at a scale of 3 shows 18.3 % of the shorter side", large.text)
+    assert found.crop_size == 33 and "--longest-side 132" in large.fix
+    assert inspect([train_set], largest_crop=17).crop_size == 17
 
 
 def test_ids_in_both_splits_are_named_once(clean):

@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from layout_folders import LAYOUTS
+from PIL import Image
 from voc_folder import make_set
 
-from minideeplab.data import label_map_text, open_dataset, read_label_map
+from minideeplab.data import label_map_text, open_dataset, read_label_map, write_mask
 from minideeplab.errors import DataError
 
 NAMES = ("ground", "sky", "tall tree")
@@ -129,3 +130,58 @@ def test_shapes_of_labelme_take_a_map_and_a_void(tmp_path):
     np.testing.assert_array_equal(ds.mask(0), np.array([0, 1, 1, 0])[np.minimum(truth, 3)])
     with pytest.raises(DataError, match="label 2 of the class list is not in the label map"):
         open_dataset(tmp_path, label_map={0: 0, 1: 1}).check()
+
+
+def coloured_set(tmp_path):
+    """RGB masks: one row of ground, sky, tall tree and void."""
+    root = make_set(tmp_path / "set", ["a"], NAMES)
+    (root / "class_names.txt").unlink()
+    (root / "classes.txt").write_text("ground 10 20 30\nsky 1 2 250\ntall tree 0 99 0\n__ignore__ 255 255 255\n")
+    rgb = np.array([[[10, 20, 30], [1, 2, 250], [0, 99, 0], [255, 255, 255]]], np.uint8)
+    Image.fromarray(rgb).save(root / "SegmentationClass/a.png")
+    Image.fromarray(np.zeros((1, 4, 3), np.uint8)).save(root / "JPEGImages/a.png")
+    return root, rgb
+
+
+@given(items=ITEMS, void=st.none() | st.integers(0, 255))
+@settings(max_examples=40)
+def test_colours_are_mapped_as_the_values_of_their_classes(tmp_path_factory, items, void):
+    root, _ = coloured_set(tmp_path_factory.mktemp("s"))
+    ds = open_dataset(root, label_map=items, ignore_index=void)
+    number = {name: label for label, name in enumerate(NAMES)}
+    void = 255 if void is None else void
+    of = {value: items.get(value, items.get("*", void if value == 255 else value)) for value in (0, 1, 2, 255)}
+    wanted = [number.get(label, label) for label in of.values()]
+    assert ds.mask(0).tolist() == [wanted]
+    assert ds.check().pixels.sum() == 4
+
+
+@pytest.mark.parametrize("void", [0, 1, 200, 255, -1])
+def test_the_colour_of_void_moves_with_its_label(tmp_path, void):
+    root, rgb = coloured_set(tmp_path)
+    ds = open_dataset(root, ignore_index=void)
+    label = void % 256
+    assert ds.mask(0).tolist() == [[0, 1, 2, label]]
+    assert ds.check().pixels[label] == (2 if label < 2 else 1)
+    if label > 2:
+        np.testing.assert_array_equal(ds.palette[ds.mask(0)], rgb)
+
+
+@pytest.mark.parametrize(("label_map", "values"), [({0: 0, 1: 2, 2: 1}, (0, 1, 2)), ({0: 0, 1: 1, 2: 1}, (0, 1, 2)),
+                                                   ({0: 0, 7: 1, 9: "void"}, (0, 7, 9))])  # fmt: skip
+def test_palettes_agree_with_the_table_by_colour_or_by_mapped_value(tmp_path, label_map, values):
+    """A map that mends numbers, one that merges classes, one of foreign values; and a palette that is wrong."""
+    root, rgb = coloured_set(tmp_path)
+    colours = rgb[0, :3]
+    if values == (0, 1, 2) and label_map[1] == 2:
+        colours = colours[[0, 2, 1]]  # the numbers are wrong, the colours right
+    if values == (0, 7, 9):
+        colours = rgb[0, [0, 1, 3]]
+    palette = np.zeros((256, 3), np.uint8)
+    palette[list(values)] = colours
+    write_mask(root / "SegmentationClass/a.png", np.array([[*values, 0]], np.uint8), palette)
+    open_dataset(root, label_map=label_map).check()
+    palette[list(values)] = colours[[1, 0, 2]]
+    write_mask(root / "SegmentationClass/a.png", np.array([[*values, 0]], np.uint8), palette)
+    with pytest.raises(DataError, match=r"contradict each other[\s\S]*in classes\.txt"):
+        open_dataset(root, label_map=label_map).check()

@@ -14,7 +14,8 @@ from layout_folders import save, write_labelme
 from PIL import Image, ImageDraw
 
 from minideeplab.data import open_dataset
-from minideeplab.data.labelme import LINE_WIDTH, draw, image_size, read_json
+from minideeplab.data.images import image_size
+from minideeplab.data.labelme import LINE_WIDTH, draw, read_json
 from minideeplab.errors import DataError
 
 SIZE = (40, 50)

@@ -5,6 +5,7 @@ import pytest
 from layout_folders import folder, pictures, save
 
 from minideeplab.data import open_dataset
+from minideeplab.data.palettes import VOID_NAMES
 from minideeplab.errors import DataError
 
 
@@ -108,13 +109,51 @@ def test_class_lists_with_colours(tmp_path, text):
     [
         ("0 sky\n1 road\n", ("sky", "road")),
         ("route 66\nsky\n", ("route 66", "sky")),
-        ("a 1 2 3\nb\n", ("a 1 2 3", "b")),
+        ("# my classes\nvoid\nsky\n", ("void", "sky")),
+        ("__ignore__\nsky\nroad\n", ("sky", "road")),
     ],
 )
 def test_class_lists_without_colours(tmp_path, text, names):
     folder(tmp_path)
     (tmp_path / "classes.txt").write_text(text)
     assert open_dataset(tmp_path).class_names == names
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "labelmap.txt"])
+@pytest.mark.parametrize("line", ["{0} {1[0]} {1[1]} {1[2]}", "{1[0]} {1[1]} {1[2]} {0}", "{0} #{2}", "#{2} {0}"])
+def test_one_line_of_a_list_with_colours_is_that_of_void(tmp_path, name, line):
+    folder(tmp_path)
+    (tmp_path / "classes.txt").unlink(missing_ok=True)
+    void = VOID_NAMES[len(line) % len(VOID_NAMES)]
+    entries = {"sky": (1, 2, 3), "green tree": (4, 5, 60), void.title(): (255, 9, 0)}
+    lines = ["# my colours", *(line.format(key, rgb, bytes(rgb).hex()) for key, rgb in entries.items())]
+    (tmp_path / name).write_text("\n".join(lines))
+    ds = open_dataset(tmp_path)
+    assert ds.class_names == ("sky", "green tree")
+    assert ds.palette[[0, 1, 255]].tolist() == [list(rgb) for rgb in entries.values()]
+
+
+def test_greys_are_no_numbers_of_labels(tmp_path):
+    folder(tmp_path)
+    (tmp_path / "classes.txt").write_text("0 0 0 sky\n1 1 1 road\n")
+    ds = open_dataset(tmp_path)
+    assert ds.class_names == ("sky", "road") and ds.palette[1].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("a\nb\nvoid 255 255 255\n", r"'a' has no colour, and 'void 255 255 255' has one; write `name r g b` in each"),
+        ("a 1 2 3\nb 300 0 0\n", "'b 300 0 0' has no colour, and 'a 1 2 3' has one"),
+        ("a 1 2 3\nvoid 4 5 6\nignore 7 8 9\nb 0 0 0", "void and ignore are both void"),
+        ("a 1 2 3\n4 5 6\n", "'4 5 6' names no class"),
+    ],
+)
+def test_colours_of_some_lines_only_are_refused(tmp_path, text, match):
+    folder(tmp_path)
+    (tmp_path / "classes.txt").write_text(text)
+    with pytest.raises(DataError, match=match):
+        open_dataset(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["a\n" * 1001, "x" * 501, "a" + " " * 499 + "b\n" + "a"])

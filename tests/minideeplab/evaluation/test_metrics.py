@@ -67,7 +67,7 @@ def test_table_names_every_class_and_prints_absent_ones_as_such():
     lines = matrix_of(TRUTH, PREDICTION).table(["sky", "road", "car", "bicyclist"]).splitlines()
     assert lines[1].split() == ["sky", "50.00", "66.67", "42.86"]
     assert lines[4].split() == ["bicyclist", "n/a", "n/a", "0.00"]
-    assert lines[-1].split() == ["mean", "30.00", "44.44"]
+    assert lines[-1].split() == "mean 30.00 44.44 (IoU over 3, accuracy over 3 of 4 classes)".split()
     with pytest.raises(ValueError, match="1 names for 4 classes"):
         matrix_of(TRUTH, PREDICTION).table(["sky"])
 

@@ -37,4 +37,10 @@ def test_labels_are_stored_under_the_numbers_of_the_set(tmp_path, name, stored):
 
 def test_equal_names_in_two_folders_stay_apart(tmp_path):
     submission = Submission(tmp_path, dataset("own", ("a/x", "b/x")))
-    assert [submission.write(i, LABELS).name for i in (0, 1)] == ["a_x.png", "b_x.png"]
+    assert [submission.write(i, LABELS).name for i in (0, 1)] == ["a%2Fx.png", "b%2Fx.png"]
+
+
+@pytest.mark.parametrize("ids", [("a/b", "x/b", "a_b"), ("a/B", "x/b", "a%2FB")])
+def test_each_sample_has_a_file_of_its_own(tmp_path, ids):
+    submission = Submission(tmp_path, dataset("own", ids))
+    assert len({submission.write(i, LABELS).name.lower() for i in range(3)}) == 3

@@ -134,3 +134,38 @@ def test_24_megapixels_take_less_than_2_gb():
     assert done.returncode == 0, done.stderr
     megapixels, gigabytes = map(float, done.stdout.split())
     assert megapixels == 24 and gigabytes < 2
+
+
+@pytest.mark.parametrize("fusion", ["mean", "max"])
+def test_the_confidence_is_found_in_the_pass_of_the_labels(small, fusion, monkeypatch):
+    """Whoever sees a validation may ask for it, and holds no scores of an image in tiles."""
+    image, truth = picture(150, 90), np.zeros((150, 90), np.uint8)
+    dataset = _One(image, truth)
+    passes, seen, rows = [], [], Predictor.rows
+    monkeypatch.setattr(Predictor, "rows", lambda *arguments: passes.append(1) or rows(*arguments))
+    Predictor(small, tile=65, fusion=fusion).confusion(
+        dataset, see=lambda prediction, confusion: seen.append(prediction)
+    )
+    assert len(passes) == 1 and seen[0].in_tiles
+    confidence, labels = seen[0].confidence, seen[0].labels
+    assert len(passes) == 1
+    probabilities = seen[0].probabilities
+    np.testing.assert_allclose(confidence, probabilities.max(axis=-1), rtol=1e-5)
+    np.testing.assert_array_equal(labels[0], probabilities.argmax(axis=-1))
+    whole = Predictor(small, tile=None)(image)
+    np.testing.assert_allclose(whole.confidence, whole.probabilities.max(axis=-1), rtol=1e-5)
+
+
+class _One:
+    """A data set of one image."""
+
+    num_classes, ignore_index = 4, 255
+
+    def __init__(self, image, truth):
+        self.image, self.truth = image, truth
+
+    def __len__(self):
+        return 1
+
+    def sample(self, number):
+        return self.image, self.truth

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from minideeplab import figures
@@ -42,6 +43,15 @@ def test_many_classes_stay_legible(tmp_path):
     """150 names of at least 6 points: 2 900 pixels for the cells, fewer than 4 000 for all."""
     picture = drawn(tmp_path / "x.png", np.diag([1000] * 150))
     assert 3000 < min(picture.shape) and max(picture.shape) < 4000
+
+
+@pytest.mark.parametrize(("present", "text"), [(1, "best, 43.90 % over 1 of 2 classes"), (2, "best, 43.90 %")])
+def test_a_mean_over_some_classes_is_called_so(tmp_path, monkeypatch, present, text):
+    labels, plot = [], Axes.plot
+    monkeypatch.setattr(Axes, "plot", lambda self, *a, **k: labels.append(k.get("label")) or plot(self, *a, **k))
+    epochs = [{"epoch": 1, "val_miou": 0.439, "val_pixel_accuracy": 0.6, "val_classes_present": present}]
+    figures.save_curves(tmp_path / "x.png", [{"step": 1, "loss": 1.0, "lr": 0.1}], epochs, 2)
+    assert text in labels
 
 
 @pytest.mark.parametrize("steps", [1, 2, 12])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minideeplab.files.json_text import MAX_DEPTH, read_json, read_json_object
+from minideeplab.files.json_text import MAX_DEPTH, parse_json, parse_json_object
 from minideeplab.files.refusal import Refusal
 
 VALUES = st.recursive(
@@ -19,7 +19,7 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_what_json_writes_is_read(value):
     text = json.dumps(value)
-    assert read_json(text) == read_json(text.encode()) == value
+    assert parse_json(text) == parse_json(text.encode()) == value
 
 
 def nested(depth, start="[", stop="]"):
@@ -28,10 +28,10 @@ def nested(depth, start="[", stop="]"):
 
 def test_depth_is_bounded():
     for start, stop in (("[", "]"), ('{"a":', "}")):
-        read_json(nested(MAX_DEPTH, start, stop))
+        parse_json(nested(MAX_DEPTH, start, stop))
         for depth in (MAX_DEPTH + 1, 100_000):
             with pytest.raises(Refusal, match=r"nested more than 100 deep|not JSON .*recursion"):
-                read_json(nested(depth, start, stop))
+                parse_json(nested(depth, start, stop))
 
 
 @pytest.mark.parametrize(
@@ -47,10 +47,10 @@ def test_depth_is_bounded():
 )
 def test_refusals(text, limits, message):
     with pytest.raises(Refusal, match=message):
-        read_json(text, **limits)
+        parse_json(text, **limits)
 
 
 def test_an_object_is_asked_for():
-    assert read_json_object('{"a": 1}') == {"a": 1}
+    assert parse_json_object('{"a": 1}') == {"a": 1}
     with pytest.raises(Refusal, match="JSON, but a list of 2; an object"):
-        read_json_object("[1, 2]")
+        parse_json_object("[1, 2]")

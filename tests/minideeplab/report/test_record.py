@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_runs import Pictures, make_report, row_of, scores_of, validate
 
-from minideeplab.evaluation import ConfusionMatrix
+from minideeplab.evaluation import ConfusionMatrix, Prediction, Predictor
+from minideeplab.nn import Conv2d
 from minideeplab.report import Report, fixed_samples, record
 
 
@@ -87,6 +88,32 @@ def test_epochs_that_a_resume_took_back_are_gone(tmp_path):
     report.write(tmp_path / "run" / "report.html", [row_of(1, confusion), row_of(2, confusion)], [], (4, 12))
     assert [file.name for file in sorted(report.kept.glob("epoch-*"))] == ["epoch-00001.json", "epoch-00002.json"]
     assert "Not validated yet" in (tmp_path / "run" / "report.html").read_text()  # the best one was taken back too
+
+
+def test_damaged_samples_are_written_anew(tmp_path):
+    report = make_report(tmp_path / "run")
+    file = report.kept / "samples.json"
+    before = file.read_bytes()
+    for damaged in (b'[{"id":', b"", b"[" * 100_000, b"{}", b"\xff\xfe"):
+        file.write_bytes(damaged)
+        report.add(4, validate(report, Pictures(), 4), False)
+        assert file.read_bytes() == before
+
+
+def test_an_image_in_tiles_is_shown_without_its_scores(tmp_path, monkeypatch):
+    pictures = Pictures(count=1, size=(150, 90), names="abcd")
+    model = Conv2d(3, 4, 1, bias=True).initialise(0).eval()
+    made = []
+    for tile in (65, None):
+        report = Report(tmp_path / str(tile), pictures, pictures)
+        report.folder.mkdir()
+        with monkeypatch.context() as patch:
+            if tile:
+                patch.setattr(Prediction, "scores", property(lambda prediction: 1 / 0))
+            confusion = Predictor(model, tile=tile).confusion(pictures, see=report.see)
+        report.add(1, confusion, True)
+        made.append((report.kept / "epoch-00001.json").read_text())
+    assert made[0] == made[1]
 
 
 @pytest.mark.parametrize("name", ["samples.json", "epoch-00001.json", "best.json"])

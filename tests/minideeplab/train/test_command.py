@@ -130,6 +130,7 @@ def test_classes_without_a_pixel_are_named_before_training(tmp_path, capsys):
     warning = "warning: split 'train' has no pixel of 1 of 2 classes, which cannot be learnt: 'thing' (1); 19.0 %"
     assert warning in log and log.index(warning) < log.index("initial loss")
     assert "Was label 1 meant?" in log and warning in capsys.readouterr().out
+    assert "Add --label-map binary" in (tmp_path / "out" / "log.txt").read_text().split(warning)[1].split("\n")[0]
 
 
 @pytest.mark.parametrize("void_split", ["train", "val"])

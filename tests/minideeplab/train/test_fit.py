@@ -1,7 +1,10 @@
 """Training from Python: the same run as by the command, and nothing else is touched."""
 
+import json
+import os
 import signal
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -88,6 +91,43 @@ def test_an_interrupt_saves_the_run(data, run, tmp_path, monkeypatch):
             minideeplab.fit(data, out=tmp_path / "parts", progress=False, **SIZES)
     assert Checkpoint.load(tmp_path / "parts" / "last.npz").progress["step"] == 2
     assert_same_run(run, minideeplab.fit(resume=True, out=tmp_path / "parts", progress=False).folder)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_stop_it_between_two_steps_and_save_the_run(data, run, tmp_path, monkeypatch, signum):
+    out, step = tmp_path / "parts", loop.train_step
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", lambda *arguments: os.kill(os.getpid(), signum) or step(*arguments))
+        with pytest.raises(KeyboardInterrupt):
+            minideeplab.fit(data, out=out, progress=False, **SIZES)
+    assert Checkpoint.load(out / "last.npz").progress["step"] == 1
+    assert_same_run(run, minideeplab.fit(resume=True, out=out, progress=False, preset="auto").folder)
+
+
+def test_another_thread_may_train(data, tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(minideeplab.fit, data, out=tmp_path / "x", progress=False, stop_after=1, **SIZES).result()
+    assert len(found.steps) == 1
+
+
+def test_maps_and_weights_may_be_objects(data, tmp_path, quick_pictures):
+    weights = np.arange(1, 8, dtype=np.float32)
+    for number, options in enumerate(
+        (
+            {"label_map": {np.uint8(3): np.int64(0), 4: 1, "*": 2}, "class_weights": weights},
+            {"class_weights": [1, 2.5, 3, 4, 5, 6, 7]},
+            {"class_weights": {"background": 2}, "label_map": {k: k for k in range(7)}},
+        )
+    ):
+        found = minideeplab.fit(data, out=tmp_path / str(number), progress=False, stop_after=1, **SIZES, **options)
+        kept = Checkpoint.load(found.checkpoint).args
+        for name, given in options.items():
+            plain = {str(k): v for k, v in given.items()} if isinstance(given, dict) else list(given)
+            assert json.loads(kept[name]) == plain
+    with pytest.raises(UsageError, match="fit: class_weights must hold numbers and names, got"):
+        minideeplab.fit(data, class_weights=[object()])
+    with pytest.raises(UsageError, match="the data set has 7 classes"):
+        minideeplab.fit(data, class_weights=[1, 2], progress=False, out=tmp_path / "few", **SIZES)
 
 
 def test_the_process_is_as_before(data, tmp_path, capfd):

@@ -200,6 +200,8 @@ def test_an_extended_run_spans_the_new_total(data, tmp_path, option, number, ste
     np.testing.assert_allclose(rates(whole), expected, rtol=1e-12)
     assert len((whole / "metrics.csv").read_text().splitlines()) == 1 + 3
     assert f"extended by 1 epochs to {total} steps in 3 epochs; the learning rate goes on at" in log_of(whole)
+    assert train.main(["--resume", "--config", str(whole / "config.toml"), "--out", str(whole)]) == 0
+    assert f"{option[2:]} = {3 if option == '--epochs' else total}\n" in (whole / "config.toml").read_text()
     written = json.loads((whole / "args.json").read_text())["arguments"]
     assert (written["epochs"], written["steps"]) == ((3, None) if option == "--epochs" else (None, total))
 

@@ -48,13 +48,19 @@ def test_many_images_or_part_of_a_large_set_have_the_general_defaults(arguments)
     assert args.epochs == 30
 
 
-@pytest.mark.parametrize("given", ["--lr 0.2", "--epochs 3", "--steps 7", "--no-separable", "--init-from x.npz"])
+@pytest.mark.parametrize("given", ["--lr 0.2", "--crop-size 65", "--no-separable", "--init-from x.npz"])
 def test_who_chooses_has_the_general_defaults_for_the_rest_and_is_told_of_the_preset(given):
     args, note = settled(given.split(), 12)
     general, _ = settled([*given.split(), "--preset", "none"], 12)
     assert vars(args) == vars(general)
     option = re.sub("^--no-", "--", given.split()[0])
     assert note.startswith("12 training images are few: add --preset small") and f"as {option} was given" in note
+
+
+@pytest.mark.parametrize(("given", "length"), [("--epochs 3", (3, None)), ("--steps 7", (None, 7))])
+def test_who_chooses_a_length_keeps_the_preset(given, length):
+    args, note = settled(given.split(), 12)
+    assert args.preset == "small" and note.startswith("preset small") and (args.epochs, args.steps) == length
 
 
 @pytest.mark.parametrize("given", ["--lr 0.2", "--epochs 3", "--steps 7", "--eval-every 5", "--no-separable"])

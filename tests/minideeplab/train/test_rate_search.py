@@ -1,12 +1,15 @@
 """The search for a learning rate: what it finds, and that it leaves no trace."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from train_runs import assert_same_run, command
 
+import minideeplab
 from minideeplab import models
 from minideeplab.data import Loader, TrainTransform, open_dataset
-from minideeplab.errors import DataError, DivergedError
+from minideeplab.errors import DataError, DivergedError, UsageError
 from minideeplab.train import command as train
 from minideeplab.train import rate_search
 from minideeplab.train.arguments import settle, train_parser
@@ -78,6 +81,23 @@ def test_it_stops_where_the_smoothed_loss_explodes(data, monkeypatch):
         mean = 0.8 * mean + 0.2 * loss
         by_hand.append(mean / (1 - 0.8**k))
     np.testing.assert_allclose(found.smoothed, by_hand)
+
+
+def test_hard_pixels_count_in_each_step(data, monkeypatch):
+    shares, step = [], rate_search.train_step
+    monkeypatch.setattr(rate_search, "train_step", lambda *args: shares.append(args[-1]) or step(*args))
+    training = training_of(data)
+    training.schedule = dataclasses.replace(training.schedule, hard_share=0.25, hard_ramp=50)
+    search_rates(training)
+    assert set(shares) == {0.25}
+
+
+def test_a_search_and_a_dry_run_are_two_things(data, capsys):
+    with pytest.raises(SystemExit) as ended:
+        train.main(["--data", str(data), "--find-lr", "--dry-run"])
+    assert ended.value.code == 2 and "--dry-run: not allowed with argument --find-lr" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="--dry-run: not allowed with argument --find-lr"):
+        minideeplab.fit(data, find_lr=True, dry_run=True)
 
 
 def test_divergence_ends_it_and_at_once_is_an_error(data, monkeypatch):

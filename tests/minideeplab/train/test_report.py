@@ -10,6 +10,7 @@ from train_runs import command
 from minideeplab.report import fixed_samples, page
 from minideeplab.train import command as train
 from minideeplab.train import loop
+from minideeplab.weights import Checkpoint
 
 
 def test_a_stopped_and_resumed_run_has_the_same_report(data, run, tmp_path):
@@ -41,6 +42,19 @@ def test_a_report_that_is_due_comes_with_the_next_start(run, due):
     best = json.loads((due / "report" / "best.json").read_text())
     assert best["confusion"] == json.loads((run / "report" / "best.json").read_text())["confusion"]
     assert np.sum(best["confusion"]) > 0 and "<h2>Worst images</h2>" in (due / "report.html").read_text()
+
+
+def test_a_stop_before_the_pictures_costs_the_report_no_epoch(run, due):
+    """Whichever of the two epochs is the better one."""
+    shutil.copytree(run / "report", due / "report")
+    last = due / "report" / "epoch-00002.json"
+    last.unlink()
+    checkpoint = Checkpoint.load(due / "last.npz")
+    first = checkpoint.progress["history"][0]
+    first["val_miou"] = checkpoint.progress["best"] = 0.99
+    checkpoint.save(due / "last.npz")
+    assert train.main(["--resume", "--out", str(due)]) == 0
+    assert last.read_bytes() == (run / "report" / "epoch-00002.json").read_bytes()
 
 
 def test_a_report_that_fails_is_a_warning(due, monkeypatch):

@@ -87,7 +87,7 @@ def test_one_class_is_said_after_three_validations_with_what_to_do():
     assert sentence.startswith("the network predicts only 'background': over 99.50 % of the pixels, 3 validations in a")
     assert "In the training masks it has 75.00 %" in sentence
     assert "--class-weights root, or with a higher rate such as --lr 0.06" in sentence
-    assert re.search(r"minideeplab\.inspect_data --data 'my photos' --dataset auto --split train$", sentence)
+    assert re.search(r"minideeplab\.inspect_data --data 'my photos' --split train$", sentence)
     assert [len(seen.sentences(confusion(1000, 0))) for _ in range(4)] == [0, 0, 1, 0]
     seen = watch("--class-weights", "root")
     assert "--class-weights" not in [seen.sentences(confusion(1000, 0)) for _ in range(3)][-1][0]

@@ -8,6 +8,7 @@ import pytest
 from minideeplab import Tensor, models, no_grad
 from minideeplab.data import VOC_CLASSES, voc_colour_map
 from minideeplab.errors import CheckpointError, UsageError
+from minideeplab.nn.layers import Dropout
 from minideeplab.weights import Checkpoint, load_trained, save_torchvision_npz
 from minideeplab.weights.class_names import KNOWN
 
@@ -100,6 +101,32 @@ def test_names_by_name_and_from_a_file(published, tmp_path):
     (tmp_path / "twice.txt").write_text("a\nb\na\nc\nd\n")
     with pytest.raises(UsageError, match="the name 'a' is there twice"):
         load_trained(published[5][0], tmp_path / "twice.txt")
+
+
+def test_what_is_loaded_already_is_taken_and_left_as_it_is(own):
+    path, model = own
+    first = load_trained(path)
+    again = load_trained(first, class_names=["x", "y", "z"], output_stride=8)
+    assert again.class_names == ["x", "y", "z"] and again.model.output_stride == 8
+    assert first.class_names == ["a", "b", "c"] and first.model.output_stride == 16
+    network = load_trained(model)
+    assert network.model is model and network.class_names == ["class 0", "class 1", "class 2"]
+    network.take_classes(dataset("uvw"))
+    assert network.class_names == ["u", "v", "w"]
+    with pytest.raises(TypeError, match="Dropout does not say its number of classes; give Trained"):
+        load_trained(Dropout(0.5))
+    with pytest.raises(TypeError, match="expected a file, a run, a Trained or a network, got list"):
+        load_trained([path])
+
+
+@pytest.mark.parametrize("args", [{}, {"ignore_index": None, "label_map": None}, {"label_map": "/etc/passwd"}])
+def test_another_void_that_is_no_class_is_no_difference(own, args):
+    trained = load_trained(own[0])
+    trained.args = args
+    assert trained.differences(SimpleNamespace(ignore_index=255)) == []
+    trained.args = {"ignore_index": 250}
+    assert len(trained.differences(SimpleNamespace(ignore_index=255))) == 1
+    assert trained.differences(SimpleNamespace(ignore_index=250)) == []
 
 
 def test_another_output_stride(own, published):
