@@ -12,6 +12,7 @@ from minideeplab.data import label_map_text
 from minideeplab.errors import DataError, UsageError
 
 LARGEST = 10**9  # of a count or a size: what is larger would never end, nor fit anywhere
+LARGEST_FLOAT = 1e38  # of float32
 LARGEST_SEED = 2**64 - 1
 
 
@@ -39,10 +40,10 @@ positive_int = _number(int, lambda value: value >= 1, "a whole number, 1 or more
 non_negative_int = _number(int, lambda value: value >= 0, "a whole number, 0 or more")
 
 
-positive_float = _number(float, lambda value: 0 < value < math.inf, "a number above 0")
+positive_float = _number(float, lambda value: 0 < value < math.inf, "a number above 0", LARGEST_FLOAT)
 
 
-non_negative_float = _number(float, lambda value: 0 <= value < math.inf, "a number, 0 or more")
+non_negative_float = _number(float, lambda value: 0 <= value < math.inf, "a number, 0 or more", LARGEST_FLOAT)
 
 
 fraction = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")

@@ -31,6 +31,7 @@ class Reader:
         read: called with the path of a file; whatever it gives is fine.
         refusals: the exceptions that it documents.
         file: name of the file in its folder; prepare: called with the folder, once, to write what lies around it.
+        slow: it takes tens of milliseconds a file, so that a short run has fewer of them.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Reader:
     refusals: tuple
     file: str = "file"
     prepare: Callable[[Path], object] = lambda folder: None
+    slow: bool = False
 
 
 @dataclass

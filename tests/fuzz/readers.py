@@ -257,10 +257,10 @@ def _run_folders() -> list[Reader]:
         Reader("resume", [_run()], _resume, (MiniDeepLabError,), "last.npz"),
         Reader("metrics.jsonl", [rows], _rewind, (), "metrics.jsonl"),
         Reader("data.json", [json.dumps(data).encode()], _changes, (), "data.json"),
-        Reader("args.json", [json.dumps(words).encode()], _report, (), "args.json", _make_report),
-        Reader("report best", [kept["best.json"]], _report, (), "report/best.json", _make_report),
-        Reader("report epoch", [kept["epoch-00002.json"]], _report, (), "report/epoch-00002.json", _make_report),
-        Reader("report samples", [kept["samples.json"]], _report, (), "report/samples.json", _make_report),
+        Reader("args.json", [json.dumps(words).encode()], _report, (), "args.json", _make_report, True),
+        Reader("report best", [kept["best.json"]], _report, (), "report/best.json", _make_report, True),
+        Reader("report epoch", [kept["epoch-00002.json"]], _report, (), "report/epoch-00002.json", _make_report, True),
+        Reader("report samples", [kept["samples.json"]], _report, (), "report/samples.json", _make_report, True),
     ]
 
 
