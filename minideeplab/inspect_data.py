@@ -3,6 +3,7 @@
 import argparse
 import collections
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -188,7 +189,7 @@ def _places(out: str | None) -> tuple[Path | None, Path | None]:
     if out is None:
         return None, None
     path = Path(out)
-    if path.is_dir() or not path.suffix:
+    if os.path.isdir(path) or not path.suffix:
         folder = cli.create_folder("--out", path)
         return folder / "samples.png", folder
     if path.suffix.lower() != ".png":

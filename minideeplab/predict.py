@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import statistics
 import sys
 import time
@@ -224,7 +225,7 @@ def _find_images(arguments: Sequence[str | Path]) -> tuple[list[Path], list[str]
     images, failures, notes = [], [], []
     for argument in arguments:
         path = Path(argument)
-        if not path.is_dir():
+        if not os.path.isdir(path):
             images.append(path)  # a missing file is reported when it is read
             continue
         found, skipped = find_images(path)

@@ -38,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     size = _size(args.size or [513])
     try:
         cost = cost_of(models.create(args.model, **options), size)
-    except ValueError as error:
+        if args.time:
+            _time(models.build(args.model, **options), size, cost)
+    except (ValueError, MemoryError) as error:
         raise UsageError(f"--model {args.model}: {error}") from error
-    if args.time:
-        _time(models.build(args.model, **options), size, cost)
     if report:
         backbone = f", {options['backbone']}" if "backbone" in options else ""
         figures.save_costs(report, cost, f"{args.model}{backbone}, {size[0]} x {size[1]}")

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from minideeplab.cli.parser import Parser
 from minideeplab.errors import UsageError
+from minideeplab.files.ordinary import read_small, require_ordinary
+from minideeplab.files.refusal import Refusal
 
 # A file of all options has 2000 bytes; a label map, which is JSON in one line, up to 20 000. A key of n parts, a.a.a,
 # takes tomllib n^2 steps and bytes: other lines are bounded, and the dots of each.
@@ -49,12 +51,13 @@ def read_toml(path: str | Path) -> dict:
         UsageError: no such file, or it is no TOML.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        require_ordinary(path)
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         raise UsageError(f"--config {path}: it cannot be read ({error}); give the name of a .toml file") from error
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"--config {path}: it has more than {MAX_BYTES} bytes; that is no file of options")
+    try:
+        data = read_small(path, MAX_BYTES)
+    except (OSError, Refusal) as error:
+        raise UsageError(f"--config {path}: {error}; that is no file of options") from error
     for line in data.split(b"\n"):
         too_long = len(line) > MAX_LINE and not _JSON_LINE.match(line)
         if too_long or line.count(b".") > MAX_DOTS:

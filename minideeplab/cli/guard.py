@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from minideeplab.cli.signals import INTERRUPTED, check_interrupt, deferred_interrupt, exit_code, heard
 from minideeplab.cli.streams import lasting_streams
 from minideeplab.errors import MiniDeepLabError
+from minideeplab.files.refusal import plain
 from minideeplab.files.whole import DISK_FULL
 
 __all__ = ["INTERRUPTED", "check_interrupt", "deferred_interrupt", "main_guard"]
@@ -37,10 +38,10 @@ def main_guard(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequenc
                     sys.stdout.flush()  # here a full disk is still told
                     return code
             except MiniDeepLabError as error:
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {plain(str(error))}", file=sys.stderr)
                 return error.exit_code
             except OSError as error:
-                print(f"error: {_cause(error)}", file=sys.stderr)
+                print(f"error: {plain(_cause(error))}", file=sys.stderr)
                 return MiniDeepLabError.exit_code
             except MemoryError as error:
                 why = f"not enough memory ({error}); take smaller images, crops or batches, or a narrower network"

@@ -8,10 +8,11 @@ import shlex
 import subprocess
 import sys
 
-from minideeplab.cli.types import crf_settings, positive_float, positive_int
+from minideeplab.cli.types import crf_settings, image_factor, positive_int
 from minideeplab.crf.presets import PRESETS
 from minideeplab.errors import UsageError
 from minideeplab.evaluation.predictor import FUSIONS, Predictor
+from minideeplab.files.refusal import plain
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -39,7 +40,7 @@ class Parser(argparse.ArgumentParser):
         message = f"{self._misspelt() or message}; {self.prog} --help lists the options"
         if self.raises:
             raise UsageError(message)
-        self.exit(UsageError.exit_code, f"error: {message}\n")
+        self.exit(UsageError.exit_code, f"error: {plain(message)}\n")
 
     def _misspelt(self) -> str | None:
         """The first option that there is not, with one that looks like it: the cause of any other complaint."""
@@ -100,7 +101,7 @@ def _tile_side(text: str) -> int | str | None:
 def add_predictor_arguments(parser: argparse.ArgumentParser) -> None:
     """--scales, --flip, --fusion, --tile and --crf: how an image is seen, see `Predictor`."""
     parser.add_argument(
-        "--scales", type=positive_float, nargs="+", default=[1.0], metavar="F",
+        "--scales", type=image_factor, nargs="+", default=[1.0], metavar="F",
         help="fuse views of the image at these factors on height and width, e.g. 0.5 0.75 1 1.25",
     )  # fmt: skip
     parser.add_argument("--flip", action="store_true", help="also see each image mirrored left and right")

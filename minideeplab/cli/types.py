@@ -2,16 +2,20 @@
 
 import argparse
 import math
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from minideeplab.crf.presets import preset_of
+from minideeplab.crf.presets import MOST_ITERATIONS, preset_of
 from minideeplab.data import label_map_text
 from minideeplab.errors import DataError, UsageError
 
+LARGEST = 10**9  # of a count or a size: what is larger would never end, nor fit anywhere
+LARGEST_SEED = 2**64 - 1
 
-def _number(convert: Callable[[str], float], accepts: Callable[[float], bool], expected: str):
+
+def _number(convert: Callable[[str], float], accepts: Callable[[float], bool], expected: str, largest: float = LARGEST):
     """An argument type: `convert(text)`, if it is a number that is accepted."""
 
     def parse(text: str):
@@ -19,8 +23,11 @@ def _number(convert: Callable[[str], float], accepts: Callable[[float], bool], e
             value = convert(text)
         except ValueError:
             value = None
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
         if value is None or not accepts(value):
-            raise argparse.ArgumentTypeError(f"{text}: expected {expected}")
+            raise argparse.ArgumentTypeError(f"{shown}: expected {expected}")
+        if value > largest:
+            raise argparse.ArgumentTypeError(f"{shown}: expected {expected}, and up to {largest}")
         return value
 
     return parse
@@ -45,6 +52,24 @@ open_fraction = _number(float, lambda value: 0 < value < 1, "a number between 0 
 
 
 fraction_below_one = _number(float, lambda value: 0 <= value < 1, "a number, 0 or more and below 1")
+
+
+seed = _number(int, lambda value: value >= 0, "a whole number, 0 or more", LARGEST_SEED)
+
+
+crop_side = _number(int, lambda value: value >= 1, "a whole number, 1 or more", 2**14)
+
+
+batch_size = _number(int, lambda value: value >= 1, "a whole number, 1 or more", 2**16)
+
+
+blur_sigma = _number(float, lambda value: 0 <= value < math.inf, "a number, 0 or more", 100)
+
+
+image_factor = _number(float, lambda value: 0 < value < math.inf, "a number above 0", 16)
+
+
+crf_iterations = _number(int, lambda value: value >= 0, "a whole number, 0 or more", MOST_ITERATIONS)
 
 
 label_value = _number(int, lambda value: -1 <= value <= 255, "a label from 0 to 255, or -1")
@@ -94,7 +119,7 @@ def output_file(option: str, path: str | Path, suffix: str) -> Path:
         UsageError: another suffix, or a place where no file can be.
     """
     path = Path(path)
-    if path.suffix.lower() != suffix or path.is_dir():
+    if path.suffix.lower() != suffix or os.path.isdir(path):
         raise UsageError(f"{option} {path}: expected the name of a {suffix} file")
     create_folder(option, path.parent)
     return path

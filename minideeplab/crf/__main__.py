@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--srgb", type=number, help="its standard deviation in colours of 0..255")
     parser.add_argument("--smooth-weight", type=cli.non_negative_float, help="of the kernel of position")
     parser.add_argument("--smooth-sxy", type=number, help="its standard deviation in pixels")
-    parser.add_argument("--iterations", type=cli.non_negative_int, help="steps of inference, at most")
+    parser.add_argument("--iterations", type=cli.crf_iterations, help="steps of inference, at most")
     parser.add_argument("--normalisation", choices=["none", "before", "after", "symmetric"], help="of both kernels")
     parser.add_argument("--smoothness", choices=SMOOTHNESS, default="lattice", help="how the second kernel is filtered")
     parser.add_argument("--damping", type=cli.fraction_below_one, default=0.0, help="share of the old in each step")

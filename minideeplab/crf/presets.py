@@ -7,6 +7,7 @@ import numbers
 from dataclasses import dataclass
 
 NORMALISATIONS = ("none", "before", "after", "symmetric")
+MOST_ITERATIONS = 10_000  # inference has come to rest long before
 LEAST_PROBABILITY = 1e-5  # before a logarithm is taken
 SMOOTHNESS = ("lattice", "separable")
 KINDS = ("probabilities", "logits", "labels")
@@ -40,8 +41,9 @@ class Preset:
             if field.name == "normalisation":
                 valid, expected = value in NORMALISATIONS, f"one of {', '.join(NORMALISATIONS)}"
             elif field.name == "iterations":
-                valid = _is_number(value) and value >= 0 and value == int(value)
-                expected = "a whole number, 0 or more"
+                valid = isinstance(value, numbers.Integral) and _is_number(value) and 0 <= value <= MOST_ITERATIONS
+                too_many = _is_number(value) and value > MOST_ITERATIONS
+                expected = f"a whole number up to {MOST_ITERATIONS}" if too_many else "a whole number, 0 or more"
             elif field.name.endswith("weight"):
                 valid, expected = are_numbers and value >= 0, "a number, 0 or more"
             else:
@@ -51,7 +53,10 @@ class Preset:
 
 
 def _is_number(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond float64
+        return False
 
 
 #: v1 and v2 fix smoothness and iterations and search the rest on 100 images (section 5.1 and 4.1); the rest here: v1,

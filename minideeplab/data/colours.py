@@ -12,7 +12,7 @@ from minideeplab.errors import DataError
 
 CVAT_FILE = "labelmap.txt"
 COLOUR_FILES = ("colors.txt", "colours.txt", CVAT_FILE)
-MAX_BYTES = 1_000_000
+MAX_BYTES, MAX_LINE = 1_000_000, 600
 LISTED = 10
 _CVAT = re.compile(r"(?P<name>[^:]+):(?P<colour>[^:]*):[^:]*:[^:]*")
 _HEX = re.compile(r"#([0-9a-fA-F]{6})(?=[\s,;]|$)")
@@ -256,9 +256,14 @@ def _lines(path):
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path}: more than {MAX_BYTES:,} bytes; a table of colours has one line for each class")
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable as UTF-8 text ({error}); save it as plain text") from error
+    if (longest := max(map(len, lines), default=0)) > MAX_LINE:
+        raise DataError(
+            f"{path}: a line of {longest} characters; a table of colours has up to {MAX_LINE} for each class"
+        )
+    return lines
 
 
 def _is_grey(palette):

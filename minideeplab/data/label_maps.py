@@ -10,6 +10,8 @@ from minideeplab.data.dataset import SegmentationDataset
 from minideeplab.data.lists import read_lines
 from minideeplab.data.palettes import IGNORE_INDEX, VOID_NAMES
 from minideeplab.errors import DataError
+from minideeplab.files.json_text import parse_json_object
+from minideeplab.files.refusal import Refusal
 
 BINARY = "binary"  # by name: two classes that a painting program stored as 0 and 255
 REST = "*"
@@ -146,8 +148,8 @@ def _resolved(dataset, label_map, void) -> dict[int, int]:
 
 def _of_json(source, text):
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = parse_json_object(text)
+    except Refusal as error:
         raise DataError(f"{source}: not readable as JSON ({error}); write lines `stored label`") from error
     items = []
     for stored, label in content.items():

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from minideeplab.files.ordinary import require_ordinary
 from minideeplab.files.refusal import DEFAULT_MAX_BYTES, REDO, Budget, Refusal, shown
 
 NPY_START = b"\x93NUMPY"
@@ -43,6 +44,7 @@ def read_npy_or_npz(path: str | Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> 
 
     Cost: the bytes of the arrays. A file that declares more than it holds costs nothing.
     """
+    require_ordinary(path)
     with open(path, "rb") as file, damage_refused():
         start = file.read(len(NPY_START))
         if start == NPY_START:

@@ -1,9 +1,11 @@
 """Records as .json files, read back without trust."""
 
-import json
 from pathlib import Path
 
-MAX_BYTES = 64 * 2**20
+from minideeplab.files.json_text import parse_json
+from minideeplab.files.refusal import Refusal
+
+MAX_BYTES, MAX_VALUES = 64 * 2**20, 5_000_000  # a list of all ids of a data set
 
 
 def read_json(path: str | Path, kind: type = dict, max_bytes: int = MAX_BYTES):
@@ -11,8 +13,8 @@ def read_json(path: str | Path, kind: type = dict, max_bytes: int = MAX_BYTES):
     path = Path(path)
     try:
         if path.is_file() and path.stat().st_size <= max_bytes:
-            content = json.loads(path.read_bytes())
+            content = parse_json(path.read_bytes(), max_bytes=max_bytes, max_values=MAX_VALUES)
             return content if isinstance(content, kind) else None
-    except (OSError, ValueError, RecursionError):
+    except (OSError, Refusal):
         pass
     return None

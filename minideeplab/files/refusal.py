@@ -28,6 +28,11 @@ class Budget:
             )
 
 
+def plain(text: str) -> str:
+    """A message that a terminal shows as it is: control characters of names and values become escapes."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 def shown(value) -> str:
     """A value of a file for a message: short, on one line, and without a walk through what it contains."""
     if isinstance(value, int) and value.bit_length() > 14000:  # Python refuses to print more than 4300 digits

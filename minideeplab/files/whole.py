@@ -58,7 +58,7 @@ def written_whole(path: str | Path, need: int | None = None) -> Iterator[BinaryI
 
 def write_text(path: str | Path, text: str) -> None:
     """Writes a text file, UTF-8, in full or not at all; errors as of `written_whole`."""
-    data = text.encode()
+    data = text.encode(errors="backslashreplace")  # a path in it may hold bytes that are no text
     with written_whole(path, len(data)) as file:
         file.write(data)
 

@@ -52,11 +52,28 @@ class _Rule(NamedTuple):
     holds: Callable[[object], bool]
 
 
-_COUNT = _Rule("a whole number, 1 or more", lambda n: isinstance(n, Integral) and not isinstance(n, bool) and n >= 1)
+LARGEST_RATE, MOST_BINS = 2**16, 256  # beyond every image; and 256 x 256 bins are more than any feature map
+
+
+def _is_whole(number, least, most=math.inf):
+    return isinstance(number, Integral) and not isinstance(number, bool) and least <= number <= most
+
+
+def _are_whole(numbers, most):
+    return isinstance(numbers, (list, tuple)) and all(_is_whole(each, 1, most) for each in numbers)
+
+
+_COUNT = _Rule("a whole number, 1 or more", lambda n: _is_whole(n, 1))
+_RATES = _Rule(f"one or more whole numbers from 1 to {LARGEST_RATE}", lambda r: _are_whole(r, LARGEST_RATE) and r)
+_SWITCH = _Rule("True or False", lambda value: isinstance(value, bool))
 _RULES = {  # what constructors would take for another network, or fail on much later
     "num_classes": _COUNT,
     "head_width": _COUNT,
     "width": _Rule("a number above 0", lambda x: isinstance(x, Real) and not isinstance(x, bool) and 0 < x < math.inf),
+    "atrous_rates": _RATES,
+    "multi_grid": _RATES,
+    "bins": _Rule(f"whole numbers from 1 to {MOST_BINS}", lambda bins: _are_whole(bins, MOST_BINS)),
+    **dict.fromkeys(("multi_scale", "average_pool5", "ceil_mode", "extra_relu"), _SWITCH),  # None by default
 }
 
 
@@ -84,13 +101,14 @@ def _constructor_options(name):
 
 
 def create(name, **options):
-    """A model with parameters of zero: for counting, or to be loaded. Arguments and errors as of `build`."""
+    """A model with parameters of zero, for counting. Arguments and errors as of `build`."""
     known = options_of(name)
     if unknown := sorted(options.keys() - known.keys()):
         raise ValueError(f"{name} has no option {', '.join(unknown)}; it has {', '.join(known)}")
-    for option, rule in _RULES.items():
-        if option in options and not rule.holds(options[option]):
-            raise ValueError(f"{name}: {option} must be {rule.words}, got {options[option]!r}")
+    for option, value in options.items():
+        rule = _SWITCH if isinstance(known[option], bool) else _RULES.get(option)
+        if rule and not (rule.holds(value) or (value is None and known[option] is None)):
+            raise ValueError(f"{name}: {option} must be {rule.words}, got {value!r}")
     own = _constructor_options(name)
     given = {option: value for option, value in options.items() if option in own}
     if "backbone_options" in own:
@@ -112,11 +130,18 @@ def build(name, seed=0, **options):
     Raises:
         ValueError: an unknown name (the near ones are listed), or options that do not fit.
     """
+    return unfilled(name, seed, **options).initialise(seed)
+
+
+def unfilled(name, seed=0, **options):
+    """As `build`, with parameters of zero that are not in memory yet: to be loaded. Arguments and errors as there."""
+    if not _is_whole(seed, 0):
+        raise ValueError(f"{name}: seed must be a whole number, 0 or more, got {seed!r}")
     model = create(name, **options)
     chosen = options_of(name) | options  # defaults too, so that a file means the same when they change
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in chosen.items()}
     model.config = {"name": name, "seed": seed, **plain}
-    return model.initialise(seed)
+    return model.reseed(seed)
 
 
 def older_configuration(config):

@@ -19,9 +19,8 @@ import kernels
 from minideeplab.evaluation import ConfusionMatrix, Prediction
 from minideeplab.evaluation.epochs import validated
 from minideeplab.figures import colours_of, score_text
-from minideeplab.files.records import read_json
 from minideeplab.files.whole import write_text
-from minideeplab.report import page, pictures
+from minideeplab.report import kept, page, pictures
 from minideeplab.report.content import Content
 from minideeplab.report.machine import machine
 
@@ -81,7 +80,7 @@ class Report:
         if fault:
             raise fault
         self.kept.mkdir(exist_ok=True)
-        if read_json(self.kept / "samples.json", list) is None:  # not there yet, or damaged
+        if not kept.scenes(self.kept / "samples.json"):  # not there yet, or damaged
             self._write("samples.json", [self._scene(sample) for sample in samples])
         self._write(f"epoch-{epoch:05}.json", [self._answer(sample) for sample in samples])
         if improved:
@@ -96,19 +95,18 @@ class Report:
             totals: epochs and steps of the whole run.
         """
         shown = self._thinned([row["epoch"] for row in validated(epochs)])
-        best = read_json(self.kept / "best.json")
         content = Content(
             name=self.folder.resolve().name,
-            arguments=read_json(self.folder / "args.json") or {},
+            arguments=kept.arguments(self.folder / "args.json"),
             epochs=epochs,
             steps=steps,
             totals=totals,
             train_set=self.train_set,
             val_set=self.val_set,
             colours=self.colours,
-            best=best if best and best.get("epoch") in [row["epoch"] for row in epochs] else None,
-            scenes=read_json(self.kept / "samples.json", list) or [],
-            answers={epoch: answers for epoch in shown if (answers := read_json(self.kept / _name(epoch), list))},
+            best=kept.best(self.kept / "best.json", [row["epoch"] for row in epochs]),
+            scenes=kept.scenes(self.kept / "samples.json"),
+            answers={epoch: answers for epoch in shown if (answers := kept.answers(self.kept / _name(epoch)))},
             warnings=self._warnings(),
             machine=machine(self.device),
         )

@@ -3,13 +3,15 @@
 import argparse
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 
 from minideeplab.data.statistics import median_frequency_weights
 from minideeplab.errors import UsageError
 from minideeplab.evaluation import percent
+from minideeplab.files.json_text import parse_json, parse_json_object
+from minideeplab.files.ordinary import read_small
+from minideeplab.files.refusal import Refusal
 
 POWERS = {"median": 1.0, "root": 0.5}  # the root lifts rare classes and leaves the frequent ones a say
 NAMES = ("none", *POWERS)
@@ -27,17 +29,12 @@ def option(text: str) -> str:
     if text.lstrip().startswith(("[", "{")):
         return _as_json(text, text)
     try:
-        with Path(text).open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        choices = ", ".join(NAMES)
+        content = read_small(text, _MOST_BYTES).decode()
+    except (OSError, Refusal) as error:
+        reason = getattr(error, "strerror", None) or error
         raise argparse.ArgumentTypeError(
-            f"{text}: neither one of {choices}, nor a file that can be read ({error.strerror})"
+            f"{text}: neither one of {', '.join(NAMES)}, nor a file that can be read ({reason})"
         ) from error
-    try:
-        if len(content) > _MOST_BYTES:
-            raise ValueError("it is too large")
-        content = content.decode()
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}; expected a text file") from error
     return _as_json(text, content)
@@ -47,21 +44,21 @@ def _as_json(text: str, content: str) -> str:
     """What `content` says of weights, as JSON; `text` stands for it in messages."""
     try:
         return json.dumps(_weights_in(content))
-    except (ValueError, OverflowError, RecursionError) as error:
+    except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(
-            f"{text}: {error or type(error).__name__}; expected one number a line, in the order of the classes, or "
-            'JSON such as {"car": 2.5}'
+            f"{text[:200]}: {str(error)[:200] or type(error).__name__}; expected one number a line, in the order of "
+            'the classes, or JSON such as {"car": 2.5}'
         ) from error
 
 
 def _weights_in(text: str) -> list[float] | dict[str, float]:
     if text.lstrip().startswith("["):
-        weights = values = json.loads(text)
+        values = parse_json(text)
         if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
             raise ValueError("a weight is not a number")
         weights = values = [float(value) for value in values]
     elif text.lstrip().startswith("{"):
-        found = json.loads(text)
+        found = parse_json_object(text)
         if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in found.values()):
             raise ValueError("a weight is not a number")
         weights = {name: float(value) for name, value in found.items()}

@@ -11,7 +11,7 @@ from minideeplab.data import Loader, TrainTransform, require_labels
 from minideeplab.errors import UsageError
 from minideeplab.evaluation import percent
 from minideeplab.models.segmenter import SMALLEST_SIDE
-from minideeplab.train import class_weights
+from minideeplab.train import class_weights, room
 from minideeplab.train.arguments import parse_arguments, run_config, settle
 from minideeplab.train.dry_run import dry_run
 from minideeplab.train.equality import data_changes, program_changes, write_data
@@ -152,6 +152,7 @@ def _build(args: argparse.Namespace, train_set, found: Found | None):
     if args.crop_size < SMALLEST_SIDE:
         raise UsageError(f"--crop-size {args.crop_size}: the network needs at least {SMALLEST_SIDE} pixels")
     class_weights.check(args.class_weights, train_set.class_names)
+    memory = room.memory_here()
     try:
         options = given_options(args) | {"num_classes": train_set.num_classes}
         if args.model in models.CLASSIFIERS:
@@ -159,7 +160,9 @@ def _build(args: argparse.Namespace, train_set, found: Found | None):
         if found:
             model = found.checkpoint.build_model(found.path)
         else:
-            model = models.build(args.model, args.seed, **options)
+            with room.network_within(memory):
+                model = models.build(args.model, args.seed, **options)
+        room.require_room(model, args, memory)
         transform = TrainTransform(
             args.crop_size,
             tuple(args.scale_range),

@@ -44,8 +44,8 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         help="defaults of options that are not given: small is for dozens of images; auto takes it for so few, if none "
         f"of these is given: {', '.join(_CHOICES)}",
     )
-    add("--crop-size", type=cli.positive_int, default=129, help="side of the training crops, pixels")
-    add("--batch-size", type=cli.positive_int, default=4, help="crops per step")
+    add("--crop-size", type=cli.crop_side, default=129, help="side of the training crops, pixels")
+    add("--batch-size", type=cli.batch_size, default=4, help="crops per step")
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--epochs", type=cli.positive_int, help=f"passes over the training images ({EPOCHS} if not given)"
@@ -73,14 +73,14 @@ def _add_views(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--scale-range",
-        type=cli.positive_float,
+        type=cli.image_factor,
         nargs=2,
         default=[0.5, 2.0],
         metavar=("LOW", "HIGH"),
         help="random scale",
     )
     add("--mirror", action=argparse.BooleanOptionalAction, default=True, help="mirror half of the crops")
-    add("--blur", type=cli.non_negative_float, default=0.0, help="highest sigma of a random blur, pixels")
+    add("--blur", type=cli.blur_sigma, default=0.0, help="highest sigma of a random blur, pixels")
     add(
         "--jitter",
         type=cli.fraction_below_one,
@@ -143,7 +143,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         type=cli.positive_float,
         help="pause after this time, wherever the schedule is then; --resume continues",
     )
-    add("--seed", type=cli.non_negative_int, default=0, help="of weights, order, augmentation and dropout")
+    add("--seed", type=cli.seed, default=0, help="of weights, order, augmentation and dropout")
 
 
 def _add_step(parser: argparse.ArgumentParser) -> None:

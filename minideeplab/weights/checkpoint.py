@@ -6,6 +6,7 @@ training goes on with. Nothing in it is ever unpickled.
 """
 
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from minideeplab import models
 from minideeplab.data import IMAGE_MEAN, IMAGE_STD
 from minideeplab.errors import CheckpointError, DamagedError
 from minideeplab.files.arrays import read_npz
+from minideeplab.files.json_text import parse_json
 from minideeplab.files.refusal import Refusal, shown
 from minideeplab.files.whole import written_whole
 from minideeplab.nn.allocation import limited_to
@@ -165,7 +167,7 @@ class Checkpoint:
         """
         try:
             with limited_to(array.size for array in self.state.values()):
-                model = models.build(**self.configuration())
+                model = models.unfilled(**self.configuration())
         except Exception as error:  # constructors raise nearly anything on options that a file has made up
             reason = f"{type(error).__name__}: {error}"[:300]
             raise CheckpointError(
@@ -203,21 +205,36 @@ def fit_state(path: str | Path, model, state: dict[str, np.ndarray]) -> None:
     Raises:
         CheckpointError: an array is missing, unknown or of another shape; the message has them as a table.
     """
-    expected = {name: array.shape for name, array in model.state_dict().items()}
+    expected = {name: t.shape for name, t in (*model.named_parameters(), *model.named_buffers())}
     wrong = differences(expected, {name: array.shape for name, array in state.items()})
     if wrong:
+        configuration = str(model.config)[:2000]
         raise CheckpointError(
-            f"{path}: {len(wrong)} arrays do not fit the model {model.config}: {wrong.counts()}\n{wrong.table()}\n"
+            f"{path}: {len(wrong)} arrays do not fit the model {configuration}: {wrong.counts()}\n{wrong.table()}\n"
             f"give a file of this very network, or the options that its network has"
         )
+    for name, array in state.items():
+        _check_values(path, name, array)
     model.load_state_dict(state)
+
+
+def _check_values(path, name: str, array: np.ndarray) -> None:
+    """float64 may be too large for the network's float32; and of a negative variance there is no root."""
+    variance = name.endswith("running_var")
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32, copy=False)
+    if not np.isfinite(values).all() or (variance and (values < 0).any()):
+        raise CheckpointError(
+            f"{path}: '{name}' holds numbers from {array.min():g} to {array.max():g}, which are no "
+            f"{'variances' if variance else 'weights'}; {_REDO}"
+        )
 
 
 def _read_archive(path: Path) -> dict[str, np.ndarray]:
     """All arrays of the file, after checks on the sizes that it declares."""
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir never an error: a name may be too long
         raise CheckpointError(f"{path}: a folder; give a file in it, such as {path / 'best.npz'}")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"{path}: no such file; a training run writes RUN/last.npz and RUN/best.npz")
     try:
         with path.open("rb") as file:
@@ -243,13 +260,13 @@ def _has_meta(file: BinaryIO) -> bool:
 
 def _read_meta(path: Path, arrays: dict[str, np.ndarray]) -> dict:
     try:
-        meta = json.loads(arrays["meta"].tobytes())
-    except (ValueError, RecursionError) as error:
-        raise DamagedError(f"{path}: 'meta' is not JSON ({error}); {_REDO}") from error
+        meta = parse_json(arrays["meta"].tobytes())
+    except Refusal as error:
+        raise DamagedError(f"{path}: 'meta' is {error}; {_REDO}") from error
     version = meta.get("format_version") if isinstance(meta, dict) else None
     if type(version) is not int or version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: format version {version!r}, this program reads version {FORMAT_VERSION}; "
+            f"{path}: format version {shown(version)}, this program reads version {FORMAT_VERSION}; "
             f"use the version of minideeplab that wrote it"
         )
     for key, kind in _META_TYPES.items():
@@ -261,7 +278,7 @@ def _read_meta(path: Path, arrays: dict[str, np.ndarray]) -> dict:
     for key, ours in (("mean", IMAGE_MEAN), ("std", IMAGE_STD)):
         if not np.array_equal(meta[key], np.asarray(ours, float)):
             raise CheckpointError(
-                f"{path}: trained on images normalised with {key} {meta[key]}, this version uses "
+                f"{path}: trained on images normalised with {key} {str(meta[key])[:80]}, this version uses "
                 f"{list(ours)}; use the version of minideeplab that wrote it"
             )
     return meta

@@ -47,8 +47,8 @@ def read_arrays(path: str | Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> dict
 def read_weights(path: str | Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Weights:
     """As `read_arrays`, with the names of what was left out."""
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; give {formats.WANTED}")
+    if not os.path.isfile(path):  # unlike Path.is_file never an error: a name may be too long
+        raise CheckpointError(f"{path}: {'a folder' if os.path.isdir(path) else 'no such file'}; give {formats.WANTED}")
     try:
         with path.open("rb") as file, damage_refused():
             weights = _read(file, max_bytes)

@@ -155,7 +155,7 @@ def _create(name: str, options: dict):
     for option in options.keys() - known.keys():
         raise ValueError(f"load_pretrained: {name} has no option {option}; it has {', '.join(known)}")
     try:
-        model = models.create(name, **options)  # without first values, which would be overwritten
+        return models.unfilled(name, **options)
     except TooLarge as error:
         raise Refusal(
             f"{name} with {options} is much larger than the arrays of the file; give a file of a whole network, or "
@@ -163,9 +163,6 @@ def _create(name: str, options: dict):
         ) from error
     except MemoryError as error:
         raise Refusal(f"{name} with {options} does not fit into memory; free some first") from error
-    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in (known | options).items()}
-    model.config = {"name": name, "seed": 0, **plain}  # as of models.build
-    return model.reseed(0)
 
 
 def _fill(model, layout: Layout, weights: Weights, source_images: bool) -> frozenset[str]:

@@ -18,6 +18,8 @@ from minideeplab.weights.state_pickle import StatePickle, Storage, StoredTensor,
 from minideeplab.weights.wrappers import state_dict_in
 
 MAX_PICKLE = 16 * 2**20
+# Names may share a storage, and small tensors may have stride 0. In a network each takes memory of its own.
+_OVERLAP, _SMALL = 4, 2**22
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 # Bytes of an element of the types that are not read, to find what is behind them.
@@ -136,8 +138,13 @@ def _weights(state: dict, read: Callable[[Storage], bytes], max_bytes: int) -> W
     for storage, itemsize in used.items():
         storages.take(storage.numel * itemsize)
     for tensor in tensors.values():
-        # Views cost nothing here. But with stride 0, or in great number, they would in any copy.
+        # Views cost nothing here. But with stride 0, or in great number, they do in any copy.
         views.take(element_count(tensor.size) * used[tensor.storage])
+    if views.used > _OVERLAP * storages.used + _SMALL:
+        raise Refusal(
+            f"its tensors have {views.used} bytes, and there are {storages.used} under them: they overlap, or have "
+            f"stride 0; save copies of them, {{name: tensor.clone() for name, tensor in state_dict.items()}}"
+        )
     vectors = {storage: decode(storage.code, read(storage)) for storage in used}
     arrays = {name: tensor.view(vectors[tensor.storage]) for name, tensor in tensors.items()}
     return Weights(arrays, {name: described(value) for name, value in state.items() if name not in tensors})

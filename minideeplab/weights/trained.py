@@ -1,6 +1,7 @@
 """A trained network, whatever holds it: a checkpoint of a run, published weights, a run, or a network in memory."""
 
 import dataclasses
+import os
 import shlex
 import zipfile
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from minideeplab import models
 from minideeplab.data import IGNORE_INDEX
 from minideeplab.data.label_maps import relabelled
 from minideeplab.errors import CheckpointError, DataError, UsageError
+from minideeplab.files.arrays import damage_refused
+from minideeplab.files.refusal import Refusal
 from minideeplab.models.segmenter import Segmenter
 from minideeplab.nn import Module
 from minideeplab.weights import pretrained
@@ -148,10 +151,10 @@ def _of(source) -> Trained:
 
 def _is_checkpoint(path) -> bool:
     """Whether `Checkpoint.load` is the one to read it, or to say what is wrong: also for folders and missing files."""
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         return True
     try:
-        with zipfile.ZipFile(path) as archive:
+        with damage_refused(), zipfile.ZipFile(path) as archive:
             return "meta.npy" in archive.namelist() and "palette.npy" in archive.namelist()
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+    except (OSError, Refusal):
         return str(path).lower().endswith(".npz")

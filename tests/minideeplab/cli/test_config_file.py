@@ -26,15 +26,15 @@ from minideeplab.errors import UsageError
 from minideeplab.train.arguments import NOT_REPEATED, train_parser
 
 PARSER = train_parser()
-numbers = st.floats(1e-6, 1e6)
+numbers, factors = st.floats(1e-6, 1e6), st.floats(1e-6, 16)
 texts = st.text(min_size=1).filter(lambda text: "\0" not in text and not any(0xD800 <= ord(c) < 0xE000 for c in text))
 options = st.fixed_dictionaries(
     {},
     optional={
         "data": texts.filter(lambda text: text.strip()),
         "lr": numbers,
-        "crop_size": st.integers(1, 10**9),
-        "scale_range": st.tuples(numbers, numbers).map(list),
+        "crop_size": st.integers(1, 2**14),
+        "scale_range": st.tuples(factors, factors).map(list),
         "atrous_rates": st.lists(st.integers(1, 99), min_size=1, max_size=4),
         "mirror": st.booleans(),
         "separable": st.booleans(),

@@ -146,7 +146,7 @@ def test_other_rates_are_given_at_output_stride_16():
     with pytest.raises(ValueError, match=r"atrous_rates \(6, 9\) at output stride 16 are not whole at 32"):
         tiny("resnet18", output_stride=32, atrous_rates=(6, 9))
     for rates in ((0, 6), ()):
-        with pytest.raises(ValueError, match="atrous_rates must be one or more whole numbers, 1 or more, got"):
+        with pytest.raises(ValueError, match="atrous_rates must be one or more whole numbers from 1 to 65536, got"):
             tiny("resnet18", output_stride=32, atrous_rates=rates)
 
 

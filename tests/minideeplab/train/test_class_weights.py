@@ -50,7 +50,7 @@ def test_a_file_of_numbers_or_names(tmp_path, content, expected):
         ('{"car": 1', "Expecting"),
         ('{"a":' * 100_000, "RecursionError|recursion|Expecting"),
         (b"\xff\xfe", "can't decode"),
-        ("1\n" * 600_000, "it is too large"),
+        ("1\n" * 600_000, "it has more than 1000000 bytes"),
     ],
 )
 def test_a_file_that_is_none_is_named_with_what_is_expected(tmp_path, content, why):

@@ -208,7 +208,7 @@ GIANTS = (
     {"width": 1e9},
     {"backbone": "resnet152", "width": 1},
     {"head_width": 10**9},
-    {"atrous_rates": [1] * 10**6},
+    {"atrous_rates": [1] * 10**5},
 )
 
 
@@ -324,3 +324,35 @@ def test_vgg_gives_its_fully_connected_layers_to_fcn(tmp_path):
     same = {name for name in found if name in given and np.array_equal(given[name], found[name])}
     weights = {name for name in found if name.endswith("weight")}
     assert weights - same == {"scores.fc8.weight", "enlarge.weight"}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("align_corners", [1]), ("decoder", 1), ("atrous_rates", [10**30]), ("atrous_rates", ["a"]), ("seed", [1, 2]),
+     ("multi_grid", [0.5] * 3), ("ceil_mode", "yes"), ("seed", -1), ("num_classes", True), ("width", "1")],
+)  # fmt: skip
+def test_a_value_that_no_network_has_is_refused(tmp_path, option, value):
+    path, model = tmp_path / "best.npz", network()
+    checkpoint_of(model).save(path)
+    rewrite(path, meta={"model": model.config | {option: value}})
+    with pytest.raises(CheckpointError, match=rf"best\.npz: .*({option} must be|for True classes)"):
+        Checkpoint.load(path).build_model(path)
+
+
+def test_float64_beyond_float32_and_negative_variances_are_no_weights(tmp_path):
+    path = tmp_path / "best.npz"
+    model = checkpoint_of(network())
+    name = next(name for name in model.state if name.endswith("running_var"))
+    for array in (np.full(model.state[name].shape, 1e300), -np.ones_like(model.state[name])):
+        state = model.state | {name: array}
+        Checkpoint(model.model, state, model.class_names, model.palette).save(path)
+        with pytest.raises(CheckpointError, match=rf"'{name}' holds numbers from .* which are no variances; copy the"):
+            Checkpoint.load(path).build_model(path)
+
+
+def test_a_deep_or_long_meta_is_refused(path):
+    for meta, message in (("[" * 50_000, "not JSON|deep"), ("[0" + ",0" * 600_000 + "]", "JSON of 600001 values")):
+        arrays = dict(np.load(path)) | {"meta": np.frombuffer(meta.encode(), np.uint8)}
+        np.savez(path, **arrays)
+        with pytest.raises(CheckpointError, match=rf"'meta' is ({message})"):
+            Checkpoint.load(path)

@@ -107,6 +107,7 @@ HOSTILE_CONTENT = {
         {f"a{i}": a_tensor(size=(2**20,), stride=(0,))["a"] for i in range(3000)},
         "the limit is 8589934592",
     ),
+    "large by stride 0": (a_tensor(size=(2**21,), stride=(0,)), "tensors have 8388608 bytes, and there are 24 under"),
     "larger than any array": (a_tensor(size=(2**40, 2**40, 0), stride=(0, 0, 0)), "larger than any array"),
     "a size beyond counting": (a_tensor(size=(2**2000, 0), stride=(0, 0)), "a size in a shape is"),
     "negative size": (a_tensor(size=(-1, -6), stride=(1, 1)), "a size in a shape is -1"),
