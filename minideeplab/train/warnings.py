@@ -26,8 +26,8 @@ def start_warnings(args: argparse.Namespace, model, train_set, val_set, total_st
         found.append(f"{both}, the validation numbers will be too good")
     if len(val_set) < FEW:
         found.append(
-            f"{counted(len(val_set), 'validation image')} chose{'s' * (len(val_set) == 1)} best.npz: its score changes by many "
-            "points by chance. Hold out more images, and compare best.npz with last.npz"
+            f"{counted(len(val_set), 'validation image')} alone will choose best.npz: the score changes by many points "
+            "by chance. Hold out more images, and compare best.npz with last.npz"
         )
     if untrained := rates_beyond_crops(model, args.crop_size):
         remedy = " or smaller --atrous-rates" if "atrous_rates" in models.options_of(args.model) else ""
