@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from minideeplab.data.likeness import COMPARED, groups_of_equals, near_pairs
-from minideeplab.data.statistics import LISTED_CLASSES, SEE_MASKS, label_warnings, require_labels
+from minideeplab.data.statistics import LISTED_CLASSES, SEE_MASKS, label_warnings, require_labels, shared_images
 from minideeplab.data.transforms import side_of_copies, view_warning
 from minideeplab.data.turning import single_turns, swapped_turn, whole_turn
 from minideeplab.errors import DataError
@@ -190,7 +190,7 @@ def _sizes(facts, crop_size: int, scale_range) -> Iterator[Finding]:
 def _shared_ids(splits) -> Iterator[Finding]:
     for k, first in enumerate(splits):
         for second in splits[k + 1 :]:
-            shared = tuple(sorted(set(first.dataset.ids) & set(second.dataset.ids)))
+            shared = shared_images(first.dataset, second.dataset)
             if shared:
                 names = (first.dataset.split, second.dataset.split)
                 text = f"{_count(len(shared), 'id')} in both '{names[0]}' and '{names[1]}': {_some(shared)}"

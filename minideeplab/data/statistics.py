@@ -107,6 +107,24 @@ def label_warnings(dataset, counts: LabelCounts | None = None) -> list[str]:
     return [f"{found}If they should be there: are the classes in the order in which the masks number them?{SEE_MASKS}"]
 
 
+def shared_images(first, second) -> tuple[str, ...]:
+    """Ids of two splits that name the same image file; where layouts have a folder for each split, a name is no image.
+
+    Args:
+        first, second: data sets; a missing file counts as one of its own.
+    """
+    places = [{name: i for i, name in enumerate(each.ids)} for each in (first, second)]
+    shared = sorted(places[0].keys() & places[1].keys())
+    return tuple(n for n in shared if _image(first, places[0][n]) == _image(second, places[1][n]))
+
+
+def _image(dataset, i: int):
+    try:
+        return dataset.image_path(i).resolve()
+    except DataError:  # which `check` reports
+        return dataset.split, i
+
+
 def median_frequency_weights(dataset) -> np.ndarray:
     """Median-frequency balancing: w_c = median(f) / f_c, f_c = pixels of c / pixels of images with c.
 

@@ -49,7 +49,7 @@ def view_warning(crop_size, scale_range, sizes):
 
 def side_of_copies(crop_size):
     """Longer side of copies of large images, in pixels, of which a crop shows enough."""
-    return 4 * crop_size
+    return 5 * crop_size // 2
 
 
 class TrainTransform:

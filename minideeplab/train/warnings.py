@@ -8,20 +8,27 @@ from minideeplab import models
 from minideeplab.autograd import Tensor, no_grad
 from minideeplab.cli import command_line, counted, data_options
 from minideeplab.data import label_warnings
+from minideeplab.data.statistics import shared_images
 from minideeplab.data.transforms import side_of_copies, view_warning
 from minideeplab.evaluation import ConfusionMatrix, percent
 from minideeplab.nn import BatchNorm2d
 from minideeplab.nn.module import observing
 
 ONE_CLASS_SHARE, ONE_CLASS_EPOCHS = 0.995, 3
+FEW = 5  # validation images
 
 
 def start_warnings(args: argparse.Namespace, model, train_set, val_set, total_steps: int) -> list[str]:
     """Sentences about what a run would learn badly, known before its first step."""
     found = label_warnings(train_set)
-    if (shared := len(set(train_set.ids) & set(val_set.ids))) > 0:
+    if (shared := len(shared_images(train_set, val_set))) > 0:
         both = f"{counted(shared, 'image')} {'is' if shared == 1 else 'are'} in both splits"
         found.append(f"{both}, the validation numbers will be too good")
+    if len(val_set) < FEW:
+        found.append(
+            f"{counted(len(val_set), 'validation image')} alone will choose best.npz: the score changes by many points "
+            "by chance. Hold out more images, and compare best.npz with last.npz"
+        )
     if untrained := rates_beyond_crops(model, args.crop_size):
         remedy = " or smaller --atrous-rates" if "atrous_rates" in models.options_of(args.model) else ""
         found.append(

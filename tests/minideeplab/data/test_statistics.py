@@ -1,10 +1,14 @@
 """The count of labels, the sentences that follow from it, and the weights of classes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
-from voc_folder import make_set
+from layout_folders import LAYOUTS
+from voc_folder import list_ids, make_set
 
 from minideeplab.data import decoder, label_warnings, median_frequency_weights, open_dataset, require_labels
+from minideeplab.data.statistics import shared_images
 from minideeplab.errors import DataError
 
 MASKS = [[[0, 0, 0, 1]], [[0, 255, 2, 2]]]
@@ -66,3 +70,16 @@ def test_a_set_without_a_labelled_pixel_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"s: no mask of split 'train' has a labelled pixel: all are 255.*0 to 1;"):
         require_labels(ds)
     require_labels(opened(tmp_path / "t", [[[255, 1]]], ("ground", "thing")))
+
+
+def test_images_are_shared_by_their_files_not_by_their_names(tmp_path):
+    """Cityscapes has a folder for each split: a name in both is no image in both. VOC has one for all."""
+    made = LAYOUTS["cityscapes"](tmp_path / "city")
+    train = open_dataset(made.data, split="train")
+    elsewhere = {name: (tmp_path / name, mask) for name, (_, mask) in train.files.items()}
+    other = dataclasses.replace(train, split="val", files=elsewhere)
+    assert shared_images(train, train) == tuple(sorted(train.ids)) and shared_images(train, other) == ()
+    root = make_set(tmp_path / "voc", "abc", splits=())
+    list_ids(root, "a", "b")
+    list_ids(root, "b", "c", split="val")
+    assert shared_images(open_dataset(root), open_dataset(root, split="val")) == ("b",)

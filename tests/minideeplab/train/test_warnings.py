@@ -119,4 +119,4 @@ def test_crops_that_show_a_detail_are_warned_of(side, said):
         assert (
             "(2000 x 2500 pixels, the median): a crop of 129 at a scale of 1 shows 6.45 % of the shorter side" in found
         )
-        assert found.endswith("--convert NEW --longest-side 516")
+        assert found.endswith("--convert NEW --longest-side 322")
