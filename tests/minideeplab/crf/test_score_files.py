@@ -156,4 +156,4 @@ def test_a_folder_is_no_file_of_scores(tmp_path, capsys):
         )
         == 3
     )
-    assert "cannot be read (Is a directory)" in capsys.readouterr().err
+    assert ": a folder; give a file" in capsys.readouterr().err
