@@ -12,6 +12,7 @@ from minideeplab.data.signatures import AGAIN, kind_of
 from minideeplab.errors import DataError
 
 MAX_PIXELS = 64_000_000  # well below Pillow's own warning: a small file may declare gigabytes of pixels
+DEFLATE_RATIO = 1032  # so many bytes can one byte of a PNG become, and no more
 PIXELS_PER_JPEG_BYTE = 512  # a block of 8 x 8 pixels takes one bit or more
 
 
@@ -80,11 +81,22 @@ def _require_plausible(path, size, image):
             f"{path}: {width} x {height} pixels, more than the limit of {MAX_PIXELS:,}; "
             "make it smaller, or check where the file comes from"
         )
-    if image.format in ("JPEG", "MPO") and width * height > PIXELS_PER_JPEG_BYTE * size:  # the decoder would paint grey
+    # Of both formats the decoder would paint what is missing, and say nothing.
+    jpeg = image.format in ("JPEG", "MPO") and width * height > PIXELS_PER_JPEG_BYTE * size
+    if jpeg or (image.format == "PNG" and width * height * _bits(image) > 8 * DEFLATE_RATIO * size):
         raise DataError(
             f"{path}: declares {width} x {height} pixels in {size} bytes, which is not possible; "
             "download or export it again"
         )
+
+
+def _bits(image):
+    """Bits of a pixel of a PNG file, 1 where Pillow does not tell."""
+    packed = image.tile[0][3] if image.tile else "1"  # such as P;4, L;2, I;16B, RGB
+    mode, _, bits = packed.partition(";")
+    if bits[:2] == "16":
+        return 16 * len(mode)
+    return int(bits) if bits in ("1", "2", "4") else 1 if mode == "1" else 8 * len(mode)
 
 
 def _not_opened(path, error):

@@ -134,3 +134,17 @@ def test_a_file_that_may_not_be_read(tmp_path):
         pass
     with pytest.raises(DataError, match=r"cannot be opened \(Permission denied\); check its name and permissions"):
         read_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
+def test_a_png_that_declares_more_than_its_bytes_can_hold_is_refused_before_it_is_decoded(tmp_path, mode):
+    path = tmp_path / "a.png"
+    picture = Image.new("L", (4000, 4000)).convert(mode) if mode != "I;16" else Image.new(mode, (4000, 4000))
+    picture.save(path, compress_level=9)  # of one colour: the most that deflate can do
+    assert read_image(path).shape == (4000, 4000, 3)
+    data = bytearray(path.read_bytes())
+    data[20:24] = (15_000).to_bytes(4, "big")
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="declares 4000 x 15000 pixels in [0-9]+ bytes, which is not possible"):
+        read_image(path)
