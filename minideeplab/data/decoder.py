@@ -13,6 +13,7 @@ from minideeplab.errors import DataError
 
 MAX_PIXELS = 64_000_000  # well below Pillow's own warning: a small file may declare gigabytes of pixels
 DEFLATE_RATIO = 1032  # so many bytes can one byte of a PNG become, and no more
+PIXELS_PER_WEBP_BYTE, SIMPLE_PIXELS = 4096, 8_000_000  # beyond so many pixels, a byte stands for at most so many
 PIXELS_PER_JPEG_BYTE = 512  # a block of 8 x 8 pixels takes one bit or more
 
 
@@ -83,7 +84,9 @@ def _require_plausible(path, size, image):
         )
     # Of both formats the decoder would paint what is missing, and say nothing.
     jpeg = image.format in ("JPEG", "MPO") and width * height > PIXELS_PER_JPEG_BYTE * size
-    if jpeg or (image.format == "PNG" and width * height * _bits(image) > 8 * DEFLATE_RATIO * size):
+    # WebP's canvas is taken before its first pixel; no photograph is that simple.
+    webp = image.format == "WEBP" and width * height > max(SIMPLE_PIXELS, PIXELS_PER_WEBP_BYTE * size)
+    if jpeg or webp or (image.format == "PNG" and width * height * _bits(image) > 8 * DEFLATE_RATIO * size):
         raise DataError(
             f"{path}: declares {width} x {height} pixels in {size} bytes, which is not possible; "
             "download or export it again"

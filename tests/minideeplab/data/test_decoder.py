@@ -146,5 +146,14 @@ def test_a_png_that_declares_more_than_its_bytes_can_hold_is_refused_before_it_i
     data[20:24] = (15_000).to_bytes(4, "big")
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     path.write_bytes(data)
-    with pytest.raises(DataError, match="declares 4000 x 15000 pixels in [0-9]+ bytes, which is not possible"):
+    with pytest.raises(DataError, match=r"declares 4000 x 15000 pixels in [0-9]+ bytes, which is not possible"):
+        read_image(path)
+
+
+def test_a_webp_of_a_few_bytes_and_many_pixels_is_refused(tmp_path):
+    path = tmp_path / "a.webp"
+    Image.new("RGB", (2000, 3000), (9, 8, 7)).save(path, lossless=True)
+    assert read_image(path).shape == (3000, 2000, 3)
+    Image.new("RGB", (4000, 3000), (9, 8, 7)).save(path, lossless=True)
+    with pytest.raises(DataError, match=r"declares 4000 x 3000 pixels in [0-9]+ bytes, which is not possible"):
         read_image(path)
