@@ -37,5 +37,5 @@ class ProcessorWatch:
         return (
             f"in the last {WINDOW:.0f} seconds {self.threads} threads got the time of {used:.1f} processors: other "
             f"programs use them, or the work is too small for so many threads, and all of them wait for the slowest; "
-            f"try --threads {max(1, min(self.threads - 1, round(used)))}"
+            f"try --threads {max(1, min(self.threads - 1, round(used)))}, or OMP_WAIT_POLICY=passive in the environment"
         )

@@ -223,6 +223,12 @@ def environment():
     return os.environ | {"PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(ROOT)])}
 
 
+def _hear_signals():
+    """A shell that runs the tests in the background may have these signals ignored in all of its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start(arguments):
     return subprocess.Popen(
         [sys.executable, "-u", "-m", "minideeplab.train", *arguments],
@@ -230,8 +236,7 @@ def start(arguments):
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
-        # A shell that runs the tests in the background may have Ctrl-C ignored in all of its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=_hear_signals,
     )
 
 

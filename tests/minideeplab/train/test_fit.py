@@ -96,10 +96,12 @@ def test_an_interrupt_saves_the_run(data, run, tmp_path, monkeypatch):
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
 def test_signals_stop_it_between_two_steps_and_save_the_run(data, run, tmp_path, monkeypatch, signum):
     out, step = tmp_path / "parts", loop.train_step
+    before = signal.signal(signum, signal.SIG_DFL)  # nohup has it ignored
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_step", lambda *arguments: os.kill(os.getpid(), signum) or step(*arguments))
         with pytest.raises(KeyboardInterrupt):
             minideeplab.fit(data, out=out, progress=False, **SIZES)
+    signal.signal(signum, before)
     assert Checkpoint.load(out / "last.npz").progress["step"] == 1
     assert_same_run(run, minideeplab.fit(resume=True, out=out, progress=False, preset="auto").folder)
 
