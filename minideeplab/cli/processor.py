@@ -23,6 +23,7 @@ class ProcessorWatch:
         self.restart()
 
     def restart(self) -> None:
+        """Begins to measure anew."""
         self.wall, self.processor = time.perf_counter(), time.process_time()
 
     def sentence(self) -> str | None:

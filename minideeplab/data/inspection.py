@@ -54,6 +54,7 @@ class SplitFacts:
         return np.where([digest is not None for digest in self.masks], number, -1)
 
     def ids_of(self, numbers: Sequence[int]) -> tuple[str, ...]:
+        """The ids of these numbers of samples."""
         return tuple(self.dataset.ids[i] for i in numbers)
 
     def middle_sizes(self) -> np.ndarray | None:
@@ -145,6 +146,7 @@ def inspect(
 
 
 def crop_size_for(splits) -> int:
+    """The largest of CROP_SIZES within the median shorter side of all images; the smallest where none fits."""
     sides = [facts.sizes[facts.sizes[:, 0] > 0].min(axis=1) for facts in splits]
     sides = np.concatenate(sides)
     median = np.median(sides) if len(sides) else 0

@@ -229,6 +229,7 @@ class RunFolder:
         return self._due.exists() and self.best.exists()
 
     def pictures_are_drawn(self) -> None:
+        """Takes back `mark_pictures_due`."""
         self._report(self._due, lambda: self._due.unlink(missing_ok=True))
 
     def next_commands(self, args: argparse.Namespace) -> str:
