@@ -14,6 +14,7 @@ COMMANDS = {
     "crf": "refines labels or probabilities by a dense CRF",
     "summary": "says what a network costs, layer by layer",
     "bench": "measures kernels and networks on this machine",
+    "teach": "prepares the notebooks in tutorials/",
 }
 USAGE = 2
 

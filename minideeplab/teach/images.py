@@ -1,0 +1,50 @@
+"""Pictures to teach with: what code draws, and a photograph that matplotlib brings along."""
+
+import os
+from types import SimpleNamespace
+
+import numpy as np
+from PIL import Image
+
+from minideeplab.data import open_dataset
+from minideeplab.data.palettes import IGNORE_INDEX, voc_colour_map
+from minideeplab.data.synthetic import SHAPE_CLASSES, TRAIN, draw_sample
+from minideeplab.errors import UsageError
+
+FOLDER = "MINIDEEPLAB_PHOTOGRAPHS"  # environment variable: a data set whose photographs notebooks take instead
+
+
+def photograph(height: int = 320, index: int = 0) -> np.ndarray:
+    """(height, W, 3) uint8 RGB: Grace Hopper in 1984, by James S. Davis, U.S. Navy, in the public domain.
+
+    Where the environment variable MINIDEEPLAB_PHOTOGRAPHS names a data set, such as a VOC folder, the image with that
+    number of its validation split is taken instead.
+    """
+    folder = os.environ.get(FOLDER)
+    if folder:
+        dataset = open_dataset(folder, "auto", "val")
+        if not 0 <= index < len(dataset):
+            raise UsageError(f"{folder}: image {index} was asked for, split 'val' has {len(dataset)}")
+        picture = Image.fromarray(dataset[index].image)
+    else:
+        from matplotlib.cbook import get_sample_data
+
+        with get_sample_data("grace_hopper.jpg") as file:
+            picture = Image.open(file).convert("RGB")
+    width = round(picture.width * height / picture.height)
+    return np.array(picture.resize((width, height), Image.Resampling.LANCZOS))
+
+
+def sample(number: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W, 3) uint8 image and (H, W) uint8 labels, H and W in 120..160: a validation sample of the synthetic set.
+
+    It is drawn by code; the small trained networks have never seen it.
+    """
+    return draw_sample(0, TRAIN + number)
+
+
+def classes() -> SimpleNamespace:
+    """Names, palette and void of the synthetic set, as `minideeplab.figures` wants them."""
+    return SimpleNamespace(
+        class_names=SHAPE_CLASSES, palette=voc_colour_map(), ignore_index=IGNORE_INDEX, num_classes=7
+    )
