@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minideeplab import Tensor, cli, models
+from minideeplab import cli, models
+from minideeplab.autograd import Tensor
 from minideeplab.crf import refine
 from minideeplab.data import normalise
 from minideeplab.evaluation import Predictor
