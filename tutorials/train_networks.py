@@ -20,8 +20,8 @@ V3PLUS = {"model": "deeplabv3plus", "head_width": 64, "separable": True, "lr": 0
 NETWORKS = {  # what is compared was trained alike
     "v3plus": V3PLUS,
     "v3plus-without-decoder": V3PLUS | {"decoder": False},
-    "v1": {"model": "deeplabv1-largefov", "lr": 0.02, "epochs": 8},
-    "v2": {"model": "deeplabv2-aspp-s", "lr": 0.02, "epochs": 6},
+    "v1": {"model": "deeplabv1-largefov", "lr": 0.05, "warmup": 100, "epochs": 8},
+    "v2": {"model": "deeplabv2-aspp-s", "lr": 0.05, "warmup": 100, "epochs": 6},
     "drn-a": {"model": "drn-a-18", "lr": 0.1, "epochs": 7},
     "drn-c": {"model": "drn-c-26", "lr": 0.1, "epochs": 7},
 }
