@@ -299,9 +299,9 @@ check("multiply-adds for each number read from shared memory", 8 * 8 / (8 + 8), 
 axes = teach.panels(1, 2, 3.9, width_ratios=[1, 1])
 teach.draw_owners(owners, {0: teach.BLUE, 12: teach.RED, 200: teach.GREEN}, "three of 256 threads", axes[0])
 axes[1].imshow(owners // 32 % 2, cmap="Blues", vmin=-1, vmax=3)
+axes[1].set(title="the 8 warps", xlabel="output channel", ylabel="position")
 for strip in range(16):
     axes[1].text(64, 8 * strip + 3.5, f"warp {owners[8 * strip, 0] // 32}", ha="center", va="center", fontsize=8)
-axes[1].set(title="the 8 warps", xlabel="output channel", ylabel="position")
 
 # %% [markdown]
 # ## Tensor cores: one instruction, 1024 multiply-adds
