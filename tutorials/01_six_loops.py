@@ -82,6 +82,26 @@ size = photo.shape[:2]
 win = Window.conv((1, *photo.shape), w_photo.shape, padding="same")
 check("multiply-adds of the four filters, by the formula", win.macs, size[0] * size[1] * 4 * 9 * 3)
 
+# %% [markdown]
+# Is the formula right? Let us count. `Counted` is a number that notices when it is multiplied. We hand such numbers
+# to the same six loops, for a corner of the photograph.
+
+
+# %%
+class Counted(float):
+    products = 0
+
+    def __mul__(self, other):
+        Counted.products += 1
+        return float(self) * float(other)
+
+
+corner = np.vectorize(Counted, otypes=[object])(padded_photo[:8, :7])
+conv_loops(corner, w_photo, 1, 6, 5)
+small = Window.conv((1, 6, 5, 3), w_photo.shape, padding="same")
+check("multiplications that were counted, and the formula", Counted.products, small.macs)
+
+# %%
 paper = 54.17e9  # DeepLabv3+ with Xception-65, output stride 16, 513 x 513 pixels (Chen et al. 2018, table 5)
 days = paper / win.macs * seconds / 86400
 print(f"here: DeepLabv3+ has {paper / win.macs:,.0f} times as many multiply-adds: {days:.1f} days for one picture")

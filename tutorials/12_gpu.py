@@ -100,6 +100,9 @@ check("the twins agree to the bit", np.array_equal(on_cpu, on_gpu))
 check("both are the definition", on_gpu, atrous_conv1d(x, w, rate), 1e-6)
 
 # %% [markdown]
+# The library's files are twins, too: lay [cpu/depthwise.py](../kernels/cpu/depthwise.py) and
+# [cuda/depthwise.py](../kernels/cuda/depthwise.py) side by side. Names, arguments and formulas are the same.
+#
 # The kernel is started with 5 blocks of 16 threads, because $\lceil 70 / 16 \rceil = 5$. That makes 80 threads for 70
 # outputs. So ten threads have nothing to do: the line `if i < y.size` sends them home.
 
