@@ -150,6 +150,8 @@ padded = np.pad(x[0], ((rate, rate), (rate, rate), (0, 0)))
 check("multiply-adds of the layer", win.macs, 155_750_400)
 
 # %% [markdown]
+# ## Step 1: six loops in Python
+#
 # A program's speed is its number of operations over its time. A multiply-add counts as two operations, a
 # multiplication and an addition. The unit is GFLOP/s, $10^9$ operations a second. Times differ from machine to
 # machine. So no time is checked here: the outputs say "here", and mean the machine that made this page.
@@ -178,7 +180,7 @@ check("six loops in Python: the numbers of the reference", small, truth[:part, :
 # %% [markdown]
 # ## Step 2: NumPy, nine shifted products
 #
-# Exchange the loops. The two loops over taps go outside. For one tap, all positions read the same picture, only
+# Now exchange the loops. The two loops over taps go outside. For one tap, all positions read the same picture, only
 # **shifted**. And all channels of one position meet all filters: this is a matrix product.
 #
 # $$y = \sum_{k_h, k_w} \text{shift}_{k_h, k_w}(x)\; W_{k_h, k_w} \qquad (H W \times C) \cdot (C \times K)$$

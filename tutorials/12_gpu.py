@@ -362,12 +362,13 @@ if lane_of_a(0, 0) is not ...:
 
 
 # %%
+from kernels.cuda.llvm import round_to_tf32
+
+
 def tf32(x):
     bits = np.asarray(x, np.float32).view(np.uint32).astype(np.int64)
     return ((bits + 0x1000) & ~0x1FFF).astype(np.uint32).view(np.float32)
 
-
-from kernels.cuda.llvm import round_to_tf32
 
 numbers = rng.standard_normal(200, np.float32)
 check("the library rounds alike", np.array_equal(tf32(numbers), [round_to_tf32(n) for n in numbers]))

@@ -29,7 +29,8 @@ def test_lanes_a_step_apart_touch_as_many_pieces_as_their_span_or_one_each(step,
 def test_each_register_of_each_lane_holds_one_element(name, shape, registers):
     held = teach.fragments()[name]
     assert held.shape == (*shape, 2)
-    assert {tuple(pair) for pair in held.reshape(-1, 2).tolist()} == {(n, r) for n in range(32) for r in range(registers)}
+    wanted = {(lane, register) for lane in range(32) for register in range(registers)}
+    assert {tuple(pair) for pair in held.reshape(-1, 2).tolist()} == wanted
 
 
 def test_the_lanes_hold_what_the_instruction_wants():
