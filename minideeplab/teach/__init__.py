@@ -6,6 +6,18 @@ The notebooks in `tutorials/` import it; nothing else does. matplotlib is import
 from minideeplab.teach.claims import attempt, check
 from minideeplab.teach.images import classes, photograph, sample
 from minideeplab.teach.lesson import begin, hint
+from minideeplab.teach.listing import beside, multiply_adds, ptx_of
+from minideeplab.teach.machine import (
+    draw_blocks,
+    draw_fragment,
+    draw_offsets,
+    draw_owners,
+    draw_sectors,
+    draw_slab,
+    draw_tile,
+    fragments,
+    sectors,
+)
 from minideeplab.teach.networks import trained
 from minideeplab.teach.style import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW, panels, show
 from minideeplab.teach.tables import table
@@ -23,12 +35,24 @@ __all__ = [
     "YELLOW",
     "attempt",
     "begin",
+    "beside",
     "check",
     "classes",
+    "draw_blocks",
+    "draw_fragment",
+    "draw_offsets",
+    "draw_owners",
+    "draw_sectors",
+    "draw_slab",
+    "draw_tile",
+    "fragments",
     "hint",
+    "multiply_adds",
     "panels",
     "photograph",
+    "ptx_of",
     "sample",
+    "sectors",
     "show",
     "table",
     "trained",
