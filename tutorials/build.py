@@ -84,7 +84,7 @@ def exercises(source, notebook):
     given = dict(zip(map(int, parts[::2]), parts[1::2], strict=True))
     cells = []
     for number, text in sorted(given.items()):
-        trials = [cell.source for cell in notebook.cells if re.match(rf"(teach\.)?attempt\({number},", cell.source)]
+        trials = [cell.source for cell in notebook.cells if re.match(rf"(teach\.)?attempt\(\s*{number},", cell.source)]
         if len(trials) != 1:
             raise Wrong(f"{source.name}: {len(trials)} cells begin with attempt({number}, ...), not one")
         cells.append(text + "\n" + trials[0])
