@@ -9,6 +9,7 @@ from minideeplab.teach.lesson import begin, hint
 from minideeplab.teach.networks import trained
 from minideeplab.teach.style import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW, panels, show
 from minideeplab.teach.tables import table
+from minideeplab.teach.taps import draw_frames, draw_overlap, draw_row, draw_taps, taps, valid_tap_share
 
 __all__ = [
     "BLACK",
@@ -25,11 +26,17 @@ __all__ = [
     "begin",
     "check",
     "classes",
+    "draw_frames",
+    "draw_overlap",
+    "draw_row",
+    "draw_taps",
     "hint",
     "panels",
     "photograph",
     "sample",
     "show",
     "table",
+    "taps",
     "trained",
+    "valid_tap_share",
 ]
