@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from minideeplab.teach.style import BLUE, GREY, ORANGE, RED, SKY, panels
+from minideeplab.teach.style import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW, panels
+
+_LIGHT, _DARK = (SKY, YELLOW, PINK, GREEN), (BLUE, RED, PINK, GREEN)  # of the phases: inputs, lines
 
 
 def taps(window, position) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +76,9 @@ def draw_taps(window, position, axes=None, numbers: bool = False) -> None:
     axes.spines[:].set_visible(False)
 
 
-def draw_row(x, w, rate: int = 1, output: int | None = None, axes=None, stride: int = 1, before: int = 0) -> None:
+def draw_row(
+    x, w, rate: int = 1, output: int | None = None, axes=None, stride: int = 1, before: int = 0, phases: int = 1
+) -> None:
     """Draws one frame of a convolution in 1-D: the signal below, the outputs above, lines along the taps of one output.
 
     y[i] = sum_k x[i stride + k rate - before] w[k]
@@ -82,7 +86,8 @@ def draw_row(x, w, rate: int = 1, output: int | None = None, axes=None, stride: 
     Args:
         x: (L,) signal; w: (K,) weights; output: the one whose taps are drawn, those behind it are still empty; None:
             all outputs, each with its taps.
-        before: zeros in front of the signal, and as many behind it.
+        before: zeros in front of the signal, and as many behind it; phases: inputs, and the lines from them, take turns
+            in so many colours, 4 at most.
     """
     x, w = np.asarray(x), np.asarray(w)
     count = (len(x) + 2 * before - rate * (len(w) - 1) - 1) // stride + 1
@@ -95,7 +100,7 @@ def draw_row(x, w, rate: int = 1, output: int | None = None, axes=None, stride: 
     read = {int(starts[i] + k * rate) for i in shown for k in range(len(w))}
     for place, value in zip(places, values, strict=True):
         outside = not 0 <= place < len(x)
-        face = SKY if place in read and not outside else "white"
+        face = _LIGHT[place % phases] if place in read and not outside else "white"
         _cell(axes, place, 0, f"{value:g}", face, GREY if outside else "black", "--" if outside else "-")
     for i, centre in enumerate(centres):
         known = output is None or i <= output
@@ -104,7 +109,8 @@ def draw_row(x, w, rate: int = 1, output: int | None = None, axes=None, stride: 
     for i in shown:
         for k in range(len(w)):
             place = starts[i] + k * rate
-            axes.plot([place, centres[i]], [0.42, 1.58], color=BLUE, linewidth=1.5 if output is not None else 0.8)
+            axes.plot([place, centres[i]], [0.42, 1.58], color=_DARK[place % phases],
+                      linewidth=1.5 if output is not None else 0.8)  # fmt: skip
             if output is not None:
                 where = 0.62 * place + 0.38 * centres[i]
                 axes.text(where, 0.85, f"{w[k]:g}", ha="center", va="center", color=BLUE,
@@ -144,6 +150,7 @@ def draw_overlap(one, other, axes=None) -> None:
     axes.imshow(which, cmap=_two(BLUE, ORANGE, "black"), vmin=0, vmax=3)
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.spines[:].set(visible=True, color="#bbbbbb")
 
 
 def _all_taps(window, position):
