@@ -346,6 +346,7 @@ for phase, drawing in enumerate(drawings):
     woven[phase // 2 :: 2, phase % 2 :: 2] = drawing
 
 
+# %%
 def smoothed(image, rates):
     y = np.ascontiguousarray(image[None, :, :, None])
     mean = np.full((3, 3, 1, 1), 1 / 9, np.float32)
@@ -459,7 +460,7 @@ steps = {
     "C: 4, 4, 2, 1 without": remainder((4, 4, 2, 1)),
 }
 teach.show([y[6:-6, 6:-6] / y.max() for y in steps.values()], list(steps), cmap="magma_r")
-check("roughness of A, B and C", [roughness(y) for y in steps.values()], [2.0, 1.14, 0.25], 1.01)
+check("roughness of A, B and C", [roughness(y) for y in steps.values()], [2.0, 1.117, 0.667], 0.005)
 
 # %% [markdown]
 # ## In trained networks
