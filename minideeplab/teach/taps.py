@@ -42,7 +42,7 @@ def valid_tap_share(window) -> dict[int, float]:
 
 
 def draw_taps(window, position, axes=None, numbers: bool = False) -> None:
-    """Draws the input as cells, those that an output reads filled, and taps outside the input as empty red squares.
+    """Draws the input, its taps as filled cells, taps outside the input as empty red squares, the output's own place.
 
     Args:
         window, position: as of `taps`; numbers: writes kh, kw of the weight into each tap.
@@ -61,6 +61,10 @@ def draw_taps(window, position, axes=None, numbers: bool = False) -> None:
         np.arange(window.in_w + 1) - 0.5, np.arange(window.in_h + 1) - 0.5, cells, cmap=_two(BLUE), vmin=0, vmax=1,
         edgecolors="#bbbbbb", linewidth=0.5 if max(cells.shape) <= 24 else 0,
     )  # fmt: skip
+    right, bottom = window.in_w - 0.5, window.in_h - 0.5
+    axes.plot(
+        [-0.5, right, right, -0.5, -0.5], [-0.5, -0.5, bottom, bottom, -0.5], color=GREY, linewidth=1, clip_on=False
+    )
     middle = np.array(position) * (window.stride_h, window.stride_w) - (window.pad_top, window.pad_left)
     middle += np.array(window.effective_kernel) // 2
     _square(axes, middle, ORANGE, 2.5)

@@ -53,7 +53,7 @@ def test_drawings_draw_into_the_axes_that_they_are_given():
     window = Window.conv((1, 5, 5, 1), (3, 3, 1, 1), rate=2, padding="same")
     axes = Figure().subplots(1, 3)
     assert teach.draw_taps(window, (0, 0), axes[0], numbers=True) is None
-    assert len(axes[0].lines) == 1 + 5 and len(axes[0].texts) == 9  # the middle, five taps outside, nine names
+    assert len(axes[0].lines) == 2 + 5 and len(axes[0].texts) == 9  # border and middle, five taps outside, nine names
     assert teach.draw_row([1, 2, 3, 4], [1, 1], 2, 1, axes[1]) is None
     assert [text.get_text() for text in axes[1].texts][:6] == ["1", "2", "3", "4", "4", "6"]
     assert teach.draw_overlap(np.eye(3) > 0, np.eye(3) > 0, axes[2]) is None
