@@ -3,10 +3,9 @@
 #
 # **How does a filter see far, without more weights and without a coarser map - and what goes wrong?**
 #
-# You need: NumPy, and what a convolution is ([01](01_from_loops_to_vectors.ipynb)).
-# You will see: every tap of an atrous convolution, the same photograph filtered in two ways, and the grid that
-# stacked holes
-# leave, with its cure; about 25 minutes.
+# You need: NumPy, and what a convolution is ([01](01_six_loops.ipynb)). You will see: every tap of an atrous
+# convolution, the same photograph filtered in two ways, and the grid that stacked holes leave, with its cure; about
+# 25 minutes.
 
 # %%
 import numpy as np
@@ -18,9 +17,8 @@ teach.begin(2)
 
 # %% [markdown]
 # *Atrous* comes from the French "à trous", with holes. The picture shows one filter at three **rates**. It always has
-# nine weights.
-# A **tap** is the place where one weight reads the image. The rate is the distance between two neighbouring taps, in
-# pixels.
+# nine weights. A **tap** is the place where one weight reads the image. The rate is the distance between two
+# neighbouring taps, in pixels.
 
 # %%
 from kernels.geometry import Window
@@ -43,8 +41,8 @@ for a, rate in zip(axes, (1, 8, 24), strict=True):
 # $$y[i] = \sum_{k} x[i + r\,k]\; w[k]$$
 #
 # $x$ is the signal, $w$ are the weights, $r$ is the rate. With $r = 1$ it is an ordinary convolution. With $r = 2$
-# each tap jumps over
-# one input. Read the film row by row: the output slides by **one** position, while its taps stay two apart.
+# each tap jumps over one input. Read the film row by row: the output slides by **one** position, while its taps stay
+# two apart.
 
 # %%
 from kernels.reference import atrous_conv1d
@@ -62,8 +60,8 @@ check("y[0] is 1·1 + 0·2 + 1·(-1)", y[0], 0)
 
 # %% [markdown]
 # The definition in the library is as short: [conv2d.py](../kernels/reference/conv2d.py), `atrous_conv1d`. In two
-# dimensions a tap has a row and a column.
-# `teach.taps` says which input each weight meets. The orange square is the output's own position.
+# dimensions a tap has a row and a column. `teach.taps` says which input each weight meets. The orange square is the
+# output's own position.
 
 # %%
 axes = teach.panels(1, 3, 2.9)
@@ -89,8 +87,8 @@ check("weight (0, 2) reads two rows above and two columns to the right", inputs[
 # $$k_e = k + (k - 1)(r - 1)$$
 #
 # We do not believe the formula, we measure it. An **impulse** is an image that is zero everywhere but at one pixel.
-# Where the filter's
-# answer is not zero, the filter has seen the impulse. The width of the answer is the width of the filter.
+# Where the filter's answer is not zero, the filter has seen the impulse. The width of the answer is the width of the
+# filter.
 
 # %%
 import kernels
@@ -122,8 +120,8 @@ teach.table(
 # ## Why networks need holes
 #
 # Networks shrink their maps. They do it by **stride**: they keep every second position. A network that names *one*
-# thing in an image profits: it gets
-# cheaper, and each position sees more. A network that labels *every* pixel loses: the map is too coarse.
+# thing in an image profits: it gets cheaper, and each position sees more. A network that labels *every* pixel loses:
+# the map is too coarse.
 #
 # DeepLab v1 removes the stride, and keeps the view (figure 1 of its paper, "hole algorithm"). Both pictures have 3
 # weights:
@@ -149,14 +147,14 @@ check("outputs without stride", len(dense), 7)
 
 # %% [markdown]
 # The weights did not change. So a network that was trained *with* stride can run *without* it: its weights still meet
-# the inputs that they know.
-# This is how DeepLab v1 takes over the weights of a classifier.
+# the inputs that they know. This is how DeepLab v1 takes over the weights of a classifier.
 #
 # ## The same on a photograph
 #
+# (Set the environment variable MINIDEEPLAB_PHOTOGRAPHS to a VOC or CamVid folder, and yours are used instead.)
+#
 # The filter below answers to horizontal edges: above minus below, three weights wide. We apply it in two ways
-# (DeepLab
-# v2, figure 3, does it with half the size):
+# (DeepLab v2, figure 3, does it with half the size):
 #
 # 1. shrink the image to a quarter, filter, enlarge the answer: a **sparse** answer;
 # 2. filter the full image at rate 4: a **dense** answer.
@@ -186,9 +184,7 @@ check("the dense answer has the more detail", steps[1] > 1.5 * steps[0])
 
 # %% [markdown]
 # Dense answers cost more: sixteen times as many outputs as the coarse map has, each with nine taps. That is the price
-# of
-# detail. The *rate* is free, the *size of the map* is
-# not ([03](03_receptive_field_and_cost.ipynb)).
+# of detail. The *rate* is free, the *size of the map* is not ([03](03_fields_and_costs.ipynb)).
 #
 # ## Are zeros multiplied?
 #
@@ -212,15 +208,13 @@ check("share of the products that would be zero, in %", 100 * 16 / 25, 64.0)
 
 # %% [markdown]
 # At rate 12 it would be 625 products instead of 9. No program that is in earnest puts zeros in. Ours moves the place
-# where a tap starts to read: the rate is one factor in an
-# address ([01](01_from_loops_to_vectors.ipynb)).
+# where a tap starts to read: the rate is one factor in an address ([01](01_six_loops.ipynb)).
 #
 # ## Holes without holes: phases
 #
 # At rate 2, outputs at even places read only even inputs, and outputs at odd places only odd ones. The signal falls
-# apart into two **phases** that never meet.
-# So one may sort the inputs by phase, run an *ordinary* convolution on each, and interlace the results. TensorFlow
-# does it so ("space to batch").
+# apart into two **phases** that never meet. So one may sort the inputs by phase, run an *ordinary* convolution on
+# each, and interlace the results. TensorFlow does it so ("space to batch").
 
 
 # %%
@@ -255,8 +249,8 @@ for rate in (2, 3, 5):
 # ## What pooling forgets
 #
 # Why not leave the stride, and enlarge the map afterwards? Because the position is gone. Max pooling keeps the
-# largest of 2 x 2 values and forgets where it was. A
-# thin bar at four different places gives one and the same map after two poolings.
+# largest of 2 x 2 values and forgets where it was. A thin bar at four different places gives one and the same map
+# after two poolings.
 
 # %%
 bars = np.zeros((4, 8, 8, 1), np.float32)
@@ -266,9 +260,8 @@ pooled = bars
 for _ in range(2):
     pooled = library.max_pool2d(pooled, Window.pool(pooled.shape, 2))[0]
 images = [b[..., 0] for b in (*bars, *pooled)]
-teach.show(
-    images, [f"bar in column {4 + i}" for i in range(4)] + ["after two max poolings"] * 4, columns=4, cmap="gray_r", vmin=-0.12
-)
+titles = [f"bar in column {4 + i}" for i in range(4)] + ["after two max poolings"] * 4
+teach.show(images, titles, columns=4, cmap="gray_r", vmin=-0.12)
 
 # %%
 check("all four maps are equal after pooling", bool((pooled == pooled[0]).all()))
@@ -281,8 +274,8 @@ check("rows and columns that are left", pooled.shape[1:3], (2, 2))
 # ## Gridding: what goes wrong
 #
 # Now stack three layers of rate 2. The **field** of an output is the square that holds all inputs it depends on. We
-# measure which inputs of the field it really
-# sees. Blue: seen by one output. Orange: seen by its right-hand neighbour. Black: seen by both. White: by neither.
+# measure which inputs of the field it really sees. Blue: seen by one output. Orange: seen by its right-hand
+# neighbour. Black: seen by both. White: by neither.
 
 
 # %%
@@ -324,8 +317,7 @@ teach.table(
 
 # %% [markdown]
 # Three layers of rate 2 see 29 % of their field. Worse, two neighbouring outputs see **no input in common**. They may
-# disagree about everything: the label map gets a grid
-# of wrong pixels. This is **gridding**.
+# disagree about everything: the label map gets a grid of wrong pixels. This is **gridding**.
 #
 # ### Four pictures in one
 #
@@ -376,16 +368,15 @@ for rates, separate in [((2, 2, 2), True), ((2, 4, 8), True), ((1, 2, 3), False)
 
 # %% [markdown]
 # > **Check it.** *Does multi-grid cure gridding?* A slide says that **multi-grid** restores the local information
-# > that holes lose. Multi-grid gives the three layers of a block
-# > different rates: (1, 2, 4) times the rate of the block. At output stride 16 the block has rate 2, so the rates are
-# > (2, 4, 8). You have just seen them: 27 % of the field, nothing
-# > in common with the neighbour, phase 0 untouched by the others. Multi-grid alone does **not** cure it.
+# > that holes lose. Multi-grid gives the three layers of a block different rates: (1, 2, 4) times the rate of the
+# > block. At output stride 16 the block has rate 2, so the rates are (2, 4, 8). You have just seen them: 27 % of the
+# > field, nothing in common with the neighbour, phase 0 untouched by the others. Multi-grid alone does **not** cure
+# > it.
 #
 # All three rates have the factor 2. A common factor always leaves phases that never meet. No common factor is
-# *necessary*; it is not *sufficient*: (2, 3, 5) still has
-# holes. Multi-grid helps in practice (DeepLab v3, table 3, in [09](09_deeplab_v3.ipynb)) because its rates are
-# different, so that the field is larger; and a real network has
-# layers of rate 1 before the block, whose outputs overlap.
+# *necessary*; it is not *sufficient*: (2, 3, 5) still has holes. Multi-grid does raise the paper's scores (DeepLab
+# v3, table 3, quoted in [09](09_deeplab_v3.ipynb)): the field is larger, and layers of rate 1 stand before the block,
+# whose outputs overlap. But it is not what the slide says.
 #
 # ## Does the order matter?
 #
@@ -410,10 +401,9 @@ teach.show([i[4:-4, 4:-4] for i in images], titles, cmap="magma_r")
 
 # %% [markdown]
 # As long as everything is linear, the order means nothing. **ReLU** sets negative numbers to zero, and so it can turn
-# a smooth bump into a **spike**: one lonely position. What comes *after*
-# the spike decides. Layers of rate 4 copy it to a grid, layers of rate 2 and 1 smear it without gaps. A spike may be
-# born behind every layer. So what *remains* must have no holes, wherever
-# we begin:
+# a smooth bump into a **spike**: one lonely position. What comes *after* the spike decides. Layers of rate 4 copy it
+# to a grid, layers of rate 2 and 1 smear it without gaps. A spike may be born behind every layer. So what *remains*
+# must have no holes, wherever we begin:
 
 # %%
 for rates in (small_first, small_last):
@@ -430,8 +420,8 @@ check("positions that it is copied to by (4, 4)", int((grid > 0).sum()), 25)
 #
 # The authors of DRN (Yu and others, 2017) cured gridding in three steps:
 #
-# * **A** is a ResNet whose last two stages have holes. It grids. Its max pooling makes things worse, because it
-#   produces spikes.
+# * **A** is a ResNet whose last two stages have holes. It grids. Its max pooling makes things worse, the
+#   authors say: it produces spikes.
 # * **B** replaces max pooling by convolutions, and adds layers of rate 2 and 1 at the end.
 # * **C** also removes the *shortcuts* around the added layers. A shortcut adds a layer's input to its output, and so
 #   it carries the grid past the layer that should smooth it.
@@ -466,10 +456,8 @@ check("roughness of A, B and C", [roughness(y) for y in steps.values()], [2.0, 1
 #
 # Arguments are good, networks are better. Two small networks were trained alike on drawn shapes
 # ([train_networks.py](train_networks.py)): DRN-A and DRN-C, at a quarter of the paper's width. Nobody drew a grid
-# into
-# their weights. We show them a grey image, then the same with a small red square in the middle. The picture shows how
-# much
-# each position of a map has changed.
+# into their weights. We show them a grey image, then the same with a small red square in the middle. The picture
+# shows how much each position of a map has changed.
 
 # %%
 from minideeplab.autograd import Tensor, no_grad
@@ -513,8 +501,7 @@ check("the last map of DRN-C does not grid", unevenness(c[-1]) < 0.8)
 
 # %% [markdown]
 # A single spot is the hardest case. On whole pictures training hides much of the grid, and both networks label the
-# drawn
-# shapes well.
+# drawn shapes well.
 #
 # ## What to keep
 #
@@ -529,8 +516,7 @@ check("the last map of DRN-C does not grid", unevenness(c[-1]) < 0.8)
 # ## Exercises
 #
 # **1.** `atrous_conv1d` has two loops. Write it with one loop over the taps: each tap adds a *shifted piece* of the
-# signal, times
-# its weight. (This is how the fast kernels think.)
+# signal, times its weight. (This is how the fast kernels think.)
 
 
 # %%
@@ -550,8 +536,7 @@ attempt(1, by_taps, lambda: all(
 
 # %% [markdown]
 # **2.** Choose three rates for three 3x3 layers. Every pixel of the field must be seen, and the field must be as
-# large as
-# possible. (1, 2, 3) gives 13 pixels; you can double that.
+# large as possible. (1, 2, 3) gives 13 pixels; you can double that.
 
 # %%
 my_rates = ...  # for example (1, 2, 3)
@@ -572,6 +557,5 @@ if my_rates is not ...:
 # %% [markdown]
 # ## Next
 #
-# [03](03_receptive_field_and_cost.ipynb): what an output sees, and what it costs, in whole networks. Rates side by
-# side
+# [03](03_fields_and_costs.ipynb): what an output sees, and what it costs, in whole networks. Rates side by side
 # instead of one after another: [08](08_pyramids.ipynb) and [09](09_deeplab_v3.ipynb).
