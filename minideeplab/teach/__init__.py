@@ -21,6 +21,7 @@ from minideeplab.teach.machine import (
 from minideeplab.teach.networks import trained
 from minideeplab.teach.style import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW, panels, show
 from minideeplab.teach.tables import table
+from minideeplab.teach.taps import draw_frames, draw_overlap, draw_row, draw_taps, taps, valid_tap_share
 
 __all__ = [
     "BLACK",
@@ -40,10 +41,14 @@ __all__ = [
     "classes",
     "draw_blocks",
     "draw_fragment",
+    "draw_frames",
     "draw_offsets",
+    "draw_overlap",
     "draw_owners",
+    "draw_row",
     "draw_sectors",
     "draw_slab",
+    "draw_taps",
     "draw_tile",
     "fragments",
     "hint",
@@ -55,5 +60,7 @@ __all__ = [
     "sectors",
     "show",
     "table",
+    "taps",
     "trained",
+    "valid_tap_share",
 ]
