@@ -4,7 +4,8 @@ import numpy as np
 
 from minideeplab.teach.images import classes
 
-LEAST_PIXELS = 60  # of a region that is large enough for its name
+LEAST_PIXELS, LEAST_SHARE = 60, 0.008  # of a region that is large enough for its name; share of all pixels
+LETTER = 0.035  # width of a letter, as a share of the map's
 
 
 def coloured(labels: np.ndarray, palette: np.ndarray | None = None) -> np.ndarray:
@@ -37,7 +38,7 @@ def draw_labels(labels: np.ndarray, axes=None, title: str = "", names: bool = Tr
     for label in np.unique(labels) if names else []:
         place = _inside(labels == label)
         if place and label < classes().num_classes:
-            _write(axes, *place, f"{label} {classes().class_names[label]}")
+            _write(axes, *place, f"{label} {classes().class_names[label]}", labels.shape[1])
 
 
 def draw_numbers(values: np.ndarray, axes=None, title: str = "", colours: np.ndarray | None = None, size=9) -> None:
@@ -91,14 +92,16 @@ def _inside(where):
     """(row, column) of the pixel of a region that is farthest from its border; None for a small region."""
     from scipy import ndimage
 
-    if where.sum() < LEAST_PIXELS:
+    if where.sum() < max(LEAST_PIXELS, LEAST_SHARE * where.size):
         return None
     depth = ndimage.distance_transform_edt(np.pad(where, 1))[1:-1, 1:-1]
     return np.unravel_index(depth.argmax(), depth.shape)
 
 
-def _write(axes, row, column, text):
+def _write(axes, row, column, text, width):
     from matplotlib import patheffects
 
+    half = min(0.5, LETTER * len(text) / 2) * width
+    column = min(max(column, half), width - half)  # within the map
     outline = patheffects.withStroke(linewidth=2, foreground="black")
     axes.text(column, row, text, ha="center", va="center", color="white", size=8, path_effects=[outline])
