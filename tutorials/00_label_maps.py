@@ -33,9 +33,9 @@ right.set_axis_off()
 #
 # ## 1. A label map is an array of small integers
 #
-# $$L \in \{0, 1, \dots, K-1, 255\}^{H \times W}$$
+# $$L \in \{0, 1, \dots, C-1, 255\}^{H \times W}$$
 #
-# $H$ and $W$ are the height and the width of the image, $K$ is the number of classes. 255 is special; section 3
+# $H$ and $W$ are the height and the width of the image, $C$ is the number of classes. 255 is special; section 3
 # explains it.
 
 # %%
@@ -339,7 +339,8 @@ for name, part in {
 # %% [markdown]
 # The last one is no mistake: an RGB mask with the colours of the table is read by its colours. JPEG deserves a closer
 # look, because nobody sees the damage. The picture shows the same 12 x 12 pixels of the file before and after;
-# changed labels are yellow. A label 1 beside void would be believed, if the rest of the mask did not betray it.
+# changed labels are yellow. A changed label from 1 to 6 is a class: one pixel alone would be believed. The mask as a
+# whole betrays it.
 
 # %%
 lossy = np.array(from_jpeg)
@@ -432,7 +433,7 @@ for stride in (8, 16):
 # %% [markdown]
 # How much does a *perfect* network lose if it answers on such a grid? Compare each label map with its own copy, there
 # and back, over 100 images. (Pixels whose sample was void are left out.) The curve is a ceiling for answers that are
-# enlarged in squares. (Real networks enlarge scores bilinearly and lose less: notebook [10](10_deeplabv3plus.ipynb)
+# enlarged in squares. (Real networks enlarge scores bilinearly and lose less: notebook [10](10_deeplab_v3plus.ipynb)
 # looks at borders.)
 
 # %%
@@ -463,7 +464,7 @@ check("the ceiling at stride 16, percent", ceiling[4], 78.6, 0.1)
 # A label map has one small integer for each pixel; colours come from a palette. Void (255) has no loss and no score.
 # Most pixels are background, so we measure the mean IoU, with counts summed over the whole set. Labels are resized
 # with nearest neighbour and stored as PNG, never as JPEG. Before you train, run `python -m minideeplab.inspect_data
-# --data YOUR_FOLDER --out looked_at`: it finds all mistakes of this notebook.
+# --data YOUR_FOLDER --out looked_at`: it looks for all mistakes of this notebook.
 #
 # ## Exercises
 #

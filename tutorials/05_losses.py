@@ -37,8 +37,9 @@ teach.draw_losses(losses, void, grid[3], "loss; void is blue")
 #
 # ## 1. The loss of one pixel: cross-entropy
 #
-# A network gives $K$ numbers to each pixel, one for each class: the **logits** $z_c$. The *softmax* turns them into
-# probabilities $p_c$. The loss is the negative logarithm of the probability of the true class $y$:
+# A network gives $C$ numbers to each pixel, one for each of the $C$ classes: the **logits** $z_c$. The *softmax*
+# turns them into probabilities $p_c$. The loss is the negative logarithm of the probability of the true class $y$.
+# (Its unit is the *nat*, since the logarithm is the natural one.)
 #
 # $$p_c = \frac{e^{z_c}}{\sum_k e^{z_k}}, \qquad \ell = -\ln p_y.$$
 
@@ -68,8 +69,9 @@ check("loss if the truth is ring", -np.log(p[4]), 1.629, 0.001)
 #
 # $$\frac{\partial \ell}{\partial z_c} = p_c - [c = y].$$
 #
-# So a pixel that is right and sure ($p_y \approx 1$) teaches nothing, and no pixel ever pulls harder than 1. The
-# library computes loss and derivative in one pass; we compare.
+# So a pixel that is right and sure ($p_y \approx 1$) teaches nothing, and a pixel that is sure and wrong pulls with a
+# strength of 1, never more. The library computes loss and derivative in one pass; we compare. (A `Tensor` is an array
+# that remembers how it was computed. `backward` fills `.grad`, the derivative.)
 
 # %%
 from minideeplab.autograd import Tensor
@@ -161,8 +163,9 @@ check("ln 7, for comparison", np.log(7), 1.946, 0.001)
 # %% [markdown]
 # ## 4. The loss as a heat map, before and after training
 #
-# Both maps have the same scale. The fresh network pays $\ln 7 = 1.9$ nearly everywhere: the map is grey and flat. The
-# trained network pays at few places, and much there.
+# All maps have the same scale: black is 0, the brightest yellow is 4 nat and more. The fresh network pays $\ln 7 =
+# 1.9$ everywhere: the map is flat. The trained network pays at few places, and much there: mostly for whole objects
+# that it takes for another class.
 
 
 # %%
@@ -227,7 +230,7 @@ for axes, part in zip(grid[1:], (0.5, 0.1, 0.02), strict=True):
 # $$L = \frac{\sum_i w_{y_i}\, \ell_i}{\sum_i w_{y_i}}, \qquad w_c = \frac{\mathrm{median}(f)}{f_c}$$
 #
 # This choice is *median-frequency balancing* (Eigen and Fergus 2015; SegNet used it). Here $f_c$ is the share of
-# class $c$ in the images that have it.
+# class $c$ in the images that have it. (In the code, a small object with counts stands for a data set.)
 
 # %%
 from types import SimpleNamespace
@@ -419,7 +422,7 @@ check(
 )
 
 # %% [markdown]
-# A validation score after ten steps is therefore bad even if the weights are good: the running numbers are not there
+# So a validation score after ten steps can be bad although the weights are good: the running numbers are not there
 # yet.
 #
 # ## 10. Batches of eight against batches of one
@@ -467,7 +470,7 @@ axes.legend()
 check("error of batches of 1 over that of batches of 8", float(one.std() / eight.std()), 8**0.5, 0.4)
 
 # %% [markdown]
-# And one layer breaks altogether. *Image-level pooling* (DeepLab v3, notebook [09](09_deeplabv3.ipynb)) averages the
+# And one layer breaks altogether. *Image-level pooling* (DeepLab v3, notebook [09](09_deeplab_v3.ipynb)) averages the
 # whole map: **one value for each channel and image**. With a batch of one, the mean of one value is the value itself:
 #
 # $$y = \gamma\, \frac{x - x}{\sqrt{0 + \varepsilon}} + \beta = \beta.$$
@@ -597,8 +600,8 @@ check(
 # ## What to keep
 #
 # The loss is the mean of $-\ln p$ of the true class over pixels that are not void. It starts at $\ln C$; a run that
-# stops at the entropy of the classes has learnt nothing from the images. Few pixels at borders and in confused
-# objects make nearly all of a trained network's loss. Class weights raise recall, and can lower the IoU. Batch norm
+# stops at the entropy of the classes has learnt nothing from the images. Few pixels, in confused objects and at
+# borders, make nearly all of a trained network's loss. Class weights raise recall, and can lower the IoU. Batch norm
 # needs batches: image-level pooling with a batch of one says nothing at all.
 #
 # ## Exercises
@@ -649,6 +652,6 @@ if my_rate(0, 6000, 0.001, 600) is not ...:
 # %% [markdown]
 # ## Next
 #
-# [06 DeepLab v1](06_deeplabv1.ipynb) is the first network of the family. [11 Train, fail,
+# [06 DeepLab v1](06_deeplab_v1.ipynb) is the first network of the family. [11 Train, fail,
 # repair](11_train_fail_repair.ipynb) trains one from start to end, and shows how each mistake of this notebook looks
 # in a run.
