@@ -5,6 +5,7 @@ The notebooks in `tutorials/` import it; nothing else does. matplotlib is import
 
 from minideeplab.teach.claims import attempt, check
 from minideeplab.teach.images import classes, photograph, sample
+from minideeplab.teach.labels import coloured, draw_labels, draw_losses, draw_numbers
 from minideeplab.teach.lesson import begin, hint
 from minideeplab.teach.listing import beside, multiply_adds, ptx_of
 from minideeplab.teach.machine import (
@@ -39,9 +40,13 @@ __all__ = [
     "beside",
     "check",
     "classes",
+    "coloured",
     "draw_blocks",
     "draw_fragment",
     "draw_frames",
+    "draw_labels",
+    "draw_losses",
+    "draw_numbers",
     "draw_offsets",
     "draw_overlap",
     "draw_owners",
