@@ -42,8 +42,8 @@ def start_warnings(args: argparse.Namespace, model, train_set, val_set, total_st
         which = f"'{names[0]}'" + (f" and {len(names) - 1} more" if names[1:] else "")
         found.append(
             f"with {parts} and crops of {args.crop_size} the batch norm {which} sees one value "
-            f"of each channel: less its own mean that is 0, whatever the image, and in validation it is another "
-            f"number. Take --batch-size {2 * args.accumulate} or more"
+            f"of each channel, which has no variance: its statistics are never learnt, and it normalises with those that it "
+            f"began with. Take --batch-size {2 * args.accumulate} or more"
         )
     if args.warmup > total_steps:
         found.append(
