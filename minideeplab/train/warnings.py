@@ -42,7 +42,7 @@ def start_warnings(args: argparse.Namespace, model, train_set, val_set, total_st
         which = f"'{names[0]}'" + (f" and {len(names) - 1} more" if names[1:] else "")
         found.append(
             f"with {parts} and crops of {args.crop_size} the batch norm {which} sees one value "
-            f"of each channel, which has no variance: its statistics are never learnt, and it normalises with those that it "
+            f"of each channel, which has no variance: its statistics are never learnt, and it normalises with those it "
             f"began with. Take --batch-size {2 * args.accumulate} or more"
         )
     if args.warmup > total_steps:
