@@ -5,6 +5,7 @@ The notebooks in `tutorials/` import it; nothing else does. matplotlib is import
 
 from minideeplab.teach.claims import attempt, check
 from minideeplab.teach.images import classes, photograph, sample
+from minideeplab.teach.lattices import draw_lattice, kernel_picture
 from minideeplab.teach.lesson import begin, hint
 from minideeplab.teach.networks import trained
 from minideeplab.teach.style import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW, panels, show
@@ -25,7 +26,9 @@ __all__ = [
     "begin",
     "check",
     "classes",
+    "draw_lattice",
     "hint",
+    "kernel_picture",
     "panels",
     "photograph",
     "sample",
