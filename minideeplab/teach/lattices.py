@@ -95,7 +95,7 @@ def kernel_picture(image, pixel, sxy, srgb=None, by="exact") -> np.ndarray:
     Returns:
         (H, W) float64; 1 at the pixel itself if it is exact.
 
-    Source: Krähenbühl & Koltun 2011 (arXiv 1210.5644), equation 3.
+    Source: Krähenbühl & Koltun 2011 (arXiv 1210.5644); DeepLab v1 (arXiv 1412.7062), section 3.2.
     """
     image = np.asarray(image)
     height, width = image.shape[:2]
