@@ -124,7 +124,8 @@ check("Z of the picture above is a sum of 7^N terms, a number with so many digit
 #
 # The first is called **bilateral**, or appearance; the second **smoothness**. In this library $\theta_\alpha$,
 # $\theta_\beta$ and $\theta_\gamma$ are `sxy`, `srgb` and `smooth_sxy`. `teach.kernel_picture` shows the weight of
-# every pixel *as seen from one*.
+# every pixel *as seen from one*. (A photograph of yours is taken if the environment variable
+# `MINIDEEPLAB_PHOTOGRAPHS` names a VOC or CamVid folder.)
 
 # %%
 photo = teach.photograph(80)
@@ -240,8 +241,9 @@ check("the network alone is further away", abs(walk[0] - exact).max() > abs(q - 
 # independent pixels cannot say "these two are equal, but I do not know which", so it becomes too sure.
 #
 # ## 5. Step by step on real scores
-# On an image, one step is the same formula. Only the sum over all pairs needs a trick, which follows in section 6.
-# The strip shows the probability that a pixel is *not* background, white for 0 and dark for 1.
+# On an image, one step is the same formula, with two details of DeepLab's code: each sum is divided by the sum of its
+# weights, and the pixel itself is one of its neighbours. The sum over all pairs needs a trick, which follows in
+# section 6. The strip shows the probability that a pixel is *not* background, white for 0 and dark for 1.
 
 # %%
 shown = (0, 1, 2, 3, 5, 10)
@@ -303,7 +305,7 @@ axes[1].set(
 teach.draw_lattice(row_features, axes=axes[1])
 
 # %% [markdown]
-# Only corners of triangles with a pixel in them are stored, in a hash table. Empty space costs nothing.
+# Only corners of triangles with a pixel in them are stored. Empty space costs nothing.
 #
 # `kernels.lattice.embed` puts the features on a plane in 3-D, where these vertices have whole coordinates that sum to
 # zero. The corners of a triangle then leave the remainders 0, 1 and 2 when divided by 3. That is why they are found
@@ -421,8 +423,9 @@ teach.table(
 # %% [markdown]
 # The lattice's kernel has corners, and it is lower. Division by the filter of ones repairs most of this: what is
 # normalised, keeps constants. `python -m minideeplab.crf.accuracy` prints [a table of
-# errors](../minideeplab/crf/README.md): 1 to 4 % on photographs, up to 22 % on pure noise. The CRF uses smooth
-# probabilities. Does the error change labels? We compare with the exact filter on a small picture, 48 x 48 pixels.
+# errors](../minideeplab/crf/README.md): for five features 1 to 4 % on a photograph, up to 22 % on pure noise. The CRF
+# uses smooth probabilities. Does the error change labels? We compare with the exact filter on a small picture, 48 x
+# 48 pixels.
 
 # %%
 part = np.s_[12:60, 62:110]
