@@ -133,8 +133,8 @@ for a, step, title in zip(axes, (2, 1), ("stride 2, then rate 1", "stride 1, the
 
 # %% [markdown]
 # Each old output is still there, unchanged: an orange or blue fan on the left stands on the right, too. Between them
-# there are new ones. This holds for the whole network. We take the *trained* VGG layers, once with the strides of the
-# classifier, once with holes, and the same weights.
+# there are new ones. This holds for many layers at once. We take the *trained* VGG layers up to conv5_3, with VGG's
+# poolings of 2x2: once with the strides of the classifier, once with holes, and the same weights.
 
 # %%
 from minideeplab.models.backbones.vgg import VGGFeatures
@@ -206,17 +206,18 @@ check("share of fc6 in all weights", fc6.parameters / vgg.parameters, 0.743, 0.0
 
 
 # %%
+import matplotlib.pyplot as plt
+
+
 def draw_fc6(axes, kernel, rate, title):
     """The taps of fc6 on the map of an image of 321 pixels, 41 x 41."""
     taps = 20 + (np.arange(kernel) - (kernel - 1) / 2) * rate
     span = cost.effective_kernel(kernel, rate)
-    axes.add_patch(plt.Rectangle((20 - span / 2 + 0.0, 20 - span / 2), span, span, color=teach.SKY, alpha=0.3))
+    axes.add_patch(plt.Rectangle((20 - span / 2, 20 - span / 2), span, span, color=teach.SKY, alpha=0.3))
     x, y = np.meshgrid(taps, taps)
     axes.plot(x.ravel(), y.ravel(), "s", color=teach.RED, markersize=3.4)
     axes.set(xlim=(-0.5, 40.5), ylim=(40.5, -0.5), aspect="equal", title=title, xlabel="position")
 
-
-import matplotlib.pyplot as plt
 
 axes = teach.panels(1, 4, 2.6, sharey=True)
 for a, (name, (kernel, rate, hidden)) in zip(
@@ -289,8 +290,8 @@ check("share that the scores lose", lost(part), 0.034, 0.005)
 check("the image at the same size loses more than twice as much", lost(small_image) > 2 * lost(part))
 
 # %% [markdown]
-# So bilinear enlargement is enough, and it costs nothing to learn. What it cannot do is find the edge *between* two
-# positions. No score map of stride 8 knows it. The image does.
+# So bilinear enlargement is enough, and it costs nothing to learn. What it cannot do is sharpen: scores that are
+# blurred stay blurred, and the network's scores are. Where the edge runs, only the image knows.
 #
 # ## 5. Why a fully connected CRF
 # Earlier CRFs for images joined each pixel to its direct neighbours: **short range**. Such a model was made for noisy
@@ -438,23 +439,27 @@ check("what the CRF adds to LargeFOV, by the quoted numbers", val["CRF-LargeFOV"
 # Orange bars have the CRF. Note the axis: it begins at 55.
 #
 # ## What to keep
-# VGG-16 becomes a segmenter without new weights: take strides away, and put holes into what follows; the old outputs
+# VGG-16 gives dense features without new weights: take strides away, and put holes into what follows; the old outputs
 # stay, the same to the last digits. The bottleneck is fc6: nine taps at rate 12 see as far as 49 at rate 4, for a
 # fraction of the weights. Scores are smooth, so a stride of 8 and bilinear enlargement do. Edges come from the image,
 # by a fully connected CRF; a short-range one would only smooth.
 #
 # ## Exercises
-# **1.** Write the paper's field of view for fc6, in pixels, from its kernel and rate.
+# **1.** Turn the formula of section 3 round: at which rate has a kernel a given field of view? The picture is then
+# drawn with your rates.
 
 
 # %%
-def field_of_view(kernel, rate):
-    return ...  # 8 pixels for a position; what does the kernel span?
+def rate_for(kernel, view):
+    return ...  # so that 8 (k_e + 3) = view
 
 
 # %%
-attempt(1, field_of_view, lambda: [field_of_view(*fc6) for fc6 in ((7, 4), (4, 4), (4, 8), (3, 12))]
-    == [224, 128, 224, 224] or f"7x7 taps at rate 4: the paper has 224, you {field_of_view(7, 4) + 0}")  # fmt: skip
+attempt(1, rate_for, lambda: [rate_for(*case) for case in ((7, 224), (4, 128), (4, 224), (3, 224))] == [4, 4, 8, 12]
+    or f"for 7x7 taps and 224 pixels the paper has rate 4, you have {rate_for(7, 224) + 0}")  # fmt: skip
+if rate_for(3, 224) is not ...:
+    for a, kernel in zip(teach.panels(1, 4, 2.4, sharey=True), (3, 5, 7, 9), strict=True):
+        draw_fc6(a, kernel, rate_for(kernel, 224), f"{kernel}x{kernel}, rate {rate_for(kernel, 224):g}")
 
 # %% [markdown]
 # **2.** A colleague wants fc6 with 3x3 taps and 512 channels (fc7, too), 21 classes. How many weights and biases do

@@ -2,9 +2,10 @@
 
 
 # %% exercise 1
-# A kernel k at rate r spans k + (k - 1)(r - 1) positions. The paper's numbers are those of three positions more.
-def field_of_view(kernel, rate):
-    return 8 * (kernel + (kernel - 1) * (rate - 1) + 3)
+# The formula gives k_e = view / 8 - 3. A kernel k at rate r spans k_e = k + (k - 1)(r - 1) = 1 + (k - 1) r positions.
+# Solve that for r.
+def rate_for(kernel, view):
+    return (view / 8 - 3 - 1) / (kernel - 1)
 
 
 # %% exercise 2
