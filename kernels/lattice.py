@@ -60,6 +60,37 @@ def feature_scale(d):
     return np.sqrt(2 / 3) * (d + 1) / np.sqrt(j * (j + 1))
 
 
+def embed(features):
+    """Features on the plane of d + 1 dimensions whose coordinates sum to zero, where the lattice lies.
+
+        e_i = sum_{k > i} c_k - i c_i        c = feature_scale(d) f, counted from 1; i from 0 to d
+
+    Right angles stay right angles, and all lengths grow by the same factor, sqrt(2/3) (d + 1).
+
+    Args:
+        features: (N, d), each dimension divided by its standard deviation.
+
+    Returns:
+        (N, d + 1) float64. The vertices are the integer points whose coordinates leave the same remainder modulo d + 1.
+
+    Source: Adams et al. 2010, section 3.1.
+    """
+    n, d = features.shape
+    j, c = np.arange(1, d + 1), features.astype(np.float64) * feature_scale(d)
+    embedded = np.zeros((n, d + 1))
+    embedded[:, :-1] = np.cumsum(c[:, ::-1], axis=1)[:, ::-1]  # sum of c_k for k > i, k counted from 1
+    embedded[:, 1:] -= j * c
+    return embedded
+
+
+def unembed(points):
+    """The features (N, d) float64 of points (N, d + 1) on the plane: the inverse of `embed`, to draw vertices with."""
+    d = points.shape[1] - 1
+    j, p = np.arange(1, d + 1), points.astype(np.float64)
+    along = np.cumsum(p[:, :-1], axis=1) - j * p[:, 1:]  # with each axis of the features, a column of the matrix E
+    return along * feature_scale(d) / (2 / 3 * (d + 1) ** 2)
+
+
 def key_digits(low, high):
     """How the keys of vertices are put together: a digit for each coordinate.
 

@@ -7,7 +7,7 @@ cells are simplices: a point lies between d + 1 vertices only, however large d i
 import numpy as np
 
 from ..checks import check_features, check_join, check_lattice_values
-from ..lattice import Lattice, alpha, feature_scale
+from ..lattice import Lattice, alpha, embed
 
 
 def exact_gaussian(features, values):
@@ -41,11 +41,7 @@ def simplex_of(features):
     """
     check_features(features)
     n, d = features.shape
-    j, c = np.arange(1, d + 1), features.astype(np.float64) * feature_scale(d)
-    embedded = np.zeros((n, d + 1))
-    embedded[:, :-1] = np.cumsum(c[:, ::-1], axis=1)[:, ::-1]  # sum of c_k for k > i, k counted from 1
-    embedded[:, 1:] -= j * c
-
+    embedded = embed(features)
     nearest = np.rint(embedded * (1 / (d + 1))).astype(np.int64)  # times d + 1: the nearest point with remainder 0
     excess = nearest.sum(axis=1, keepdims=True)
     residual = embedded - nearest * (d + 1)

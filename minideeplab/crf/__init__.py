@@ -53,7 +53,7 @@ _HOMES = {  # file: its names
         "CRFLayer",
         "filter_each",
     ),
-    "refinement": ("refine",),
+    "refinement": ("edges_of", "refine"),
 }
 _HOME = {name: file for file, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME)

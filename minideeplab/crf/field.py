@@ -173,21 +173,43 @@ class DenseField:
         Raises:
             ValueError: numbers so large that a probability is not finite.
         """
+        before = None
+        for q, change in self._steps(iterations, damping, tolerance, start):
+            if report:
+                labels = self._k.to_numpy(q).argmax(axis=1)
+                if before is not None:
+                    report(Step(self.free_energy(q), change, int((before != labels).sum())))
+                before = labels
+        return self._finite(q)
+
+    def iterate(self, iterations=10, damping=0.0, tolerance=0.0, start=None):
+        """The steps of `infer` one by one: yields a copy of Q, (N, K) in host memory, after each of them.
+
+        The last one equals the result of `infer` bit for bit; `start` before them is `DenseField.start`.
+
+        Args and Raises: as in `infer`; probabilities that are not finite are refused where they appear.
+        """
+        steps = self._steps(iterations, damping, tolerance, start)
+        next(steps)  # Q before the first step
+        for q, _ in steps:
+            yield self._finite(q).copy()
+
+    def _steps(self, iterations, damping, tolerance, start):
+        """(Q, largest |dQ|) before the first step, then after each; Q is on the filters' device, and one array."""
         if iterations < 0:
             raise ValueError(f"iterations must be >= 0, got {iterations}")
-        k = self._k
-        q = self.start() if start is None else self._first(start)
+        q, change = self.start() if start is None else self._first(start), np.inf
+        yield q, change
         for _ in range(iterations):
-            before = k.to_numpy(q).argmax(axis=1) if report else None
             change = self.step(q, damping)
-            if report:
-                changed = int((before != k.to_numpy(q).argmax(axis=1)).sum())
-                report(Step(self.free_energy(q), change, changed))
+            yield q, change
             if change <= tolerance:
-                break
-        if not k.is_finite(q):
+                return
+
+    def _finite(self, q):
+        if not self._k.is_finite(q):
             raise ValueError("probabilities are no longer finite: choose smaller costs and weights, or a start that is")
-        return k.to_numpy(q)
+        return self._k.to_numpy(q)
 
 
 def _checked_unary(unary):

@@ -86,12 +86,14 @@ def edges_of(image, preset, dtype=np.float32, smoothness="lattice", device="cpu"
     """The two kernels of a preset on an image, for `DenseField`.
 
     Args:
-        image: (H, W) or (H, W, C) numbers; preset: a `Preset`; dtype: np.float32 or np.float64, that of the costs.
+        image: (H, W) or (H, W, C) numbers; preset: a `Preset`, its name, or a name with changes, "deeplab-v2,sxy=50".
+        dtype: np.float32 or np.float64, that of the costs.
         smoothness: of SMOOTHNESS, how the second is filtered; device: "cpu" or "cuda".
 
     Returns:
         [(filter, weight), (filter, weight)], of smoothness and of appearance.
     """
+    preset = preset_of(preset)
     warn_of_range(image, preset.srgb)
     height, width = image.shape[:2]
     appearance = bilateral_features(image, preset.sxy, preset.srgb, dtype)

@@ -6,6 +6,7 @@ The notebooks in `tutorials/` import it; nothing else does. matplotlib is import
 from minideeplab.teach.claims import attempt, check
 from minideeplab.teach.images import classes, photograph, sample
 from minideeplab.teach.labels import coloured, draw_labels, draw_losses, draw_numbers
+from minideeplab.teach.lattices import draw_lattice, kernel_picture
 from minideeplab.teach.lesson import begin, hint
 from minideeplab.teach.listing import beside, multiply_adds, ptx_of
 from minideeplab.teach.machine import (
@@ -45,6 +46,7 @@ __all__ = [
     "draw_fragment",
     "draw_frames",
     "draw_labels",
+    "draw_lattice",
     "draw_losses",
     "draw_numbers",
     "draw_offsets",
@@ -57,6 +59,7 @@ __all__ = [
     "draw_tile",
     "fragments",
     "hint",
+    "kernel_picture",
     "multiply_adds",
     "panels",
     "photograph",

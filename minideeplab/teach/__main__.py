@@ -30,7 +30,7 @@ def warm() -> int:
     began = time.perf_counter()
     image, labels = sample()
     names = ("deeplabv3plus", "deeplabv1-largefov", "pspnet", "segnet", "unet", "densenet121", "drn-c-26")
-    with cli.Progress("compiling", len(names) + 1) as progress:
+    with cli.Progress(len(names) + 1, "compiling") as progress:
         for name in names:
             _step(name, image, labels)
             progress.update()

@@ -22,7 +22,7 @@ from strategies import (
 )
 
 from kernels import reference
-from kernels.lattice import alpha
+from kernels.lattice import alpha, embed, unembed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -45,6 +45,16 @@ def test_the_corners_of_a_simplex_surround_their_feature(features):
     assert weights.min() >= 0
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=0, atol=1e-14)
     np.testing.assert_allclose(embedded, features @ embedding(d).T, rtol=0, atol=1e-14 * size * (d + 1))
+
+
+@given(features=clouds())
+def test_features_go_to_the_plane_and_back(features):
+    """The plane is that of coordinate sum zero, and the way there is linear: an isometry but for its length."""
+    d, size = features.shape[1], 1 + np.abs(features).max()
+    points = embed(features)
+    np.testing.assert_allclose(points, features @ embedding(d).T, rtol=0, atol=1e-13 * size * (d + 1))
+    np.testing.assert_allclose(points.sum(axis=1), 0, atol=1e-13 * size * (d + 1) ** 2)
+    np.testing.assert_allclose(unembed(points), features, rtol=0, atol=1e-13 * size)
 
 
 @pytest.mark.parametrize("d", [1, 2, 5, 19])

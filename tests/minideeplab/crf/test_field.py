@@ -339,6 +339,19 @@ def test_damping_keeps_a_share_of_the_old_probabilities():
     np.testing.assert_array_equal(field.infer(1, damping=0.3, start=q), damped)
 
 
+@pytest.mark.parametrize("tolerance", [0.0, 1e-2])
+def test_iterate_yields_what_infer_would_return_after_each_step(tolerance):
+    """Bit for bit, as copies: the field goes on with arrays of its own."""
+    field = DenseField(U, [(lattice(), 2.0), (separable(), 1.0)])
+    start = softmax(normal(13, U.shape), axis=1)
+    steps = list(field.iterate(6, 0.2, tolerance, start))
+    assert 1 <= len(steps) <= 6
+    for number, q in enumerate(steps, start=1):
+        np.testing.assert_array_equal(q, field.infer(number, 0.2, start=start))
+    np.testing.assert_array_equal(steps[-1], field.infer(6, 0.2, tolerance, start=start))
+    assert list(field.iterate(0)) == []
+
+
 def test_tolerance_stops_at_the_first_small_change():
     field, steps = DenseField(costs(), [(lattice(), 0.8)]), []
     q = field.infer(200, tolerance=1e-4, report=steps.append)
@@ -392,6 +405,7 @@ def test_a_field_of_one_pixel_and_one_of_one_label():
         (lambda: DenseField(U, [(exact(), np.ones(4))]), ValueError, r"\(3, 3\) for 3 labels, got shape \(4,"),
         (lambda: DenseField(U, [(exact(), np.nan)]), ValueError, "compatibility must be finite"),
         (lambda: DenseField(U, []).infer(-1), ValueError, "iterations must be >= 0, got -1"),
+        (lambda: list(DenseField(U, []).iterate(-1)), ValueError, "iterations must be >= 0, got -1"),
         (lambda: DenseField(U, []).infer(1, damping=1.0), ValueError, r"damping must be in \[0, 1\), got 1.0"),
         (lambda: DenseField(U, []).infer(1, start=U[:4]), ValueError, r"\(4, 3\)"),
     ],
