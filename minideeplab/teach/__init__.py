@@ -4,11 +4,13 @@ The notebooks in `tutorials/` import it; nothing else does. matplotlib is import
 """
 
 from minideeplab.teach.claims import attempt, check
+from minideeplab.teach.fields import footprint
 from minideeplab.teach.images import classes, photograph, sample
 from minideeplab.teach.lesson import begin, hint
 from minideeplab.teach.networks import trained
 from minideeplab.teach.style import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW, panels, show
 from minideeplab.teach.tables import table
+from minideeplab.teach.traces import draw_trace
 
 __all__ = [
     "BLACK",
@@ -25,6 +27,8 @@ __all__ = [
     "begin",
     "check",
     "classes",
+    "draw_trace",
+    "footprint",
     "hint",
     "panels",
     "photograph",
