@@ -3,6 +3,7 @@
 The notebooks in `tutorials/` import it; nothing else does. matplotlib is imported when something is drawn.
 """
 
+from minideeplab.teach import paper_tables
 from minideeplab.teach.claims import attempt, check
 from minideeplab.teach.fields import footprint
 from minideeplab.teach.images import classes, photograph, sample
@@ -31,6 +32,7 @@ __all__ = [
     "footprint",
     "hint",
     "panels",
+    "paper_tables",
     "photograph",
     "sample",
     "show",
