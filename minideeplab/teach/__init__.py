@@ -4,8 +4,9 @@ The notebooks in `tutorials/` import it; nothing else does. matplotlib is import
 """
 
 from minideeplab.teach import paper_tables
+from minideeplab.teach.bills import draw_bars, draw_gaps, draw_interlaced
 from minideeplab.teach.claims import attempt, check
-from minideeplab.teach.fields import footprint
+from minideeplab.teach.fields import draw_chain, footprint, half_side
 from minideeplab.teach.images import classes, photograph, sample
 from minideeplab.teach.lesson import begin, hint
 from minideeplab.teach.networks import trained
@@ -28,8 +29,13 @@ __all__ = [
     "begin",
     "check",
     "classes",
+    "draw_bars",
+    "draw_chain",
+    "draw_gaps",
+    "draw_interlaced",
     "draw_trace",
     "footprint",
+    "half_side",
     "hint",
     "panels",
     "paper_tables",

@@ -8,7 +8,7 @@ from minideeplab.cost import TracedLayer
 from minideeplab.teach.style import BLUE, GREY, ORANGE, WIDTH
 
 ROW = 0.66  # inches; the unit of the drawing
-MAPS_WIDTH, NAME, FIELD, COST, END = 5.0, 5.2, 8.75, 10.0, WIDTH / ROW  # left sides of the columns, units
+MAPS_WIDTH, NAME, FIELD, COST, END = 4.9, 5.1, 8.5, 10.15, WIDTH / ROW  # left sides of the columns, units
 
 
 def draw_trace(layers: Sequence[TracedLayer] | Mapping[str, TracedLayer], maps: int = 6, image=None, axes=None) -> None:
@@ -62,8 +62,9 @@ def _maps(axes, values, y, count):
     values = values[0]  # (H, W, C) of the first image
     flat = values.reshape(-1, values.shape[-1])
     chosen = np.argsort(-flat.std(axis=0), kind="stable")[:count]
+    pitch = min(MAPS_WIDTH / count, 0.95 * values.shape[1] / values.shape[0] + 0.08)
     for i, channel in enumerate(chosen):
-        _map(axes, values[..., channel], i * MAPS_WIDTH / count, y, 0.95, MAPS_WIDTH / count - 0.06)
+        _map(axes, values[..., channel], i * pitch, y, 0.95, pitch - 0.06)
 
 
 def _map(axes, picture, x, y, height, width):
@@ -85,15 +86,15 @@ def _field(axes, field, frame, y):
 
     scale = 0.42 / max(frame)
     height, width = frame[0] * scale, frame[1] * scale
-    middle = FIELD + 0.3, y + 0.48
+    middle = FIELD + 0.35, y + 0.48
     axes.add_patch(Rectangle((middle[0] - width / 2, middle[1] - height / 2), width, height, fill=False, ec=GREY))
     if field is None:
-        axes.text(FIELD + 0.7, y + 0.48, "all", fontsize=8, va="center")
+        axes.text(FIELD + 0.88, y + 0.48, "all", fontsize=8, va="center")
         return
     side = min(field * scale, 0.9)  # a larger one is cut
     corner = middle[0] - side / 2, middle[1] - side / 2
     axes.add_patch(Rectangle(corner, side, side, fc=ORANGE, ec="none", alpha=0.65, zorder=0.5))
-    axes.text(FIELD + 0.78, y + 0.48, f"{field}", fontsize=8, va="center")
+    axes.text(FIELD + 0.88, y + 0.48, f"{field}", fontsize=8, va="center")
 
 
 def _cost(axes, macs, most, y):
