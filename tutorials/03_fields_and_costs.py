@@ -3,8 +3,8 @@
 #
 # **The question:** which pixels of the image does one output position look at, and what does a network pay for that?
 #
-# You need: notebook [02](02_holes.ipynb). You will see: fields computed and measured, output strides, the cost formulas
-# of the lectures, and a riddle in the DeepLab v3+ paper that is solved row by row; about 35 minutes.
+# You need: notebook [02](02_holes.ipynb). You will see: fields computed and measured, output strides, the cost
+# formulas of the lectures, and a riddle in the DeepLab v3+ paper that is solved row by row; about 35 minutes.
 
 # %%
 import matplotlib
@@ -22,8 +22,8 @@ teach.begin(3)
 #
 # `model.trace(images)` runs a network and describes each of its layers. `teach.draw_trace` draws them. This is
 # DeepLabv3+ with ResNet-18 and random weights. On the left are feature maps: one small picture for each **channel**.
-# The orange square is the **field**, the part of the image on which one position of the map depends. The grey frame is
-# the image. The bar is the cost in **multiply-adds**: one product and one sum count as one.
+# The orange square is the **field**, the part of the image on which one position of the map depends. The grey frame
+# is the image. The bar is the cost in **multiply-adds**: one product and one sum count as one.
 
 # %%
 photograph = teach.photograph(256)
@@ -34,8 +34,8 @@ chosen = [layers[i] for i in (0, 5, 10, 15, 20, 24, 28, 29, 32)]
 teach.draw_trace(chosen, maps=4, image=photograph)
 
 # %% [markdown]
-# Three things grow and shrink together here. The maps become small, the fields become large, and the cost moves to the
-# large maps with many channels. The rest of this notebook takes them one by one.
+# Three things grow and shrink together here. The maps become small, the fields become large, and the cost moves to
+# the large maps with many channels. The rest of this notebook takes them one by one.
 #
 # ## The field by recurrence
 #
@@ -57,8 +57,8 @@ check("the loop gives what the library gives", field, cost.receptive_field(chain
 teach.table(rows)
 
 # %% [markdown]
-# The same chain, drawn in one dimension. Follow the lines from the output at the top down to the input.
-# The blue dots at the bottom are the field.
+# The same chain, drawn in one dimension. Follow the lines from the output at the top down to the input. The blue dots
+# at the bottom are the field.
 
 # %%
 teach.draw_chain(chain)
@@ -66,10 +66,10 @@ teach.draw_chain(chain)
 # %% [markdown]
 # ## The field as a measurement
 #
-# The recurrence is arithmetic. A network that runs can also be *asked*. Move a pixel $x_q$ a little: how much does the
-# output $y_p$ move? That is the derivative $\partial y_p / \partial x_q$, and one backward pass gives it for all pixels
-# at once (notebook [04](04_backpropagation.ipynb) explains how). We call its absolute value the **footprint** of the
-# position. Where it is zero, the output does not look.
+# The recurrence is arithmetic. A network that runs can also be *asked*. Move a pixel $x_q$ a little: how much does
+# the output $y_p$ move? That is the derivative $\partial y_p / \partial x_q$, and one backward pass gives it for all
+# pixels at once (notebook [04](04_backpropagation.ipynb) explains how). We call its absolute value the **footprint**
+# of the position. Where it is zero, the output does not look.
 
 # %%
 weights = [Tensor(np.ones((k, k, 1, 1), np.float32)) for k, _, _ in chain]
@@ -226,8 +226,8 @@ for panel in axes.ravel():
     panel.set_axis_off()
 
 # %% [markdown]
-# Left: the positions of the last features on the photograph. Right: four of their channels, the same ones in each row.
-# At stride 32 one position stands for a whole face.
+# Left: the positions of the last features on the photograph. Right: four of their channels, the same ones in each
+# row. At stride 32 one position stands for a whole face.
 #
 # What does it cost? Time and memory are those of this machine and this small network: yours will differ.
 
@@ -264,8 +264,8 @@ teach.draw_bars(
 axes[1].set_yticks([])
 
 # %% [markdown]
-# Parameters do not change at all. From 16 to 8 the multiply-adds grow by more than three: most layers of
-# a ResNet-101 lie in its last two stages.
+# Parameters do not change at all. From 16 to 8 the multiply-adds grow by more than three: most layers of a ResNet-101
+# lie in its last two stages.
 #
 # ## Formulas against counts: a convolution
 #
@@ -340,10 +340,10 @@ axes[1].set_yticks([])
 # %% [markdown]
 # ## Back up: what a deconvolution costs
 #
-# Small maps must become large again. A **transposed convolution** ("deconvolution") spreads each input value over
-# $K \times K$ outputs, a stride of $s$ apart. It costs $C N K^2$ multiply-adds at every *input* position. A bilinear
-# **resize** has no weights, and no multiply-adds that the papers count. Enlarge 256 channels
-# four times, from 33 to 129:
+# Small maps must become large again. A **transposed convolution** ("deconvolution") spreads each input value over $K
+# \times K$ outputs, a stride of $s$ apart. It costs $C N K^2$ multiply-adds at every *input* position. A bilinear
+# **resize** has no weights, and no multiply-adds that the papers count. Enlarge 256 channels four times, from 33 to
+# 129:
 
 # %%
 x = Tensor(np.ones((1, 33, 33, 256), np.float32))
@@ -357,7 +357,8 @@ check("multiply-adds and parameters of that", resize.macs + resize.parameters, 0
 
 # %% [markdown]
 # It also leaves a pattern where $K$ is no multiple of $s$. Put ones in and take a kernel of ones. Some outputs are
-# hit once, some twice, some four times: a **checkerboard**. A kernel of $2s$ taps with bilinear weights hits all alike.
+# hit once, some twice, some four times: a **checkerboard**. A kernel of $2s$ taps with bilinear weights hits all
+# alike.
 
 # %%
 ones = Tensor(np.ones((1, 8, 8, 1), np.float32))
@@ -377,9 +378,9 @@ teach.show([uneven, even, resized], ["K = 3, s = 2, all ones: 1, 2 or 4", "K = 4
 #
 # ## The riddle of the Multiply-Adds column
 #
-# Tables 3 and 5 of the DeepLab v3+ paper (arXiv 1802.02611) print multiply-adds. They say neither the size of the image
-# nor the rule. We count at 513 x 513, as the image sizes of the text suggest. First the rows of
-# Xception-65 with one scale:
+# Tables 3 and 5 of the DeepLab v3+ paper (arXiv 1802.02611) print multiply-adds. They say neither the size of the
+# image nor the rule. We count at 513 x 513, as the image sizes of the text suggest. First the rows of Xception-65
+# with one scale:
 
 # %%
 SIDES = {1: [513], 6: [int(512 * scale + 1) for scale in (0.5, 0.75, 1, 1.25, 1.5, 1.75)]}
@@ -411,8 +412,8 @@ teach.table([{"stride": paper[i]["output stride"], "decoder": str(paper[i]["deco
 # something where *full* convolutions are atrous, and almost nothing where only depthwise ones are.
 #
 # There are two published ways to run an atrous convolution. One steps over the holes (notebook 02). TensorFlow's
-# **space-to-batch** does another thing. It gathers every $r$-th position into one dense map, $r \times r$ maps in all,
-# runs an ordinary convolution on each, and puts the results back. All maps must have one size. So height and
+# **space-to-batch** does another thing. It gathers every $r$-th position into one dense map, $r \times r$ maps in
+# all, runs an ordinary convolution on each, and puts the results back. All maps must have one size. So height and
 # width are rounded *up* to a multiple of $r$, and the positions that do not exist are computed, too.
 
 # %%
@@ -427,8 +428,8 @@ for rate in (6, 12, 18):
     check(f"rate {rate}: space-to-batch over plain", window.macs_space_to_batch / window.macs, (36 / 33) ** 2, 1e-12)
 
 # %% [markdown]
-# 19 % more for each of the three large convolutions of ASPP. Now all sixteen rows, with several scales (six
-# image sizes, from 257 to 897) and mirrored images (everything twice):
+# 19 % more for each of the three large convolutions of ASPP. Now all sixteen rows, with several scales (six image
+# sizes, from 257 to 897) and mirrored images (everything twice):
 
 # %%
 printed = [row["multiply-adds, 1e9"] for row in paper]
@@ -458,8 +459,8 @@ for name, billions in (("stride 16, 6 scales", 601.51), ("stride 16, decoder, 6 
 # **unexplained**. It is not batch norm or ReLU: they would cost far more. And remember what this is: a reading that
 # fits. No source that we know states the rule.
 #
-# The rows of ResNet-101 (table 3). The form of the backbone was chosen because it fits, so they confirm
-# the rule rather than test it:
+# The rows of ResNet-101 (table 3). The form of the backbone was chosen because it fits, so they confirm the rule
+# rather than test it:
 
 # %%
 paper101 = paper_tables.V3PLUS_RESNET101.records()
@@ -470,9 +471,9 @@ printed101 = [row["multiply-adds, 1e9"] for row in paper101]
 teach.draw_gaps(names101, printed101, {"plain count": ours101[:, 0], "with space-to-batch padding": ours101[:, 1]})
 
 # %% [markdown]
-# > **Check it.** One number stands apart: 101.28, stride 16 with decoder, which the paper prints twice. The
-# > decoder adds 21.7 in every other pair of rows. Here it would add 20.26. Perhaps it is a misprint, perhaps
-# > that network had no multi-grid. The next cell shows both sides.
+# > **Check it.** One number stands apart: 101.28, stride 16 with decoder, which the paper prints twice. The decoder
+# > adds 21.7 in every other pair of rows. Here it would add 20.26. Perhaps it is a misprint, perhaps that network had
+# > no multi-grid. The next cell shows both sides.
 
 # %%
 pairs = [(89.76, 68.00), (262.59, 240.85), (297.92, 276.18), (74.20, 52.43), (101.28, 81.02)]
@@ -527,8 +528,8 @@ axes.set(xlabel="parameters, 1e6", ylabel="multiply-adds at 224 x 224, 1e9", xli
 # %% [markdown]
 # ## What to keep
 #
-# - The field is arithmetic: each layer adds $(k_e - 1)$ times the jump. The effective field is smaller,
-#   and only a measurement shows it.
+# - The field is arithmetic: each layer adds $(k_e - 1)$ times the jump. The effective field is smaller, and only a
+#   measurement shows it.
 # - A finer output stride keeps the parameters and multiplies the cost: the positions grow by four.
 # - A separable 3 x 3 costs about a ninth. A deconvolution costs, a resize does not.
 # - A printed cost is a count *under a rule*. Ask for the rule, the image size, and the exact form of the network.
@@ -554,7 +555,7 @@ rates = ...  # such as (1, 1, 1), which sees 7 pixels
 # %%
 attempt(1, rates, lambda: (
     f"the field is {field_of(rates)} pixels" if field_of(rates) != 27
-    else len(read_by(rates)) == 27 or f"only {len(read_by(rates))} of 27 pixels are read: see the picture"))  # fmt: skip
+    else len(read_by(rates)) == 27 or f"only {len(read_by(rates))} of 27 are read: see the picture"))  # fmt: skip
 if rates is not ...:
     teach.draw_chain([(3, 1, r) for r in rates])  # your network
 

@@ -4,8 +4,9 @@ The notebooks in `tutorials/` import it; nothing else does. matplotlib is import
 """
 
 from minideeplab.teach import paper_tables
-from minideeplab.teach.bills import draw_bars, draw_gaps, draw_interlaced
+from minideeplab.teach.bills import draw_bars, draw_gaps, draw_interlaced, draw_landscape
 from minideeplab.teach.claims import attempt, check
+from minideeplab.teach.connections import bridges, connections, draw_connections, draw_ladder
 from minideeplab.teach.fields import draw_chain, footprint, half_side
 from minideeplab.teach.images import classes, photograph, sample
 from minideeplab.teach.lesson import begin, hint
@@ -27,12 +28,17 @@ __all__ = [
     "YELLOW",
     "attempt",
     "begin",
+    "bridges",
     "check",
     "classes",
+    "connections",
     "draw_bars",
     "draw_chain",
+    "draw_connections",
     "draw_gaps",
     "draw_interlaced",
+    "draw_ladder",
+    "draw_landscape",
     "draw_trace",
     "footprint",
     "half_side",

@@ -1,10 +1,14 @@
 """Drawings of what networks cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
-from minideeplab.teach.style import BLUE, GREY, ORANGE, SKY, panels
+from minideeplab.cost import Cost
+from minideeplab.teach.style import BLUE, GREEN, GREY, ORANGE, PINK, SKY, panels
+
+NOWHERE = MappingProxyType({})
 
 
 def draw_interlaced(side: int, rate: int, axes=None) -> None:
@@ -86,3 +90,32 @@ def draw_bars(
     axes.set_xlabel(label)
     axes.tick_params(axis="y", length=0)
     axes.spines["bottom"].set_color(GREY)
+
+
+def draw_landscape(costs: Mapping[str, Cost], places: Mapping[str, tuple[float, float]] = NOWHERE, axes=None) -> None:
+    """Draws networks by parameters and multiply-adds, both logarithmic; the area of a dot is that of the field's side.
+
+    Args:
+        costs: {label: `Cost`}; places: {label: (right, up)} in points, where a label stands otherwise than right of
+            its dot; axes: to draw on, a new figure by default.
+    """
+    axes = panels(1, 1, 5.2) if axes is None else axes
+    for label, cost in costs.items():
+        x, y = cost.parameters / 1e6, cost.macs / 1e9
+        kind = next((k for k in ("v1", "v2", "v3", "ResNet", "DRN", "DenseNet") if label.startswith(k)), "")
+        colour = {"v1": BLUE, "v2": BLUE, "v3": BLUE, "ResNet": GREY, "DRN": GREEN, "DenseNet": PINK}.get(kind, ORANGE)
+        axes.scatter(x, y, s=cost.receptive_field / 4, color=colour, alpha=0.75, linewidths=0)
+        radius = np.sqrt(cost.receptive_field / 4 / np.pi)  # points
+        right, up = places.get(label, (radius + 2, 0))
+        side = "left" if right > 0 else "right" if right < 0 else "center"
+        axes.annotate(label, (x, y), (right, up), textcoords="offset points", ha=side, va="center", fontsize=9)
+    axes.set(xscale="log", yscale="log")
+    axes.set(xlabel="parameters, 1e6", ylabel="multiply-adds for 513 x 513, 1e9")
+    ticks_x, ticks_y = (5, 10, 20, 50, 100), (10, 20, 50, 100, 200)
+    axes.set_xticks(ticks_x, [str(t) for t in ticks_x])
+    axes.set_yticks(ticks_y, [str(t) for t in ticks_y])
+    axes.minorticks_off()
+    axes.grid(color="#ececec")
+    axes.set_axisbelow(True)
+    axes.margins(0.12)
+    axes.set_xlim(5.5, 230)
