@@ -21,9 +21,11 @@ teach.begin(3)
 # ## A network in nine rows
 #
 # `model.trace(images)` runs a network and describes each of its layers. `teach.draw_trace` draws them. This is
-# DeepLabv3+ with ResNet-18 and random weights. On the left are feature maps: one small picture for each **channel**.
-# The orange square is the **field**, the part of the image on which one position of the map depends. The grey frame
-# is the image. The bar is the cost in **multiply-adds**: one product and one sum count as one.
+# DeepLabv3+ with ResNet-18 and random weights. (The photograph shows Grace Hopper. Set the environment variable
+# `MINIDEEPLAB_PHOTOGRAPHS` to the folder of a data set such as VOC, and one of yours is taken.) On the left are
+# feature maps: one small picture for each **channel**. The orange square is the **field**, the part of the image on
+# which one position of the map depends. The grey frame is the image. The bar is the cost in **multiply-adds**: one
+# product and one sum count as one.
 
 # %%
 photograph = teach.photograph(256)
@@ -181,16 +183,33 @@ for panel in axes:
 # Brighter is more (logarithmic: the darkest is a ten-thousandth of the brightest). With random weights the network
 # looks almost everywhere. Training gathers the look around the position.
 
+# %% [markdown]
+# One picture proves little. So here are four networks that were trained alike, six pictures each: the side of the
+# square that holds half of the footprint.
+
 # %%
-theory = cost_of(models.create(**{k: v for k, v in trained.config.items() if k != "seed"}), 113).receptive_field
-check("field by recurrence, pixels", theory, 683)
-check("the trained network looks closer than the random one",
-      teach.half_side(seen["trained"]) < teach.half_side(seen["random weights"]))  # fmt: skip
-check("image-level pooling: even the corner is seen", bool(seen["random weights"][0, 0] > 0))
+scenes = [teach.sample(number)[0][:113, :113] for number in range(6)]
+rows, closer = [], True
+for name in ("v3plus", "v3plus-without-decoder", "drn-a", "drn-c"):
+    network = teach.trained(name).model
+    options = {key: value for key, value in network.config.items() if key != "seed"}
+    row = {"network": name, "field by recurrence": cost_of(models.create(**options), 113).receptive_field}
+    for state, each in (("random", models.build(**network.config).eval()), ("trained", network)):
+        row[state] = float(np.mean([teach.half_side(margin_print(each, scene)) for scene in scenes]))
+    closer = closer and row["trained"] < row["random"]
+    rows.append(row)
+teach.table(rows, caption="pixels; half of the footprint lies in a square of this side")
+
+# %%
+check("fields by recurrence, pixels", str([row["field by recurrence"] for row in rows]), "[683, 659, 451, 597]")
+check("each trained network looks closer than with random weights", closer)
+check("v3+ with its decoder looks closest", rows[0]["trained"] == min(row["trained"] for row in rows))
+check("image-level pooling of v3+: even the corner is seen", bool(seen["random weights"][0, 0] > 0))
 
 # %% [markdown]
-# The recurrence says 683 pixels, six times the side of the image. So two sentences belong together. The *field* says
-# what can be seen at all. The *effective field* says what is looked at, and it is smaller.
+# The recurrence says 451 to 683 pixels, four to six times the side of these images. So two sentences belong together.
+# The *field* says what can be seen at all. The *effective field* says what is looked at, and it is smaller. The
+# decoder of v3+ makes it smaller still: it brings features of stride 4, which see only a few pixels.
 #
 # ## Output stride: one photograph at 32, 16 and 8
 #
@@ -208,11 +227,10 @@ for stride in (32, 16, 8):
     for _ in range(2):  # the first run may hold the compilation of a kernel
         traces[stride] = network.trace(big_images)
 last = {stride: next(t for t in reversed(trace) if t.name.startswith("backbone")) for stride, trace in traces.items()}
-strongest = np.argsort(-last[8].values[0].std(axis=(0, 1)))[:4]
-show = [big] + [last[stride].values[0][..., c] for stride in (32, 16, 8) for c in strongest]
+strongest = np.argsort(-last[8].values[0].std(axis=(0, 1)))[:3]
 
 # %%
-axes = teach.panels(3, 5, 1.6)
+axes = teach.panels(3, 4, 1.7)
 for row, stride in zip(axes, (32, 16, 8), strict=True):
     h, w, _ = last[stride].output
     row[0].imshow(big)
@@ -226,7 +244,7 @@ for panel in axes.ravel():
     panel.set_axis_off()
 
 # %% [markdown]
-# Left: the positions of the last features on the photograph. Right: four of their channels, the same ones in each
+# Left: the positions of the last features on the photograph. Right: three of their channels, the same ones in each
 # row. At stride 32 one position stands for a whole face.
 #
 # What does it cost? Time and memory are those of this machine and this small network: yours will differ.
@@ -254,6 +272,9 @@ for stride, grid in ((32, (1, 2, 4)), (16, None), (8, None)):
     counts[stride] = cost_of(models.create("deeplabv3plus", **options), 513)
 for stride, billions in ((32, 51.407), (16, 76.052), (8, 252.252)):
     check(f"multiply-adds at output stride {stride}, 1e9", counts[stride].macs / 1e9, billions, 5e-4)
+
+check("parameters at all three", str({c.parameters for c in counts.values()}), "{58164437}")
+check("fields at 32, 16 and 8, pixels", str([c.receptive_field for c in counts.values()]), "[1927, 1895, 1879]")
 
 names = [f"output stride {stride}" for stride in counts]
 axes = teach.panels(1, 2, 1.7)
@@ -379,8 +400,8 @@ teach.show([uneven, even, resized], ["K = 3, s = 2, all ones: 1, 2 or 4", "K = 4
 # ## The riddle of the Multiply-Adds column
 #
 # Tables 3 and 5 of the DeepLab v3+ paper (arXiv 1802.02611) print multiply-adds. They say neither the size of the
-# image nor the rule. We count at 513 x 513, as the image sizes of the text suggest. First the rows of Xception-65
-# with one scale:
+# image nor the rule. We count at 513 x 513, the size of the crops in training. First the rows of Xception-65 with one
+# scale:
 
 # %%
 SIDES = {1: [513], 6: [int(512 * scale + 1) for scale in (0.5, 0.75, 1, 1.25, 1.5, 1.75)]}

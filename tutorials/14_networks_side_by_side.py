@@ -59,7 +59,8 @@ teach.draw_landscape(costs, places)
 # %% [markdown]
 # The larger the dot, the wider the field. Three things are easy to see.
 #
-# - Parameters say little about cost. FCN-8s and SegNet cost the same, with five times the parameters.
+# - Parameters say little about cost. FCN-8s and SegNet cost the same, but FCN-8s has more than four times the
+#   parameters.
 # - Fine maps cost. U-Net and SegNet work at full resolution. DRN-A-50 is ResNet-50 at output stride 8: the same
 #   parameters, 4.6 times the multiply-adds.
 # - A wide field need not cost much: DenseNet-161 is deep and narrow, its field is the widest of all.
@@ -279,7 +280,8 @@ check("indices are numbers of pixels, row by row", str(indices[0].ravel().tolist
 # exact pixel, and leaves holes, which the decoder's convolutions fill. Resizing leaves no holes, and no exact place.
 
 # %%
-grey = teach.photograph(256)[:, :192].mean(axis=-1, keepdims=True).astype(np.float32)[None]
+photograph = teach.photograph(256)
+grey = photograph[:, : photograph.shape[1] // 8 * 8].mean(axis=-1, keepdims=True).astype(np.float32)[None]
 y, stack = Tensor(grey), []
 for _ in range(3):
     y, indices = ops.max_pool2d_with_indices(y, 2)
@@ -287,8 +289,9 @@ for _ in range(3):
 unpooled = y
 while stack:
     unpooled = ops.max_unpool2d(unpooled, stack.pop())
-ways = {"original": Tensor(grey), "unpooled: 1 pixel of 64": unpooled, "nearest": ops.resize_nearest(y, 256, 192),
-        "bilinear": ops.resize_bilinear(y, 256, 192)}  # fmt: skip
+size = grey.shape[1:3]
+ways = {"original": Tensor(grey), "unpooled: 1 pixel of 64": unpooled, "nearest": ops.resize_nearest(y, *size),
+        "bilinear": ops.resize_bilinear(y, *size)}  # fmt: skip
 check("pixels that unpooling fills, of 64", float((unpooled.numpy() > 0).mean()) * 64, 1.0, 0.01)
 teach.show([way.numpy()[0, 64:192, 32:160, 0] for way in ways.values()], list(ways), cmap="gray", vmin=0, vmax=255)
 
@@ -358,12 +361,14 @@ if mine is not ...:
 
 
 # %%
+block = [int((dense.reads[:, 2 + 2 * i] > 0).sum()) for i in range(6)]  # the 3 x 3 of the six layers of block 1
+
+
 def readers(i, layers):
     return ...
 
 
 # %%
-block = [int((dense.reads[:, 2 + 2 * i] > 0).sum()) for i in range(6)]  # the 3 x 3 of the six layers of block 1
 attempt(2, readers, lambda: (
     ... if readers(0, 6) is ... else [readers(i, 6) for i in range(6)] == block
     or f"not yet: the graph of DenseNet-121 says {block[-1]} for the last layer of a block"))  # fmt: skip
