@@ -33,7 +33,7 @@ images = Tensor(normalise(photograph[None]))  # (1, H, W, 3), float32
 model = models.build("deeplabv3plus", backbone="resnet18", num_classes=7).eval()
 layers = model.trace(images)
 chosen = [layers[i] for i in (0, 5, 10, 15, 20, 24, 28, 29, 32)]
-teach.draw_trace(chosen, maps=4, image=photograph)
+teach.draw_trace(chosen, maps=5, image=photograph)
 
 # %% [markdown]
 # Three things grow and shrink together here. The maps become small, the fields become large, and the cost moves to
@@ -238,7 +238,7 @@ for row, stride in zip(axes, (32, 16, 8), strict=True):
     row[0].vlines(np.linspace(0, big.shape[1], w + 1), 0, big.shape[0], color="white", lw=0.3)
     row[0].set_title(f"stride {stride}: {h} x {w}")
     for panel, channel in zip(row[1:], strongest, strict=True):
-        panel.imshow(last[stride].values[0][..., channel], cmap="viridis")
+        panel.imshow(last[stride].values[0][..., channel])
         panel.set_title(f"channel {channel}")
 for panel in axes.ravel():
     panel.set_axis_off()
