@@ -2,6 +2,7 @@
 
 from minideeplab.cost.count import Cost, cost_of
 from minideeplab.cost.field import Field
+from minideeplab.cost.footprint import footprint
 from minideeplab.cost.formulas import (
     conv_macs,
     conv_parameters,
@@ -21,6 +22,7 @@ __all__ = [
     "conv_parameters",
     "cost_of",
     "effective_kernel",
+    "footprint",
     "receptive_field",
     "separable_macs",
     "separable_parameters",

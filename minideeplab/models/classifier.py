@@ -39,12 +39,13 @@ class BackboneClassifier(Classifier):
     Args:
         name: of a backbone; num_classes: 1000 for ImageNet; width: factor on the backbone's channels.
         output_stride: of the backbone, None for its own.
+        strided: of a ResNet, see there; "1x1" is the form of the paper's table, whose multiply-adds its authors print.
     """
 
-    def __init__(self, name, num_classes=1000, dense=False, output_stride=None, width=1.0):
+    def __init__(self, name, num_classes=1000, dense=False, output_stride=None, width=1.0, strided=None):
         super().__init__(dense)
         options = {} if dense else BACKBONES.get(name, Backbone).classifier_options
-        self.backbone = backbone(name, width=width, output_stride=output_stride, **options)
+        self.backbone = backbone(name, width=width, output_stride=output_stride, strided=strided, **options)
         self.head = Conv2d(self.backbone.channels, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
         self.output_stride, self.source = self.backbone.output_stride, self.backbone.source
 

@@ -3,7 +3,11 @@
 The notebooks in `tutorials/` import it; nothing else does. matplotlib is imported when something is drawn.
 """
 
+from minideeplab.teach import paper_tables
+from minideeplab.teach.bills import draw_bars, draw_gaps, draw_interlaced, draw_landscape
 from minideeplab.teach.claims import attempt, check
+from minideeplab.teach.connections import bridges, connections, draw_connections, draw_ladder
+from minideeplab.teach.fields import draw_chain, footprint, half_side
 from minideeplab.teach.images import classes, photograph, sample
 from minideeplab.teach.labels import coloured, draw_labels, draw_losses, draw_numbers
 from minideeplab.teach.lattices import draw_lattice, kernel_picture
@@ -24,6 +28,7 @@ from minideeplab.teach.networks import trained
 from minideeplab.teach.style import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW, panels, show
 from minideeplab.teach.tables import table
 from minideeplab.teach.taps import draw_frames, draw_overlap, draw_row, draw_taps, taps, valid_tap_share
+from minideeplab.teach.traces import draw_trace
 
 __all__ = [
     "BLACK",
@@ -39,13 +44,22 @@ __all__ = [
     "attempt",
     "begin",
     "beside",
+    "bridges",
     "check",
     "classes",
     "coloured",
+    "connections",
+    "draw_bars",
     "draw_blocks",
+    "draw_chain",
+    "draw_connections",
     "draw_fragment",
     "draw_frames",
+    "draw_gaps",
+    "draw_interlaced",
     "draw_labels",
+    "draw_ladder",
+    "draw_landscape",
     "draw_lattice",
     "draw_losses",
     "draw_numbers",
@@ -57,11 +71,15 @@ __all__ = [
     "draw_slab",
     "draw_taps",
     "draw_tile",
+    "draw_trace",
+    "footprint",
     "fragments",
+    "half_side",
     "hint",
     "kernel_picture",
     "multiply_adds",
     "panels",
+    "paper_tables",
     "photograph",
     "ptx_of",
     "sample",

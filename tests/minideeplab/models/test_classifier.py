@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minideeplab import Tensor, models, no_grad
+from minideeplab.cost import cost_of
 from minideeplab.models.classifier import Classifier
 
 
@@ -104,3 +105,25 @@ def test_both_forms_have_the_same_arrays():
     for name in ("resnet18", "drn-c-26", "densenet121", "vgg16"):
         whole, dense = (models.create(name, width=1 / 64, dense=dense).state_dict() for dense in (False, True))
         assert {key: array.shape for key, array in whole.items()} == {key: array.shape for key, array in dense.items()}
+
+
+PRINTED = {"resnet18": 1.8, "resnet34": 3.6, "resnet50": 3.8, "resnet101": 7.6, "resnet152": 11.3}
+COUNTED = {"resnet18": 1.81, "resnet34": 3.66, "resnet50": 3.86, "resnet101": 7.57, "resnet152": 11.28}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_multiply_adds_of_the_resnet_papers_table(name):
+    """Table 1 of arXiv 1512.03385, whose stages have their stride in the first 1x1; digits are cut or rounded."""
+    found = cost_of(models.create(name, strided="1x1"), 224).macs / 1e9
+    assert round(found, 2) == COUNTED[name] and abs(found - PRINTED[name]) < 0.1
+
+
+def test_where_the_stride_is_follows_the_model():
+    model = models.build("resnet50", strided="1x1", width=1 / 32, num_classes=3)
+    assert models.build(**model.config).backbone.stages[1].layers[0].conv1.conv.stride == 2
+    before = {option: value for option, value in model.config.items() if option != "strided"}  # of an older file
+    assert models.build(**before).backbone.stages[1].layers[0].conv1.conv.stride == 1
+    with pytest.raises(ValueError, match="drn-a-18 has no option strided"):
+        models.create("drn-a-18", strided="1x1")
+    with pytest.raises(ValueError, match="strided must be 3x3, 1x1 or last"):
+        models.create("resnet50", strided="5x5")
