@@ -13,7 +13,7 @@ import numpy as np
 from minideeplab import Tensor, cost, models, nn, ops, teach
 from minideeplab.cost import cost_of
 from minideeplab.data import normalise
-from minideeplab.teach import attempt, check, hint, paper_tables  # noqa: F401
+from minideeplab.teach import attempt, check, hint, paper_tables
 
 teach.begin(3)
 

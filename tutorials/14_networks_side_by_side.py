@@ -12,7 +12,7 @@ import numpy as np
 
 from minideeplab import Tensor, models, ops, teach
 from minideeplab.cost import cost_of
-from minideeplab.teach import attempt, check, hint, paper_tables  # noqa: F401
+from minideeplab.teach import attempt, check, hint, paper_tables
 
 teach.begin(14)
 
