@@ -4,6 +4,7 @@ The notebooks in `tutorials/` import it; nothing else does. matplotlib is import
 """
 
 from minideeplab.teach.claims import attempt, check
+from minideeplab.teach.graphs import draw_graph, graph, walk_back
 from minideeplab.teach.images import classes, photograph, sample
 from minideeplab.teach.lesson import begin, hint
 from minideeplab.teach.networks import trained
@@ -25,6 +26,8 @@ __all__ = [
     "begin",
     "check",
     "classes",
+    "draw_graph",
+    "graph",
     "hint",
     "panels",
     "photograph",
@@ -32,4 +35,5 @@ __all__ = [
     "show",
     "table",
     "trained",
+    "walk_back",
 ]
