@@ -8,6 +8,7 @@
 
 # %%
 import numpy as np
+
 from minideeplab import teach
 from minideeplab.teach import attempt, check, hint
 
@@ -41,8 +42,8 @@ values = [f"value {names[node.name].item():g}" for node in teach.graph(y, names=
 teach.draw_graph(teach.graph(y, names=names), notes=dict(enumerate(values)), memory=False)
 
 # %% [markdown]
-# An arrow goes from a value to who reads it. `Multiply` a reads $u$ twice, so two arrows go there. The constants 3 and
-# 5 are not drawn: nobody asks for their gradient.
+# An arrow goes from a value to who reads it. `Multiply` a reads $u$ twice, so two arrows go there. The constants 3
+# and 5 are not drawn: nobody asks for their gradient.
 #
 # Each node knows one small thing: its own derivative. It gets the gradient of its result, and it hands a gradient to
 # each of its inputs. **What arrives at one place is summed.** That is the chain rule, and there is nothing else in
@@ -82,9 +83,10 @@ teach.draw_graph(
 )
 
 # %% [markdown]
-# **The order matters.** Node $u$ must wait until $a$ *and* $b$ have handed their gradients. The engine therefore sorts
-# the nodes first: each node comes after all of its readers. Walking every *path* instead would also give the right
-# sum, but a chain of diamonds has very many paths.
+# **The order matters.** Node $u$ must wait until $a$ *and* $b$ have handed their gradients. The engine therefore
+# sorts the nodes first: each node comes after all of its readers. Walking every *path* instead would also give the
+# right sum, but a chain of diamonds has very many paths.
+
 
 # %%
 def paths(nodes):
@@ -142,8 +144,8 @@ teach.draw_graph(nodes)
 # Two nodes can keep the *same* array: the result of `Activate` is also the input of the next convolution. It is held
 # once. So we add only what is new at each node.
 #
-# On the way back each node frees its arrays as soon as it has run. `walk_back` measures this: an array counts until it
-# is really gone.
+# On the way back each node frees its arrays as soon as it has run. `walk_back` measures this: an array counts until
+# it is really gone.
 
 # %%
 steps = teach.walk_back(cross_entropy(model(image), labels), model)
@@ -216,8 +218,9 @@ check("8 groups need the same", peaks[8] / peaks[4], 1, 0.01)
 # arrays. This is smallest at $g = \sqrt{32} \approx 5.7$, so 4 and 8 are equally good. For $n$ blocks the peak grows
 # like $\sqrt{n}$ instead of $n$.
 #
-# The price is time: each block runs forward twice. A training step is about one forward and two backward, so the price
-# is about a third. We count the runs, because a count is the same on every machine.
+# The price is time: each block runs forward twice. A training step is about one forward and two backward, so the
+# price is about a third. We count the runs, because a count is the same on every machine.
+
 
 # %%
 class Counted(nn.Module):
@@ -260,8 +263,8 @@ for axes, matrix in ((left, A), (right, A.T)):
             axes.text(j, i, f"{value:g}", ha="center", va="center", color="white" if value > 2 else "black")
 
 # %% [markdown]
-# Look along a row of the right matrix: again the taps at distance 2, in the **opposite order**, and cut at the border.
-# So the adjoint is the convolution with the flipped filter, after $r(K-1)$ zeros are put on each side:
+# Look along a row of the right matrix: again the taps at distance 2, in the **opposite order**, and cut at the
+# border. So the adjoint is the convolution with the flipped filter, after $r(K-1)$ zeros are put on each side:
 #
 # $$\frac{\partial L}{\partial x}[j] = \sum_k \frac{\partial L}{\partial y}[j - rk]\; w[k]$$
 
@@ -303,8 +306,8 @@ difference = np.abs(cpu.conv2d_grad_weight(x, grad, win) - taps).max()
 check("conv2d_grad_weight = what a tap reads, times the gradient", difference, 0, 1e-11)
 
 # %% [markdown]
-# > **Check it.** People say: "a transposed convolution undoes a convolution". It does not. It is the adjoint: it sends
-# > a gradient back to where it came from. $A^\top A$ is not the identity.
+# > **Check it.** People say: "a transposed convolution undoes a convolution". It does not. It is the adjoint: it
+# > sends a gradient back to where it came from. $A^\top A$ is not the identity.
 
 # %%
 check("is A^T A the identity?", bool(np.allclose(A.T @ A, np.eye(length))), False)
@@ -315,11 +318,13 @@ check("is A^T A the identity?", bool(np.allclose(A.T @ A, np.eye(length))), Fals
 # The oldest test needs no theory. Change the input by a small step $h$ to both sides, and look:
 #
 # $$f'(x) \approx \frac{f(x + h) - f(x - h)}{2h}, \qquad
-# \text{error} \approx \underbrace{c\,h^2}_{\text{the curve bends}} + \underbrace{\varepsilon / h}_{\text{digits are lost}}$$
+# \text{error} \approx
+# \underbrace{c\,h^2}_{\text{the curve bends}} + \underbrace{\varepsilon / h}_{\text{digits are lost}}$$
 #
 # A large $h$ is wrong because $f$ bends. A small $h$ is wrong because the two values are almost equal, and their
 # difference keeps few digits. $\varepsilon$ is the rounding of the number type: $10^{-16}$ for float64, $10^{-7}$ for
 # float32.
+
 
 # %%
 def slope_error(dtype, loss_of, h):
@@ -333,6 +338,7 @@ def slope_error(dtype, loss_of, h):
     return abs((up - down) / (2 * h) - exact)
 
 
+# %%
 some_labels = np.random.default_rng(3).integers(0, 7, (1, 8, 8)).astype(np.uint8)
 
 
@@ -380,8 +386,8 @@ check("a linear function with h = 1: the error", slope_error(np.float64, linear,
 # %% [markdown]
 # ### Kinks
 #
-# ReLU has a kink at 0. If $x$ is nearer to 0 than $h$, one of the two points lies on the other side. The difference is
-# then neither 0 nor 1. The test complains, although backward is right.
+# ReLU has a kink at 0. If $x$ is nearer to 0 than $h$, one of the two points lies on the other side. The difference
+# is then neither 0 nor 1. The test complains, although backward is right.
 
 # %%
 h, xs = 0.1, np.linspace(-0.3, 0.3, 121)
@@ -645,6 +651,7 @@ check("and below the 1e-6 of differences", bool(abs(gap) < 1e-6))
 # **1.** `enlarge` doubles each pixel: `[a, b]` becomes `[a, a, b, b]`. It is linear. Write its adjoint: given the
 # gradient of the large signal, what is the gradient of the small one?
 
+
 # %%
 def enlarge(x):
     return np.repeat(x, 2)
@@ -711,5 +718,5 @@ attempt(
 #
 # ## Next
 #
-# [05 Losing sensibly](05_losses.ipynb) asks what the loss itself should be. How a lattice filter gets its adjoint, and
-# what cannot be differentiated there: [13 CRF as RNN](13_crf_as_rnn.ipynb).
+# [05 Losing sensibly](05_losses.ipynb) asks what the loss itself should be. How a lattice filter gets its adjoint,
+# and what cannot be differentiated there: [13 CRF as RNN](13_crf_as_rnn.ipynb).

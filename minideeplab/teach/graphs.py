@@ -194,13 +194,14 @@ def _draw_around(axes, pairs, texts, row, place, span):
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path
 
-    unit = span / (axes.figure.get_size_inches()[0] * axes.get_position().width * 0.95)  # of the axes, for an inch
-    half = {n: unit * (0.036 * max(map(len, text.split("\n"))) + 0.06) for n, text in texts.items()}
+    width = axes.figure.get_size_inches()[0] * min(1.0, axes.get_position().width / 0.775)  # before it is laid out
+    unit = span / width  # of the axes, for an inch
+    half = {n: unit * (0.036 * max(map(len, text.split("\n"))) + 0.05) for n, text in texts.items()}
     for start, end in pairs:
-        between = [half[n] for n in texts if row[start] <= row[n] <= row[end] and abs(place[n] - place[start]) < 0.1]
-        turn = place[start] + max(between) + 0.5 * unit
-        path = [(place[start] + half[start], -row[start]), (turn, -row[start]), (turn, -row[end]),
-                (place[end] + half[end], -row[end])]  # fmt: skip
+        passed = [place[n] + half[n] for n in texts if row[start] <= row[n] <= row[end]]
+        begin, finish = place[start] + half[start], place[end] + half[end]
+        turn = begin + (max(passed) + 0.15 * unit - begin) / 0.75  # a curve comes three quarters of the way there
+        path = [(begin, -row[start]), (turn, -row[start]), (turn, -row[end]), (finish, -row[end])]
         codes = [Path.MOVETO] + 3 * [Path.CURVE4]
         axes.add_patch(FancyArrowPatch(path=Path(path, codes), arrowstyle="-|>", mutation_scale=10, color=GREY,
                                        linewidth=1.2, fill=False, zorder=1))  # fmt: skip
