@@ -57,8 +57,8 @@ teach.show(rows, ["image", "truth", "network", "network + CRF"], columns=4)
 # %% [markdown]
 # ## 2. Mean field is a recurrent network
 #
-# Remember one step of mean field. $U$ are the logits of the network. $L$ are the logits that we refine. They begin as
-# $L = U$:
+# Remember one step of mean field. $U$ are the logits of the network: its scores before the softmax. $L$ are the
+# logits that we refine. They begin as $L = U$:
 #
 # $$Q = \mathrm{softmax}(L), \qquad L(l) \leftarrow U(l) - \sum_{l'} \mu(l', l) \sum_m w_m(l')\,(A_m Q)(l')$$
 #
@@ -131,7 +131,7 @@ axes.bar(range(6), [size / 1e6 for _, size in sizes], color=teach.BLUE)
 check("each step keeps the same number of bytes", len(set(np.diff([size for _, size in sizes[1:]]))), 1)
 
 # %% [markdown]
-# This is why the paper trains with 5 steps. For testing nothing is kept, so it takes 10 steps.
+# So training takes few steps: 5 in the paper. In testing nothing is kept, and the paper takes 10.
 #
 # With its first weights the layer is exactly the CRF of notebook 07:
 
@@ -413,10 +413,10 @@ check("mIoU with the preset 'pydensecrf', nothing learned", float(other.mean()),
 
 # %% [markdown]
 # The preset of another program (80 pixels, 13 units of colour) is as good as our learned weights, with no training at
-# all. Standard deviations matter, and they are what the layer cannot learn. So: **search the standard deviations,
-# learn the weights.** In the paper the whole network is trained together with the layer, which is more than we do
-# here: FCN-8s with CRF-RNN has 72.0 on the VOC 2012 test set, 74.7 with COCO (Zheng et al. 2015, quoted; nothing of
-# it was run here).
+# all. It has other standard deviations and another normalisation. These are what the layer cannot learn. So: **search
+# the standard deviations, learn the weights.** In the paper the whole network is trained together with the layer,
+# which is more than we do here: FCN-8s with CRF-RNN has 72.0 on the VOC 2012 test set, 74.7 with COCO (Zheng et al.
+# 2015, quoted; nothing of it was run here).
 #
 # ### How many steps in testing?
 #
@@ -520,5 +520,5 @@ attempt(2, one_step, lambda: same_step())
 #
 # ## Next
 #
-# [14 Networks side by side](14_networks.ipynb). How to search the standard deviations: [the package
+# [14 Networks side by side](14_networks_side_by_side.ipynb). How to search the standard deviations: [the package
 # crf](../minideeplab/crf/README.md).
