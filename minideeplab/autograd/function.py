@@ -41,6 +41,7 @@ class Function:
 
     saved = ()
     parents = None  # for each input: the Function that made it, the leaf Tensor itself, or None; () after backward
+    result_shape = None  # of what it made, where it was recorded: a Function does not know its output
 
     def forward(self, *arrays, **options):
         """The op's result as an array."""
@@ -69,6 +70,7 @@ class Function:
         result = Tensor(function.forward(*(t.data for t in tensors), **options))
         if any(function.needs):
             function.parents = tuple((t.node or t) if n else None for t, n in zip(tensors, function.needs, strict=True))
+            function.result_shape = result.shape
             result.requires_grad, result.node = True, function
         return result, function
 
@@ -106,13 +108,17 @@ def recompute(part, x):
     return Recompute.apply(x, part=part)
 
 
-def backpropagate(root, grad):
+def backpropagate(root, grad, watch=None):
     """Carry `grad` from the Function `root` to all leaves below, freeing each Function's arrays once they are used.
 
     Functions run in reverse topological order, found without recursion. Gradients that meet in one place are summed.
+
+    Args:
+        watch: called after each Function, whose arrays are free by then, with it, the gradient that came in and those
+            that it gave to its inputs.
     """
     pending = {root: grad}
-    order = _topological(root)
+    order = topological(root)
     while order:
         function = order.pop()
         if function.parents == ():
@@ -131,9 +137,11 @@ def backpropagate(root, grad):
             else:
                 parent.grad = function.k.add(parent.grad, g)
         function.saved, function.parents = (), ()
+        if watch is not None:
+            watch(function, grad, grads)
 
 
-def _topological(root):
+def topological(root):
     """Functions below root, each after all that it depends on: the last one is root."""
     order, seen, stack = [], {root}, [(root, iter(root.parents))]
     while stack:

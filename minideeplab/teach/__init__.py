@@ -8,6 +8,7 @@ from minideeplab.teach.bills import draw_bars, draw_gaps, draw_interlaced, draw_
 from minideeplab.teach.claims import attempt, check
 from minideeplab.teach.connections import bridges, connections, draw_connections, draw_ladder
 from minideeplab.teach.fields import draw_chain, footprint, half_side
+from minideeplab.teach.graphs import draw_graph, graph, walk_back
 from minideeplab.teach.images import classes, photograph, sample
 from minideeplab.teach.labels import coloured, draw_labels, draw_losses, draw_numbers
 from minideeplab.teach.lattices import draw_lattice, kernel_picture
@@ -56,6 +57,7 @@ __all__ = [
     "draw_fragment",
     "draw_frames",
     "draw_gaps",
+    "draw_graph",
     "draw_interlaced",
     "draw_labels",
     "draw_ladder",
@@ -74,6 +76,7 @@ __all__ = [
     "draw_trace",
     "footprint",
     "fragments",
+    "graph",
     "half_side",
     "hint",
     "kernel_picture",
@@ -89,4 +92,5 @@ __all__ = [
     "taps",
     "trained",
     "valid_tap_share",
+    "walk_back",
 ]
