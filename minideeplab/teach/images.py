@@ -25,7 +25,7 @@ def photograph(height: int = 320, index: int = 0) -> np.ndarray:
         dataset = open_dataset(folder, "auto", "val")
         if not 0 <= index < len(dataset):
             raise UsageError(f"{folder}: image {index} was asked for, split 'val' has {len(dataset)}")
-        picture = Image.fromarray(dataset[index].image)
+        picture = Image.fromarray(dataset.image(index))
     else:
         from matplotlib.cbook import get_sample_data
 
