@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 LARGEST = 400_000  # bytes of a notebook
 CELL_SECONDS = 300
 CHECK, ATTEMPT = "application/vnd.minideeplab.check+json", "application/vnd.minideeplab.attempt+json"
-TRIAL = re.compile(r"(?:teach\.)?attempt\((\d+),")
+TRIAL = re.compile(r"(?:teach\.)?attempt\(\s*(\d+),")
 ANSWER = re.compile(r"(?m)^# %% exercise (\d+)\n")
 
 

@@ -45,10 +45,11 @@ def presets():
          [layer(3, r=r) for r in (2, 2, 2)]),
         ("123", "rates 1, 2, 3", "Rates without a common factor: the same field as 2, 2, 2, and no gap.",
          [layer(3, r=r) for r in (1, 2, 3)]),
-        ("multigrid", "multi-grid 2, 4, 8", "DeepLab v3's multi-grid (1, 2, 4) at output stride 16. All rates are even: the "
-         "grid stays.", [layer(3, r=r) for r in (2, 4, 8)]),
+        ("multigrid", "multi-grid 2, 4, 8", "DeepLab v3's multi-grid (1, 2, 4) at output stride 16. All are even: "
+         "the grid stays.", [layer(3, r=r) for r in (2, 4, 8)]),
         ("stride", "strides 2, 2, 2, 2", "A classifier's way: the field grows fast, the map shrinks. Choose a smaller "
-         "output stride: rates take the place of strides, the field stays.", [layer(3, 2) for _ in range(4)] + [layer(3)]),
+         "output stride: rates take the place of strides, the field stays.",
+         [layer(3, 2) for _ in range(4)] + [layer(3)]),
         ("aspp", "ASPP 6, 12, 18", "Three strides, then three branches side by side: each looks at another distance. "
          "Move to the border: taps of the large rates fall off the map.",
          [layer(3, 2) for _ in range(3)] + [layer(3, r=(6, 12, 18), name="ASPP")]),

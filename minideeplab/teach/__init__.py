@@ -9,6 +9,7 @@ from minideeplab.teach.lesson import begin, hint
 from minideeplab.teach.networks import trained
 from minideeplab.teach.style import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW, panels, show
 from minideeplab.teach.tables import table
+from minideeplab.teach.training import coloured, draw_confusion, draw_key, draw_losses
 
 __all__ = [
     "BLACK",
@@ -25,6 +26,10 @@ __all__ = [
     "begin",
     "check",
     "classes",
+    "coloured",
+    "draw_confusion",
+    "draw_key",
+    "draw_losses",
     "hint",
     "panels",
     "photograph",

@@ -1,0 +1,60 @@
+"""Pictures of a training: label maps in colours that all readers can tell apart, losses, confusion."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from minideeplab.data import IGNORE_INDEX, SHAPE_CLASSES
+from minideeplab.teach.style import GREEN, ORANGE, PINK, RED, SKY, YELLOW, panels
+
+GROUND, VOID = "#333333", "#ffffff"
+COLOURS = dict(zip(SHAPE_CLASSES, (GROUND, ORANGE, SKY, GREEN, YELLOW, RED, PINK), strict=True))
+
+
+def coloured(labels: np.ndarray, void: int = IGNORE_INDEX) -> np.ndarray:
+    """(H, W, 3) uint8 colours of (H, W) labels of the synthetic set: the ground is dark, void white."""
+    table = np.full((256, 3), 255, np.uint8)
+    table[: len(COLOURS)] = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in COLOURS.values()]
+    table[void] = 255
+    return table[np.asarray(labels)]
+
+
+def draw_key(axes=None) -> None:
+    """One row that says which colour is which class of the synthetic set."""
+    axes = panels(1, 1, 0.5) if axes is None else axes
+    names = [*COLOURS, "void"]
+    for i, (name, colour) in enumerate(zip(names, [*COLOURS.values(), VOID], strict=True)):
+        axes.barh(0, 0.25, left=i, color=colour, edgecolor="black", linewidth=0.8)
+        axes.text(i + 0.31, 0, f"{i if name != 'void' else IGNORE_INDEX} {name}", va="center", fontsize=8.5)
+    axes.set(xlim=(-0.1, len(names) + 0.3), ylim=(-0.9, 0.9))
+    axes.set_axis_off()
+
+
+def draw_losses(losses: Mapping[str, Sequence[float]], chance: float | None = None, axes=None) -> None:
+    """The loss of each step, on a logarithmic axis, a curve for each name.
+
+    Args:
+        chance: loss of a network that knows nothing, ln K, as a dotted line.
+    """
+    axes = panels(1, 1, 2.4) if axes is None else axes
+    for (name, values), dashes in zip(losses.items(), ("-", "--", "-.", ":"), strict=False):
+        axes.plot(np.arange(len(values)), values, dashes, label=name)
+    if chance is not None:
+        axes.axhline(chance, color="black", linestyle=":", linewidth=1)
+        axes.annotate("ln K", (1, chance), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    axes.set(yscale="log", xlabel="step", ylabel="loss (nats per pixel)")
+    if len(losses) > 1:
+        axes.legend()
+
+
+def draw_confusion(counts: np.ndarray, names: Sequence[str], axes=None) -> None:
+    """(K, K) counts, a row for each true class, as percent of the row."""
+    axes = panels(1, 1, 3.6) if axes is None else axes
+    share = 100 * counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    for (row, column), value in np.ndenumerate(share):
+        text = f"{value:.0f}" if value >= 0.5 else "·"
+        axes.text(column, row, text, ha="center", va="center", color="white" if value > 55 else "black", fontsize=9)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="what the network says", ylabel="what is true", title="share of each true class, percent")
