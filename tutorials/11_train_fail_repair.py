@@ -31,12 +31,9 @@ from minideeplab.data import open_dataset
 train_set = open_dataset("synthetic", "auto", "train", limit=320)
 val_set = open_dataset("synthetic", "auto", "val", limit=40)
 names = train_set.class_names
-pairs = [train_set.sample(i) for i in (0, 1, 6, 11)]
-teach.show(
-    [image for image, _ in pairs] + [teach.coloured(labels) for _, labels in pairs],
-    [f"picture {i}" for i in (0, 1, 6, 11)] + ["its labels"] * 4,
-    columns=4,
-)
+pairs = [train_set.sample(i) for i in (0, 1, 6)]
+teach.show([part for image, labels in pairs for part in (image, teach.coloured(labels))],
+           ["picture", "its labels"] * 3)  # fmt: skip
 teach.draw_key()
 
 # %% [markdown]
@@ -93,10 +90,10 @@ from minideeplab.data import IMAGE_MEAN, IMAGE_STD, TrainTransform
 
 transform = TrainTransform(crop_size=97, scale_range=(0.5, 1.25))
 rng = np.random.default_rng(0)
-views = [transform(*pairs[1], rng) for _ in range(5)]
+views = [transform(*pairs[1], rng) for _ in range(3)]
 pictures = [np.clip(view * IMAGE_STD + IMAGE_MEAN, 0, 1) for view, _ in views]  # undoes `normalise`
-teach.show([*pictures, *[teach.coloured(labels) for _, labels in views]],
-           [f"view {i}" for i in range(5)] + ["its labels"] * 5, columns=5)  # fmt: skip
+panels = [part for picture, (_, mask) in zip(pictures, views, strict=True) for part in (picture, teach.coloured(mask))]
+teach.show(panels, ["view", "its labels"] * 3)
 check("a view has the size of the crop", views[0][0].shape, (97, 97, 3))
 around = [labels[(view == 0).all(axis=-1)] for view, labels in views]
 check("what lies around a small picture is void, so it costs nothing", all((part == 255).all() for part in around))
@@ -256,13 +253,9 @@ check("the ground is the class that is found best", names[int(diagonal.argmax())
 predictions = [Predictor(model)(val_set.image(i)).labels[0] for i in range(len(val_set))]
 each = [score(val_set.mask(i), predictions[i]).mean_iou() for i in range(len(val_set))]
 worst = np.argsort(each)[:4]
-teach.show(
-    [val_set.image(i) for i in worst]
-    + [teach.coloured(val_set.mask(i)) for i in worst]
-    + [teach.coloured(predictions[i]) for i in worst],
-    [f"mIoU {100 * each[i]:.0f} %" for i in worst] + ["truth"] * 4 + ["answer"] * 4,
-    columns=4,
-)
+rows = [(val_set.image(i), teach.coloured(val_set.mask(i)), teach.coloured(predictions[i])) for i in worst]
+titles = [name for i in worst for name in (f"mIoU {100 * each[i]:.0f} %", "truth", "answer")]
+teach.show([part for row in rows for part in row], titles, columns=6)
 teach.draw_key()
 check("the worst picture is far below the mean", min(each) < np.mean(each) - 0.1)
 
@@ -303,9 +296,8 @@ lame = network()
 train(lame, loader.epoch(0), 25, 0.001)
 black = Predictor(lame.eval()).confusion(val_set)
 first = normalise(val_set.image(0)[None])
-teach.show([val_set.image(0), teach.coloured(mask), teach.coloured(answer(lame, first)[0]),
-            teach.coloured(answer(model, first)[0])],
-           ["picture", "truth", "25 steps, rate 0.001", "320 steps, rate 0.1"])  # fmt: skip
+teach.show([teach.coloured(labels) for labels in (mask, answer(lame, first)[0], answer(model, first)[0])],
+           ["truth", "25 steps, rate 0.001", "320 steps, rate 0.1"])  # fmt: skip
 label, part = black.largest_prediction()
 check("the class that is said most often", names[label], "background")
 check("share of the pixels that get it", part, 1.0, 0.01)
@@ -404,8 +396,8 @@ check("on one value it takes the running statistics (0 and 1)", layer(values[:1]
 # small.
 #
 # **Recognise it:** the training looks well, the evaluation (which uses running statistics) is poor or jumps from epoch
-# to epoch. **Repair:** a larger batch, or `freeze_batch_norm(model)`: all layers use the running statistics of a pretrained
-# network in training, too. Then a picture gives the same answer alone and in company:
+# to epoch. **Repair:** a larger batch, or `freeze_batch_norm(model)`: all layers use the running statistics of a
+# pretrained network in training, too. Then a picture gives the same answer alone and in company:
 
 # %%
 apart = {frozen: float(np.abs(layer(values[:2], frozen) - layer(values, frozen)[:2]).max()) for frozen in (False, True)}
@@ -457,8 +449,8 @@ eight, seven = network(num_classes=8), network()
 train(eight, repeat((images, as_class)), 60, 0.1)
 train(seven, repeat((images, labels)), 60, 0.1)
 rims, right_answer = answer(eight, images), answer(seven, images)
-teach.show([two[0][0][10:107, 10:107], teach.coloured(rims[0], void=7), teach.coloured(right_answer[0])],
-           ["picture", "8 classes: white rims", "7 classes and void"])  # fmt: skip
+teach.show([teach.coloured(labels[0]), teach.coloured(rims[0], void=7), teach.coloured(right_answer[0])],
+           ["labels", "8 classes: white rims", "7 classes and void"])  # fmt: skip
 check("share of pixels that 8 classes give to 'void'", float((rims == 7).mean()), 0.11, 0.03)
 check("share of void in the labels", float((labels == 255).mean()), 0.118, 0.001)
 check("the repaired network says void nowhere", int(right_answer.max()) <= 6)
