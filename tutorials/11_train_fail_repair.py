@@ -15,8 +15,9 @@ from minideeplab.teach import attempt, check, hint
 teach.begin(11)
 
 # %% [markdown]
-# Four networks have seen the same picture. One is well, three are ill. At the end of this notebook you recognise each
-# illness by its picture, and you know the cure.
+# Most trainings fail at first. They rarely stop with an error: they go on for hours and give a bad network. This
+# notebook trains one network properly, and breaks six others on purpose. At the end you recognise each failure by its picture,
+# and you know the cure.
 #
 # First we look at the data. This is not politeness: most failures sit there.
 #
@@ -162,7 +163,8 @@ teach.draw_losses({"two pictures": overfit}, chance=np.log(7))
 # %% [markdown]
 # Read the curve from the left. **It starts near ln 7**: a network that knows nothing gives each of $K$ classes the
 # probability $1/K$, and costs $-\ln(1/K) = \ln K$. A start far away from $\ln K$ is the first alarm. Then it falls by a
-# factor of ten or more, and the two answers become the two truths.
+# factor of ten or more, and the two answers become the two truths. The answers come later than the loss: they use the
+# running statistics of batch norm, which are a mean over the last steps.
 
 
 # %%
@@ -217,8 +219,8 @@ right.plot(steps, [100 * s.mean_iou() for s in scores.values()], "o-", label="mI
 right.plot(steps, [100 * s.pixel_accuracy() for s in scores.values()], "s--", label="pixel accuracy")
 right.axhline(100 * lazy.mean_iou(), color=teach.GREY, linestyle=":")
 right.text(320, 100 * lazy.mean_iou() + 1, "all is ground: mIoU", ha="right", color="#595959")
-right.set(xlabel="step", ylabel="40 validation pictures (%)", ylim=(0, 100))
-right.legend(loc="center right")
+right.set(xlabel="step", ylabel="40 validation pictures (%)", ylim=(0, 119))
+right.legend(loc="upper left", ncols=2, fontsize=9)
 final = scores[320]
 check("mIoU after 320 steps, in percent", 100 * final.mean_iou(), 59.6, 8)
 check("it is far above the lazy answer", final.mean_iou() > 3 * lazy.mean_iou())
@@ -486,10 +488,10 @@ for (crop, stride), style in zip(((97, 16), (193, 16), (513, 16), (513, 8)), ("o
     name = f"crop {crop}, output stride {stride}: map of {side}"
     axes.plot(rates, 100 * taps**2 / 9, style, markersize=4, label=name)
 axes.axhline(100 / 9, color="black", linestyle=":", linewidth=1)
-axes.set(xlabel="rate", ylabel="taps inside the map (%)", ylim=(0, 100))
+axes.set(xlabel="rate", ylabel="taps inside the map (%)", ylim=(0, 145))
 axes.set_title("On the dotted line only the middle tap is left")
 axes.set_xticks([1, 6, 12, 18, 24])
-axes.legend()
+axes.legend(ncols=2, loc="upper center")
 windows = [r for r in wide.regions() if r.kh1 - r.kh0 == r.kw1 - r.kw0 == 1]
 inside = sum((r.p1 - r.p0) * (r.q1 - r.q0) for r in windows)
 check("positions of the 7x7 map that have one tap alone, rate 12", inside, 49)

@@ -22,11 +22,13 @@ def coloured(labels: np.ndarray, void: int = IGNORE_INDEX) -> np.ndarray:
 def draw_key(axes=None) -> None:
     """One row that says which colour is which class of the synthetic set."""
     axes = panels(1, 1, 0.5) if axes is None else axes
-    names = [*COLOURS, "void"]
-    for i, (name, colour) in enumerate(zip(names, [*COLOURS.values(), VOID], strict=True)):
-        axes.barh(0, 0.25, left=i, color=colour, edgecolor="black", linewidth=0.8)
-        axes.text(i + 0.31, 0, f"{i if name != 'void' else IGNORE_INDEX} {name}", va="center", fontsize=8.5)
-    axes.set(xlim=(-0.1, len(names) + 0.3), ylim=(-0.9, 0.9))
+    left = 0.0  # in letters
+    for i, (name, colour) in enumerate([*COLOURS.items(), ("void", VOID)]):
+        text = f"{i if name != 'void' else IGNORE_INDEX} {name}"
+        axes.barh(0, 2.5, left=left, color=colour, edgecolor="black", linewidth=0.8)
+        axes.text(left + 3, 0, text, va="center", fontsize=8.5)
+        left += len(text) + 5.5
+    axes.set(xlim=(-0.5, left), ylim=(-0.9, 0.9))
     axes.set_axis_off()
 
 
