@@ -110,7 +110,7 @@ def test_cells_are_short(path):
 def test_the_beginning(path):
     first, *_ = cells(path)
     assert first["cell_type"] == "markdown" and text_of(first).startswith(f"# {path.name[:2]} ")
-    assert f"teach.begin({int(path.name[:2])})" in text_of(code(path)[0])
+    assert f"teach.begin({int(path.name[:2])}" in text_of(code(path)[0])
 
 
 @each_notebook
