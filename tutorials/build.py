@@ -15,19 +15,21 @@ import io
 import os
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import jupytext
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 LARGEST = 400_000  # bytes of a notebook
 CELL_SECONDS = 300
 CHECK, ATTEMPT = "application/vnd.minideeplab.check+json", "application/vnd.minideeplab.attempt+json"
+TRIAL = re.compile(r"(?:teach\.)?attempt\(\s*(\d+),")
 ANSWER = re.compile(r"(?m)^# %% exercise (\d+)\n")
 
 
@@ -60,11 +62,16 @@ def run(source, answers=()):
     notebook = notebook_of(source)
     count = len(notebook.cells)
     notebook.cells += [nbformat.v4.new_code_cell(text) for text in answers]
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3",
-                            resources={"metadata": {"path": str(HERE)}})  # fmt: skip
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(HERE)}},
+        extra_arguments=["--log-level=ERROR"],  # it warns of its own sockets
+    )
     try:
         client.execute()
-    except CellExecutionError as error:
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise Wrong(f"{source.name}: a cell fails\n{error}") from None
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -72,27 +79,33 @@ def run(source, answers=()):
                 raise Wrong(f"{source.name}: a cell warns\n{cell.source}\n--\n{output['text']}")
     answered = notebook.cells[count:]
     notebook.cells = notebook.cells[:count]
+    for attempt in shown(notebook.cells, ATTEMPT):
+        if attempt["state"] != "open":
+            number, state = attempt["number"], attempt["state"]
+            raise Wrong(f"{source.name}: exercise {number} is {state!r} before anybody has filled it in")
     return notebook, answered
 
 
 def exercises(source, notebook):
     """Cells that answer the exercises: the answer, then the notebook's own trial of it."""
+    trials = {}
+    for cell in notebook.cells:
+        if found := TRIAL.match(cell.source):
+            trials.setdefault(int(found[1]), []).append(cell.source)
     path = HERE / "answers" / source.name
-    if not path.is_file():
-        return []
-    _, *parts = ANSWER.split(path.read_text(encoding="utf-8"))
-    given = dict(zip(map(int, parts[::2]), parts[1::2], strict=True))
-    cells = []
-    for number, text in sorted(given.items()):
-        trials = [cell.source for cell in notebook.cells if re.match(rf"(teach\.)?attempt\(\s*{number},", cell.source)]
-        if len(trials) != 1:
-            raise Wrong(f"{source.name}: {len(trials)} cells begin with attempt({number}, ...), not one")
-        cells.append(text + "\n" + trials[0])
-    return cells
+    _, *parts = ANSWER.split(path.read_text(encoding="utf-8")) if path.is_file() else [""]
+    answers = dict(zip(map(int, parts[::2]), parts[1::2], strict=True))
+    for number in sorted(trials.keys() | answers.keys()):
+        if number not in answers:
+            raise Wrong(f"{source.name}: answers/{source.name} has no exercise {number}")
+        if len(trials.get(number, [])) != 1:
+            raise Wrong(f"{source.name}: not one cell begins with attempt({number}, ...), which is answered")
+    return [answers[number] + "\n" + trials[number][0] for number in sorted(answers)]
 
 
-def tell(data, mime):
-    return [output.data[mime] for cell in data for output in cell.get("outputs", []) if mime in output.get("data", {})]
+def shown(cells, mime):
+    """What the outputs of cells hold of one kind, in order."""
+    return [o.data[mime] for cell in cells for o in cell.get("outputs", []) if mime in o.get("data", {})]
 
 
 def tidied(notebook):
@@ -125,10 +138,12 @@ def _small(text):
 
 
 def build(source):
+    """Runs a text and writes its notebook."""
     notebook, _ = run(source)
     text = nbformat.writes(tidied(notebook)) + "\n"
-    if str(HERE.parent) in text or str(Path.home()) + os.sep in text:
-        raise Wrong(f"{source.name}: an output names a folder of this machine")
+    for folder in (HERE.parent, Path.home(), Path(tempfile.gettempdir())):
+        if f"{folder}{os.sep}" in text:
+            raise Wrong(f"{source.name}: an output names a folder of this machine, {folder}")
     if len(text.encode()) > LARGEST:
         raise Wrong(
             f"{source.name}: {len(text.encode()):,} bytes, more than {LARGEST:,}: draw fewer or smaller pictures"
@@ -147,25 +162,29 @@ def check(source):
         raise Wrong(f"{path.name} is older than its text: python build.py {source.name[:2]}")
     answers = exercises(source, committed)
     notebook, answered = run(source, answers)
-    before, now = tell(committed.cells, CHECK), tell(notebook.cells, CHECK)
-    if [claim["claim"] for claim in before] != [claim["claim"] for claim in now]:
-        raise Wrong(f"{path.name}: it makes other claims than the committed one")
+    before, now = shown(committed.cells, CHECK), shown(notebook.cells, CHECK)
+    claims = [[claim["claim"] for claim in side] for side in (before, now)]
+    if claims[0] != claims[1]:
+        raise Wrong(f"{path.name}: it claims {claims[1]}, the committed one {claims[0]}")
     for was, found in zip(before, now, strict=True):
         if not _same(was["value"], found["value"], found["tolerance"]):
             raise Wrong(f"{path.name}: {found['claim']}: {found['value']}, committed is {was['value']}")
-    states = [attempt["state"] for attempt in tell(answered, ATTEMPT)]
+    states = [attempt["state"] for attempt in shown(answered, ATTEMPT)]
     if states != ["right"] * len(answers):
-        raise Wrong(f"answers/{source.name}: {states}")
+        said = [o.data["text/plain"] for c in answered for o in c.outputs if ATTEMPT in o.get("data", {})]
+        raise Wrong("\n".join([f"answers/{source.name}: not every answer is right", *said]))
     return notebook
 
 
 def _same(one, other, tolerance):
+    """Whether a number is the committed one; nothing is kept of an array, which its own claim has compared."""
     if isinstance(one, bool) or not isinstance(one, (int, float)):
         return one == other
     return abs(one - other) <= 2 * tolerance  # both may lie at an end
 
 
 def write_pictures(notebook, name, folder):
+    """A PNG for each picture: NAME_CELL_OUTPUT.png."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, cell in enumerate(notebook.cells):
         for i, output in enumerate(cell.get("outputs", [])):
@@ -191,7 +210,7 @@ def main():
             failed += 1
             print(f"{wrong}\n{source.stem}: FAILED", file=sys.stderr)
             continue
-        seconds, claims = time.perf_counter() - began, len(tell(notebook.cells, CHECK))
+        seconds, claims = time.perf_counter() - began, len(shown(notebook.cells, CHECK))
         pictures = sum("image/png" in o.get("data", {}) for c in notebook.cells for o in c.get("outputs", []))
         size = source.with_suffix(".ipynb").stat().st_size
         print(f"{source.stem}: {seconds:.0f} s, {size / 1000:.0f} kB, {claims} claims, {pictures} pictures", flush=True)

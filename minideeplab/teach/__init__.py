@@ -30,6 +30,7 @@ from minideeplab.teach.style import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, PIN
 from minideeplab.teach.tables import table
 from minideeplab.teach.taps import draw_frames, draw_overlap, draw_row, draw_taps, taps, valid_tap_share
 from minideeplab.teach.traces import draw_trace
+from minideeplab.teach.training import draw_confusion, draw_curves, draw_key
 
 __all__ = [
     "BLACK",
@@ -53,12 +54,15 @@ __all__ = [
     "draw_bars",
     "draw_blocks",
     "draw_chain",
+    "draw_confusion",
     "draw_connections",
+    "draw_curves",
     "draw_fragment",
     "draw_frames",
     "draw_gaps",
     "draw_graph",
     "draw_interlaced",
+    "draw_key",
     "draw_labels",
     "draw_ladder",
     "draw_landscape",

@@ -1,12 +1,17 @@
 """Claims that a notebook computes in front of the reader, and answers that the reader tries."""
 
+import ast
 import html
+import inspect
+import linecache
+import textwrap
 from collections.abc import Callable
 
 import numpy as np
 
 CHECK = "application/vnd.minideeplab.check+json"  # beside the text in a notebook: what CI compares
 ATTEMPT = "application/vnd.minideeplab.attempt+json"
+_FIRST = "Have all cells above run, in order? If so, what was changed in them, or the claim, is wrong."
 _MARKS = {True: "#0072b2", False: "#d55e00", None: "#767676"}  # colour of the bar beside a line
 
 
@@ -23,17 +28,19 @@ def check(claim: str, value, expected=True, tolerance: float = 0.0) -> None:
     """
     found, wanted = np.asarray(value), np.asarray(expected)
     if found.shape != wanted.shape:
-        raise AssertionError(f"{claim}: shape {found.shape}, expected {wanted.shape}")
-    is_number = all(np.issubdtype(a.dtype, np.number) for a in (found, wanted))
-    if not is_number:
-        holds, said = bool((found == wanted).all()), str(value) if found.ndim == 0 else f"{found.size} values"
-    else:
-        far = float(np.abs(found - wanted).max(initial=0))
-        holds = far <= tolerance  # False for NaN
-        said = _number(value) if found.ndim == 0 else f"{found.size} values, the largest difference is {far:.1e}"
+        raise AssertionError(f"{claim}: shape {found.shape}, expected {wanted.shape}. {_FIRST}")
+    far = None
+    if all(np.issubdtype(a.dtype, np.number) for a in (found, wanted)):
+        with np.errstate(invalid="ignore"):  # inf - inf
+            far = float(np.abs(_wide(found) - _wide(wanted)).max(initial=0))
+    holds = far <= tolerance if far is not None and tolerance else bool((found == wanted).all())  # False for NaN
+    said = _number(value) if found.ndim == 0 else f"{found.size} values"
+    if found.ndim and far is not None:
+        said += f", the largest difference is {far:.1e}"
     if not holds:
         allowed = f" within {tolerance:g}" if tolerance else ""
-        raise AssertionError(f"{claim}: found {said}, expected {_number(expected)}{allowed}")
+        wish = _number(expected) if found.ndim == 0 else "others"
+        raise AssertionError(f"{claim}: found {said}, expected {wish}{allowed}. {_FIRST}")
     number = value.item() if hasattr(value, "item") and found.ndim == 0 else value if found.ndim == 0 else None
     _say(f"check: {claim}: {said}" if said != "True" else f"check: {claim}", True,
          {CHECK: {"claim": claim, "value": number, "tolerance": tolerance}})  # fmt: skip
@@ -44,10 +51,11 @@ def attempt(number: int, answer, claim: Callable[[], bool | str]) -> None:
 
     Args:
         number: of the exercise in its notebook.
-        answer: what the reader fills in; `...` as long as nothing is filled in, for a function: one that returns `...`.
+        answer: what the reader fills in: a value, a function, or several in a tuple. It is open as long as a `...` is
+            left in it; one in an index, as in `x[..., 0]`, counts as filled in.
         claim: called without arguments; returns True, or a sentence that says what is wrong.
     """
-    found = None if answer is ... else _tried(claim)
+    found = None if _is_open(answer) else _tried(claim, answer)
     state = "open" if found is None else "right" if found is True else "wrong"
     helps = f"hint({number}) helps"
     said = {"open": f"not filled in yet; {helps}", "right": "right", "wrong": f"not yet: {found or helps}"}[state]
@@ -55,17 +63,49 @@ def attempt(number: int, answer, claim: Callable[[], bool | str]) -> None:
     _say(f"exercise {number}: {said}", good, {ATTEMPT: {"number": number, "state": state}})
 
 
-def _tried(claim):
-    """True, False, a sentence, or None where the reader's function returns `...`."""
+def _is_open(answer):
+    if isinstance(answer, (tuple, list)):
+        return any(map(_is_open, answer))
+    if answer is ...:
+        return True
+    if not inspect.isfunction(answer) and not inspect.isclass(answer):
+        return False
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(answer)))
+    except (OSError, TypeError, SyntaxError):  # without a text, or a lambda in the middle of a call
+        return False
+    indices = {id(part) for node in ast.walk(tree) if isinstance(node, ast.Subscript) for part in ast.walk(node.slice)}
+    return any(isinstance(n, ast.Constant) and n.value is ... and id(n) not in indices for n in ast.walk(tree))
+
+
+def _tried(claim, answer):
+    """True, False, a sentence, or None where what the reader's function calls is not filled in."""
     try:
         result = claim()
-    except Exception as error:  # of the reader's code, or because it still gives `...`
+        if result is ... or result is None:
+            return None
+        return result if isinstance(result, str) else bool(np.all(result))
+    except Exception as error:  # of the reader's code
         if "ellipsis" in str(error).lower():
             return None
-        return f"{type(error).__name__}: {error}"
-    if result is ... or result is None:
-        return None
-    return result if isinstance(result, str) else bool(result)
+        return f"{type(error).__name__}: {error}{_where(error, answer)}"
+
+
+def _where(error, answer):
+    """The line of the reader's own code, outside which library code may have failed."""
+    file = getattr(getattr(answer, "__code__", None), "co_filename", None)
+    lines, step = [], error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        if code.co_filename == file and code.co_name != "<lambda>":
+            lines.append(linecache.getline(file, step.tb_lineno).strip())
+        step = step.tb_next
+    return f", in the line  {lines[-1]}" if lines else ""
+
+
+def _wide(values):
+    """Differences of unsigned and of small integers wrap around."""
+    return values if np.iscomplexobj(values) else values.astype(np.float64)
 
 
 def _number(value):

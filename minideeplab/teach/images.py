@@ -7,11 +7,14 @@ import numpy as np
 from PIL import Image
 
 from minideeplab.data import open_dataset
-from minideeplab.data.palettes import IGNORE_INDEX, voc_colour_map
+from minideeplab.data.palettes import IGNORE_INDEX
 from minideeplab.data.synthetic import SHAPE_CLASSES, TRAIN, draw_sample
 from minideeplab.errors import UsageError
+from minideeplab.teach.style import GREEN, ORANGE, PINK, RED, SKY, YELLOW
 
 FOLDER = "MINIDEEPLAB_PHOTOGRAPHS"  # environment variable: a data set whose photographs notebooks take instead
+GROUND, VOID = "#333333", "#ffffff"
+COLOURS = dict(zip(SHAPE_CLASSES, (GROUND, ORANGE, SKY, GREEN, YELLOW, RED, PINK), strict=True))
 
 
 def photograph(height: int = 320, index: int = 0) -> np.ndarray:
@@ -25,7 +28,7 @@ def photograph(height: int = 320, index: int = 0) -> np.ndarray:
         dataset = open_dataset(folder, "auto", "val")
         if not 0 <= index < len(dataset):
             raise UsageError(f"{folder}: image {index} was asked for, split 'val' has {len(dataset)}")
-        picture = Image.fromarray(dataset[index].image)
+        picture = Image.fromarray(dataset.image(index))
     else:
         from matplotlib.cbook import get_sample_data
 
@@ -43,8 +46,13 @@ def sample(number: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return draw_sample(0, TRAIN + number)
 
 
+def palette() -> np.ndarray:
+    """(256, 3) uint8 colours of the synthetic set, which all readers can tell apart; the ground is dark, void white."""
+    colours = np.full((256, 3), 255, np.uint8)
+    colours[: len(COLOURS)] = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in COLOURS.values()]
+    return colours
+
+
 def classes() -> SimpleNamespace:
     """Names, palette and void of the synthetic set, as `minideeplab.figures` wants them."""
-    return SimpleNamespace(
-        class_names=SHAPE_CLASSES, palette=voc_colour_map(), ignore_index=IGNORE_INDEX, num_classes=7
-    )
+    return SimpleNamespace(class_names=SHAPE_CLASSES, palette=palette(), ignore_index=IGNORE_INDEX, num_classes=7)

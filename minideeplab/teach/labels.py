@@ -12,16 +12,16 @@ def coloured(labels: np.ndarray, palette: np.ndarray | None = None) -> np.ndarra
     """The picture of a label map: palette[labels].
 
     Args:
-        labels: (H, W) uint8; palette: (256, 3) uint8, of the synthetic set if None.
+        labels: (H, W) whole numbers in 0..255; palette: (256, 3) uint8, of the synthetic set if None.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        TypeError: labels that are no uint8: floats are no labels.
+        TypeError: floats are no labels.
     """
-    if labels.dtype != np.uint8:
-        raise TypeError(f"coloured: labels must be uint8, got {labels.dtype}")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(f"coloured: labels must be whole numbers, got {labels.dtype}")
     return (classes().palette if palette is None else palette)[labels]
 
 

@@ -33,7 +33,7 @@ def tutorials() -> Path:
     for folder in (Path.cwd(), Path.cwd() / "tutorials", Path(__file__).parents[2] / "tutorials"):
         if (folder / "answers").is_dir():
             return folder
-    raise UsageError("no folder with tutorials: run the notebook in the folder `tutorials` of a clone")
+    raise UsageError("no folder with notebooks and answers: run it in the folder `tutorials` of a clone")
 
 
 def hint(number: int) -> None:
@@ -45,8 +45,13 @@ def hint(number: int) -> None:
     if _lesson is None:
         raise UsageError("run the first cell of the notebook: it says which notebook this is")
     for path in sorted((tutorials() / "answers").glob(f"{_lesson}_*.py")):
-        found = re.search(rf"(?m)^# %% exercise {number}\n((?:# .*\n)+)", path.read_text(encoding="utf-8"))
-        if found:
-            print(re.sub(r"(?m)^# ", "", found[1]) + f"The answer: answers/{path.name}")
+        if found := hints(path).get(number):
+            print(f"{found}\nThe answer: answers/{path.name}")
             return
     raise UsageError(f"notebook {_lesson} has no exercise {number}")
+
+
+def hints(path: Path) -> dict[int, str]:
+    """Number of each exercise that a file answers -> the comment at the top of its answer."""
+    found = re.findall(r"(?m)^# %% exercise (\d+)\n((?:#(?: (?!%%).*)?\n)+)", path.read_text(encoding="utf-8"))
+    return {int(number): re.sub(r"(?m)^# ?", "", text).rstrip() for number, text in found}

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from minideeplab import models
-from minideeplab.data import SHAPE_CLASSES, voc_colour_map
+from minideeplab.data import SHAPE_CLASSES
 from minideeplab.errors import UsageError
+from minideeplab.teach.images import palette
 from minideeplab.teach.lesson import tutorials
 from minideeplab.weights import Trained
 
@@ -31,7 +32,7 @@ def trained(name: str) -> Trained:
         state = {key: file[key].astype(np.float32) for key in file.files if key != "config"}
     model = models.build(**config)
     model.load_state_dict(state)
-    return Trained(path, model.eval(), list(SHAPE_CLASSES), voc_colour_map())
+    return Trained(path, model.eval(), list(SHAPE_CLASSES), palette())
 
 
 def save_small(path: Path, model) -> None:

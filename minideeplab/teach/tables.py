@@ -13,7 +13,11 @@ class Table:
     def __repr__(self):
         cells = [self.heads] + [[_text(value) for value in row] for row in self.rows]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.heads))]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+        sides = [["left"] * len(self.heads)] + [[_side(value) for value in row] for row in self.rows]
+        lines = [
+            "  ".join(c.ljust(w) if s == "left" else c.rjust(w) for c, w, s in zip(*row, strict=True)).rstrip()
+            for row in zip(cells, [widths] * len(cells), sides, strict=True)
+        ]
         return "\n".join(([self.caption] if self.caption else []) + lines)
 
     def _repr_html_(self):
@@ -35,8 +39,9 @@ def table(rows: Sequence[Sequence] | Sequence[Mapping], heads: Sequence[str] = (
         heads: one for each column; caption: a line above.
 
     Raises:
-        ValueError: a row is as long as no head says.
+        ValueError: a row has more or fewer cells than there are heads.
     """
+    rows = list(rows)
     if rows and isinstance(rows[0], Mapping):
         heads = heads or list(rows[0])
         rows = [[row[head] for head in heads] for row in rows]
@@ -47,6 +52,7 @@ def table(rows: Sequence[Sequence] | Sequence[Mapping], heads: Sequence[str] = (
 
 
 def _text(value):
+    value = value.item() if hasattr(value, "item") else value  # of NumPy
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, int) and not isinstance(value, bool):
