@@ -3,6 +3,7 @@
 The notebooks in `tutorials/` import it; nothing else does. matplotlib is imported when something is drawn.
 """
 
+from minideeplab.teach.bins import bins_of, draw_bins, pooled
 from minideeplab.teach.claims import attempt, check
 from minideeplab.teach.images import classes, photograph, sample
 from minideeplab.teach.lesson import begin, hint
@@ -23,11 +24,14 @@ __all__ = [
     "YELLOW",
     "attempt",
     "begin",
+    "bins_of",
     "check",
     "classes",
+    "draw_bins",
     "hint",
     "panels",
     "photograph",
+    "pooled",
     "sample",
     "show",
     "table",
