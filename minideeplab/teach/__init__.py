@@ -5,6 +5,7 @@ The notebooks in `tutorials/` import it; nothing else does. matplotlib is import
 
 from minideeplab.teach.bins import bins_of, draw_bins, pooled
 from minideeplab.teach.claims import attempt, check
+from minideeplab.teach.closeups import draw_closeups
 from minideeplab.teach.images import classes, photograph, sample
 from minideeplab.teach.lesson import begin, hint
 from minideeplab.teach.networks import trained
@@ -28,6 +29,7 @@ __all__ = [
     "check",
     "classes",
     "draw_bins",
+    "draw_closeups",
     "hint",
     "panels",
     "photograph",
