@@ -10,16 +10,13 @@ ATTEMPT = "application/vnd.minideeplab.attempt+json"
 _MARKS = {True: "#0072b2", False: "#d55e00", None: "#767676"}  # colour of the bar beside a line
 
 
-def check(claim: str, value, expected=True, tolerance: float = 0.0):
+def check(claim: str, value, expected=True, tolerance: float = 0.0) -> None:
     """Asserts a claim and shows it with the number that was found.
 
     Args:
         claim: a short sentence, the same in every run.
         value: a number, a bool, a string or an array; expected: what it must be, of the same shape.
         tolerance: largest |value - expected|, in the unit of the value.
-
-    Returns:
-        `value`, so that a check can stand around an expression.
 
     Raises:
         AssertionError: the claim is wrong here; the message has both numbers.
@@ -40,7 +37,6 @@ def check(claim: str, value, expected=True, tolerance: float = 0.0):
     number = value.item() if hasattr(value, "item") and found.ndim == 0 else value if found.ndim == 0 else None
     _say(f"check: {claim}: {said}" if said != "True" else f"check: {claim}", True,
          {CHECK: {"claim": claim, "value": number, "tolerance": tolerance}})  # fmt: skip
-    return value
 
 
 def attempt(number: int, answer, claim: Callable[[], bool | str]) -> None:
