@@ -24,9 +24,9 @@ def draw_closeups(rows: Sequence[Mapping[str, np.ndarray]], windows: Sequence[tu
     names = list(rows[0])
     if axes is None:
         axes = panels(len(rows), len(names), WIDTH / len(names) * 1.02, squeeze=False)
-    for row, (top, left, side), line in zip(rows, windows, axes, strict=True):
+    for number, (row, (top, left, side), line) in enumerate(zip(rows, windows, axes, strict=True)):
         for name, place in zip(names, line, strict=True):
             cut = row[name][top : top + side, left : left + side]
             place.imshow(cut if cut.ndim == 3 else colours[cut])
-            place.set_title(name if line is axes[0] else "")
+            place.set_title("" if number else name)
             place.set_axis_off()
