@@ -154,7 +154,9 @@ check("positions a side of low-level features and of the encoder's", (low[0].sha
 # ## 3. Where the gain lies: a trimap curve
 #
 # A **trimap** keeps only the pixels near a border: those not farther from it than a given width. Everything else counts
-# as void. The mean IoU in such a band says how well borders are drawn.
+# as void. The mean IoU in such a band says how well borders are drawn. Below, white is what counts, and on the right
+# white
+# is what is wrong in the same picture.
 
 # %%
 from minideeplab.evaluation import ConfusionMatrix, trimap
@@ -170,8 +172,12 @@ def score(name, width=None):
 
 
 truth = rows[6]["truth"]
-bands = [np.where(trimap(truth, width) == 255, 0.0, 1.0) for width in (2, 6, 12)]
-teach.show(bands, ["band of 2 pixels", "6 pixels", "12 pixels"], columns=4, cmap="gray")
+bands = [np.where(trimap(truth, width) == 255, 0, 255).astype(np.uint8) for width in (2, 8)]
+wrong = [
+    np.where((rows[6][name] != truth) & (truth != 255), 255, 0).astype(np.uint8) for name in ("bilinear", "decoder")
+]
+names = ["band of 2 pixels", "band of 8 pixels", "wrong: bilinear", "wrong: decoder"]
+teach.show([*bands, *wrong], names, cmap="gray")
 
 # %%
 widths = (2, 3, 4, 6, 8, 12, 16, 24)
@@ -601,7 +607,7 @@ at_least = ...  # the smallest m with share(5, m) < 0.047
 
 
 # %%
-def trial():
+def trial_1():
     if abs(share(3, 64) - (1 / 64 + 1 / 9)) > 1e-9:
         return "a 3x3 with 64 output channels has another share"
     enough = share(5, at_least) < 0.047 <= share(5, at_least - 1)
@@ -609,7 +615,7 @@ def trial():
 
 
 # %%
-attempt(1, (share, at_least), trial)
+attempt(1, (share, at_least), trial_1)
 
 # %% [markdown]
 # **2.** A talk on v3+ ends with an open question: would another decoder be better with *Xception*? Table 2 was made
@@ -627,7 +633,7 @@ def designs_within(budget):
 
 
 # %%
-def trial():
+def trial_2():
     found = designs_within(3)
     if any(decoder_cost(*design, "xception65") > 3 for design in found):
         return "a design costs more than the budget"
@@ -635,7 +641,7 @@ def trial():
 
 
 # %%
-attempt(2, designs_within, trial)
+attempt(2, designs_within, trial_2)
 found = [] if designs_within(6) is ... else designs_within(6)
 axes = teach.panels(1, 1, 2.8)
 for n, colour, mark in zip((1, 2, 3), (teach.BLUE, teach.GREEN, teach.RED), "os^", strict=True):

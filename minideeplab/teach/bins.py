@@ -41,6 +41,7 @@ def draw_bins(size: int | tuple[int, int], bins: int, rule: str = "adaptive", im
         image: (h, w, 3) picture below the bins, stretched over the map; None for white.
         axes: of matplotlib, a new figure if None.
     """
+    from matplotlib.colors import to_rgba
     from matplotlib.patches import FancyBboxPatch, Rectangle
 
     from minideeplab.teach.style import panels
@@ -50,17 +51,19 @@ def draw_bins(size: int | tuple[int, int], bins: int, rule: str = "adaptive", im
     rows, columns = bins_of(height, bins, rule), bins_of(width, bins, rule)
     if image is not None:
         axes.imshow(image, extent=(0, width, height, 0), interpolation="bilinear")
-    for place in range(width + 1):
-        axes.plot([place, place], [0, height], color=GREY, linewidth=0.5)
-    for place in range(height + 1):
-        axes.plot([0, width], [place, place], color=GREY, linewidth=0.5)
+    else:
+        for place in range(width + 1):
+            axes.plot([place, place], [0, height], color=GREY, linewidth=0.5)
+        for place in range(height + 1):
+            axes.plot([0, width], [place, place], color=GREY, linewidth=0.5)
     gap = 0.035 * min(height, width) / max(1, bins / 2)
     for i, (top, bottom) in enumerate(rows):
         for j, (left, right) in enumerate(columns):
             colour = (BLUE, ORANGE)[(i + j) % 2]
+            fill = to_rgba(colour, 0.38) if image is None else "none"
             box = (left + gap, top + gap), right - left - 2 * gap, bottom - top - 2 * gap
-            axes.add_patch(FancyBboxPatch(*box, f"round,pad=0,rounding_size={gap}", facecolor=colour, edgecolor=colour,
-                                          linewidth=1.5, alpha=0.38))  # fmt: skip
+            axes.add_patch(FancyBboxPatch(*box, f"round,pad=0,rounding_size={gap}", facecolor=fill, linewidth=1.5,
+                                          edgecolor=to_rgba(colour, 0.5 if image is None else 1)))  # fmt: skip
     thick = 0.045 * height
     levels = _levels(columns)
     for j, ((left, right), level) in enumerate(zip(columns, levels, strict=True)):
