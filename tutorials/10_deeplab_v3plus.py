@@ -3,8 +3,8 @@
 #
 # **How does a network see far and still draw sharp borders?**
 #
-# You need: atrous convolution ([02](02_holes.ipynb)) and ASPP ([08](08_pyramids.ipynb)). You will see: the encoder and
-# decoder of DeepLab v3+, separable convolution, the modified Xception, and each part measured; about 25 minutes.
+# You need: atrous convolution ([02](02_holes.ipynb)) and ASPP ([08](08_pyramids.ipynb)). You will see: the encoder
+# and decoder of DeepLab v3+, separable convolution, the modified Xception, and each part measured; about 25 minutes.
 
 # %%
 import numpy as np
@@ -16,7 +16,8 @@ teach.begin(10)
 
 # %% [markdown]
 # Two small networks were trained alike: same pictures, same steps, same seed. One has the **decoder** of DeepLab v3+,
-# the other enlarges its scores bilinearly. Neither has seen the pictures below. Look at the corners and the thin parts.
+# the other enlarges its scores bilinearly. Neither has seen the pictures below. Look at the corners and the thin
+# parts.
 
 # %%
 from minideeplab.evaluation import Predictor
@@ -42,8 +43,8 @@ teach.draw_closeups([rows[i] for i in windows], list(windows.values()))
 # ## 1. Encoder and decoder
 #
 # An **encoder** makes maps smaller and richer: it knows *what* is there. A **decoder** makes maps larger: it says
-# *where*. DeepLab v3 has only an encoder; its scores at output stride 16 are enlarged in one step. U-Net climbs back in
-# many steps. DeepLab v3+ climbs in two, and takes **low-level features** of stride 4 along on the way.
+# *where*. DeepLab v3 has only an encoder; its scores at output stride 16 are enlarged in one step. U-Net climbs back
+# in many steps. DeepLab v3+ climbs in two, and takes **low-level features** of stride 4 along on the way.
 #
 # The next picture is figure 1 of the paper, but computed: one dot for each layer of each network, in the order of
 # execution, at the height of its resolution.
@@ -72,9 +73,8 @@ for axes, (name, strides) in zip(teach.panels(1, 3, 2.7, sharey=True), shapes.it
     axes.set_ylabel("stride: image pixels\nper position" if name.startswith("DeepLab v3\n") else "")
 
 # %% [markdown]
-# Read it from left to right: each network walks down to coarse maps. DeepLab v3 jumps from 16 to 1. DeepLab v3+
-# stops at
-# stride 4, works there, and jumps from 4 to 1.
+# Read it from left to right: each network walks down to coarse maps. DeepLab v3 jumps from 16 to 1. DeepLab v3+ stops
+# at stride 4, works there, and jumps from 4 to 1.
 
 # %%
 steps = [
@@ -99,8 +99,8 @@ teach.table(
 # %% [markdown]
 # In words (section 3.1 of the paper):
 # 1. The encoder's 256 channels are enlarged bilinearly, from 33 to 129 positions a side.
-# 2. A 1x1 convolution reduces the low-level features to 48 channels. Without it, many low-level channels would outvote
-#    the 256 rich ones.
+# 2. A 1x1 convolution reduces the low-level features to 48 channels. Without it, many low-level channels would
+#    outvote the 256 rich ones.
 # 3. Both are joined: 304 channels.
 # 4. Two 3x3 convolutions of 256 channels refine them.
 # 5. A 1x1 gives class scores, and these are enlarged by four.
@@ -153,10 +153,9 @@ check("positions a side of low-level features and of the encoder's", (low[0].sha
 # %% [markdown]
 # ## 3. Where the gain lies: a trimap curve
 #
-# A **trimap** keeps only the pixels near a border: those not farther from it than a given width. Everything else counts
-# as void. The mean IoU in such a band says how well borders are drawn. Below, white is what counts, and on the right
-# white
-# is what is wrong in the same picture.
+# A **trimap** keeps only the pixels near a border: those not farther from it than a given width. Everything else
+# counts as void. The mean IoU in such a band says how well borders are drawn. Below, white is what counts, and on the
+# right white is what is wrong in the same picture.
 
 # %%
 from minideeplab.evaluation import ConfusionMatrix, trimap
@@ -305,9 +304,9 @@ axes.legend()
 check("share for 256 output channels and 3 x 3", 1 / 256 + 1 / 9, 0.115, 0.0005)
 
 # %% [markdown]
-# What is given up? A separable convolution without the batch norm between its parts **is** a full convolution, but one
-# whose weights are products: $w[k, c, n] = d[k, c] \cdot p[c, n]$. Each output channel uses the *same* filter on input
-# channel $c$, only with another factor.
+# What is given up? A separable convolution without the batch norm between its parts **is** a full convolution, but
+# one whose weights are products: $w[k, c, n] = d[k, c] \cdot p[c, n]$. Each output channel uses the *same* filter on
+# input channel $c$, only with another factor.
 
 # %%
 import kernels
@@ -329,9 +328,8 @@ check(
 # %% [markdown]
 # The rate is in the depthwise part: **atrous separable convolution** is the name in the paper's title. The pointwise
 # part has no neighbours and therefore no rate. In the whole network (Xception-65, 513 x 513, output stride 16)
-# separable
-# layers in ASPP and decoder cut a third of all multiply-adds. Table 5 of the paper prints 89.76 and 54.17; notebook
-# [03](03_fields_and_costs.ipynb) explains the small distance to a plain count.
+# separable layers in ASPP and decoder cut more than a third of all multiply-adds. Table 5 of the paper prints 89.76
+# and 54.17; notebook [03](03_fields_and_costs.ipynb) explains the small distance to a plain count.
 
 # %%
 plain, cut = (cost_of(models.create("deeplabv3plus", backbone="xception65", separable=s)) for s in (False, True))
@@ -344,8 +342,7 @@ check("parameters saved, millions", (plain.parameters - cut.parameters) / 1e6, 1
 #
 # The second backbone of DeepLab v3+ is made of such layers. The paper changes the original Xception in three ways
 # (figure 4): more layers, no max pooling (a *strided separable convolution* makes maps smaller), and batch norm and
-# ReLU
-# after every 3x3 depthwise. All three can be counted.
+# ReLU after every 3x3 depthwise. All three can be counted.
 
 
 # %%
@@ -381,8 +378,7 @@ check("separable layers that make the map smaller", sum(s.depthwise.stride == 2 
 
 # %% [markdown]
 # A drawing of both, one bar a layer: its height is its multiply-adds, its colour says what it is. In the Xception
-# nearly
-# all work is pointwise. The 3x3 depthwise bars are there, too, but you hardly see them: this is the idea.
+# nearly all work is pointwise. The 3x3 depthwise bars are there, too, but you hardly see them: this is the idea.
 
 # %%
 colours = {"full 3x3": teach.RED, "1x1": teach.BLUE, "depthwise 3x3": teach.ORANGE}
@@ -406,8 +402,7 @@ check("share of the depthwise layers in the Xception's multiply-adds, percent", 
 # %% [markdown]
 # Quoted from table 4 of the paper: on ImageNet the modified Xception-65 has 20.19 % top-1 and 5.17 % top-5 error,
 # ResNet-101 has 22.40 % and 6.02 %. Without the extra batch norm and ReLU the Xception's errors are 0.75 and 0.29
-# points
-# larger. The released code has that ReLU in its last block only; `extra_relu=False` builds that network.
+# points larger. The released code has that ReLU in its last block only; `extra_relu=False` builds that network.
 #
 # ## 6. Why 48 channels, why two 3x3?
 #
@@ -452,14 +447,14 @@ check(
 )
 
 # %% [markdown]
-# More is not better: 64 channels and three 3x3 cost more *and* score less. The differences are below one point and come
-# from one training each, so read them with care.
+# More is not better: 64 channels and three 3x3 cost more *and* score less. The differences are below one point and
+# come from one training each, so read them with care.
 #
 # ## 7. Spend more at evaluation
 #
-# A trained network can be evaluated at **output stride 8**: strides become rates, weights stay. It can see the picture
-# at several **scales**, and **flipped**; the probabilities are averaged. Costs multiply exactly; gains must be
-# measured.
+# A trained network can be evaluated at **output stride 8**: strides become rates, weights stay. It can see the
+# picture at several **scales**, and **flipped**; the probabilities are averaged. Costs multiply exactly; gains must
+# be measured.
 
 # %%
 from minideeplab.models import at_output_stride
@@ -520,15 +515,15 @@ check("all together, times as much", costs["stride 8, six scales, flip"] / costs
 
 # %% [markdown]
 # Honest reading: flip gains most here for its price, and nothing gains more than about a point. Our drawn shapes come
-# in the sizes that training showed, so that other scales say little new. On photographs, with objects of all sizes, the
-# paper gains 1.4 points by everything together, for 56 times the cost.
+# in the sizes that training showed, so that other scales say little new. On photographs, with objects of all sizes,
+# the paper gains 1.4 points by everything together, for 56 times the cost.
 #
 # ## 8. Walk through the whole network
 #
 # `model.trace(x)` runs a network once and notes every layer: name, shape, field, cost, and its output. Here is the
-# small
-# network on a photograph. It was trained on drawn shapes, so its labels for a photograph mean nothing; its features are
-# worth a look. Each picture is the mean of a layer's channels. (Set `MINIDEEPLAB_PHOTOGRAPHS` to a folder of your own.)
+# small network on a photograph. It was trained on drawn shapes, so its labels for a photograph mean nothing; its
+# features are worth a look. Each picture is the mean of a layer's channels. (Set `MINIDEEPLAB_PHOTOGRAPHS` to a
+# folder of your own.)
 
 # %%
 photo = teach.photograph(257)
@@ -585,17 +580,14 @@ check("the run has the multiply-adds that the count without numbers has", sum(la
 # ## What to keep
 #
 # The encoder sees far on coarse maps; the decoder brings borders back with a few low-level channels at stride 4. The
-# gain
-# lies in a narrow band around borders, so measure it there. A separable convolution splits "look around" and "mix
-# channels" and costs about a ninth of a 3x3. The modified Xception is built from it and has no max pooling. Output
-# stride
-# 8, scales and flip multiply the cost; their gain is small and must be measured.
+# gain lies in a narrow band around borders, so measure it there. A separable convolution splits "look around" and
+# "mix channels" and costs about a ninth of a 3x3. The modified Xception is built from it and has no max pooling.
+# Output stride 8, scales and flip multiply the cost; their gain is small and must be measured.
 #
 # ## Exercises
 #
 # **1.** Fill in the share of multiply-adds that a separable convolution needs of a full one, for any kernel side `k`
-# and
-# `m` output channels. Then read off: how many output channels at least bring 5 x 5 below 4.7 percent?
+# and `m` output channels. Then read off: how many output channels at least bring 5 x 5 below 4.7 percent?
 
 
 # %%
@@ -619,10 +611,10 @@ attempt(1, (share, at_least), trial_1)
 
 # %% [markdown]
 # **2.** A talk on v3+ ends with an open question: would another decoder be better with *Xception*? Table 2 was made
-# with
-# ResNet-101 and full convolutions. With Xception the decoder is separable and cheap. Fill in a function that lists all
-# designs `(low_level_width, refinements)`, with widths of `WIDTHS` and 1 to 3 refinements, whose decoder costs at most
-# `budget` 1e9 multiply-adds with Xception-65. `decoder_cost` of section 6 takes `backbone="xception65"`.
+# with ResNet-101 and full convolutions. With Xception the decoder is separable and cheap. Fill in a function that
+# lists all designs `(low_level_width, refinements)`, with widths of `WIDTHS` and 1 to 3 refinements, whose decoder
+# costs at most `budget` 1e9 multiply-adds with Xception-65. `decoder_cost` of section 6 takes
+# `backbone="xception65"`.
 
 # %%
 WIDTHS = (16, 32, 48, 64, 96, 128)
