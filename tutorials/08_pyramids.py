@@ -67,9 +67,9 @@ largest = [teach.pooled(maps[0][0], n).ravel() for n in (4, 2, 1)]
 check("the layer gives the largest value of each bin", np.array_equal(vectors[0], np.concatenate(largest)))
 
 # %% [markdown]
-# > **Check it.** A slide gives the rule: on a map of $a \times a$, level $n$ pools with a window of $\lceil a / n
-# > \rceil$ at a stride of $\lfloor a / n \rfloor$, and gets $n \times n$ bins. Try $a = 7$, $n = 4$: the window is 2,
-# > the stride is 1.
+# > **Check it.** A slide gives the rule: on a map of $a \times a$, level $n$ pools with a window of
+# > $\lceil a / n \rceil$ at a stride of $\lfloor a / n \rfloor$, and gets $n \times n$ bins. Try $a = 7$, $n = 4$:
+# > the window is 2, the stride is 1.
 
 # %%
 places = teach.panels(1, 2, 3.7)
@@ -182,10 +182,9 @@ axes.plot([], [], "s", color=teach.RED, label="MAX")
 axes.set(xlabel="1e9 multiply-adds (counted)", ylabel="mIoU, % (quoted)", xlim=(110, 300), ylim=(36.5, 42.5))
 axes.legend(loc="lower right")
 axes.grid(alpha=0.3)
-check(
-    "what all levels without reduction add to the network, 1e9", costs["B1236"][0] - costs["no pyramid"][0], 135.9, 0.05
-)
-check("what they add with reduction, 1e9", costs["B1236 + DR"][0] - costs["no pyramid"][0], 34.03, 0.005)
+added = {name: macs - costs["no pyramid"][0] for name, (macs, _) in costs.items()}
+check("what all levels add without reduction, 1e9", added["B1236"], 135.9, 0.05)
+check("what they add with reduction, 1e9", added["B1236 + DR"], 34.03, 0.005)
 
 # %% [markdown]
 # Reduction makes the pyramid four times cheaper **and** better: without it, the pooled levels would be four fifths of
@@ -228,8 +227,9 @@ check("1e9 multiply-adds of it, in training only", (both.macs - main.macs) / 1e9
 # DeepLab v2 keeps every position: no bins. Each **branch** is an atrous convolution with its own **rate** $r$ and its
 # own weights, and the class scores are added:
 #
-# $$s[i] = \sum_{b} s_b[i], \qquad r_b = 6, 12, 18, 24 \text{ (ASPP-L)} \quad\text{or}\quad 2, 4, 8, 12 \text{
-# (ASPP-S)}$$
+# $$s[i] = \sum_{b} s_b[i]$$
+#
+# ASPP-L has the rates $6, 12, 18, 24$, ASPP-S has $2, 4, 8, 12$.
 #
 # A branch sees what its taps see: the field of the network below, plus $2r \cdot 8$ pixels.
 
@@ -262,7 +262,7 @@ check("field of the branch of rate 24", branches[24], 227 + 2 * 24 * 8)
 # ### What each branch says
 #
 # A small ASPP-S (a quarter of the channels) was trained on drawn shapes. Its branches are added, so that we can ask
-# each one: what do you add to the score of a class? Blue adds, orange takes away, for each of three classes in the
+# each one: what do you add to the score of a class? Purple adds, orange takes away, for each of three classes in the
 # picture.
 
 # %%
