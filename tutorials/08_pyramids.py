@@ -23,15 +23,15 @@ teach.begin(8)
 # %%
 photo = teach.photograph(385)
 middle, stride = np.array(photo.shape[:2]) // 2, 8
-axes = teach.panels(1, 1, 4.6)
+axes = teach.panels(1, 1, 2.9)
 axes.imshow(photo, alpha=0.75)
 styles = {6: (teach.BLUE, "o"), 12: (teach.RED, "s"), 18: (teach.GREEN, "^"), 24: (teach.BLACK, "D")}
 for rate, (colour, mark) in styles.items():
     rows, columns = (np.array([-1, 0, 1]) * rate * stride + m for m in middle)
     y, x = np.meshgrid(rows, columns, indexing="ij")
     label = f"rate {rate}: taps {rate * stride} pixels apart"
-    axes.plot(x.ravel(), y.ravel(), mark, color=colour, markeredgecolor="white", markersize=9, label=label)
-axes.set(xlim=(-70, photo.shape[1] + 330), ylim=(photo.shape[0] + 8, -8))
+    axes.plot(x.ravel(), y.ravel(), mark, color=colour, markeredgecolor="white", markersize=8, label=label)
+axes.set(xlim=(-70, photo.shape[1] + 480), ylim=(photo.shape[0] + 8, -8))
 axes.legend(loc="center right")
 axes.set_axis_off()
 
@@ -49,7 +49,7 @@ axes.set_axis_off()
 # \qquad 16 + 4 + 1 = 21 \text{ bins}$$
 
 # %%
-places = teach.panels(1, 3, 3.2)
+places = teach.panels(1, 3, 2.3)
 for axes, n in zip(places, (4, 2, 1), strict=True):
     teach.draw_bins((24, 20), n, image=photo, axes=axes)
     axes.set_title(f"{n} x {n} = {n * n} bins" if n > 1 else "1 bin: the whole image")
@@ -119,8 +119,8 @@ def enlarged(level, h, w):
 
 h, w = photo.shape[:2]
 levels = [teach.pooled(photo / 255, n, pooling="average") for n in (1, 2, 3, 6)]
-images = [enlarged(level, h, w)[::3, ::3] for level in levels]
-teach.show([photo[::3, ::3], *images], ["the map itself", "1 bin", "2 x 2", "3 x 3", "6 x 6"])
+images = [enlarged(level, h, w)[::5, ::5] for level in levels]
+teach.show(images, ["1 bin", "2 x 2 bins, enlarged", "3 x 3", "6 x 6"])
 
 # %%
 means = ops.adaptive_average_pool2d(Tensor((photo[None] / 255).astype(np.float32)), 6, 6).numpy()[0]
@@ -262,8 +262,8 @@ check("field of the branch of rate 24", branches[24], 227 + 2 * 24 * 8)
 # ### What each branch says
 #
 # A small ASPP-S (a quarter of the channels) was trained on drawn shapes. Its branches are added, so that we can ask
-# each one: what do you add to the score of a class? Purple adds, orange takes away, for each of three classes in the
-# picture.
+# each one: what do you add to the score of a class? Purple adds, orange takes away. (The mean over all classes is
+# subtracted: what all classes get alike decides nothing.)
 
 # %%
 v2 = teach.trained("v2").model
@@ -283,29 +283,29 @@ def branches_of(model, image):
         return [branch(features).numpy()[0] for branch in model.branches], model.small_logits(x).numpy()[0]
 
 
-picture, truth = map(cut, teach.sample(6))
+picture, truth = map(cut, teach.sample(18))
 parts, logits = branches_of(v2, picture)
-check("positions a side at output stride 8", logits.shape[:2], (18, 16))
+check("positions a side at output stride 8", logits.shape[:2], (15, 17))
 check("the sum of the branches is the network's score: largest difference", np.abs(sum(parts) - logits).max(), 0, 1e-3)
 
 # %%
-shown = ("disc", "star", "background")
+paint = np.where(np.arange(256)[:, None] == 255, 224, teach.classes().palette).astype(np.uint8)
 columns = [*(f"rate {rate}" for rate in v2.rates), "sum"]
-places = teach.panels(3, 6, 1.5)
-for line, name in zip(places, shown, strict=True):
+places = teach.panels(2, 6, 1.45)
+for line, name, left in zip(places, ("star", "cross"), (picture, paint[truth]), strict=True):
     k = teach.classes().class_names.index(name)
-    line[0].imshow(picture)
+    line[0].imshow(left)
     line[0].set_ylabel(name)
-    limit = np.abs(logits[..., k]).max()
-    for axes, part, title in zip(line[1:], [*parts, logits], columns, strict=True):
-        axes.imshow(part[..., k], cmap="PuOr", vmin=-limit, vmax=limit, interpolation="bilinear")
-        axes.set_title(title if name == shown[0] else "")
+    added = [part[..., k] - part.mean(-1) for part in (*parts, logits)]
+    limit = np.quantile(np.abs(added[-1]), 0.9)
+    for axes, part, title in zip(line[1:], added, columns, strict=True):
+        axes.contourf(part, np.linspace(-limit, limit, 10), cmap="PuOr", extend="both")
+        axes.set(title=title if name == "star" else "", aspect="equal", ylim=axes.get_ylim()[::-1])
     for axes in line:
         axes.set(xticks=[], yticks=[])
 
 # %% [markdown]
-# The branches share the work: no two maps of a row are alike, and the sum is clearer than each of them. Small rates
-# draw the inside of shapes, large rates say what is around them.
+# The branches share the work: no two maps of a row are alike, and the sum is clearer than each of them.
 #
 # Is each branch a network of its own? Let each one decide alone, on 20 pictures:
 
@@ -347,11 +347,10 @@ largest = Predictor(net, SCALES, fusion="max")(picture).scores.numpy()[0]
 check("max fusion is the largest of the three scores", np.abs(np.max(one, axis=0) - largest).max(), 0, 1e-4)
 
 winner = np.argmax([scores.max(-1) for scores in one], axis=0)
-paint = teach.classes().palette
 labels = [paint[scores.argmax(-1)] for scores in one]
 mean = paint[Predictor(net, SCALES)(picture).labels.reshape(truth.shape)]
 best = np.array([(0, 114, 178), (86, 180, 233), (240, 228, 66)], np.uint8)[winner]
-pictures = [picture, *labels, best, paint[largest.argmax(-1)], mean, paint[np.where(truth == 255, 0, truth)]]
+pictures = [picture, *labels, best, paint[largest.argmax(-1)], mean, paint[truth]]
 names = ["image", "scale 0.5", "scale 0.75", "scale 1", "whose score wins", "max (v2)", "average (v3)", "truth"]
 teach.show(pictures, names, columns=4)
 
