@@ -25,12 +25,13 @@ class Decoder(Module):
         self, c_in, c_low, width=256, low_level_width=48, separable=False, refinements=2, align_corners=True,
         low_level_first=False,
     ):  # fmt: skip
-        if refinements not in (1, 2):
-            raise ValueError(f"deeplabv3plus: refinements must be 1 or 2, got {refinements}")
+        if refinements not in (1, 2, 3):
+            raise ValueError(f"deeplabv3plus: refinements must be 1, 2 or 3, got {refinements}")
         conv = SeparableConv2d if separable else ConvNorm
         self.reduce = ConvNorm(c_low, low_level_width, 1)
         self.refine1 = conv(c_in + low_level_width, width, 3)
-        self.refine2 = conv(width, width, 3) if refinements == 2 else None
+        self.refine2 = conv(width, width, 3) if refinements > 1 else None
+        self.refine3 = conv(width, width, 3) if refinements > 2 else None
         self.align_corners, self.low_level_first = align_corners, low_level_first
 
     def forward(self, x, low_level):
@@ -38,7 +39,9 @@ class Decoder(Module):
         enlarged = ops.resize_bilinear(x, h, w, self.align_corners)
         joined = [enlarged, self.reduce(low_level)]  # (N, H/4, W/4, 256) and 48
         y = self.refine1(ops.concat(joined[::-1] if self.low_level_first else joined))
-        return self.refine2(y) if self.refine2 else y
+        for further in (self.refine2, self.refine3):
+            y = further(y) if further else y
+        return y
 
 
 class DeepLabV3Plus(Segmenter):
@@ -58,10 +61,12 @@ class DeepLabV3Plus(Segmenter):
             extra_relu and low_level of an Xception, and more. `models.build` takes them by their own names, too.
         head_width: channels of ASPP and decoder (256 in the paper).
         dropout: after ASPP's projection.
-        refinements: 3x3 convolutions in the decoder: two in the paper, one in some reimplementations.
+        refinements: 3x3 convolutions in the decoder: two in the paper, which tries one and three, too (table 2).
         align_corners: how features and logits are enlarged; without, images of any size are taken as they are.
         low_level_first: the order in which the decoder joins its two inputs: the released code has the encoder's
             features first, some reimplementations the low-level ones. The paper does not say.
+        low_level_width: channels that the decoder's 1x1 makes of the low-level features; None for 48 of 256: 48 where
+            `head_width` is 256, 3/16 of it elsewhere (table 1).
     """
 
     source = "DeepLab v3+ (arXiv 1802.02611), figure 2"
@@ -69,7 +74,7 @@ class DeepLabV3Plus(Segmenter):
     def __init__(
         self, backbone="resnet18", num_classes=21, output_stride=16, atrous_rates=RATES_AT_16, separable=None,
         decoder=True, width=1.0, backbone_options=None, head_width=256, dropout=0.1, refinements=2, align_corners=True,
-        low_level_first=False,
+        low_level_first=False, low_level_width=None,
     ):  # fmt: skip
         self.backbone = build_backbone(backbone, output_stride=output_stride, width=width, **(backbone_options or {}))
         separable = self.backbone.separable_heads if separable is None else separable
@@ -77,7 +82,7 @@ class DeepLabV3Plus(Segmenter):
         self.aspp = ASPP(self.backbone.channels, self.rates, head_width, separable, dropout)
         self.decoder = None
         if decoder:
-            low_level_width = max(1, 48 * head_width // 256)
+            low_level_width = max(1, 48 * head_width // 256) if low_level_width is None else low_level_width
             c_low = self.backbone.low_level_channels
             self.decoder = Decoder(
                 head_width, c_low, head_width, low_level_width, separable, refinements, align_corners, low_level_first

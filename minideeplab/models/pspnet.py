@@ -42,7 +42,7 @@ class PSPNet(Segmenter):
     Args:
         backbone: resnet50, resnet101 or resnet152, with a stem of three 3x3.
         bins, pooling, reduce: of the pyramid, table 1.
-        auxiliary: a second loss on the third stage, of weight 0.4 (section 3.3).
+        auxiliary: a second loss on the third stage (section 3.3); auxiliary_weight: of that loss, 0.4 in the paper.
         width: factor on all channels.
     """
 
@@ -50,7 +50,7 @@ class PSPNet(Segmenter):
 
     def __init__(
         self, backbone="resnet50", num_classes=21, bins=(1, 2, 3, 6), pooling="average", reduce=True, auxiliary=True,
-        width=1.0,
+        width=1.0, auxiliary_weight=0.4,
     ):  # fmt: skip
         check_bottleneck("pspnet", backbone)
         self.backbone = ResNet(backbone, 8, (1, 1, 1), width, stem="3x3")
@@ -59,6 +59,7 @@ class PSPNet(Segmenter):
         self.conv, self.dropout = ConvNorm(self.pyramid.channels, head_width, 3), Dropout(0.1)
         self.head = Conv2d(head_width, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
         self.auxiliary = AuxiliaryHead(c_in // 2, num_classes) if auxiliary else None
+        self.auxiliary_weight = auxiliary_weight
 
     def small_logits(self, x):
         return self._scores(self.backbone(x)[0])
@@ -66,7 +67,7 @@ class PSPNet(Segmenter):
     def training_logits(self, x):
         *_, third, fourth = self.backbone.stages_of(x)
         heads = [(1.0, self._scores(fourth))]
-        return [*heads, (0.4, self.auxiliary(third))] if self.auxiliary else heads
+        return [*heads, (self.auxiliary_weight, self.auxiliary(third))] if self.auxiliary else heads
 
     def _scores(self, x):
         return self.head(self.dropout(self.conv(self.pyramid(x))))

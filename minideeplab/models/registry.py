@@ -69,7 +69,11 @@ _SWITCH = _Rule("True or False", lambda value: isinstance(value, bool))
 _RULES = {  # what constructors would take for another network, or fail on much later
     "num_classes": _COUNT,
     "head_width": _COUNT,
+    "low_level_width": _COUNT,
     "width": _Rule("a number above 0", lambda x: isinstance(x, Real) and not isinstance(x, bool) and 0 < x < math.inf),
+    "auxiliary_weight": _Rule(
+        "a number, 0 or more", lambda x: isinstance(x, Real) and not isinstance(x, bool) and 0 <= x < math.inf
+    ),
     "atrous_rates": _RATES,
     "multi_grid": _RATES,
     "bins": _Rule(f"whole numbers from 1 to {MOST_BINS}", lambda bins: _are_whole(bins, MOST_BINS)),

@@ -5,7 +5,9 @@ The notebooks in `tutorials/` import it; nothing else does. matplotlib is import
 
 from minideeplab.teach import paper_tables
 from minideeplab.teach.bills import draw_bars, draw_gaps, draw_interlaced, draw_landscape
+from minideeplab.teach.bins import bins_of, draw_bins, pooled
 from minideeplab.teach.claims import attempt, check
+from minideeplab.teach.closeups import draw_closeups
 from minideeplab.teach.connections import bridges, connections, draw_connections, draw_ladder
 from minideeplab.teach.fields import draw_chain, footprint, half_side
 from minideeplab.teach.graphs import draw_graph, graph, walk_back
@@ -46,14 +48,17 @@ __all__ = [
     "attempt",
     "begin",
     "beside",
+    "bins_of",
     "bridges",
     "check",
     "classes",
     "coloured",
     "connections",
     "draw_bars",
+    "draw_bins",
     "draw_blocks",
     "draw_chain",
+    "draw_closeups",
     "draw_confusion",
     "draw_connections",
     "draw_curves",
@@ -88,6 +93,7 @@ __all__ = [
     "panels",
     "paper_tables",
     "photograph",
+    "pooled",
     "ptx_of",
     "sample",
     "sectors",

@@ -180,6 +180,41 @@ def test_auxiliary_heads_have_their_weights():
             assert model.loss(x, target).item() == pytest.approx(single[0], rel=1e-5)
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.4, 0.9])
+def test_the_weight_of_pspnets_auxiliary_loss(weight):
+    """The loss is a line in the weight; its default, and what older files leave unsaid, is the paper's 0.4."""
+    assert models.options_of("pspnet")["auxiliary_weight"] == 0.4
+    x, target = images(1, 41, 41, 3), labels(1, 41, 41)
+    with no_grad():
+        at = [tiny("pspnet", auxiliary_weight=w).eval().loss(x, target).item() for w in (0.0, 0.4, weight)]
+    assert at[2] == pytest.approx(at[0] + (at[1] - at[0]) * weight / 0.4, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["low_level_width", "auxiliary_weight"])
+def test_a_configuration_from_before_an_option_means_its_default(name):
+    model = "pspnet" if name == "auxiliary_weight" else "deeplabv3plus"
+    now = models.build(model, width=1 / 32)
+    older = {option: value for option, value in now.config.items() if option != name}
+    assert name in now.config and models.build(**older).config == now.config
+
+
+def test_the_decoders_design():
+    """Channels of the 1x1 and number of 3x3 (v3+, tables 1 and 2); the default is 48 of 256, and two."""
+
+    def decoder(**options):
+        return models.create("deeplabv3plus", width=1 / 32, **options).decoder
+
+    assert decoder().reduce.conv.weight.shape[-1] == 48 and decoder(head_width=64).reduce.conv.weight.shape[-1] == 12
+    assert decoder(low_level_width=20, head_width=8).refine1.conv.weight.shape == (3, 3, 8 + 20, 8)
+    for count in (1, 2, 3):
+        convs = [m for _, m in decoder(refinements=count, head_width=8).named_modules() if isinstance(m, Conv2d)]
+        assert sum(conv.weight.shape[0] == 3 for conv in convs) == count
+    three = tiny("deeplabv3plus", refinements=3).eval()
+    before = three(images(1, 33, 33, 3)).numpy()
+    three.decoder.refine3.norm.beta.data[...] += 1
+    assert abs(three(images(1, 33, 33, 3)).numpy() - before).max() > 1e-3  # it is in use
+
+
 def test_the_order_of_the_decoders_inputs():
     """The same function where the weight's input channels change places, too."""
     usual, other = (tiny("deeplabv3plus", low_level_first=first).eval() for first in (False, True))
@@ -301,6 +336,8 @@ def test_transposed_convolution_is_the_adjoint(stride, padding, k):
             "backbone must be a ResNet with bottleneck units, .* got 'densenet121'",
         ),
         ("unet", {"padding": "mirror"}, "padding must be same or valid, got 'mirror'"),
+        ("pspnet", {"auxiliary_weight": -0.1}, "auxiliary_weight must be a number, 0 or more, got -0.1"),
+        ("deeplabv3plus", {"low_level_width": 0}, "low_level_width must be a whole number, 1 or more, got 0"),
         ("pspnet", {"pooling": "median"}, "pooling must be average or max, got 'median'"),
         ("spp-net", {"rule": "floor"}, "rule must be adaptive or window, got 'floor'"),
         ("deeplabv3plus", {"backbone": "drn-c-26"}, "drn-c-26: output_stride must be 8, got 16"),

@@ -549,6 +549,6 @@ def test_the_sources_forms_can_be_trained_further(name, options):
     assert all(np.isfinite(p.grad).all() for p in model.parameters())
 
 
-def test_a_decoder_has_one_or_two_refinements():
-    with pytest.raises(ValueError, match="refinements must be 1 or 2, got 3"):
-        models.create("deeplabv3plus", refinements=3, width=1 / 32)
+def test_a_decoder_has_one_to_three_refinements():
+    with pytest.raises(ValueError, match="refinements must be 1, 2 or 3, got 4"):
+        models.create("deeplabv3plus", refinements=4, width=1 / 32)
