@@ -68,7 +68,7 @@ check("three values in this patch: background, one class, void", len(np.unique(p
 # ## 2. Colours come from a palette
 #
 # A **palette** is a table with one colour for each label. The picture of a label map is one line of NumPy:
-# `palette[labels]`. PASCAL VOC, the best known set of labelled photographs, has a palette that follows a rule. The
+# `palette[labels]`. PASCAL VOC is a set of labelled photographs. Its palette follows a rule. The
 # three lowest bits of the label become the highest bits of red, green and blue, the next three bits become the next
 # ones, and so on. An example: 6 is 110 in binary. Its lowest bit is 0, so there is no red. The other two are 1, and
 # the highest bit of a colour counts 128: green 128, blue 128. So neighbouring labels get colours that differ much.
@@ -472,9 +472,9 @@ check("the ceiling at stride 16, percent", ceiling[4], 78.6, 0.1)
 #
 # ## Exercises
 #
-# **Exercise 1.** Write nearest-neighbour resizing with NumPy alone. New pixel $i$ of $n$ has its middle at $(i +
-# 0.5)\,H/n$ in the old map of $H$ rows; it takes the label of the old pixel which that point lies in. `hint(1)`
-# helps.
+# **Exercise 1.** Write nearest-neighbour resizing with NumPy alone. The old map has $H$ rows, the new one has $n$. The
+# middle of new row $i$ lies at $(i + 0.5)\,H/n$ in the old map. The new row takes the labels of the old row in which
+# that point lies. Columns are done alike. `hint(1)` helps.
 
 
 # %%

@@ -550,7 +550,7 @@ my_rates = ...  # for example (1, 2, 3)
 attempt(2, my_rates, lambda: (
     "three rates are asked for" if len(my_rates) != 3
     else teach.draw_overlap(seen(my_rates, 65), seen(my_rates, 65, shift=1))
-    or share(my_rates) == 100 and sum(my_rates) >= 13
+    or (share(my_rates) == 100 and sum(my_rates) >= 13)
     or (f"of the field, only {share(my_rates):.0f} % is seen: see the picture" if share(my_rates) < 100
         else f"the field is {1 + 2 * sum(my_rates)} pixels wide; a larger one is possible")
 ))  # fmt: skip
