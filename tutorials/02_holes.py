@@ -18,7 +18,8 @@ teach.begin(2)
 # %% [markdown]
 # *Atrous* comes from the French "à trous", with holes. The picture shows one filter at three **rates**. It always has
 # nine weights. A **tap** is the place where one weight reads the image. The rate is the distance between two
-# neighbouring taps, in pixels.
+# neighbouring taps, in pixels. (In code, a `Window` describes where a filter reads. `padding="same"` puts zeros
+# around the image, so that the answer is as large as the image.)
 
 # %%
 from kernels.geometry import Window
@@ -60,8 +61,8 @@ check("y[0] is 1·1 + 0·2 + 1·(-1)", y[0], 0)
 
 # %% [markdown]
 # The definition in the library is as short: [conv2d.py](../kernels/reference/conv2d.py), `atrous_conv1d`. In two
-# dimensions a tap has a row and a column. `teach.taps` says which input each weight meets. The orange square is the
-# output's own position.
+# dimensions a tap has a row and a column. `teach.taps` says which input each weight meets. The numbers are the row
+# and the column of the weight; the orange square is the output's own position.
 
 # %%
 axes = teach.panels(1, 3, 2.9)
@@ -76,7 +77,7 @@ window = Window.conv((1, 11, 11, 1), (3, 3, 1, 1), rate=2, padding="same")
 inputs, weights = teach.taps(window, (5, 5))
 check("a 3x3 filter of rate 2 reads nine pixels", len(inputs), 9)
 check("they cover 5 rows", np.ptp(inputs[:, 0]) + 1, 5)
-check("weight (0, 2) reads two rows above and two columns to the right", inputs[2] - (5, 5), (-2, 2))
+check("weight (0, 2) reads two rows above and two columns to the right", str((inputs[2] - (5, 5)).tolist()), "[-2, 2]")
 
 # %% [markdown]
 # ## How wide is it?
@@ -119,14 +120,15 @@ teach.table(
 # %% [markdown]
 # ## Why networks need holes
 #
-# Networks shrink their maps. They do it by **stride**: they keep every second position. A network that names *one*
-# thing in an image profits: it gets cheaper, and each position sees more. A network that labels *every* pixel loses:
-# the map is too coarse.
+# A network is a chain of convolutions, its **layers**. What one layer hands to the next is a **map**: an image of
+# numbers. Networks shrink their maps. They do it by **stride**: they keep every second position. A network that names
+# *one* thing in an image profits: it gets cheaper, and each position sees more. A network that labels *every* pixel
+# loses: the map is too coarse.
 #
 # DeepLab v1 removes the stride, and keeps the view (figure 1 of its paper, "hole algorithm"). Both pictures have 3
 # weights:
 #
-# * above: keep every second input, then filter. Few outputs.
+# * above: keep every second input (blue), then filter. Few outputs.
 # * below: keep all inputs, and let the filter read every second one (input stride 2). It moves by one position
 #   (output stride 1). Dense outputs.
 
@@ -134,10 +136,10 @@ teach.table(
 signal = np.array([2, 5, 1, 0, 4, 3, 2, 6, 1, 2, 3])
 weights = np.array([1, 0, 2])
 axes = teach.panels(2, 1, 2.0)
-teach.draw_row(signal[::2], weights, 1, axes=axes[0])
 axes[0].set_title("stride 2, then a dense filter: 4 outputs")
-teach.draw_row(signal, weights, 2, axes=axes[1])
 axes[1].set_title("no stride, filter with holes (kernel 3, input stride 2, output stride 1): 7 outputs")
+teach.draw_row(signal, weights, 2, stride=2, axes=axes[0])
+teach.draw_row(signal, weights, 2, axes=axes[1])
 
 # %%
 coarse = atrous_conv1d(signal[::2], weights, rate=1)
@@ -226,12 +228,12 @@ def by_phases(x, w, rate):
 
 
 axes = teach.panels(1, 3, 1.9, width_ratios=[2, 1, 1])
+for a, title in zip(axes, ("rate 2: blue and red lines\nnever end in one output", "phase 0 alone, dense",
+                           "phase 1 alone, dense"), strict=True):  # fmt: skip
+    a.set_title(title)
 teach.draw_row(signal[:10], weights, 2, axes=axes[0], phases=2)
-axes[0].set_title("rate 2: blue and red lines\nnever end in one output")
 teach.draw_row(signal[:10:2], weights, 1, axes=axes[1])
-axes[1].set_title("phase 0 alone, dense")
 teach.draw_row(signal[1:10:2], weights, 1, axes=axes[2])
-axes[2].set_title("phase 1 alone, dense")
 
 # %%
 long = rng.normal(size=200)
@@ -260,12 +262,12 @@ pooled = bars
 for _ in range(2):
     pooled = library.max_pool2d(pooled, Window.pool(pooled.shape, 2))[0]
 images = [b[..., 0] for b in (*bars, *pooled)]
-titles = [f"bar in column {4 + i}" for i in range(4)] + ["after two max poolings"] * 4
+titles = [f"bar in column {4 + i}" for i in range(4)] + ["after two: 2 x 2 values"] * 4
 teach.show(images, titles, columns=4, cmap="gray_r", vmin=-0.12)
 
 # %%
 check("all four maps are equal after pooling", bool((pooled == pooled[0]).all()))
-check("rows and columns that are left", pooled.shape[1:3], (2, 2))
+check("rows and columns that are left", str(pooled.shape[1:3]), "(2, 2)")
 
 # %% [markdown]
 # A network that only asks "is there a bar?" likes it: this is *invariance*. A network that must colour the bar needs
@@ -274,8 +276,9 @@ check("rows and columns that are left", pooled.shape[1:3], (2, 2))
 # ## Gridding: what goes wrong
 #
 # Now stack three layers of rate 2. The **field** of an output is the square that holds all inputs it depends on. We
-# measure which inputs of the field it really sees. Blue: seen by one output. Orange: seen by its right-hand
-# neighbour. Black: seen by both. White: by neither.
+# measure which inputs of the field it really sees: `conv2d_grad_input` goes the way of a convolution backwards, from
+# an output to the inputs that it reads. Blue: seen by one output. Orange: seen by its right-hand neighbour. Black:
+# seen by both. White: by neither.
 
 
 # %%
@@ -364,14 +367,15 @@ other[1::2] = rng.random((24, 48))  # noise in phases 2 and 3
 other[::2, 1::2] = rng.random((24, 24))  # ... and in phase 1
 for rates, separate in [((2, 2, 2), True), ((2, 4, 8), True), ((1, 2, 3), False)]:
     same = np.array_equal(smoothed(woven, rates)[::2, ::2], smoothed(other, rates)[::2, ::2])
-    check(f"{rates}: noise in the other phases changes phase 0: {'no' if separate else 'yes'}", same, separate)
+    says = "leaves phase 0 as it was, bit by bit" if separate else "changes phase 0"
+    check(f"{rates}: noise in the other phases {says}", same == separate)
 
 # %% [markdown]
 # > **Check it.** *Does multi-grid cure gridding?* A slide says that **multi-grid** restores the local information
-# > that holes lose. Multi-grid gives the three layers of a block different rates: (1, 2, 4) times the rate of the
-# > block. At output stride 16 the block has rate 2, so the rates are (2, 4, 8). You have just seen them: 27 % of the
-# > field, nothing in common with the neighbour, phase 0 untouched by the others. Multi-grid alone does **not** cure
-# > it.
+# > that holes lose. A **block** is a group of layers, here three. Multi-grid gives them different rates: (1, 2, 4)
+# > times the rate of the block. At output stride 16 the block has rate 2, so the rates are (2, 4, 8). You have just
+# > seen them: 27 % of the field, nothing in common with the neighbour, phase 0 untouched by the others. Multi-grid
+# > alone does **not** cure it.
 #
 # All three rates have the factor 2. A common factor always leaves phases that never meet. No common factor is
 # *necessary*; it is not *sufficient*: (2, 3, 5) still has holes. Multi-grid does raise the paper's scores (DeepLab
@@ -396,7 +400,7 @@ def with_relu(image, rates):
 
 
 images = [with_relu(bump, small_first)[1], with_relu(bump, small_last)[1], smoothed(bump, small_last)]
-titles = ["(1, 2), ReLU, (4, 4):\na grid", "(4, 4), ReLU, (2, 1):\na smooth spot", "either order without ReLU"]
+titles = ["(1, 2), ReLU, (4, 4):\na grid", "(4, 4), ReLU, (2, 1):\na spot without gaps", "either order without ReLU"]
 teach.show([i[4:-4, 4:-4] for i in images], titles, cmap="magma_r")
 
 # %% [markdown]
@@ -420,8 +424,8 @@ check("positions that it is copied to by (4, 4)", int((grid > 0).sum()), 25)
 #
 # The authors of DRN (Yu and others, 2017) cured gridding in three steps:
 #
-# * **A** is a ResNet whose last two stages have holes. It grids. Its max pooling makes things worse, the
-#   authors say: it produces spikes.
+# * **A** is a ResNet, a widely used network of four groups of layers (*stages*). The last two have holes. It grids.
+#   Its max pooling makes things worse, the authors say: it produces spikes.
 # * **B** replaces max pooling by convolutions, and adds layers of rate 2 and 1 at the end.
 # * **C** also removes the *shortcuts* around the added layers. A shortcut adds a layer's input to its output, and so
 #   it carries the grid past the layer that should smooth it.
@@ -448,7 +452,8 @@ steps = {
     "B: 4, 4, 2, 1 with shortcuts": remainder((4, 4, 2, 1), (2, 3)),
     "C: 4, 4, 2, 1 without": remainder((4, 4, 2, 1)),
 }
-teach.show([y[6:-6, 6:-6] / y.max() for y in steps.values()], list(steps), cmap="magma_r")
+titles = [f"{name}\nroughness {roughness(y):.2f}" for name, y in steps.items()]
+teach.show([y[6:-6, 6:-6] / y.max() for y in steps.values()], titles, cmap="magma_r")
 check("roughness of A, B and C", [roughness(y) for y in steps.values()], [2.0, 1.117, 0.667], 0.005)
 
 # %% [markdown]
@@ -477,7 +482,7 @@ def changes(name):
     return [m / m.max() for m in maps]
 
 
-a, c = changes("drn-a"), changes("drn-c")
+a, c = changes("drn-a"), changes("drn-c")  # c[5]: DRN-C's last map of rate 4, before it is smoothed
 titles = [
     "DRN-A, last map:\na grid",
     "DRN-C after its holes\n(rate 4): a grid",
@@ -495,13 +500,12 @@ def unevenness(change):
 
 for name, change in (("DRN-A, last map", a[-1]), ("DRN-C after its holes", c[5]), ("DRN-C, last map", c[-1])):
     print(f"{name}: {unevenness(change):.2f}")
-check("DRN-A grids", unevenness(a[-1]) > 1)
+check("DRN-A grids: above 1", unevenness(a[-1]) > 1)
 check("DRN-C smooths what its holes leave", unevenness(c[-1]) < 0.8 * unevenness(c[5]))
 check("the last map of DRN-C does not grid", unevenness(c[-1]) < 0.8)
 
 # %% [markdown]
-# A single spot is the hardest case. On whole pictures training hides much of the grid, and both networks label the
-# drawn shapes well.
+# A single spot is the hardest case. It shows the grid in the maps; the label maps of both networks may still be good.
 #
 # ## What to keep
 #
@@ -544,12 +548,12 @@ my_rates = ...  # for example (1, 2, 3)
 
 # %%
 attempt(2, my_rates, lambda: (
-    (share(my_rates) == 100 or f"of the field, only {share(my_rates):.0f} % is seen")
-    if share(my_rates) < 100 or sum(my_rates) >= 13
-    else f"the field is {1 + 2 * sum(my_rates)} pixels wide; a larger one is possible"
+    "three rates are asked for" if len(my_rates) != 3
+    else teach.draw_overlap(seen(my_rates, 65), seen(my_rates, 65, shift=1))
+    or (share(my_rates) == 100 and sum(my_rates) >= 13)
+    or (f"of the field, only {share(my_rates):.0f} % is seen: see the picture" if share(my_rates) < 100
+        else f"the field is {1 + 2 * sum(my_rates)} pixels wide; a larger one is possible")
 ))  # fmt: skip
-if my_rates is not ...:
-    teach.draw_overlap(seen(my_rates, 65), seen(my_rates, 65, shift=1))
 
 # %% [markdown]
 # `hint(1)` and `hint(2)` help.

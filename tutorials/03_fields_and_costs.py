@@ -10,6 +10,7 @@
 import matplotlib
 import numpy as np
 
+from kernels.reference import atrous_conv1d
 from minideeplab import Tensor, cost, models, nn, ops, teach
 from minideeplab.cost import cost_of
 from minideeplab.data import normalise
@@ -21,11 +22,12 @@ teach.begin(3)
 # ## A network in nine rows
 #
 # `model.trace(images)` runs a network and describes each of its layers. `teach.draw_trace` draws them. This is
-# DeepLabv3+ with ResNet-18 and random weights. (The photograph shows Grace Hopper. Set the environment variable
-# `MINIDEEPLAB_PHOTOGRAPHS` to the folder of a data set such as VOC, and one of yours is taken.) On the left are
-# feature maps: one small picture for each **channel**. The orange square is the **field**, the part of the image on
-# which one position of the map depends. The grey frame is the image. The bar is the cost in **multiply-adds**: one
-# product and one sum count as one.
+# DeepLabv3+ with ResNet-18 and random weights. The names are those of its parts; later notebooks explain them, here
+# they are only labels. (The photograph shows Grace Hopper. Set the environment variable `MINIDEEPLAB_PHOTOGRAPHS` to
+# the folder of a data set such as VOC, and one of yours is taken.) On the left are feature maps: one small picture
+# for each **channel**. The orange square is the **field**, the part of the image on which one position of the map
+# depends. The grey frame is the image; a field that is much larger is cut. The bar is the cost in **multiply-adds**:
+# one product and one sum count as one. M is a million, G a thousand million.
 
 # %%
 photograph = teach.photograph(256)
@@ -42,8 +44,8 @@ teach.draw_trace(chosen, maps=5, image=photograph)
 # ## The field by recurrence
 #
 # One convolution with $K$ taps and rate $r$ has the extent $k_e = K + (K - 1)(r - 1)$. In a chain, layer $l$ adds
-# $k_e - 1$ positions of the map that it reads. One such position is $j$ pixels of the image wide: the **jump**, the
-# product of all strides before.
+# $k_e - 1$ positions of the map that it reads. Two such neighbours are $j$ pixels of the image apart: the **jump**,
+# the product of all strides before. $s_l$ is the stride of layer $l$.
 #
 # $$f_l = f_{l-1} + (k_{e,l} - 1)\, j_{l-1}, \qquad j_l = j_{l-1}\, s_l, \qquad f_0 = j_0 = 1$$
 
@@ -133,15 +135,18 @@ check("standard deviation of 32 layers, pixels", sigma, np.sqrt(64 / 3), 1e-3)
 check("half of the footprint lies in a square of side", teach.half_side(prints[32]), 11)
 
 axes = teach.panels(1, 1, 2.6)
-axes.bar(offset, share, color=teach.SKY, label="footprint of 32 layers, one row")
+axes.bar(offset, share, color=teach.SKY, label="footprint, rows added")
 axes.plot(offset, np.exp(-(offset**2) / (2 * sigma**2)) / sigma / np.sqrt(2 * np.pi), color=teach.RED, label="Gaussian")
 axes.axvspan(-32.5, 32.5, color="#e2e2e2", zorder=0)
 axes.text(-31.5, 0.08, "field: 65 pixels")
 axes.set(xlabel="pixel, from the one in the middle", ylabel="share")
-axes.legend()
+axes.legend(loc="upper right")
+inside = prints[32][30:51, 30:51].sum() / prints[32].sum()
+check("share of the footprint in a square of 21 x 21, %", 100 * float(inside), 95.6, 0.1)
 
 # %% [markdown]
-# The blue frame, the field of the recurrence, promises 65 pixels. Most of the footprint lies in a third of that.
+# The blue frame, the field of the recurrence, promises 65 pixels. Nearly all of the footprint lies in a third of
+# that.
 #
 # ## Real networks: theory, random weights, training
 #
@@ -203,25 +208,28 @@ teach.table(rows, caption="pixels; half of the footprint lies in a square of thi
 check("fields by recurrence, pixels", str([row["field by recurrence"] for row in rows]), "[683, 659, 451, 597]")
 check("each trained network looks closer than with random weights", closer)
 check("v3+ with its decoder looks closest", rows[0]["trained"] == min(row["trained"] for row in rows))
-check("image-level pooling of v3+: even the corner is seen", bool(seen["random weights"][0, 0] > 0))
+check("v3+ takes a mean over the whole map, too: even the corner is seen", bool(seen["random weights"][0, 0] > 0))
 
 # %% [markdown]
 # The recurrence says 451 to 683 pixels, four to six times the side of these images. So two sentences belong together.
 # The *field* says what can be seen at all. The *effective field* says what is looked at, and it is smaller. The
-# decoder of v3+ makes it smaller still: it brings features of stride 4, which see only a few pixels.
+# decoder of v3+ makes it smaller still. It brings in features of stride 4, whose field is 43 pixels (second row of
+# the first picture).
 #
 # ## Output stride: one photograph at 32, 16 and 8
 #
-# **Output stride** is the side of the image over the side of the last features. A stage that keeps its resolution
-# gives its stride to the rates of what follows. So the field stays about the same, the weights stay the same, and the
-# maps become finer. Weights have no rate: the trained ones fit each of the three networks.
+# **Output stride** is the side of the image over the side of the last features. A **stage** is a group of layers whose
+# maps have one size. Take the stride out of a stage, and multiply the rates of all layers behind it by that stride.
+# Then the field stays about the same, the weights stay the same, and the maps become finer. Weights have no rate: the
+# trained ones fit each of the three networks.
 
 # %%
 big = teach.photograph(321)
 big_images = Tensor(normalise(big[None]))
 traces = {}
 for stride in (32, 16, 8):
-    network = models.build(**trained.config | {"output_stride": stride, "atrous_rates": (2, 4, 6)}).eval()
+    options = {"output_stride": stride, "atrous_rates": (2, 4, 6)}  # even rates: stride 32 halves them, 8 doubles
+    network = models.build(**trained.config | options).eval()
     network.load_state_dict(trained.state_dict())
     for _ in range(2):  # the first run may hold the compilation of a kernel
         traces[stride] = network.trace(big_images)
@@ -235,7 +243,7 @@ for row, stride in zip(axes, (32, 16, 8), strict=True):
     row[0].imshow(big)
     row[0].hlines(np.linspace(0, big.shape[0], h + 1), 0, big.shape[1], color="white", lw=0.3)
     row[0].vlines(np.linspace(0, big.shape[1], w + 1), 0, big.shape[0], color="white", lw=0.3)
-    row[0].set_title(f"stride {stride}: {h} x {w}")
+    row[0].set(title=f"stride {stride}: {h} x {w}", xlim=(0, big.shape[1]), ylim=(big.shape[0], 0))
     for panel, channel in zip(row[1:], strongest, strict=True):
         panel.imshow(last[stride].values[0][..., channel])
         panel.set_title(f"channel {channel}")
@@ -269,19 +277,17 @@ counts = {}
 for stride, grid in ((32, (1, 2, 4)), (16, None), (8, None)):
     options = {"backbone": "resnet101-beta", "decoder": False, "output_stride": stride, "multi_grid": grid}
     counts[stride] = cost_of(models.create("deeplabv3plus", **options), 513)
-for stride, billions in ((32, 51.407), (16, 76.052), (8, 252.252)):
-    check(f"multiply-adds at output stride {stride}, 1e9", counts[stride].macs / 1e9, billions, 5e-4)
-
-check("parameters at all three", str({c.parameters for c in counts.values()}), "{58164437}")
-check("fields at 32, 16 and 8, pixels", str([c.receptive_field for c in counts.values()]), "[1927, 1895, 1879]")
-
 names = [f"output stride {stride}" for stride in counts]
 axes = teach.panels(1, 2, 1.7)
 teach.draw_bars(names, [c.macs / 1e9 for c in counts.values()], "multiply-adds, 1e9", axes[0])
-teach.draw_bars(
-    names, [c.activation_bytes / 1e6 for c in counts.values()], "activations of one image, MB", axes[1], form="{:,.0f}"
-)
-axes[1].set_yticks([])
+megabytes = [c.activation_bytes / 1e6 for c in counts.values()]
+teach.draw_bars([""] * 3, megabytes, "activations of one image, MB", axes[1], form="{:,.0f}")
+
+# %%
+for stride, billions in ((32, 51.407), (16, 76.052), (8, 252.252)):
+    check(f"multiply-adds at output stride {stride}, 1e9", counts[stride].macs / 1e9, billions, 5e-4)
+check("parameters at all three", str({c.parameters for c in counts.values()}), "{58164437}")
+check("fields at 32, 16 and 8, pixels", str([c.receptive_field for c in counts.values()]), "[1927, 1895, 1879]")
 
 # %% [markdown]
 # Parameters do not change at all. From 16 to 8 the multiply-adds grow by more than three: most layers of a ResNet-101
@@ -339,15 +345,14 @@ check("multiply-adds as they run", sum(t.macs for t in traced), C * H * W * (K**
 
 # %% [markdown]
 # > **Check it.** Slides count a bias for the depthwise part ($C$) and for the pointwise part ($N$). In the networks
-# > batch norm follows, which has a shift of its own. So both biases are left out: $CK^2 + NC$.
+# > a *batch norm* follows: a layer that scales and shifts each channel (notebook [05](05_losses.ipynb)). It has a
+# > shift of its own. So both biases are left out: $CK^2 + NC$.
 #
 # At real sizes the saving is large. The ratio of the multiply-adds is $(K^2 + N) / (K^2 N) = 1/N + 1/K^2$: for 3 x 3
 # it is always a little more than a ninth.
 
 # %%
 C = N = 256
-check("separable over full, multiply-adds", cost.separable_macs(C, N, 3, 33, 33) / cost.conv_macs(C, N, 3, 33, 33),
-      1 / 256 + 1 / 9, 1e-12)  # fmt: skip
 names = ["full 3 x 3", "separable 3 x 3"]
 axes = teach.panels(1, 2, 1.4)
 colours = [teach.ORANGE, teach.BLUE]
@@ -356,6 +361,8 @@ teach.draw_bars(names, values, "multiply-adds, 1e6 (256 to 256, 33 x 33)", axes[
 values = [cost.conv_parameters(C, N, 3) / 1e3, cost.separable_parameters(C, N, 3) / 1e3]
 teach.draw_bars(names, values, "parameters, 1e3", axes[1], colours)
 axes[1].set_yticks([])
+check("separable over full, multiply-adds", cost.separable_macs(C, N, 3, 33, 33) / cost.conv_macs(C, N, 3, 33, 33),
+      1 / 256 + 1 / 9, 1e-12)  # fmt: skip
 
 # %% [markdown]
 # ## Back up: what a deconvolution costs
@@ -399,8 +406,9 @@ teach.show([uneven, even, resized], ["K = 3, s = 2, all ones: 1, 2 or 4", "K = 4
 # ## The riddle of the Multiply-Adds column
 #
 # Tables 3 and 5 of the DeepLab v3+ paper (arXiv 1802.02611) print multiply-adds. They say neither the size of the
-# image nor the rule. We count at 513 x 513, the size of the crops in training. First the rows of Xception-65 with one
-# scale:
+# image nor the rule. We count at 513 x 513, the size of the crops in training. First the rows in which the network
+# sees the image once, at one scale. Xception-65 is the paper's own backbone, the part that makes the features.
+# *Separable* says whether the layers behind it are separable, too:
 
 # %%
 SIDES = {1: [513], 6: [int(512 * scale + 1) for scale in (0.5, 0.75, 1, 1.25, 1.5, 1.75)]}
@@ -463,8 +471,7 @@ rest = np.array(printed) - padded
 check("largest gap of the padded count, %", round(float(100 * abs(rest / printed).max()), 2), 0.22)
 one_scale = rest[single]
 check("it always lies below the paper", bool((rest > 0).all()))
-check("remainder of rows with one scale, 1e9: from", round(float(one_scale.min()), 2), 0.12)
-check("to", round(float(one_scale.max()), 2), 0.18)
+check("remainder of rows with one scale, 1e9", f"{one_scale.min():.2f} to {one_scale.max():.2f}", "0.12 to 0.18")
 for name, billions in (("stride 16, 6 scales", 601.51), ("stride 16, decoder, 6 scales", 789.89),
                        ("stride 8, 6 scales", 2149.47), ("stride 8, decoder, 6 scales", 2337.70)):  # fmt: skip
     check(
@@ -473,6 +480,9 @@ for name, billions in (("stride 16, 6 scales", 601.51), ("stride 16, decoder, 6 
         billions,
         0.006,
     )
+teach.table([[name, f"{paper_says:.2f}", f"{one:.2f}", f"{two:.2f}"] for name, paper_says, one, two
+             in zip(names, printed, plain, padded, strict=True)],
+            ["row", "paper", "plain count", "with padding"], "multiply-adds, 1e9, row by row")  # fmt: skip
 
 # %% [markdown]
 # One rule fits sixteen rows to a quarter of a percent. A remainder of 0.12 to 0.18 in the rows of one scale stays
@@ -484,7 +494,7 @@ floats = [cost_of(models.create("deeplabv3plus", backbone="xception65", output_s
                                 separable=False), 513).activation_bytes / 4e9 for stride in (16, 8)]  # fmt: skip
 both = [rest[names.index(f"stride {stride}")] for stride in (16, 8)]
 check("from stride 16 to 8 the activations grow by the factor", round(floats[1] / floats[0], 2), 2.61)
-check("and the remainder", round(float(both[1] / both[0]), 2), 1.2)
+check("and the remainder grows by the factor", round(float(both[1] / both[0]), 2), 1.2)
 
 # %% [markdown]
 # Remember what this is: a reading that fits. No source that we know states the rule.
@@ -512,16 +522,16 @@ check("what the decoder adds in the paper's numbers", str(adds), "[21.76, 21.74,
 rest = [
     p - o for p, o, row in zip(printed101, ours101[:, 1], paper101, strict=True) if row["scales"] == 1 and p != 101.28
 ]
-check("remainder of all other rows with one scale, 1e9: from", round(float(min(rest)), 2), 0.18)
-check("to", round(float(max(rest)), 2), 0.24)
+check("remainder of all other rows with one scale, 1e9", f"{min(rest):.2f} to {max(rest):.2f}", "0.18 to 0.24")
 no_grid = cost_of(models.create("deeplabv3plus", backbone="resnet101-beta", multi_grid=(1, 1, 1)), 513)
 check("without multi-grid we count, 1e9", no_grid.macs_space_to_batch / 1e9, 101.216, 1e-3)
 
 # %% [markdown]
 # ## Tables of the lectures: ResNet and DRN
 #
-# A lecture shows the multiply-adds of ResNets. Our default counts more for the deep ones. Why? The paper's stages
-# have their stride in the first *1 x 1* convolution of a unit. Later programs moved it to the 3 x 3, which then sees
+# A lecture shows the multiply-adds of ResNets. Our default counts more for the deep ones. Why? A ResNet is a chain of
+# *units* of two or three convolutions. The paper's stages have their stride in the first *1 x 1* convolution of a
+# unit. Later programs moved it to the 3 x 3, which then sees
 # all positions, and costs more. Both forms have the same parameters.
 
 # %%
@@ -543,17 +553,22 @@ quoted = paper_tables.DRN_IMAGENET
 found = {
     name: cost_of(models.create(name), 224) for name in [*quoted.column("network"), "resnet18", "resnet34", "resnet50"]
 }
-for name, millions, _ in quoted.rows:
-    check(f"{name}: parameters, 1e6", round(found[name].parameters / 1e6, 1), millions)
-check("DRN-A-50 and ResNet-50: parameters apart", found["drn-a-50"].parameters - found["resnet50"].parameters, 0)
-
 axes = teach.panels(1, 1, 3.4)
+axes.set(xlabel="parameters, 1e6", ylabel="multiply-adds at 224 x 224, 1e9", xlim=(8, 52), ylim=(0, 30))
+axes.set_title("grey lines: a ResNet and its form A, at the same parameters")
+for depth in (18, 34, 50):
+    pair = [found[f"resnet{depth}"], found[f"drn-a-{depth}"]]
+    axes.plot([c.parameters / 1e6 for c in pair], [c.macs / 1e9 for c in pair], color=teach.GREY, lw=1, zorder=0)
 for name, c in found.items():
     colour, marker = (teach.BLUE, "o") if name.startswith("drn") else (teach.ORANGE, "s")
     axes.plot(c.parameters / 1e6, c.macs / 1e9, marker, color=colour, markersize=8)
     place = {"drn-c-26": (-58, -3), "resnet34": (-58, -3)}.get(name, (8, -3))
     axes.annotate(name, (c.parameters / 1e6, c.macs / 1e9), xytext=place, textcoords="offset points")
-axes.set(xlabel="parameters, 1e6", ylabel="multiply-adds at 224 x 224, 1e9", xlim=(8, 52), ylim=(0, 30))
+
+# %%
+for name, millions, _ in quoted.rows:
+    check(f"{name}: parameters, 1e6", round(found[name].parameters / 1e6, 1), millions)
+check("DRN-A-50 and ResNet-50: parameters apart", found["drn-a-50"].parameters - found["resnet50"].parameters, 0)
 
 # %% [markdown]
 # ## What to keep
@@ -564,30 +579,32 @@ axes.set(xlabel="parameters, 1e6", ylabel="multiply-adds at 224 x 224, 1e9", xli
 # - A separable 3 x 3 costs about a ninth. A deconvolution costs, a resize does not.
 # - A printed cost is a count *under a rule*. Ask for the rule, the image size, and the exact form of the network.
 #
-# ## Exercise 1: a field of 27 without gaps
+# ## Exercise 1: strides out, rates in
 #
-# Three 3-tap convolutions with stride 1 shall see 27 pixels, and *every* pixel of them. Choose the three rates.
+# A chain of three layers with 3 taps each has the strides 2, 2, 1. Its output stride is 4. Take both strides out, and
+# choose three rates. The *same weights* must give the same outputs, and three new ones between each two of them.
 
 
 # %%
-def field_of(rates):
-    return cost.receptive_field([(3, 1, r) for r in rates])
+def run(strides, rates):
+    y, random = np.sin(np.arange(64.0) ** 2), np.random.default_rng(0)
+    for s, r in zip(strides, rates, strict=True):
+        y = atrous_conv1d(y, random.normal(size=3), r)[::s]
+    return y
 
 
-def read_by(rates):
-    """Offsets that the middle output reads."""
-    return {sum(o * r for o, r in zip(offsets, rates, strict=True)) for offsets in np.ndindex(3, 3, 3)}
-
-
-rates = ...  # such as (1, 1, 1), which sees 7 pixels
+strided = run((2, 2, 1), (1, 1, 1))
+fields = [cost.receptive_field([(3, s, 1) for s in strides]) for strides in ((2, 2, 1), (1, 1, 1))]
+check("fields of the chain with its strides, and with neither strides nor rates", str(fields), "[15, 7]")
+rates = ...  # such as (1, 1, 1)
 
 
 # %%
 attempt(1, rates, lambda: (
-    f"the field is {field_of(rates)} pixels" if field_of(rates) != 27
-    else len(read_by(rates)) == 27 or f"only {len(read_by(rates))} of 27 are read: see the picture"))  # fmt: skip
-if rates is not ...:
     teach.draw_chain([(3, 1, r) for r in rates])  # your network
+    or (f"its field is {1 + 2 * sum(rates)}, not 15" if sum(rates) != 7
+        else np.allclose(run((1, 1, 1), rates)[::4], strided)
+        or "the field is right, but some weights meet other inputs than before")))  # fmt: skip
 
 # %% [markdown]
 # ## Exercise 2: the share of padding
@@ -606,7 +623,7 @@ def padding_factor(side, rate):
 attempt(2, padding_factor, lambda: (
     ... if padding_factor(33, 1) is ...
     else np.allclose([padding_factor(*p) for p in ((33, 6), (65, 12), (64, 16))], [1.19008, 1.22698, 1], 1e-4)
-    or "not yet: a map of 33 x 33 at rate 6 is computed as 36 x 36"))  # fmt: skip
+    or "a map of 33 x 33 at rate 6 is computed as 36 x 36"))  # fmt: skip
 
 # %%
 # hint(1); hint(2)
@@ -615,4 +632,4 @@ attempt(2, padding_factor, lambda: (
 # ## Next
 #
 # [04](04_backpropagation.ipynb) opens the machine that gave us the footprints. [14](14_networks_side_by_side.ipynb)
-# puts fifteen networks into one picture of parameters, multiply-adds and field.
+# puts seventeen networks into one picture of parameters, multiply-adds and field.

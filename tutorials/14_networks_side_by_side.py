@@ -57,9 +57,9 @@ places = {"U-Net": (-4, 10), "SegNet": (-6, -8), "v2 ASPP-L": (0, -12), "DRN-C-2
 teach.draw_landscape(costs, places)
 
 # %% [markdown]
-# The larger the dot, the wider the field. Three things are easy to see.
+# Three things are easy to see. (U-Net and SegNet are older segmenters; we shall open them below.)
 #
-# - Parameters say little about cost. FCN-8s and SegNet cost the same, but FCN-8s has more than four times the
+# - Parameters say little about cost. FCN-8s and SegNet cost almost the same, but FCN-8s has more than four times the
 #   parameters.
 # - Fine maps cost. U-Net and SegNet work at full resolution. DRN-A-50 is ResNet-50 at output stride 8: the same
 #   parameters, 4.6 times the multiply-adds.
@@ -136,11 +136,14 @@ axes[0].bar(range(len(reading)), reading, color=teach.BLUE, width=1)
 axes[0].set(title="DenseNet-121: 58 dense layers", xlabel="dense layer", ylabel="channels that it reads")
 axes[1].bar(range(len(resnet)), resnet, color=teach.ORANGE, width=1)
 axes[1].set(title="ResNet-34: 32 convolutions in units", xlabel="convolution")
+copied = sum(reading[18:42]) - 24 * 256
+check("block 3, 24 layers: channels read beyond those that came in", copied, 24 * 23 * 32 // 2)
 
 # %% [markdown]
 # The sawtooth is the dense block; the drop is the compression. Now the parameters of the lecture's table: 1.0, 7.0
-# and 27.2 million of plain DenseNets for CIFAR-10, 0.8, 15.3 and 25.6 million with B and C. The library has the BC
-# forms. One function counts both, weights and batch norms:
+# and 27.2 million of plain DenseNets, 0.8, 15.3 and 25.6 million with B and C. They are classifiers for CIFAR-10:
+# images of 32 x 32 pixels, ten classes. The library has the BC forms. One function counts both, weights and batch
+# norms:
 
 
 # %%
@@ -173,6 +176,9 @@ paper_tables.DENSENET_CIFAR
 
 # %%
 axes = teach.panels(1, 1, 2.7)
+axes.set(xscale="log", xlim=(0.6, 70), xlabel="parameters, 1e6 (counted)", ylabel="error on CIFAR-10, % (quoted)")
+axes.set_ylim(3, 5.6)
+axes.set_xticks([1, 3, 10, 30], ["1", "3", "10", "30"])
 for row, parameters in zip(quoted, ours, strict=True):
     colour, marker = (teach.BLUE, "o") if row["form"] == "BC" else (teach.ORANGE, "s")
     axes.plot(parameters / 1e6, row["error, %"], marker, color=colour, markersize=9)
@@ -184,22 +190,20 @@ for row, parameters in zip(quoted, ours, strict=True):
         textcoords="offset points",
         ha="right" if is_left else "left",
     )
-axes.set(xscale="log", xlim=(0.6, 70), xlabel="parameters, 1e6 (counted)", ylabel="error on CIFAR-10, % (quoted)")
-axes.set_ylim(3, 5.6)
-axes.set_xticks([1, 3, 10, 30], ["1", "3", "10", "30"])
 
 # %% [markdown]
 # With B and C a ninth of the parameters (0.8 against 7.0) comes close to the same error. The errors are those of the
 # paper; nothing was trained here.
 #
-# The price is memory. Concatenation copies, so a block of $L$ layers moves about $L^2 k / 2$ channels.
+# The price is memory. Concatenation copies. A block of $L$ layers reads $L (L - 1) k / 2$ channels beyond those that
+# came in, and copies as many: their number grows with the square of the depth.
 #
 # ## What is carried across resolutions
 #
 # A segmenter goes down to coarse maps, because context needs a wide field. Then it must come back to fine places.
-# What does it remember of the way down? Each dot is a layer, its area the channels. Down is coarser. An orange arrow
-# is a connection that leaps over the coarse layers, with the channels that it carries. We find them in the same
-# graph.
+# What does it remember of the way down? Each dot is a layer, its area the channels; grey ones have no weights. Down
+# is coarser. An orange arrow is a connection that leaps over the coarse layers, with the channels that it carries. We
+# find them in the same graph.
 
 # %%
 names = {"U-Net": "unet", "SegNet": "segnet", "FCN-8s": "fcn-8s", "DeepLabv3+, ResNet-18": "deeplabv3plus"}
@@ -237,17 +241,16 @@ for title, found in ladders.items():
     carried[title] = 4 * numbers / 1e6
 pooled = sum(np.prod(layer.output) for layer in ladders["SegNet"].layers if layer.kind.startswith("max pool"))
 carried["SegNet"] = pooled * 2 / 8 / 1e6
+axes = teach.panels(1, 1, 1.9)
+teach.draw_bars(list(carried), list(carried.values()), "carried across resolutions, MB (logarithmic)", axes)
+axes.set(xscale="log", xlim=(0.1, 500))
 check("U-Net carries, MB", carried["U-Net"], 125.8, 0.05)
 check("SegNet's indices, MB", carried["SegNet"], 2.0, 0.05)
 check("DeepLabv3+ carries, MB", carried["DeepLabv3+, ResNet-18"], 3.2, 0.05)
-axes = teach.panels(1, 1, 1.9)
-teach.draw_bars(list(carried), list(carried.values()), "carried across resolutions, MB (logarithmic)", axes)
-axes.set_xscale("log")
-axes.set_xlim(0.1, 500)
 
 # %% [markdown]
-# U-Net's pictures from microscopes have thin borders, and it keeps everything. DeepLabv3+ bets that one fine map is
-# enough.
+# U-Net was made for pictures from microscopes. Their cells have thin borders, and it keeps everything. DeepLabv3+
+# bets that one fine map is enough.
 #
 # ## SegNet's unpooling, seen closely
 #
@@ -296,9 +299,10 @@ check("pixels that unpooling fills, of 64", float((unpooled.numpy() > 0).mean())
 teach.show([way.numpy()[0, 64:192, 32:160, 0] for way in ways.values()], list(ways), cmap="gray", vmin=0, vmax=255)
 
 # %% [markdown]
-# ## Parameters that papers and authors print
+# ## Is the network the one that others mean?
 #
-# All of these are counted, not typed:
+# A wrong layer shows in the number of parameters. So we count the networks that run, and compare with the counts that
+# others give for the same form:
 
 # %%
 for label, published in (("FCN-8s", 134_489_759), ("U-Net", 31_033_045), ("SegNet", 29_455_125)):
@@ -307,9 +311,10 @@ for name, published in (("densenet121", 7_978_856), ("densenet161", 28_681_000),
     check(f"{name}, 1000 classes: parameters", cost_of(models.create(name), 224).parameters, published)
 
 # %% [markdown]
-# ## Which network for what?
+# ## What one pixel costs
 #
-# One more view of the same numbers: what a network pays for each pixel of the image.
+# One more view of the same numbers: what a network pays for each pixel of the image. On the left, less is faster; on
+# the right, less fits into a smaller memory.
 
 # %%
 order = sorted(costs, key=lambda label: costs[label].macs)
@@ -317,12 +322,11 @@ axes = teach.panels(1, 2, 4.2)
 thousands = [costs[label].macs / 513**2 / 1e3 for label in order]
 teach.draw_bars(order, thousands, "multiply-adds a pixel, 1e3", axes[0])
 floats = [costs[label].activation_bytes / 513**2 / 1e3 for label in order]
-teach.draw_bars(order, floats, "activations a pixel, kB", axes[1], teach.ORANGE)
-axes[1].set_yticks([])
+teach.draw_bars([""] * len(order), floats, "activations a pixel, kB", axes[1], teach.ORANGE)
 
 # %% [markdown]
-# The memory of SegNet stands out. It works at full resolution, and its batch norms count as layers of their own: its
-# convolutions have a bias, and only those without one are folded with their batch norm here.
+# The memory of SegNet stands out. It works at full resolution. Its batch norms count as layers of their own, too.
+# (The count merges a batch norm with its convolution where that has no bias. SegNet's convolutions have one.)
 #
 # ## What to keep
 #
@@ -335,7 +339,7 @@ axes[1].set_yticks([])
 # ## Exercise 1: unpooling by hand
 #
 # Write `unpool` in NumPy: `values` is (h, w), `indices` says for each value the number of its pixel, row by row, in
-# the map of (height, width).
+# the map of (height, width). The map need not be a square.
 
 
 # %%
@@ -344,20 +348,22 @@ def unpool(values, indices, height, width):
     return ...
 
 
+places = np.array([[1, 7], [12, 14]])  # of the four maxima above
+
+
 # %%
 attempt(1, unpool, lambda: (
     ... if unpool(np.ones((1, 1)), np.zeros((1, 1), int), 2, 2) is ...
-    else np.array_equal(unpool(steps[1], np.array([[1, 7], [12, 14]]), 4, 4), steps[2])
-    or "not yet: compare your picture with the one above"))  # fmt: skip
-mine = unpool(steps[1], np.array([[1, 7], [12, 14]]), 4, 4)
-if mine is not ...:
-    teach.show([steps[2], mine], ["the library", "yours"], cmap="Blues")
+    else teach.show([steps[2], unpool(steps[1], places, 4, 4)], ["the library", "yours"], cmap="Blues")
+    or ("compare the two pictures" if not np.array_equal(unpool(steps[1], places, 4, 4), steps[2])
+        else np.array_equal(unpool(np.ones((1, 2)), np.array([[1, 5]]), 2, 4), [[0, 1, 0, 0], [0, 1, 0, 0]])
+        or "right for a square; but what about a map of 2 x 4?")))  # fmt: skip
 
 # %% [markdown]
 # ## Exercise 2: how many convolutions read you?
 #
-# In a dense block of $L$ layers, each with a 1 x 1 and a 3 x 3, how many convolutions read the 3 x 3 of layer `i`
-# (counted from 0)? Count the later layers and the transition after the block.
+# A dense block has $L$ layers, each with a 1 x 1 and a 3 x 3. How many convolutions read the 3 x 3 of layer `i`
+# (counted from 0)? The transition after the block reads, too.
 
 
 # %%
@@ -371,7 +377,7 @@ def readers(i, layers):
 # %%
 attempt(2, readers, lambda: (
     ... if readers(0, 6) is ... else [readers(i, 6) for i in range(6)] == block
-    or f"not yet: the graph of DenseNet-121 says {block[-1]} for the last layer of a block"))  # fmt: skip
+    or f"the graph of DenseNet-121 says {block[-1]} for the last layer of a block"))  # fmt: skip
 
 # %%
 # hint(1); hint(2)

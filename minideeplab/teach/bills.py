@@ -26,7 +26,7 @@ def draw_interlaced(side: int, rate: int, axes=None) -> None:
     phase = (rows % rate * rate + columns % rate).astype(float)
     phase[(rows >= side) | (columns >= side)] = np.nan
     _grid(left, phase, rate, side)
-    left.set_title(f"the map: {side} x {side}, rounded up to {padded} x {padded}")
+    left.set_title(f"the map: {side} x {side}, rounded up to {padded} x {padded} (grey)")
     gathered = phase.reshape(padded // rate, rate, padded // rate, rate).transpose(1, 0, 3, 2).reshape(padded, padded)
     _grid(right, gathered, rate, None)
     for i in range(1, rate):
@@ -99,11 +99,16 @@ def draw_landscape(costs: Mapping[str, Cost], places: Mapping[str, tuple[float, 
         costs: {label: `Cost`}; places: {label: (right, up)} in points, where a label stands otherwise than right of
             its dot; axes: to draw on, a new figure by default.
     """
+    from matplotlib.lines import Line2D
+
     axes = panels(1, 1, 5.2) if axes is None else axes
+    colours = {"v1": BLUE, "v2": BLUE, "v3": BLUE, "ResNet": GREY, "DRN": GREEN, "DenseNet": PINK}
+    words = {BLUE: "DeepLab", ORANGE: "other segmenters", GREY: "ResNet", GREEN: "DRN", PINK: "DenseNet"}
+    used = set()
     for label, cost in costs.items():
         x, y = cost.parameters / 1e6, cost.macs / 1e9
-        kind = next((k for k in ("v1", "v2", "v3", "ResNet", "DRN", "DenseNet") if label.startswith(k)), "")
-        colour = {"v1": BLUE, "v2": BLUE, "v3": BLUE, "ResNet": GREY, "DRN": GREEN, "DenseNet": PINK}.get(kind, ORANGE)
+        colour = colours.get(next((kind for kind in colours if label.startswith(kind)), ""), ORANGE)
+        used.add(colour)
         axes.scatter(x, y, s=cost.receptive_field / 4, color=colour, alpha=0.75, linewidths=0)
         radius = np.sqrt(cost.receptive_field / 4 / np.pi)  # points
         right, up = places.get(label, (radius + 2, 0))
@@ -119,3 +124,7 @@ def draw_landscape(costs: Mapping[str, Cost], places: Mapping[str, tuple[float, 
     axes.set_axisbelow(True)
     axes.margins(0.12)
     axes.set_xlim(5.5, 230)
+    dots = [
+        Line2D([], [], marker="o", ls="", markersize=8, color=c, alpha=0.75, label=words[c]) for c in words if c in used
+    ]
+    axes.legend(handles=dots, loc="lower right", title="the larger the dot, the wider the field")

@@ -98,7 +98,7 @@ def _field(axes, field, frame, y):
     if field is None:
         axes.text(FIELD + 0.88, y + 0.48, "all", fontsize=8, va="center")
         return
-    side = min(field * scale, 0.9)  # a larger one is cut
+    side = min(max(field * scale, 0.05), 0.9)  # a smaller one would not be seen, a larger one is cut
     corner = middle[0] - side / 2, middle[1] - side / 2
     axes.add_patch(Rectangle(corner, side, side, fc=ORANGE, ec="none", alpha=0.65, zorder=0.5))
     axes.text(FIELD + 0.88, y + 0.48, f"{field}", fontsize=8, va="center")

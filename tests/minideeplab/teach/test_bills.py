@@ -55,3 +55,4 @@ def test_gaps_bars_and_dots(pair):
     teach.draw_landscape(costs, axes=pair[1])
     x, y = pair[1].collections[0].get_offsets()[0]
     assert (x, y) == pytest.approx((costs["ResNet-18"].parameters / 1e6, costs["ResNet-18"].macs / 1e9))
+    assert [text.get_text() for text in pair[1].get_legend().get_texts()] == ["ResNet"]
