@@ -181,11 +181,11 @@ race[1, 8](total)
 check("eight threads each add 1, and the sum is", total[0], 1.0)
 
 # %% [markdown]
-# Seven additions are lost. Without the barrier it would happen only sometimes, and that is worse. So the library
-# follows one rule: **an output has one thread, and its sum has one order.** Where a formula scatters, as in the
-# gradient of a convolution ("each output hands something back to the pixels that it read"), the kernel turns it round
-# and gathers ("each pixel asks the outputs that read it"). See [gather.py](../kernels/cuda/gather.py). The library's
-# kernels run here, too:
+# Seven additions are lost. With many blocks and no barrier nobody knows the order: then additions are lost only
+# sometimes, and that is worse. So the library follows one rule: **an output has one thread, and its sum has one
+# order.** Where a formula scatters, as in the gradient of a convolution ("each output hands something back to the
+# pixels that it read"), the kernel turns it round and gathers ("each pixel asks the outputs that read it"). See
+# [gather.py](../kernels/cuda/gather.py). The library's kernels run here, too:
 
 # %%
 import kernels

@@ -298,8 +298,9 @@ check("the last epoch is below the first weights", bool(means[-1] < start["first
 
 # %% [markdown]
 # The spikes are batches with a shape that the network has named wrong as a whole. The CRF cannot know better, so
-# these samples stay hard. The mean falls slowly: there are only 63 numbers. It is taken while the weights change. In
-# epoch 2 the steps were still too large, and it was worse than with the first weights; at the end it is better.
+# these samples stay hard. The mean falls slowly: there are only 63 numbers. Before it falls it rises, in epoch 2, above
+# the first weights. Another order of the samples and a smaller rate (0.02) also gave such a rise, so it is not simply
+# a step that is too large. We do not know its cause.
 
 # %% [markdown]
 # ## 5. What was learned
