@@ -69,7 +69,7 @@ print(f"here: {seconds:.2f} s for a picture of {photo.shape[1]} x {photo.shape[0
 #
 # One step `total += a * b` is a **multiply-add**. It is the unit in which the papers count. For each of H x W
 # positions and each of K filters there is one multiply-add for each **tap** (one weight position of the filter; here
-# nine) and each of C channels:
+# nine) and each of C **channels** (here three: red, green and blue):
 #
 # $$\text{multiply-adds} = H\,W \cdot K \cdot K_H K_W \cdot C$$
 #
@@ -103,11 +103,11 @@ check("multiplications that were counted, and the formula", Counted.products, sm
 
 # %%
 paper = 54.17e9  # DeepLabv3+ with Xception-65, output stride 16, 513 x 513 pixels (Chen et al. 2018, table 5)
-days = paper / win.macs * seconds / 86400
-print(f"here: DeepLabv3+ has {paper / win.macs:,.0f} times as many multiply-adds: {days:.1f} days for one picture")
+hours = paper / win.macs * seconds / 3600
+print(f"here: DeepLabv3+ has {paper / win.macs:,.0f} times as many multiply-adds: {hours:.0f} hours for one picture")
 
 # %% [markdown]
-# Days for one picture. People use DeepLab on video. So this notebook climbs a ladder: the same formula, six programs.
+# Hours for one picture. People use DeepLab on video. So this notebook climbs a ladder: the same formula, six programs.
 # On each step we check that the numbers are the same. Then we look at what has changed in the machine.
 #
 # ## The definition in one dimension
@@ -133,9 +133,13 @@ check(
 # %% [markdown]
 # ## The layer that we make fast
 #
-# From now on we take one layer, as DeepLab has many: a map of 65 x 65 positions, 64 channels in, 64 channels out, a
-# 3x3 filter, rate 2. The reference backend of the library says what is right. `padding="same"` puts zeros around the
-# map, so that the result is 65 x 65 too.
+# A network is a chain of convolutions; each of them is a **layer**. What goes from one layer to the next is called a
+# **map**: an array like a picture, but with many channels. We take one layer, as DeepLab has many: a map of 65 x 65
+# positions, 64 channels in, 64 channels out, a 3x3 filter, rate 2. `padding="same"` puts zeros around the map, so that
+# the result is 65 x 65 too.
+#
+# The library has the same functions several times: as slow, plain formulas (`reference`), for the processor (`cpu`)
+# and for the GPU (`cuda`). Here `reference` says what is right.
 
 # %%
 import kernels
@@ -235,8 +239,8 @@ check("im2col: the numbers of the reference", y, truth, 1e-4)
 check("the copy is so many times as large as the map", matrix.size / x.size, 9.0)
 
 # %% [markdown]
-# The matrix of a small example shows why the copy is a waste. Each number of the map (one colour below) appears nine
-# times.
+# The matrix of a small example shows why the copy is a waste. An inner number of the map, such as 6, appears nine
+# times. A number at the border appears less often: some taps read zeros of the padding instead (white).
 
 # %%
 numbers = np.arange(1, 17, dtype=np.float32).reshape(4, 4, 1)
@@ -252,6 +256,7 @@ for one, values, title in zip(axes, (numbers[..., 0], columns), titles, strict=T
 axes[0].set(xlabel="column", ylabel="row", xticks=range(4), yticks=range(4))
 axes[1].set(xlabel="tap", ylabel="output", xticks=range(9), yticks=range(0, 16, 3), aspect="auto")
 check("the number 6 appears so often", int((columns == 6).sum()), 9)
+check("and the number 1, in the corner", int((columns == 1).sum()), 4)
 
 # %% [markdown]
 # ## Step 4: the six loops, compiled
@@ -383,9 +388,10 @@ def per_load(rows, vectors):
 
 # %%
 def tile_fits():
-    if registers(14, 2) != 31:
-        return "registers: sums, weights, and one number of x; what does a tile of 14 x 2 need?"
-    return abs(per_load(14, 2) - 1.75) < 1e-9 or "per_load: a tile of 14 x 2 does 28 multiply-adds; how many loads?"
+    if (registers(14, 2), registers(14, 1), registers(13, 2)) != (31, 16, 29):
+        return "registers: the sums, the weights, and one number of x; how many are they for a tile of 14 x 2?"
+    right = abs(per_load(14, 2) - 1.75) < 1e-9 and abs(per_load(6, 3) - 2) < 1e-9
+    return right or "per_load: a tile of 14 x 2 does 28 multiply-adds in one step; how many loads?"
 
 
 # %%
@@ -456,7 +462,7 @@ colours = [teach.ORANGE if step == "PyTorch" else teach.BLUE for step in ladder]
 axes.barh(list(ladder), list(ladder.values()), color=colours)
 for i, speed in enumerate(ladder.values()):
     label = f"{speed:.2g}" if speed < 100 else f"{speed:.0f}"
-    axes.text(speed * 1.15, i, label, va="center", bbox={"fc": "white", "ec": "none", "pad": 1})
+    axes.text(speed / 1.15, i, label, va="center", ha="right", color="white")
 axes.axvline(peak, color=teach.RED, lw=2)
 axes.text(peak, -0.75, f"peak {peak:.0f} ", color=teach.RED, ha="right", va="bottom")
 axes.set(xscale="log", xlim=(1e-3, peak * 4), xlabel="GFLOP/s on one core; each line of the grid is ten times as fast")
@@ -483,12 +489,12 @@ axes.invert_yaxis()
 # > program do?
 #
 # In memory the map is one long line of numbers: pixel after pixel, row after row, and the channels of a pixel side by
-# side. A tap is a place where reading starts. Row $k_h$, column $k_w$ of the filter start here, for a padded map that
-# is $P$ pixels wide:
+# side. So a tap is only a place where reading starts. How far is the start of tap $(k_h, k_w)$ from the start of tap
+# $(0, 0)$? The answer is the **offset** of the tap. Two examples, for a padded map that is 10 pixels wide and has one
+# channel: at rate 1 tap (0, 1) has offset 1, and tap (1, 0) has offset 10.
 #
-# $$\text{offset}(k_h, k_w) = r \,(k_h P + k_w) \cdot C$$
-#
-# **Exercise 2.** Fill in the function. The picture is drawn from your code.
+# **Exercise 2.** Find the formula for any rate and any number of channels, and fill in the function. The picture is
+# then drawn from your code.
 
 
 # %%
@@ -505,21 +511,30 @@ def place(row, column, channel):
 
 def offsets_fit():
     steps = [(kh, kw, r) for kh in range(3) for kw in range(3) for r in (1, 2, 6)]
-    right = [offset(kh, kw, r, 16, 5) == place(2 + kh * r, 1 + kw * r, 3) - place(2, 1, 3) for kh, kw, r in steps]
-    return all(right) or "a tap starts at another number"
+    for kh, kw, r in steps:
+        found, wanted = offset(kh, kw, r, 16, 5), place(2 + kh * r, 1 + kw * r, 3) - place(2, 1, 3)
+        if found != wanted:
+            return f"tap ({kh}, {kw}) at rate {r}, 16 pixels wide, 5 channels: {found}, but it starts at {wanted}"
+    return True
 
 
 # %%
 attempt(2, offset(1, 1, 1, 10, 1), offsets_fit)
 
-filled = offset(1, 1, 1, 10, 1) is not ...  # the picture is drawn from your code; until then from the formula
-mine = offset if filled else lambda kh, kw, r, pitch, channels: r * (kh * pitch + kw) * channels
-starts = {f"rate {r}": [mine(kh, kw, r, 24, 1) for kh in range(3) for kw in range(3)] for r in (1, 2, 4)}
+padded_rows = np.arange(24 * 24).reshape(24, 24)  # each pixel of a map, one channel, holds its place in memory
+starts = {f"rate {r}": padded_rows[: 3 * r : r, : 3 * r : r].ravel() for r in (1, 2, 4)}
+if isinstance(offset(1, 1, 1, 24, 1), int):  # filled in: from now on by your code
+    starts = {f"rate {r}": [offset(kh, kw, r, 24, 1) for kh in range(3) for kw in range(3)] for r in (1, 2, 4)}
 teach.draw_offsets(starts, pitch=24, length=216)
 
 # %% [markdown]
 # Nine starts at rate 1, nine starts at rate 4. The rate only moves them. From each start a tile reads C numbers side
-# by side, at every rate. No zero is stored, and no zero is multiplied. The window's count of multiply-adds agrees.
+# by side, at every rate. No zero is stored between the weights, and none is multiplied. The window's count of
+# multiply-adds agrees.
+#
+# It also knows how many taps lie in the padding. In each column of 65 positions, the first row of the filter reads
+# padding `rate` times, and the last row does, too. So $3 \cdot 65 - 2r$ reads of $3 \cdot 65$ are left. The same holds
+# for the other direction.
 
 # %%
 rates = [1, 2, 4, 6, 8, 12, 16, 20, 24]

@@ -17,8 +17,10 @@ teach.begin(4)
 # %% [markdown]
 # ## 1. A graph that remembers
 #
-# Training asks one question: *if I change this weight a little, how does the loss change?* The answer is the
-# **gradient**. A `Tensor` remembers how it was made. From this record the gradient is found, backwards, node by node.
+# A network answers with numbers. The **loss** is one number that says how wrong they are. Training asks one question:
+# *if I change this weight a little, how does the loss change?* The answer is the **gradient**. Computing the loss is
+# called the **forward** pass. A `Tensor`, an array of this library, remembers there how it was made. From this record
+# the gradient is found in the **backward** pass, node by node.
 #
 # Our first graph is a diamond. The value $u$ is used twice:
 #
@@ -112,8 +114,10 @@ check("paths through them", paths(chain), 2**30)
 # %% [markdown]
 # ## 2. Memory rises, then it falls
 #
-# To know its derivative, a node must **keep** some arrays. A convolution keeps its input. A ReLU (`Activate`) keeps
-# its result. Here is a small network with its loss. The blue boxes say how many bytes a node keeps.
+# To know its derivative, a node must **keep** some arrays. A convolution keeps its input. A ReLU, which sets negative
+# numbers to zero (`Activate`), keeps its result. Here is a small network with its loss. The last convolution gives
+# seven scores for each pixel, one for each class. `cross_entropy` makes one number of them; [05](05_losses.ipynb)
+# explains it. The weights are the **parameters** of the network. The blue boxes say how many bytes a node keeps.
 
 # %%
 from minideeplab import nn, ops
@@ -173,8 +177,9 @@ check(
 #
 # ### Memory against time: compute it again
 #
-# A chain of 16 blocks keeps 16 activations. But we can keep only the **input of each group** of blocks. When backward
-# arrives at a group, it runs the group forward once more (Chen et al. 2016). `recompute(part, x)` does this.
+# Take a chain of 16 blocks. A block (`ConvNorm`) is a convolution, a shift and scale of each channel, and a ReLU. We
+# can keep only the **input of each group** of blocks. When backward arrives at a group, it runs the group forward once
+# more (Chen et al. 2016). `recompute(part, x)` does this.
 
 # %%
 from minideeplab.autograd.function import recompute
@@ -218,8 +223,9 @@ check("8 groups need the same", peaks[8] / peaks[4], 1, 0.01)
 # arrays. This is smallest at $g = \sqrt{32} \approx 5.7$, so 4 and 8 are equally good. For $n$ blocks the peak grows
 # like $\sqrt{n}$ instead of $n$.
 #
-# The price is time: each block runs forward twice. A training step is about one forward and two backward, so the
-# price is about a third. We count the runs, because a count is the same on every machine.
+# The price is time: each block runs forward twice. A backward pass costs about as much as two forward passes, so a
+# training step costs about three. Now it costs four: a third more. We count the runs, because a count is the same on
+# every machine.
 
 
 # %%
@@ -464,13 +470,13 @@ pixels, truth = normal((2, 33, 33, 3)), np.random.default_rng(5).integers(0, 7, 
 
 
 def loss():
-    network.reseed(0)  # dropout drops the same numbers each time
+    network.reseed(0)  # a part of the network drops random numbers: the same ones each time
     return network.loss(Tensor(pixels), truth)
 
 
 check_direction(loss, network)
-check("numbers in this network", sum(p.data.size for p in network.parameters()) > 100_000)
-check("nodes in its graph, parameters included", len(teach.graph(loss(), network)) > 100)
+check("this network has more than 100,000 weights", sum(p.data.size for p in network.parameters()) > 100_000)
+check("its graph has more than 100 nodes", len(teach.graph(loss(), network)) > 100)
 
 # %% [markdown]
 # ## 7. Three planted faults
@@ -547,7 +553,8 @@ bar = grid[0].figure.colorbar(drawn, ax=grid, label="log10 of the error", shrink
 # %% [markdown]
 # Five tests shall find them:
 #
-# 1. **the loss falls**: train the small network for 40 steps. This is what most people do.
+# 1. **the loss falls**: train the small network for 40 steps. In each step all weights move a little against their
+#    gradient (`SGD`). This is what most people do.
 # 2. **gradcheck** on a small input, as it must be: 5 x 6 pixels.
 # 3. **random direction** through the small network on 12 x 40 pixels.
 # 4. **adjoint** on 16 x 40 pixels.
@@ -672,14 +679,13 @@ def is_adjoint():
             return f"from {2 * n} numbers it makes the shape {np.shape(back)}, not ({n},)"
         if abs(np.vdot(enlarge(a), b) - np.vdot(a, back)) > 1e-12:
             return "<A x, y> is not <x, A^T y>"
+    matrices = [np.stack([f(unit) for unit in np.eye(n)], axis=1) for f, n in ((enlarge, 4), (enlarge_adjoint, 8))]
+    teach.show(matrices, ["enlarge, as a matrix", "your adjoint, as a matrix"], cmap="Blues")
     return True
 
 
 # %%
-attempt(1, enlarge_adjoint, lambda: is_adjoint())
-if is_adjoint() is True:
-    matrices = [np.stack([f(unit) for unit in np.eye(n)], axis=1) for f, n in ((enlarge, 4), (enlarge_adjoint, 8))]
-    teach.show(matrices, ["enlarge, as a matrix", "your adjoint, as a matrix"], cmap="Blues")
+attempt(1, enlarge_adjoint, lambda: is_adjoint())  # draws both matrices if yours is right
 
 # %% [markdown]
 # **2.** A new activation: $f(x) = x\,|x|$. Write what its `backward` needs: the gradient of $x$, given $x$ and the

@@ -173,10 +173,9 @@ def draw_graph(nodes: Sequence[Node], axes=None, notes: Mapping[int, str] | None
                 continue
             start = place[node.number], -row[node.number] - half[node.number]
             end = place[reader.number], -row[reader.number] + half[reader.number]
-            below = -0.2 if end[0] < start[0] else 0.2  # a second arrow to the same reader hangs below the first
-            for bend in (0.0, below)[: reader.reads.count(node.number)]:
-                style = arrow | {"connectionstyle": f"arc3,rad={bend}"}
-                axes.annotate("", end, start, arrowprops=style, zorder=1)
+            count = reader.reads.count(node.number)
+            for shift in ((0.0,), (-0.1, 0.1))[min(count, 2) - 1]:  # a reader that reads twice: two arrow heads
+                axes.annotate("", (end[0] + shift, end[1]), start, arrowprops=arrow, zorder=1)
     for node in drawn:
         colour = ORANGE if node.op == INPUT else SKY if node.saved else GREY
         box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": colour, "linewidth": 1.8}
