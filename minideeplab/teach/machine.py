@@ -39,7 +39,7 @@ def fragments() -> dict[str, np.ndarray]:
 
 
 def draw_tile(rows: int, vectors: int, lanes: int, axes=None) -> None:
-    """Draws one step of a register tile: `rows` numbers of x beside, `vectors` vectors of weights above, all sums between.
+    """Draws one step of a register tile: numbers of x beside, vectors of weights above, all sums between.
 
     Args:
         rows: output positions; vectors: of output channels; lanes: numbers in a vector; axes: a new figure if None.
@@ -107,7 +107,7 @@ def draw_blocks(count: int, threads: int, axes=None) -> None:
 
 
 def draw_sectors(addresses: Mapping[str, Sequence[int]], length: int, size: int = SECTOR, axes=None) -> None:
-    """Draws memory as a row of pieces for each name; the pieces that the lanes touch are filled, numbers read are marked.
+    """Draws memory as a row of pieces for each name; those that lanes touch are filled, numbers read are marked.
 
     Args:
         addresses: one for each lane, bytes; length: of the memory drawn, bytes; size: of a piece, bytes.
@@ -132,9 +132,10 @@ def draw_sectors(addresses: Mapping[str, Sequence[int]], length: int, size: int 
 
 
 def draw_fragment(held: np.ndarray, title: str, marked: int | None = None, axes=None) -> None:
-    """Draws a matrix with the lane that holds each element; `held` as in `fragments`, the elements of lane `marked` framed.
+    """Draws a matrix with the lane that holds each element; colour: the number of the register.
 
-    Colour: the register, by its number in the lane.
+    Args:
+        held: (rows, columns, 2) int, as of `fragments`; marked: lane whose elements are framed.
     """
     axes = axes_or_new(axes, 0.25 * held.shape[0] + 0.5)
     shades = ("#cfe6f5", "#fbe3b4", "#c9ead9", "#f3d3e3")
