@@ -25,10 +25,12 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from PIL import Image
 
+from minideeplab.teach.claims import ATTEMPT, CHECK
+from minideeplab.teach.images import FOLDER
+
 HERE = Path(__file__).resolve().parent
 LARGEST = 400_000  # bytes of a notebook
 CELL_SECONDS = 300
-CHECK, ATTEMPT = "application/vnd.minideeplab.check+json", "application/vnd.minideeplab.attempt+json"
 TRIAL = re.compile(r"(?:teach\.)?attempt\(\s*(\d+),")
 ANSWER = re.compile(r"(?m)^# %% exercise (\d+)\n")
 
@@ -198,7 +200,7 @@ def main():
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a claim or an answer does")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="write the pictures here, too")
     args = parser.parse_args()
-    os.environ.pop("MINIDEEPLAB_PHOTOGRAPHS", None)  # committed outputs show nobody's own photographs
+    os.environ.pop(FOLDER, None)  # committed outputs show nobody's own photographs
     os.environ["PYTHONWARNINGS"] = "default"
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a warning of the kernel's debugger
     failed = 0

@@ -62,7 +62,7 @@ def presets():
 
 def convolutions(name):
     """The chain of windows that a network runs on one picture: the longest path, without 1x1 and shortcuts."""
-    found, short = [], {"max_pool2d": "pool", "average_pool2d": "average"}
+    found, short = [], {"max_pool2d": "pool", "average_pool2d": "mean"}
 
     def see(kernel, function, args, kwargs):
         window = next((a for a in args if isinstance(a, Window)), None)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 
 from minideeplab.cost import Cost
-from minideeplab.teach.style import BLUE, GREEN, GREY, ORANGE, PINK, SKY, panels
+from minideeplab.teach.style import BLUE, GREEN, GREY, ORANGE, PINK, SKY, axes_or_new, panels
 
 NOWHERE = MappingProxyType({})
 
@@ -56,7 +56,7 @@ def draw_gaps(names: Sequence[str], printed: Sequence[float], counts: dict, axes
         names: of the rows; printed: what the paper says.
         counts: {name of the count: numbers}, two of them.
     """
-    axes = panels(1, 1, 1.1 + 0.24 * len(names)) if axes is None else axes
+    axes = axes_or_new(axes, 1.1 + 0.24 * len(names))
     rows = np.arange(len(names))
     for (label, values), colour, marker in zip(counts.items(), (ORANGE, BLUE), "so", strict=True):
         gaps = 100 * (np.asarray(values) / np.asarray(printed) - 1)
@@ -79,7 +79,7 @@ def draw_bars(
     Args:
         label: of the axis, with the unit; colours: one, or one for each bar; form: of the numbers.
     """
-    axes = panels(1, 1, 0.7 + 0.3 * len(names)) if axes is None else axes
+    axes = axes_or_new(axes, 0.7 + 0.3 * len(names))
     rows = np.arange(len(names))
     axes.barh(rows, values, color=SKY if colours is None else colours, height=0.7)
     for row, value in zip(rows, values, strict=True):
@@ -101,7 +101,7 @@ def draw_landscape(costs: Mapping[str, Cost], places: Mapping[str, tuple[float, 
     """
     from matplotlib.lines import Line2D
 
-    axes = panels(1, 1, 5.2) if axes is None else axes
+    axes = axes_or_new(axes, 5.2)
     colours = {"v1": BLUE, "v2": BLUE, "v3": BLUE, "ResNet": GREY, "DRN": GREEN, "DenseNet": PINK}
     words = {BLUE: "DeepLab", ORANGE: "other segmenters", GREY: "ResNet", GREEN: "DRN", PINK: "DenseNet"}
     used = set()

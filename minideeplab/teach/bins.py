@@ -4,7 +4,7 @@ import numpy as np
 
 from kernels.geometry import adaptive_bounds
 from minideeplab.models.sppnet import spp_window
-from minideeplab.teach.style import BLACK, BLUE, GREY, ORANGE
+from minideeplab.teach.style import BLACK, BLUE, GREY, ORANGE, axes_or_new
 
 RULES = ("adaptive", "window")
 
@@ -44,10 +44,8 @@ def draw_bins(size: int | tuple[int, int], bins: int, rule: str = "adaptive", im
     from matplotlib.colors import to_rgba
     from matplotlib.patches import FancyBboxPatch, Rectangle
 
-    from minideeplab.teach.style import panels
-
     height, width = (size, size) if isinstance(size, int) else size
-    axes = panels(1, 1, 4) if axes is None else axes
+    axes = axes_or_new(axes, 4)
     rows, columns = bins_of(height, bins, rule), bins_of(width, bins, rule)
     if image is not None:
         axes.imshow(image, extent=(0, width, height, 0), interpolation="bilinear")

@@ -9,10 +9,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from minideeplab.teach.style import BLUE, RED
+
 CHECK = "application/vnd.minideeplab.check+json"  # beside the text in a notebook: what CI compares
 ATTEMPT = "application/vnd.minideeplab.attempt+json"
 _FIRST = "Have all cells above run, in order? If so, what was changed in them, or the claim, is wrong."
-_MARKS = {True: "#0072b2", False: "#d55e00", None: "#767676"}  # colour of the bar beside a line
+_MARKS = {True: BLUE, False: RED, None: "#767676"}  # colour of the bar beside a line
 
 
 def check(claim: str, value, expected=True, tolerance: float = 0.0) -> None:

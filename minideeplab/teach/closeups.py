@@ -5,6 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from minideeplab.data.palettes import IGNORE_INDEX
+from minideeplab.teach.images import classes
+from minideeplab.teach.style import WIDTH, panels
+
+LIGHT_GREY = 224  # of void: white would vanish on the page
 
 
 def draw_closeups(rows: Sequence[Mapping[str, np.ndarray]], windows: Sequence[tuple], palette=None, axes=None) -> None:
@@ -16,11 +20,8 @@ def draw_closeups(rows: Sequence[Mapping[str, np.ndarray]], windows: Sequence[tu
         palette: (256, 3) uint8; that of `teach.classes()` if None.
         axes: (rows, names) array of matplotlib's, a new figure if None.
     """
-    from minideeplab.teach.images import classes
-    from minideeplab.teach.style import WIDTH, panels
-
     colours = np.array(classes().palette if palette is None else palette)
-    colours[IGNORE_INDEX] = 224
+    colours[IGNORE_INDEX] = LIGHT_GREY
     names = list(rows[0])
     if axes is None:
         axes = panels(len(rows), len(names), WIDTH / len(names) * 1.02, squeeze=False)

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 from minideeplab.autograd import Tensor, ops
-from minideeplab.autograd.function import Function
+from minideeplab.autograd.function import Function, topological
 from minideeplab.cost import TracedLayer, trace
 from minideeplab.nn import Module
-from minideeplab.teach.style import BLACK, BLUE, GREEN, GREY, ORANGE, panels
+from minideeplab.teach.style import BLACK, BLUE, GREEN, GREY, ORANGE, axes_or_new
 
 NONE, ALONE, ADDED, JOINED = range(4)  # how a convolution gets what another one made
 WORDS = {ALONE: "alone", ADDED: "added to others", JOINED: "beside others (concatenated)"}
@@ -47,7 +47,7 @@ def connections(model: Module, size: int = 256) -> Connections:
     reads, made_by = np.zeros((len(number),) * 2, int), {}
     with model.evaluating():
         root = model(image).node
-    for function in _in_order(root):
+    for function in topological(root):
         before = [made_by[parent] for parent in function.parents if isinstance(parent, Function)]
         how = JOINED if isinstance(function, ops.Concat) else ADDED if len(before) > 1 else ALONE
         found = {}
@@ -61,20 +61,6 @@ def connections(model: Module, size: int = 256) -> Connections:
             found = {number[mine[0]]: ALONE}
         made_by[function] = found
     return Connections(layers, convolutions, reads)
-
-
-def _in_order(root):
-    """All functions below a function, each after its parents."""
-    order, seen, stack = [], set(), [(root, False)]
-    while stack:
-        function, is_done = stack.pop()
-        if is_done:
-            order.append(function)
-        elif function not in seen:
-            seen.add(function)
-            stack.append((function, True))
-            stack += [(parent, False) for parent in function.parents if isinstance(parent, Function)]
-    return order
 
 
 def bridges(found: Connections) -> list[tuple[int, int]]:
@@ -102,7 +88,7 @@ def draw_connections(found: Connections, axes=None, legend: bool = True) -> None
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 
-    axes = panels(1, 1, 4) if axes is None else axes
+    axes = axes_or_new(axes, 4)
     axes.imshow(found.reads, cmap=ListedColormap([COLOURS[i] for i in range(4)]), vmin=0, vmax=3)
     axes.set(xlabel="is read", ylabel="reads")
     axes.spines[:].set_visible(True)
@@ -117,7 +103,7 @@ def draw_ladder(found: Connections, axes=None, indices: bool = True) -> None:
     Each dot is a layer, its area that of the channels (above 1024 alike). Arrows are `bridges`; dotted ones, with
     `indices`, lead from poolings to the unpoolings that use their indices.
     """
-    axes = panels(1, 1, 2.8) if axes is None else axes
+    axes = axes_or_new(axes, 2.8)
     shown = [i for i, layer in enumerate(found.layers) if layer.output_stride and layer.kind != "batch norm"]
     x = {i: n for n, i in enumerate(shown)}
     level = {i: np.log2(found.layers[i].output_stride) for i in shown}

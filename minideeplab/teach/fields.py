@@ -7,7 +7,7 @@ import numpy as np
 from minideeplab import cost
 from minideeplab.autograd import Tensor
 from minideeplab.cost import receptive_field
-from minideeplab.teach.style import BLUE, SKY
+from minideeplab.teach.style import BLUE, SKY, axes_or_new
 
 
 def footprint(
@@ -52,10 +52,7 @@ def draw_chain(chain: Sequence[tuple[int, int, int]], axes=None) -> None:
     Args:
         chain: (K, s, r) of each layer, K odd, the first layer first; axes: to draw on, a new figure by default.
     """
-    if axes is None:
-        from minideeplab.teach.style import panels
-
-        axes = panels(1, 1, 0.9 + 0.7 * len(chain))
+    axes = axes_or_new(axes, 0.9 + 0.7 * len(chain))
     field, jumps = receptive_field(chain), [1]
     for _, s, _ in chain:
         jumps.append(jumps[-1] * s)

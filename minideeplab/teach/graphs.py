@@ -8,7 +8,7 @@ import numpy as np
 
 from minideeplab.autograd import Tensor
 from minideeplab.autograd.function import Function, backpropagate, topological
-from minideeplab.teach.style import GREY, ORANGE, SKY
+from minideeplab.teach.style import GREY, ORANGE, SKY, axes_or_new
 
 PARAMETER, INPUT = "parameter", "input"
 
@@ -158,10 +158,7 @@ def draw_graph(nodes: Sequence[Node], axes=None, notes: Mapping[int, str] | None
     texts = {node.number: _words(node, memory) + ("\n" + notes[node.number] if notes and node.number in notes else "")
              for node in drawn}  # fmt: skip
     tall = max(text.count("\n") for text in texts.values())
-    if axes is None:
-        from minideeplab.teach.style import panels
-
-        axes = panels(1, 1, (0.58 + 0.14 * tall) * (max(row.values()) + 1))
+    axes = axes_or_new(axes, (0.58 + 0.14 * tall) * (max(row.values()) + 1))
     half = {number: (0.1 + 0.075 * (text.count("\n") + 1)) / (0.58 + 0.14 * tall) for number, text in texts.items()}
     around = []  # arrows that would cross the boxes between
     arrow = {"arrowstyle": "-|>", "color": GREY, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}

@@ -13,7 +13,7 @@ from minideeplab.errors import UsageError
 from minideeplab.teach.style import GREEN, ORANGE, PINK, RED, SKY, YELLOW
 
 FOLDER = "MINIDEEPLAB_PHOTOGRAPHS"  # environment variable: a data set whose photographs notebooks take instead
-GROUND, VOID = "#333333", "#ffffff"
+GROUND = "#333333"
 COLOURS = dict(zip(SHAPE_CLASSES, (GROUND, ORANGE, SKY, GREEN, YELLOW, RED, PINK), strict=True))
 
 

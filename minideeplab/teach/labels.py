@@ -3,7 +3,9 @@
 import numpy as np
 
 from minideeplab.teach.images import classes
+from minideeplab.teach.style import GREY, SKY, axes_or_new
 
+HEIGHT = 3.2  # of a new figure, inches
 LEAST_PIXELS, LEAST_SHARE = 60, 0.008  # of a region that is large enough for its name; share of all pixels
 LETTER = 0.035  # width of a letter, as a share of the map's
 
@@ -31,7 +33,7 @@ def draw_labels(labels: np.ndarray, axes=None, title: str = "", names: bool = Tr
     Args:
         labels: (H, W) uint8; names: write them, at the place farthest from other labels.
     """
-    axes = _axes(axes)
+    axes = axes_or_new(axes, HEIGHT)
     axes.imshow(coloured(labels))
     axes.set_title(title)
     axes.set_axis_off()
@@ -47,7 +49,7 @@ def draw_numbers(values: np.ndarray, axes=None, title: str = "", colours: np.nda
     Args:
         values: (h, w) numbers or words; colours: (h, w, 3) of the squares, white if None; size: of the letters.
     """
-    axes = _axes(axes)
+    axes = axes_or_new(axes, HEIGHT)
     h, w = values.shape
     colours = np.full((h, w, 3), 255, np.uint8) if colours is None else colours
     axes.imshow(colours)
@@ -57,7 +59,7 @@ def draw_numbers(values: np.ndarray, axes=None, title: str = "", colours: np.nda
                   color="white" if dark else "black")  # fmt: skip
     for side, count in ((axes.axhline, h), (axes.axvline, w)):
         for k in range(1, count):
-            side(k - 0.5, color="#8c8c8c", lw=0.5)
+            side(k - 0.5, color=GREY, lw=0.5)
     axes.set_title(title)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -73,19 +75,11 @@ def draw_losses(losses: np.ndarray, void: np.ndarray, axes=None, title: str = ""
     """
     import matplotlib.pyplot as plt
 
-    axes = _axes(axes)
+    axes = axes_or_new(axes, HEIGHT)
     shown = np.ma.array(losses, mask=void)
-    axes.imshow(shown, cmap=plt.get_cmap("inferno").with_extremes(bad="#56b4e9"), vmin=0, vmax=most)
+    axes.imshow(shown, cmap=plt.get_cmap("inferno").with_extremes(bad=SKY), vmin=0, vmax=most)
     axes.set_title(title)
     axes.set_axis_off()
-
-
-def _axes(axes):
-    if axes is None:
-        from minideeplab.teach.style import panels
-
-        return panels(1, 1, 3.2)
-    return axes
 
 
 def _inside(where):

@@ -5,7 +5,7 @@ import numpy as np
 import kernels
 from kernels.lattice import embed, unembed
 from minideeplab.crf import LatticeFilter, bilateral_features, position_features
-from minideeplab.teach.style import BLACK, BLUE, GREY, ORANGE
+from minideeplab.teach.style import BLACK, BLUE, GREY, ORANGE, axes_or_new
 
 STEPS = ("simplices", "splat", "blur", "slice")
 MARGIN = 0.35  # around the vertices, standard deviations
@@ -29,8 +29,6 @@ def draw_lattice(features, values=None, step="simplices", passes=3, axes=None, l
     Raises:
         ValueError: features of another shape, an unknown step, no values where they are needed.
     """
-    from minideeplab.teach.style import panels
-
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or features.shape[1] != 2:
         raise ValueError(f"draw_lattice: features must be (N, 2), got shape {features.shape}")
@@ -38,7 +36,7 @@ def draw_lattice(features, values=None, step="simplices", passes=3, axes=None, l
         raise ValueError(f"draw_lattice: step must be one of {', '.join(STEPS)}, got {step!r}")
     if values is None and step != "simplices":
         raise ValueError(f"draw_lattice: the step {step!r} needs values")
-    axes = panels(1, 1, 4.0) if axes is None else axes
+    axes = axes_or_new(axes, 4.0)
     k = kernels.load("reference")
     lattice, vertices = lattice_of(features)
     low, high = vertices.min(axis=0) - MARGIN, vertices.max(axis=0) + MARGIN

@@ -2,6 +2,7 @@
 
 import html
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -68,8 +69,6 @@ def short_ptx(ptx: str) -> str:
 
 
 def _without_simulator():
-    import os
-
     return {key: value for key, value in os.environ.items() if key != "NUMBA_ENABLE_CUDASIM"}
 
 

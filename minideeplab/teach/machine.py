@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from minideeplab.teach.style import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, RED, SKY, YELLOW, panels
+from minideeplab.teach.style import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, RED, SKY, YELLOW, axes_or_new, panels
 
 SECTOR = 32  # bytes that a GPU's memory hands over at once (NVIDIA, CUDA C++ Best Practices Guide, "Coalesced Access")
 LANES = 32  # threads of a warp
@@ -39,12 +39,12 @@ def fragments() -> dict[str, np.ndarray]:
 
 
 def draw_tile(rows: int, vectors: int, lanes: int, axes=None) -> None:
-    """One step of a register tile: `rows` numbers of x beside, `vectors` vectors of weights above, all sums between.
+    """Draws one step of a register tile: numbers of x beside, vectors of weights above, all sums between.
 
     Args:
         rows: output positions; vectors: of output channels; lanes: numbers in a vector; axes: a new figure if None.
     """
-    axes = axes or panels(1, 1, 0.24 * rows + 1.0)
+    axes = axes_or_new(axes, 0.24 * rows + 1.0)
     wide, gap = vectors * lanes, 1.2
     for i in range(rows):
         _box(axes, -3 - gap, -i - 1, 3, 1, ORANGE, f"x[{i}]")
@@ -62,13 +62,13 @@ def draw_tile(rows: int, vectors: int, lanes: int, axes=None) -> None:
 
 
 def draw_offsets(offsets: Mapping[str, Sequence[int]], pitch: int, length: int, axes=None) -> None:
-    """Where the taps start in flat memory: a line of memory for each name, a mark for each offset.
+    """Draws where the taps start in flat memory: a line of memory for each name, a mark for each offset.
 
     Args:
         offsets: of the taps from the first one, in pixels; pitch: pixels of a row of the image, marked by ticks;
         length: pixels of memory to draw.
     """
-    axes = axes or panels(1, 1, 0.55 * len(offsets) + 0.9)
+    axes = axes_or_new(axes, 0.55 * len(offsets) + 0.9)
     for line, starts in enumerate(offsets.values()):
         y = -line
         axes.barh(y, length, 0.5, color="#eeeeee")
@@ -85,9 +85,13 @@ def draw_offsets(offsets: Mapping[str, Sequence[int]], pitch: int, length: int, 
 
 
 def draw_blocks(count: int, threads: int, axes=None) -> None:
-    """Outputs 0 .. count - 1 in blocks of `threads`: which block and thread computes each, and which threads idle."""
+    """Draws outputs 0 .. count - 1 in blocks of threads: which block and thread computes each, which threads idle.
+
+    Args:
+        count: outputs; threads: of a block.
+    """
     blocks = -(-count // threads)
-    axes = axes or panels(1, 1, 0.36 * blocks + 0.6)
+    axes = axes_or_new(axes, 0.36 * blocks + 0.6)
     for block in range(blocks):
         for thread in range(threads):
             i = block * threads + thread
@@ -103,12 +107,12 @@ def draw_blocks(count: int, threads: int, axes=None) -> None:
 
 
 def draw_sectors(addresses: Mapping[str, Sequence[int]], length: int, size: int = SECTOR, axes=None) -> None:
-    """Memory as a row of pieces for each name; the pieces that the lanes touch are filled, numbers read are marked.
+    """Draws memory as a row of pieces for each name; those that lanes touch are filled, numbers read are marked.
 
     Args:
         addresses: one for each lane, bytes; length: of the memory drawn, bytes; size: of a piece, bytes.
     """
-    axes = axes or panels(1, 1, 0.5 * len(addresses) + 0.9)
+    axes = axes_or_new(axes, 0.5 * len(addresses) + 0.9)
     for line, touched in enumerate(addresses.values()):
         touched = np.asarray(touched)
         pieces = set((touched // size).tolist())
@@ -128,11 +132,12 @@ def draw_sectors(addresses: Mapping[str, Sequence[int]], length: int, size: int 
 
 
 def draw_fragment(held: np.ndarray, title: str, marked: int | None = None, axes=None) -> None:
-    """A matrix with the lane that holds each element; `held` as in `fragments`, the elements of lane `marked` framed.
+    """Draws a matrix with the lane that holds each element; colour: the number of the register.
 
-    Colour: the register, by its number in the lane.
+    Args:
+        held: (rows, columns, 2) int, as of `fragments`; marked: lane whose elements are framed.
     """
-    axes = axes or panels(1, 1, 0.25 * held.shape[0] + 0.5)
+    axes = axes_or_new(axes, 0.25 * held.shape[0] + 0.5)
     shades = ("#cfe6f5", "#fbe3b4", "#c9ead9", "#f3d3e3")
     for row in range(held.shape[0]):
         for column in range(held.shape[1]):
@@ -145,12 +150,13 @@ def draw_fragment(held: np.ndarray, title: str, marked: int | None = None, axes=
     axes.set_axis_off()
 
 
-def draw_slab(a: np.ndarray, b: np.ndarray, first: int, depth: int, sums: np.ndarray, axes: Sequence) -> None:
-    """A step of a tiled matrix product: the slab of a and of b that lies in shared memory, and the sums after it.
+def draw_slab(a: np.ndarray, b: np.ndarray, first: int, depth: int, sums: np.ndarray, axes=None) -> None:
+    """Draws a step of a tiled matrix product: the slab of a and of b that lies in shared memory, and the sums after it.
 
     Args:
-        a: (M, T), b: (T, N), sums: (M, N); first, depth: terms of the slab; axes: three.
+        a: (M, T), b: (T, N), sums: (M, N); first, depth: terms of the slab; axes: three, a new figure if None.
     """
+    axes = panels(1, 3, 2.6) if axes is None else axes
     inside = slice(first, first + depth)
     for one, matrix, name in zip(axes, (a, b, sums), ("a", "b", "sums after this slab"), strict=True):
         limit = np.abs(matrix).max() or 1
@@ -158,7 +164,7 @@ def draw_slab(a: np.ndarray, b: np.ndarray, first: int, depth: int, sums: np.nda
         shown[(slice(None), inside) if name == "a" else inside if name == "b" else slice(None)] = True
         one.imshow(matrix, cmap="RdBu", vmin=-2.2 * limit, vmax=2.2 * limit, alpha=np.where(shown, 1, 0.25))
         for (row, column), value in np.ndenumerate(matrix):
-            ink = BLACK if shown[row, column] else "#8c8c8c"
+            ink = BLACK if shown[row, column] else GREY
             one.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=9, color=ink)
         one.set_title(name)
         one.set_axis_off()
@@ -168,10 +174,14 @@ def draw_slab(a: np.ndarray, b: np.ndarray, first: int, depth: int, sums: np.nda
 
 
 def draw_owners(owners: np.ndarray, threads: Mapping[int, str], title: str, axes=None) -> None:
-    """A block's outputs: those of some threads in colour. owners: (rows, columns) thread; threads: thread -> colour."""
+    """Draws a block's outputs, those of some threads in colour.
+
+    Args:
+        owners: (rows, columns) int, the thread of each output; threads: {thread: its colour}.
+    """
     from matplotlib.colors import to_rgb
 
-    axes = axes or panels(1, 1, 3.2)
+    axes = axes_or_new(axes, 3.2)
     picture = np.full((*owners.shape, 3), 0.94)
     for thread, colour in threads.items():
         picture[owners == thread] = to_rgb(colour)

@@ -47,7 +47,7 @@ class PaperTable(NamedTuple):
         return self.shown()._repr_html_()
 
 
-V1, V2, V3 = "DeepLab v1, arXiv 1412.7062", "DeepLab v2, arXiv 1606.00915", "DeepLab v3, arXiv 1706.05587"
+V1, V3 = "DeepLab v1, arXiv 1412.7062", "DeepLab v3, arXiv 1706.05587"
 V3PLUS, PSPNET = "DeepLab v3+, arXiv 1802.02611", "PSPNet, arXiv 1612.01105"
 RESNET, DRN, DENSENET = "ResNet, arXiv 1512.03385", "DRN, arXiv 1705.09914", "DenseNet, arXiv 1608.06993"
 
@@ -196,11 +196,6 @@ DENSENET_CIFAR = PaperTable(
         ("plain", 40, 12, 1.0, 5.24), ("plain", 100, 12, 7.0, 4.10), ("plain", 100, 24, 27.2, 3.74),
         ("BC", 100, 12, 0.8, 4.51), ("BC", 250, 24, 15.3, 3.62), ("BC", 190, 40, 25.6, 3.46),
     ),
-)  # fmt: skip
-
-DENSENET_IMAGENET = PaperTable(
-    "DenseNets on ImageNet val, top-1 error (%)", "DenseNet's code, liuzhuang13/DenseNet", ("network", "top-1"),
-    (("densenet121", 25.0), ("densenet169", 23.6), ("densenet201", 22.5), ("densenet161", 22.2)),
 )  # fmt: skip
 
 PSPNET_POOLING = PaperTable(

@@ -44,6 +44,11 @@ def panels(rows: int, columns: int, height: float = 2.6, **options):
     return plt.subplots(rows, columns, figsize=(WIDTH, height * rows), **options)[1]
 
 
+def axes_or_new(axes, height: float):
+    """The axes that a drawing was given, or those of a new figure of page width, so many inches high, for None."""
+    return panels(1, 1, height) if axes is None else axes
+
+
 def show(images: Sequence[np.ndarray], titles: Sequence[str] = (), columns: int | None = None, **options) -> None:
     """Draws images side by side, without axes: (H, W, 3) colours, or (H, W) numbers with a colour map.
 

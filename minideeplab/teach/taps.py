@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from minideeplab.teach.style import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW, panels
+from minideeplab.teach.style import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW, axes_or_new, panels
 
 _LIGHT, _DARK = (SKY, YELLOW, PINK, GREEN), (BLUE, RED, PINK, GREEN)  # of the phases: inputs, lines
 
@@ -47,7 +47,7 @@ def draw_taps(window, position, axes=None, numbers: bool = False) -> None:
     Args:
         window, position: as of `taps`; numbers: writes kh, kw of the weight into each tap.
     """
-    axes = _axes(axes, 3.2)
+    axes = axes_or_new(axes, 3.2)
     inputs, weights = _all_taps(window, position)
     read, _ = taps(window, position)
     cells = np.zeros((window.in_h, window.in_w))
@@ -95,7 +95,7 @@ def draw_row(
     """
     x, w = np.asarray(x), np.asarray(w)
     count = (len(x) + 2 * before - rate * (len(w) - 1) - 1) // stride + 1
-    axes = _axes(axes, 1.7)
+    axes = axes_or_new(axes, 1.7)
     places = np.arange(-before, len(x) + before)
     values = np.concatenate([np.zeros(before, x.dtype), x, np.zeros(before, x.dtype)])
     starts = np.arange(count) * stride - before
@@ -149,7 +149,7 @@ def draw_overlap(one, other, axes=None) -> None:
     Args:
         one, other: (H, W) bool.
     """
-    axes = _axes(axes, 2.6)
+    axes = axes_or_new(axes, 2.6)
     which = np.asarray(one).astype(int) + 2 * np.asarray(other).astype(int)
     axes.imshow(which, cmap=_two(BLUE, ORANGE, "black"), vmin=0, vmax=3)
     axes.set_xticks([])
@@ -165,10 +165,6 @@ def _all_taps(window, position):
     weights = np.stack(np.meshgrid(np.arange(window.k_h), np.arange(window.k_w), indexing="ij"), -1).reshape(-1, 2)
     start = (p * window.stride_h - window.pad_top, q * window.stride_w - window.pad_left)
     return weights * (window.rate_h, window.rate_w) + start, weights
-
-
-def _axes(axes, height):
-    return panels(1, 1, height) if axes is None else axes
 
 
 def _two(*colours):

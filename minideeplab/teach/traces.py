@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from minideeplab.cost import TracedLayer
-from minideeplab.teach.style import BLUE, GREY, ORANGE, WIDTH
+from minideeplab.teach.style import BLUE, GREY, ORANGE, WIDTH, axes_or_new
 
 ROW = 0.66  # inches; the unit of the drawing
 MAPS_WIDTH, NAME, FIELD, COST, END = 4.9, 5.1, 8.5, 10.15, WIDTH / ROW  # left sides of the columns, units
@@ -32,10 +32,7 @@ def draw_trace(layers: Sequence[TracedLayer] | Mapping[str, TracedLayer], maps: 
     named = layers if isinstance(layers, Mapping) else dict(enumerate(layers))
     rows, first = list(named.items()), next(iter(named.values()))
     head = 0.45 if image is None else 1.45
-    if axes is None:
-        import matplotlib.pyplot as plt
-
-        axes = plt.subplots(figsize=(WIDTH, ROW * (len(rows) + head)))[1]
+    axes = axes_or_new(axes, ROW * (len(rows) + head))
     axes.set_xlim(0, END)
     axes.set_ylim(len(rows), -head)
     axes.set_aspect("equal")

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from minideeplab.teach.images import classes
-from minideeplab.teach.style import panels
+from minideeplab.teach.style import axes_or_new
 
 
 def draw_key(axes=None) -> None:
-    """One row that says which colour is which class of the synthetic set."""
-    axes = panels(1, 1, 0.5) if axes is None else axes
+    """Draws one row that says which colour is which class of the synthetic set."""
+    axes = axes_or_new(axes, 0.5)
     left, known = 0.0, classes()  # left in letters
     for label, name in [*enumerate(known.class_names), (known.ignore_index, "void")]:
         text = f"{label} {name}"
@@ -22,12 +22,13 @@ def draw_key(axes=None) -> None:
 
 
 def draw_curves(losses: Mapping[str, Sequence[float]], chance: float | None = None, axes=None) -> None:
-    """The loss of each step, on a logarithmic axis, a curve for each name.
+    """Draws the loss of each step, on a logarithmic axis, a curve for each name.
 
     Args:
+        losses: {name: (steps,) numbers above 0, nats}, four names at most.
         chance: loss of a network that knows nothing, ln K, as a dotted line.
     """
-    axes = panels(1, 1, 2.4) if axes is None else axes
+    axes = axes_or_new(axes, 2.4)
     for (name, values), dashes in zip(losses.items(), ("-", "--", "-.", ":"), strict=False):
         axes.plot(np.arange(len(values)), values, dashes, label=name)
     if chance is not None:
@@ -39,8 +40,12 @@ def draw_curves(losses: Mapping[str, Sequence[float]], chance: float | None = No
 
 
 def draw_confusion(counts: np.ndarray, names: Sequence[str], axes=None) -> None:
-    """(K, K) counts, a row for each true class, as percent of the row."""
-    axes = panels(1, 1, 3.6) if axes is None else axes
+    """Draws a confusion matrix, each row as percent of its sum; a row without counts is empty.
+
+    Args:
+        counts: (K, K) numbers, a row for each true class; names: K.
+    """
+    axes = axes_or_new(axes, 3.6)
     share = 100 * counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     axes.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for (row, column), value in np.ndenumerate(share):

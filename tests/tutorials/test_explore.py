@@ -59,8 +59,29 @@ USE = """
   const limit = document.getElementById("limit");
   limit.value = "4"; limit.dispatchEvent(new Event("change"));
   found.limited = [layers.map((layer) => [layer.s, layer.r[0]]), read()[0]];
+  const kept = [state.row * 4, state.column * 4].map((p, i) => Math.abs(p - FIRST[i]));
+  found.strayed = Math.max(...kept); // pixels
+  document.querySelector("#rows select").focus();
+  document.activeElement.dispatchEvent(new Event("change"));
+  found.focused = document.activeElement === document.querySelector("#rows select");
+  document.querySelector("#picture").focus();
+  for (let i = 0; i < 99; i++) key("ArrowRight", "picture");
+  const {side: seen, left} = view(), x = centre(state.column);
+  found.seen = x >= left && x < left + seen;
+  found.unlabelled = [...document.querySelectorAll("button, select, input, canvas")].filter(
+    (e) => !(e.labels && e.labels.length) && !e.getAttribute("aria-label") && !e.textContent.trim()).length;
   found.agrees = document.getElementById("agrees").textContent;
   return found;
+})()
+"""
+
+WIDER = """
+(function wider() {
+  choose(DATA.presets[DATA.presets.length - 1]); // the most layers
+  const cut = [...document.querySelectorAll("main, main *")].filter((e) => e.tagName !== "OPTION" && (
+    e.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5
+    || (!["INPUT", "SELECT", "CANVAS"].includes(e.tagName) && e.clientWidth && e.scrollWidth > e.clientWidth + 1)));
+  return cut.map((e) => `${e.tagName} ${e.className} ${e.id} ${e.textContent}`);
 })()
 """
 
@@ -189,6 +210,16 @@ def test_a_smaller_output_stride_keeps_the_field(explore, browser):
 
 
 @needs_browser
+@pytest.mark.parametrize("width", (360, 800, 1280))
+def test_nothing_is_wider_than_the_screen(browser, width):
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.call("Emulation.setDeviceMetricsOverride", **metrics)
+    over = browser.run(WIDER)
+    browser.call("Emulation.clearDeviceMetricsOverride")
+    assert over == []
+
+
+@needs_browser
 def test_the_page_as_it_is_used(explore, browser):
     found = browser.run(USE)
     for key, _, _, layers in explore.presets():
@@ -201,6 +232,8 @@ def test_the_page_as_it_is_used(explore, browser):
     assert found["changed"] == [[3, 5], "19 × 19"] and found["added"] == 6 and found["removed"] == 5
     assert "whole number" in found["refused"]
     assert found["limited"] == [[[2, 1], [2, 1], [1, 1], [1, 2], [1, 4]], "63 × 63"]
+    assert found["strayed"] <= 4 + 4, "another output stride looks at the same place, to half an output of either map"
+    assert found["focused"] and found["seen"] and found["unlabelled"] == 0
     assert "all equal" in found["agrees"]
     assert browser.complaints == []
     assert {url for url in browser.requests if not url.startswith("data:")} == {PAGE.as_uri()}
