@@ -201,6 +201,7 @@ def main():
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="write the pictures here, too")
     args = parser.parse_args()
     os.environ.pop(FOLDER, None)  # committed outputs show nobody's own photographs
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait leave the core to the notebook
     os.environ["PYTHONWARNINGS"] = "default"
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a warning of the kernel's debugger
     failed = 0

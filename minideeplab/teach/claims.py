@@ -14,6 +14,7 @@ from minideeplab.teach.style import BLUE, RED
 CHECK = "application/vnd.minideeplab.check+json"  # beside the text in a notebook: what CI compares
 ATTEMPT = "application/vnd.minideeplab.attempt+json"
 _FIRST = "Have all cells above run, in order? If so, what was changed in them, or the claim, is wrong."
+SHOWN = 6  # values of an array that are shown one by one
 _MARKS = {True: BLUE, False: RED, None: "#767676"}  # colour of the bar beside a line
 
 
@@ -36,12 +37,12 @@ def check(claim: str, value, expected=True, tolerance: float = 0.0) -> None:
         with np.errstate(invalid="ignore"):  # inf - inf
             far = float(np.abs(_wide(found) - _wide(wanted)).max(initial=0))
     holds = far <= tolerance if far is not None and tolerance else bool((found == wanted).all())  # False for NaN
-    said = _number(value) if found.ndim == 0 else f"{found.size} values"
-    if found.ndim and far is not None:
+    said = _shown(found)
+    if found.size > SHOWN and far is not None:
         said += f", the largest difference is {far:.1e}"
     if not holds:
         allowed = f" within {tolerance:g}" if tolerance else ""
-        wish = _number(expected) if found.ndim == 0 else "others"
+        wish = _shown(wanted) if found.size <= SHOWN else "others"
         raise AssertionError(f"{claim}: found {said}, expected {wish}{allowed}. {_FIRST}")
     number = value.item() if hasattr(value, "item") and found.ndim == 0 else value if found.ndim == 0 else None
     _say(f"check: {claim}: {said}" if said != "True" else f"check: {claim}", True,
@@ -108,6 +109,10 @@ def _where(error, answer):
 def _wide(values):
     """Differences of unsigned and of small integers wrap around."""
     return values if np.iscomplexobj(values) else values.astype(np.float64)
+
+
+def _shown(values):
+    return ", ".join(map(_number, values.ravel())) if values.size <= SHOWN else f"{values.size} values"
 
 
 def _number(value):

@@ -31,8 +31,9 @@ def test_a_number_holds_within_its_tolerance(value, expected, tolerance):
     (np.bool_(True), True, "check: it"),
     ("road", "road", "check: it: road"),
     (float("inf"), float("inf"), "check: it: inf"),
-    (np.arange(4), np.arange(4), "check: it: 4 values, the largest difference is 0.0e+00"),
-    (np.array(["a", "b"]), ["a", "b"], "check: it: 2 values"),
+    (np.arange(4), np.arange(4), "check: it: 0, 1, 2, 3"),
+    (np.arange(9), np.arange(9), "check: it: 9 values, the largest difference is 0.0e+00"),
+    (np.array(["a", "b"]), ["a", "b"], "check: it: a, b"),
 ])  # fmt: skip
 def test_what_holds_is_shown_with_its_number(value, expected, said, capsys):
     assert check("it", value, expected) is None
