@@ -38,7 +38,7 @@ sharp = crf.refine(scores, image, "deeplab-v1", kind="logits")
 rough, smooth, refined = (palette[each.argmax(axis=-1)] for each in (coarse, scores, sharp))
 teach.show(
     [image, rough, smooth, refined, palette[truth]],
-    ["image", f"scores, {rough.shape[0]} x {rough.shape[1]}", "enlarged 8 times", "dense CRF", "truth (pale: void)"],
+    ["image", f"scores, {rough.shape[0]} x {rough.shape[1]}", "enlarged 8 times", "dense CRF", "truth (light: void)"],
 )
 
 # %% [markdown]
@@ -292,7 +292,7 @@ small_image = image[:120, :120].reshape(15, 8, 15, 8, 3).mean(axis=(1, 3))
 label = int(np.bincount(truth[(truth > 0) & (truth < 255)]).argmax())
 teach.show(
     [small_image.astype(np.uint8), image, coarse[..., label], scores[..., label]],
-    ["image, every 8th pixel", "image", f"score of {teach.classes().class_names[label]}", "enlarged 8 times"],
+    ["means of 8 x 8 pixels", "image", f"score of {teach.classes().class_names[label]}", "enlarged 8 times"],
 )
 check("share that the scores lose", lost(part), 0.034, 0.005)
 check("the image at the same size loses more than twice as much", lost(small_image) > 2 * lost(part))

@@ -151,7 +151,7 @@ check("a pixel sees itself with weight", teach.kernel_picture(photo, eye, 15, 25
 # near. Now both numbers vary. Look along a row, then down a column.
 
 # %%
-axes = teach.panels(2, 4, 1.65)
+axes = teach.panels(2, 4, 1.45)
 for row, sxy in zip(axes, (6, 40), strict=True):
     for a, srgb in zip(row, (8, 20, 40, 120), strict=True):
         look(a, teach.kernel_picture(photo, eye, sxy, srgb), f"sxy {sxy}, srgb {srgb}")
@@ -345,7 +345,7 @@ stages = (
     ("blur", 3, "then along the third"),
     ("slice", 3, "slice: pixels (squares) read"),
 )
-*axes, last = teach.panels(2, 3, 2.1).ravel()
+*axes, last = teach.panels(2, 3, 1.9).ravel()
 for each, (step, passes, title) in zip(axes, stages, strict=True):
     teach.draw_lattice(row_features, one, step, passes, axes=each, largest=1 if step == "blur" else None)
     each.set(title=title, xticks=[], yticks=[])
