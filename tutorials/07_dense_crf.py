@@ -587,7 +587,7 @@ def weight(image, i, j, sxy, srgb):
 
 # %%
 attempt(1, weight, lambda: (lambda off, at, mine: off < 1e-6
-    or f"at {at} kernel_picture has {seen[at]:.3g}, you have {mine:.3g}; are the colours still uint8, where 3 - 5 is 254?"
+    or f"at {at} kernel_picture has {seen[at]:.3g}, you have {mine:.3g}; are colours still uint8, where 3 - 5 is 254?"
 )(*max((abs(mine - seen[at]), at, mine) for at in product((30, 38, 50), range(0, 60, 10))
        for mine in [float(weight(photo, eye, at, 15, 25))])))  # fmt: skip
 if np.isscalar(weight(photo, eye, eye, 15, 25)):
