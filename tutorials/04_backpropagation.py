@@ -108,7 +108,7 @@ check("nodes of 30 diamonds in a chain", len(chain), 61)
 check("paths through them", paths(chain), 2**30)
 
 # %% [markdown]
-# One step for each node: 60 steps instead of a thousand million. Read the loop yourself, it has twenty lines:
+# One step for each node: 61 steps instead of a thousand million. Read the loop yourself, it has twenty lines:
 # [function.py](../minideeplab/autograd/function.py), `backpropagate`.
 
 # %% [markdown]

@@ -53,8 +53,13 @@ def anchors(path):
 each_notebook = pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
 
 
-def test_every_number_stands_once():
-    assert len({path.name[:2] for path in TEXTS}) == len(TEXTS)
+def test_all_fifteen_are_there_and_in_the_index():
+    assert [int(path.name[:2]) for path in TEXTS] == list(range(15))
+    index = (FOLDER / "README.md").read_text(encoding="utf-8")
+    linked = re.findall(r"\[(\d\d) (.+?)\]\((\d\d_\w+)\.ipynb\)", index)
+    assert [stem for _, _, stem in linked] == [path.stem for path in TEXTS]
+    for path, (number, title, _) in zip(TEXTS, linked, strict=True):
+        assert text_of(cells(path)[0]).startswith(f"# {number} {title}\n")
 
 
 @pytest.mark.parametrize("kind", ["*.ipynb", "answers/*.py"])
@@ -91,6 +96,13 @@ def test_no_output_is_an_error_or_a_warning(path):
     for output in outputs(path):
         assert output["output_type"] in SHOWN or output.get("name") == "stdout", output
         assert "\\u001b[" not in json.dumps(output)
+
+
+@each_notebook
+def test_no_output_is_a_value_that_nobody_wanted_to_show(path):
+    """A result without a look of its own: the last line of a cell returned something by the way."""
+    for output in outputs(path):
+        assert output.get("data", {}).keys() != {"text/plain"}, output["data"]
 
 
 @each_notebook
