@@ -18,7 +18,7 @@ teach.begin(8)
 # Objects come in all sizes. A **pyramid** looks at the same place with several sizes at once. Below is one pyramid on
 # a photograph: **ASPP** (atrous spatial pyramid pooling). It is the **head** of DeepLab v2: the last part, which makes
 # scores of the backbone's maps. These have output stride 8. Four 3x3 convolutions with the rates 6, 12, 18 and 24 look
-# at the same position; each dot is one tap. (If the environment variable `MINIDEEPLAB_PHOTOGRAPHS` names a folder of
+# at the same position; each mark is one tap. (If the environment variable `MINIDEEPLAB_PHOTOGRAPHS` names a folder of
 # yours, your photograph is shown instead.)
 
 # %%
@@ -37,9 +37,8 @@ axes.legend(loc="center right")
 axes.set_axis_off()
 
 # %% [markdown]
-# The blue taps look at the face, the red ones from the hat to the shoulders, the black ones at the whole scene. Dots
-# beside the photograph read zeros: the padding. Four questions lead through this notebook. Which pyramids pool? Which
-# skip positions instead? Are the levels added, or joined? And what does the largest score do?
+# The blue dots look at the face, the red squares from the hat to the shoulders, the black diamonds at the whole scene.
+# Taps beside the photograph read zeros: the padding.
 #
 # ## 1. Spatial pyramid pooling: bins
 #

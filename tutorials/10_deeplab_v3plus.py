@@ -77,8 +77,8 @@ for axes, (name, strides) in zip(teach.panels(1, 3, 2.7, sharey=True), shapes.it
 # Read it from left to right: each network walks down to coarse maps. DeepLab v3 jumps from 16 to 1. DeepLab v3+ stops
 # at stride 4, works there, and jumps from 4 to 1.
 #
-# Here are its last steps, with the paper's ResNet-101. (We call it `resnet101-beta`: as in the released code, it begins
-# with three 3x3 convolutions instead of one 7x7.)
+# Here are its last steps, with the paper's ResNet-101. (`resnet101-beta` begins with three 3x3 convolutions instead of
+# one 7x7, as in the released code.)
 
 # %%
 steps = [
@@ -128,8 +128,7 @@ check(
 # %% [markdown]
 # ## 2. What the decoder gets
 #
-# Books say: low-level features know edges and colours, the encoder knows objects. Look first, then measure. The next
-# cell takes both inputs of the decoder out of the trained network.
+# Books say: low-level features know edges and colours, the encoder knows objects. Let us look, and measure.
 
 # %%
 from minideeplab import Tensor, no_grad, ops
@@ -158,17 +157,11 @@ def blurred(maps):
 
 
 # %% [markdown]
-# Who of the two decides? Take one away: replace its maps by their mean, and see what is left. Above are single
-# channels, those that vary most; below are answers of the whole network.
+# Who of the two decides? Replace the maps of one by their mean, and see what is left. Above are single channels, those
+# that vary most; below are answers.
 
 
 # %%
-def cut(array):
-    "The sides cut to 16 k + 1 pixels, such as 513: the middle of every position is then a pixel."
-    height, width = (16 * ((side - 1) // 16) + 1 for side in array.shape[:2])
-    return array[:height, :width]
-
-
 def answers(image):
     "Labels with both inputs, with the map of the low-level features alone, and with that of the encoder alone."
     encoded, low = inputs(image)
@@ -180,6 +173,7 @@ def answers(image):
     return {name: decided(*pair, image.shape[:2]) for name, pair in pairs.items()}
 
 
+# %%
 def strongest(maps, count):
     "The channels that vary most, (h, w) each."
     values = maps.numpy()[0]
@@ -195,7 +189,14 @@ names = ["image", "low-level, stride 4", "low-level, stride 4", "encoder, stride
 teach.show([image, *channels, *labels], names, columns=4, cmap="viridis")
 check("positions a side of low-level features and of the encoder's", (low_level.shape[1], encoded.shape[1]), (29, 8))
 
+
 # %%
+def cut(array):
+    "The sides cut to 16 k + 1 pixels, such as 513: the middle of every position is then a pixel."
+    height, width = (16 * ((side - 1) // 16) + 1 for side in array.shape[:2])
+    return array[:height, :width]
+
+
 matrices = {name: ConfusionMatrix(7) for name in own}
 for each in rows:
     for name, labels in answers(cut(each["image"])).items():
@@ -204,11 +205,10 @@ for name, expected in zip(matrices, (71.8, 71.0, 13.7), strict=True):
     check(f"mIoU in percent, {name}", 100 * matrices[name].mean_iou(), expected, 1.0)
 
 # %% [markdown]
-# The books do not fit here: the low-level features alone do nearly everything. The reason is our data. Each drawn class
-# has a pattern of its own, and the field of 43 pixels of a low-level feature (section 8) is enough to see it. On
-# photographs a patch of 43 pixels seldom tells what the object is, and the decoder needs both. So measure such a
-# sentence on *your* network and *your* data. (The encoder is not stupid: the network without a decoder has nothing
-# else, and draws the third column of the first picture.)
+# The books do not fit here: the low-level features alone do nearly everything. The likely reason is our data. Each
+# drawn class has a pattern of its own, which a field of 43 pixels (section 8) is enough to see. On photographs it
+# seldom is. So measure such a sentence on *your* network and data. ("Encoder alone" does not say that the encoder knows
+# nothing: this decoder never met such an input.)
 
 # %% [markdown]
 # ## 3. Where the gain lies: a trimap curve
@@ -383,8 +383,7 @@ check(
 # The rate is in the depthwise part: **atrous separable convolution** is the name in the paper's title. The pointwise
 # part has no neighbours and therefore no rate. In the whole network (Xception-65, 513 x 513, output stride 16)
 # separable layers in ASPP and decoder cut more than a third of all multiply-adds. Table 5 of the paper prints 89.76
-# and 54.17; notebook [03](03_fields_and_costs.ipynb) explains the small distance to a plain count. The price is small,
-# too: without several scales, mIoU on VOC val goes from 79.93 to 79.79 (same table, quoted).
+# and 54.17; notebook [03](03_fields_and_costs.ipynb) explains the small distance to a plain count.
 
 # %%
 plain, cut = (cost_of(models.create("deeplabv3plus", backbone="xception65", separable=s)) for s in (False, True))
@@ -612,10 +611,9 @@ stops = {words: [layer for layer in traced if key in layer.name][-1] for key, wo
 teach.draw_trace(stops, maps=5, image=photo)
 
 # %% [markdown]
-# Read it from top to bottom. The maps shrink to stride 16 and the field (orange, beside the frame of the photograph)
-# grows beyond the image. Then the decoder comes back to stride 4, and its 1x1 brings small fields and sharp edges
-# along. (Of a separable convolution you see its second part, the 1x1. The field of "ASPP, joined" is that of its
-# branches; the image-level branch sees everything.) Which module is which row, and where is it described?
+# The maps shrink to stride 16. The field (orange square; the frame is the photograph) grows beyond the image. Then the
+# decoder comes back to stride 4, and its 1x1 brings small fields and sharp edges along. (Of a separable convolution you
+# see the 1x1. The field of "ASPP, joined" leaves out the image-level branch, which sees everything.)
 
 # %%
 teach.table([{"what": words, "layer": l.name, "described in": l.source} for words, l in stops.items()])
@@ -630,10 +628,9 @@ check("the run has the multiply-adds that the count without numbers has", sum(la
 # ## What to keep
 #
 # The encoder sees far on coarse maps; the decoder brings borders back with a few low-level channels at stride 4. The
-# gain lies in a narrow band around borders, so measure it there. Measure, too, which of its inputs a network relies
-# on. A separable convolution splits "look around" and "mix channels" and costs about a ninth of a 3x3. The modified
-# Xception is built from it and has no max pooling. Output stride 8, scales and flip multiply the cost; their gain is
-# small and must be measured.
+# gain lies in a narrow band around borders, so measure it there. A separable convolution splits "look around" and "mix
+# channels" and costs about a ninth of a 3x3. The modified Xception is built from it and has no max pooling. Output
+# stride 8, scales and flip multiply the cost; their gain is small and must be measured.
 #
 # ## Exercises
 #
