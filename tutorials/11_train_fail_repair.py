@@ -542,14 +542,16 @@ def resize_labels(labels, height, width):
 
 
 # %%
-attempt(
-    1,
-    resize_labels,
-    lambda: (
-        np.array_equal(resize_labels(mask, height, width), small["nearest"])
-        or f"shape {np.shape(resize_labels(mask, height, width))}, wanted is {(height, width)}, each pixel as Pillow's"
-    ),
-)
+def trial_1():
+    found = resize_labels(mask, height, width)
+    if np.shape(found) != (height, width):
+        return f"the shape is {np.shape(found)}, wanted is {(height, width)}"
+    wrong = int((found != small["nearest"]).sum())
+    return wrong == 0 or f"the shape is right, {wrong} labels are not: which pixel does i = 0 read?"
+
+
+# %%
+attempt(1, resize_labels, trial_1)
 
 # %% [markdown]
 # ## Exercise 2
