@@ -16,9 +16,10 @@ teach.begin(8)
 
 # %% [markdown]
 # Objects come in all sizes. A **pyramid** looks at the same place with several sizes at once. Below is one pyramid on
-# a photograph: the head of DeepLab v2, **ASPP** (atrous spatial pyramid pooling). Its maps have output stride 8. Four
-# 3x3 convolutions with the rates 6, 12, 18 and 24 look at the same position; each dot is one tap. (If the environment
-# variable `MINIDEEPLAB_PHOTOGRAPHS` names a folder of yours, your photograph is shown instead.)
+# a photograph: **ASPP** (atrous spatial pyramid pooling). It is the **head** of DeepLab v2: the last part, which makes
+# scores of the backbone's maps. These have output stride 8. Four 3x3 convolutions with the rates 6, 12, 18 and 24 look
+# at the same position; each mark is one tap. (If the environment variable `MINIDEEPLAB_PHOTOGRAPHS` names a folder of
+# yours, your photograph is shown instead.)
 
 # %%
 photo = teach.photograph(385)
@@ -36,14 +37,14 @@ axes.legend(loc="center right")
 axes.set_axis_off()
 
 # %% [markdown]
-# The blue taps look at the face, the red ones from the hat to the shoulders, the black ones at the whole scene. Dots
-# beside the photograph read zeros: the padding. Four questions lead through this notebook: Who pools? Who skips? Who
-# adds? Who takes the largest?
+# The blue dots look at the face, the red squares from the hat to the shoulders, the black diamonds at the whole scene.
+# Taps beside the photograph read zeros: the padding.
 #
 # ## 1. Spatial pyramid pooling: bins
 #
-# The first pyramid is older than DeepLab. **SPP-net** (2014) wanted a vector of one length from an image of any size.
-# It divides the last map into $n \times n$ **bins** and keeps the largest value of each, for several $n$:
+# The first pyramid is older than DeepLab. **SPP-net** (2014) classifies images of any size. But its fully connected
+# layers have a fixed number of inputs ([06](06_deeplab_v1.ipynb)), so they need a vector of one length. The network
+# divides the last map into $n \times n$ **bins** and keeps the largest value of each, for several $n$:
 #
 # $$v = \big[\max_{\text{bin } (i, j) \text{ of } n \times n} x \;\big|\; n = 4, 2, 1\big],
 # \qquad 16 + 4 + 1 = 21 \text{ bins}$$
@@ -81,8 +82,9 @@ check("bins a side that this rule gives", len(teach.bins_of(7, 4, "window")), 6)
 check("bins a side of the adaptive rule", len(teach.bins_of(7, 4, "adaptive")), 4)
 
 # %% [markdown]
-# The bars above each map show the bins of a row; bars above each other overlap. The slide's rule gives 36 bins, not
-# 16, and the fully connected layer behind it would not fit. The **adaptive** rule cuts at fractions instead:
+# The bars above each map show the bins of a row. Two bars over the same position mean that two bins read it. The
+# slide's rule gives 36 bins, not 16, and the fully connected layer behind it would not fit. The **adaptive** rule cuts
+# at fractions instead:
 #
 # $$\text{bin } i = \big[\lfloor i\,a / n \rfloor,\; \lceil (i + 1)\,a / n \rceil\big)$$
 #
@@ -109,7 +111,8 @@ check("sides from 4 to 40 where n = 4 fails", wrong, [6, 7, 11])
 #
 # A vector says what is in the image. Segmentation also asks *where*. **PSPNet** (2016) pools to 1, 2, 3 and 6 bins,
 # then enlarges each level to the size of the map and puts it beside the map. Every position then knows its own
-# features and the mean of its neighbourhood, its quarter, and the whole image. On the colours of a photograph:
+# features and the mean of its neighbourhood, its quarter, and the whole image. Below, the "features" are the three
+# colours of a photograph; these four pictures are put beside them.
 
 
 # %%
@@ -127,7 +130,7 @@ means = ops.adaptive_average_pool2d(Tensor((photo[None] / 255).astype(np.float32
 check("our bins and the library's pooling: largest difference", np.abs(means - levels[3]).max(), 0, 1e-5)
 
 # %% [markdown]
-# Three choices are in table 1 of the paper, each with its own name:
+# The paper compares three choices, each with its own name:
 # - **B1** or **B1236**: only the whole image, or all four levels;
 # - **MAX** or **AVE**: the largest or the mean value of a bin;
 # - **DR** (dimension reduction): a 1x1 convolution reduces each level to a quarter of the channels first.
@@ -164,7 +167,9 @@ def pspnet(bins, reduce):
 ALL = (1, 2, 3, 6)
 networks = {"no pyramid": ((), False), "B1": ((1,), False), "B1236": (ALL, False), "B1236 + DR": (ALL, True)}
 costs = {name: pspnet(*options) for name, options in networks.items()}
-quoted = {"no pyramid": (None, 37.23), "B1": (39.94, 40.07), "B1236": (40.18, 41.07), "B1236 + DR": (40.87, 41.68)}
+forms = {"no pyramid": "baseline", "B1": "B1, {}", "B1236": "B1236, {}", "B1236 + DR": "B1236, {}, DR"}
+known = {form: miou for form, miou, _ in teach.paper_tables.PSPNET_POOLING.rows}
+quoted = {name: [known[form.format(kind)] for kind in ("MAX", "AVE")] for name, form in forms.items()}
 table = [[name, round(costs[name][0], 1), round(costs[name][1], 1), *quoted[name]] for name in networks]
 teach.table(table, ["PSPNet", "multiply-adds, 1e9", "parameters, 1e6", "mIoU MAX, quoted", "mIoU AVE, quoted"])
 
@@ -172,12 +177,11 @@ teach.table(table, ["PSPNet", "multiply-adds, 1e9", "parameters, 1e6", "mIoU MAX
 axes = teach.panels(1, 1, 3)
 for name, (macs, _) in costs.items():
     for value, colour, mark in zip(quoted[name], (teach.RED, teach.BLUE), "so", strict=True):
-        if value:
-            axes.plot(macs, value, mark, color=colour, markersize=8)
+        axes.plot(macs, value, mark, color=colour, markersize=8)
     at_left = name == "B1236 + DR"
     axes.annotate(name, (macs, quoted[name][1]), (-9 if at_left else 9, -3), textcoords="offset points",
                   ha="right" if at_left else "left")  # fmt: skip
-axes.plot([], [], "o", color=teach.BLUE, label="AVE (no pyramid: neither)")
+axes.plot([], [], "o", color=teach.BLUE, label="AVE (no pyramid: both alike)")
 axes.plot([], [], "s", color=teach.RED, label="MAX")
 axes.set(xlabel="1e9 multiply-adds (counted)", ylabel="mIoU, % (quoted)", xlim=(110, 300), ylim=(36.5, 42.5))
 axes.legend(loc="lower right")
@@ -187,14 +191,15 @@ check("what all levels add without reduction, 1e9", added["B1236"], 135.9, 0.05)
 check("what they add with reduction, 1e9", added["B1236 + DR"], 34.03, 0.005)
 
 # %% [markdown]
-# Reduction makes the pyramid four times cheaper **and** better: without it, the pooled levels would be four fifths of
-# all channels and outvote the features. DeepLab v3+ reduces its low-level features for the same reason
+# Reduction makes the pyramid four times cheaper **and** better. Without it, the pooled levels are four fifths of all
+# channels and outvote the features (4 levels of 2048 beside 2048). With it, they are half of them (4 of 512). That is
+# as many as B1 has: the same cost, and 1.6 points more. DeepLab v3+ reduces its low-level features for the same reason
 # ([10](10_deeplab_v3plus.ipynb)).
 #
 # ### The auxiliary loss
 #
-# PSPNet trains with a second, small head on an earlier stage. Its loss is added with a weight $\alpha$; the head is
-# thrown away afterwards:
+# PSPNet trains with a second, small head on an earlier stage: the gradient has a shorter way to the first layers. Its
+# loss is added with a weight $\alpha$; the head is thrown away afterwards:
 #
 # $$L = L_{\text{main}} + \alpha L_{\text{auxiliary}}$$
 
@@ -203,7 +208,8 @@ from minideeplab.data import normalise
 
 picture, truth = teach.sample(0)
 x, labels = Tensor(normalise(picture[None, :97, :97])), truth[None, :97, :97]
-weights, losses = (0, 0.3, 0.4, 0.6, 0.9), []
+weights, known = zip(*((weight or 0, miou) for weight, miou in teach.paper_tables.PSPNET_AUXILIARY.rows), strict=True)
+losses = []
 with no_grad():
     for weight in weights:
         net = models.build("pspnet", num_classes=7, width=0.125, auxiliary_weight=weight).eval()
@@ -211,10 +217,11 @@ with no_grad():
 left, right = teach.panels(1, 2, 2.6)
 left.plot(weights, losses, "o-", color=teach.BLUE)
 left.set(xlabel="weight of the auxiliary loss", ylabel="loss, untrained (computed)", ylim=(0, 1.1 * losses[-1]))
-right.plot(weights, (35.82, 37.01, 37.23, 37.09, 36.99), "s-", color=teach.RED)
+right.plot(weights, known, "s-", color=teach.RED)
 right.set(xlabel="weight of the auxiliary loss", ylabel="mIoU, % (quoted, PSPNet)")
 slopes = np.diff(losses) / np.diff(weights)
 check("the loss is a line in the weight: its slopes differ by", np.ptp(slopes), 0, 1e-3)
+check("the paper's best weight (quoted)", weights[int(np.argmax(known))], 0.4)
 
 # %%
 both, main = (cost_of(models.create("pspnet", auxiliary=on), 473) for on in (True, False))
@@ -229,7 +236,7 @@ check("1e9 multiply-adds of it, in training only", (both.macs - main.macs) / 1e9
 #
 # $$s[i] = \sum_{b} s_b[i]$$
 #
-# ASPP-L has the rates $6, 12, 18, 24$, ASPP-S has $2, 4, 8, 12$.
+# ASPP-L (large) has the rates $6, 12, 18, 24$, ASPP-S (small) has $2, 4, 8, 12$.
 #
 # A branch sees what its taps see: the field of the network below, plus $2r \cdot 8$ pixels.
 
@@ -256,8 +263,8 @@ check("field of a position below ASPP, pixels", below, 227)
 check("field of the branch of rate 24", branches[24], 227 + 2 * 24 * 8)
 
 # %% [markdown]
-# Each dot stands for a column of taps. What a tap reads has itself a field of 227 pixels, so that the bar is longer
-# than its dots, and without gaps.
+# Each dot stands for a column of taps. What a tap reads has itself a field of 227 pixels. So the bar is longer than its
+# dots, and it has no gaps.
 #
 # ### What each branch says
 #
@@ -305,7 +312,8 @@ for line, name, left in zip(places, ("star", "cross"), (picture, paint[truth]), 
         axes.set(xticks=[], yticks=[])
 
 # %% [markdown]
-# The branches share the work: no two maps of a row are alike, and the sum is clearer than each of them.
+# The branches share the work. For the star, the small rates say nearly all; for the cross, rate 2 takes away what is
+# around it, and the others add. The sum is clearer than each of them.
 #
 # Is each branch a network of its own? Let each one decide alone, on 20 pictures:
 
@@ -329,14 +337,15 @@ check("mIoU of the sum, percent", added, 72.9, 1.0)
 check("mIoU of the best branch alone, percent", max(single), 46.9, 1.0)
 
 # %% [markdown]
-# No branch was trained to decide alone: the sum was. Together they know far more than the best of them. On VOC the
-# paper reports 65.76 for one branch of rate 12 (LargeFOV), 66.98 for ASPP-S and 68.96 for ASPP-L (v2, table 3, before
-# the CRF; quoted).
+# No branch was trained to decide alone: the sum was. Together they know far more than the best of them. Rate 8 alone is
+# worse than the answer "all is background" (about 11 %): it corrects the others, and means nothing without them. On VOC
+# the paper reports 65.76 for one branch of rate 12 (LargeFOV), 66.98 for ASPP-S and 68.96 for ASPP-L (v2, table 3,
+# before the CRF; quoted).
 #
 # ## 4. A pyramid of the image itself
 #
-# The oldest pyramid resizes the *image*, runs the same network on each size, and fuses the scores. It works for every
-# network; here for a small DeepLab v3+. Two ways:
+# The oldest pyramid resizes the *image*, runs the same network on each size, and fuses (merges) the scores. It works
+# for every network. We take a small DeepLab v3+ ([10](10_deeplab_v3plus.ipynb)). Two ways:
 # - DeepLab v2 takes the **largest** score of each class: $s = \max_m s_m$;
 # - DeepLab v3 **averages** the probabilities: $p = \frac{1}{M} \sum_m p_m$.
 
@@ -359,7 +368,8 @@ teach.show(pictures, names, columns=4)
 
 # %% [markdown]
 # In "whose score wins", dark blue is scale 0.5, light blue 0.75, yellow 1. The maximum listens to the loudest: one
-# size that is sure and wrong decides. In the average the others can outvote it.
+# size that is sure and wrong decides. Look at the square at the top: scale 1 finds it, and the maximum loses it. In the
+# average the others can outvote the loudest.
 
 # %%
 NEAR = (0.75, 1, 1.25)
@@ -482,7 +492,8 @@ def trial_1():
 # %%
 attempt(1, my_bins, trial_1)
 axes = teach.panels(1, 1, 1.7)
-spans = [] if my_bins(13, 6) is ... else my_bins(13, 6)
+found = my_bins(13, 6)
+spans = [span for span in found if np.size(span) == 2] if isinstance(found, (list, tuple, np.ndarray)) else []
 axes.set(xlim=(0, 13), xticks=range(14), ylim=(-0.6, 1.6), yticks=[], xlabel="13 positions")
 axes.set_title("your 6 bins" if spans else "Here your bins will be drawn")
 for i, (start, end) in enumerate(spans):
@@ -501,7 +512,16 @@ def rates(output_stride):
 
 
 # %%
-attempt(2, rates, lambda: all(list(rates(s)) == [48 // s, 96 // s, 144 // s, 192 // s] for s in (4, 8, 16)))
+def trial_2():
+    for output_stride in (4, 8, 16):
+        apart = [rate * output_stride for rate in rates(output_stride)]
+        if apart != [48, 96, 144, 192]:
+            return f"at output stride {output_stride} your taps lie {', '.join(map(str, apart))} pixels apart"
+    return True
+
+
+# %%
+attempt(2, rates, trial_2)
 axes = teach.panels(1, 1, 2.6)
 axes.set(yticks=range(3), yticklabels=["stride 4", "stride 8", "stride 16"], ylim=(2.5, -0.5), xlim=(-210, 210))
 axes.set_xlabel("pixels from the position; dotted: the taps of ASPP-L")
@@ -509,7 +529,8 @@ axes.set_title("all your taps should lie on dotted lines")
 for wanted in range(-192, 193, 48):
     axes.axvline(wanted, color=teach.GREY, linewidth=0.8, linestyle=":")
 for at, (output_stride, mark) in enumerate({4: "o", 8: "s", 16: "^"}.items()):
-    own = [] if rates(output_stride) is ... else rates(output_stride)
+    found = rates(output_stride)
+    own = found if isinstance(found, (list, tuple, np.ndarray)) else []
     taps = [0, *(side * rate * output_stride for rate in own for side in (-1, 1))]
     axes.plot(taps, [at] * len(taps), mark, color=teach.CYCLE[at], markersize=8)
 
