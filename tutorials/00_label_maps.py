@@ -271,11 +271,13 @@ check("more than 20 values after bilinear, with void", len(np.unique(blurred)) >
 # 3 alone, nobody can tell.
 
 # %%
+from textwrap import fill
+
 from minideeplab.data.damage import doubt
 
 whole = Image.fromarray(np.where(labels == 255, 0, labels))
 said = doubt(np.array(whole.resize((195, 240), Image.BILINEAR)), void=255)
-print(said)
+print(fill(said, 95))
 check("the library doubts the map that was resized bilinearly", said is not None)
 check("it does not doubt one resized with nearest", doubt(np.array(whole.resize((195, 240), Image.NEAREST)), 255), None)
 
@@ -378,7 +380,7 @@ for number in range(6):
 (two / "val.txt").write_text("4\n5\n")
 findings = inspect([open_dataset(two, split=split) for split in ("train", "val")]).findings
 for finding in findings:
-    print(f"{finding.level}: {finding.text}. {finding.fix}\n")
+    print(fill(f"{finding.level}: {finding.text}. {finding.fix}", 95), "\n")
 check("the library asks whether 255 was meant as label 1", any("--label-map binary" in f.text for f in findings))
 
 # %%
@@ -487,9 +489,10 @@ def resized(mask, height, width):
 attempt(1, resized, lambda: (
     ... if resized(labels, 40, 30) is ...
     else teach.show([labels, resized(labels, 40, 30)], ["160 x 130 labels", "yours: 40 x 30 labels"], vmin=0, vmax=7)
+    or next((f"yours has shape {resized(labels, h, w).shape}, ({h}, {w}) is wanted"
+             for h, w in ((40, 30), (320, 260)) if resized(labels, h, w).shape != (h, w)), None)
     or all(
-        resized(labels, h, w).shape == (h, w)
-        and np.array_equal(resized(labels, h, w), Image.fromarray(labels).resize((w, h), Image.NEAREST))
+        np.array_equal(resized(labels, h, w), Image.fromarray(labels).resize((w, h), Image.NEAREST))
         for h, w in ((40, 30), (320, 260), (64, 48)))
     or "Pillow's nearest neighbour gives other labels: is the middle of the new pixel meant?"))  # fmt: skip
 

@@ -474,10 +474,10 @@ axes.invert_yaxis()
 # The axis is logarithmic: from the first bar to the last it is a factor of ten thousand or more, with the same
 # numbers each time.
 #
-# > **Check it.** Is it faster than PyTorch, as the title says? On one layer the two are close, because both are close
-# > to the peak. On whole networks the library is ahead: [its measurements](../minideeplab/bench/README.md) with
-# > PyTorch 2.13 on two cores give 1.04 to 1.27 times the speed in inference. `python -m minideeplab.bench --against
-# > torch` measures it on your machine.
+# > **Check it.** Is it faster than PyTorch, as the title says? On one layer like this the two are close, because both
+# > are close to the peak; PyTorch is sometimes ahead. On whole networks the library is ahead:
+# > [its measurements](../minideeplab/bench/README.md) with PyTorch 2.13 on two cores give 1.04 to 1.27 times the speed
+# > in inference. `python -m minideeplab.bench --against torch` measures it on your machine.
 #
 # If a bar passes the peak, there is no magic: we counted all taps, but the library does not multiply with the zeros
 # of the padding. We come to this now.

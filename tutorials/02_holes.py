@@ -153,7 +153,7 @@ check("outputs without stride", len(dense), 7)
 #
 # ## The same on a photograph
 #
-# (Set the environment variable MINIDEEPLAB_PHOTOGRAPHS to a VOC or CamVid folder, and yours are used instead.)
+# (Set the environment variable `MINIDEEPLAB_PHOTOGRAPHS` to a photograph, or to a folder of them, and yours is taken.)
 #
 # The filter below answers to horizontal edges: above minus below, three weights wide. We apply it in two ways
 # (DeepLab v2, figure 3, does it with half the size):
@@ -533,10 +533,14 @@ def by_taps(x, w, rate):
 
 
 # %%
-attempt(1, by_taps, lambda: all(
-    np.allclose(by_taps(long, taps, rate), atrous_conv1d(long, taps, rate))
-    for rate in (1, 2, 5) for taps in (np.array([1.0, -2, 3]), np.array([0.5, 4]))
-) or "some outputs differ from those of atrous_conv1d")  # fmt: skip
+attempt(1, by_taps, lambda: (
+    f"yours has {np.size(by_taps(long, np.ones(3), 2))} values, {len(long) - 4} are wanted"
+    if np.size(by_taps(long, np.ones(3), 2)) != len(long) - 4
+    else all(
+        np.allclose(by_taps(long, taps, rate), atrous_conv1d(long, taps, rate))
+        for rate in (1, 2, 5) for taps in (np.array([1.0, -2, 3]), np.array([0.5, 4]))
+    ) or "some outputs differ from those of atrous_conv1d"
+))  # fmt: skip
 
 # %% [markdown]
 # **2.** Choose three rates for three 3x3 layers. Every pixel of the field must be seen, and the field must be as
@@ -548,7 +552,7 @@ my_rates = ...  # for example (1, 2, 3)
 
 # %%
 attempt(2, my_rates, lambda: (
-    "three rates are asked for" if len(my_rates) != 3
+    "three rates are asked for, such as (1, 2, 3)" if np.shape(my_rates) != (3,)
     else teach.draw_overlap(seen(my_rates, 65), seen(my_rates, 65, shift=1))
     or (share(my_rates) == 100 and sum(my_rates) >= 13)
     or (f"of the field, only {share(my_rates):.0f} % is seen: see the picture" if share(my_rates) < 100

@@ -23,8 +23,8 @@ teach.begin(3)
 #
 # `model.trace(images)` runs a network and describes each of its layers. `teach.draw_trace` draws them. This is
 # DeepLabv3+ with ResNet-18 and random weights. The names are those of its parts; later notebooks explain them, here
-# they are only labels. (The photograph shows Grace Hopper. Set the environment variable `MINIDEEPLAB_PHOTOGRAPHS` to
-# the folder of a data set such as VOC, and one of yours is taken.) On the left are feature maps: one small picture
+# they are only labels. (The photograph shows Grace Hopper. Set the environment variable `MINIDEEPLAB_PHOTOGRAPHS` to a
+# photograph, or to a folder of them, and yours is taken.) On the left are feature maps: one small picture
 # for each **channel**. The orange square is the **field**, the part of the image on which one position of the map
 # depends. The grey frame is the image; a field that is much larger is cut. The bar is the cost in **multiply-adds**:
 # one product and one sum count as one. M is a million, G a thousand million.

@@ -125,12 +125,12 @@ check("Z of the picture above is a sum of 7^N terms, a number with so many digit
 #
 # The first is called **bilateral**, or appearance; the second **smoothness**. In this library $\theta_\alpha$,
 # $\theta_\beta$ and $\theta_\gamma$ are `sxy`, `srgb` and `smooth_sxy`. `teach.kernel_picture` shows the weight of
-# every pixel *as seen from one*. (A photograph of yours is taken if the environment variable
-# `MINIDEEPLAB_PHOTOGRAPHS` names a VOC or CamVid folder.)
+# every pixel *as seen from one*. (Set the environment variable
+# `MINIDEEPLAB_PHOTOGRAPHS` to a photograph, or to a folder of them, and yours is taken.)
 
 # %%
 photo = teach.photograph(80)
-eye = (38, 30)  # row and column: on her cheek
+eye = (38, 30)  # row and column: on the cheek of Grace Hopper
 
 
 def look(axes, weights, title):
@@ -140,15 +140,15 @@ def look(axes, weights, title):
 
 
 axes = teach.panels(1, 4, 2.0)
-look(axes[0], photo, "seen from the cross")
+look(axes[0], photo, "seen from the +")
 look(axes[1], teach.kernel_picture(photo, eye, 3), "smoothness, 3 px")
 look(axes[2], teach.kernel_picture(photo, eye, 15), "position, 15 px")
 look(axes[3], teach.kernel_picture(photo, eye, 15, 25), "15 px and colour 25")
 check("a pixel sees itself with weight", teach.kernel_picture(photo, eye, 15, 25)[eye], 1.0)
 
 # %% [markdown]
-# The last picture is the idea of the dense CRF: the pixel trusts the *skin* around it and not the background, however
-# near. Now both numbers vary. Look along a row, then down a column.
+# The last picture is the idea of the dense CRF: the pixel, on a cheek, trusts the *skin* around it and not the
+# background, however near. Now both numbers vary. Look along a row, then down a column.
 
 # %%
 axes = teach.panels(2, 4, 1.45)

@@ -18,8 +18,8 @@ teach.begin(8)
 # Objects come in all sizes. A **pyramid** looks at the same place with several sizes at once. Below is one pyramid on
 # a photograph: **ASPP** (atrous spatial pyramid pooling). It is the **head** of DeepLab v2: the last part, which makes
 # scores of the backbone's maps. These have output stride 8. Four 3x3 convolutions with the rates 6, 12, 18 and 24 look
-# at the same position; each mark is one tap. (If the environment variable `MINIDEEPLAB_PHOTOGRAPHS` names a folder of
-# yours, your photograph is shown instead.)
+# at the same position; each mark is one tap. (Set the environment variable `MINIDEEPLAB_PHOTOGRAPHS` to a photograph,
+# or to a folder of them, and yours is taken.)
 
 # %%
 photo = teach.photograph(385)

@@ -588,8 +588,8 @@ check("the same at output stride 16", usual.macs / 1e9, 97.811, 0.0005)
 #
 # `model.trace(x)` runs a network once and notes every layer: name, shape, field, cost, and its output. Here is the
 # small network on a photograph. It was trained on drawn shapes, so its labels for a photograph mean nothing; its
-# features are worth a look. `stops` gives a caption to each layer where we stop. (Set `MINIDEEPLAB_PHOTOGRAPHS` to a
-# folder of your own.)
+# features are worth a look. `stops` gives a caption to each layer where we stop. (Set the environment variable
+# `MINIDEEPLAB_PHOTOGRAPHS` to a photograph, or to a folder of them, and yours is taken.)
 
 # %%
 photo = teach.photograph(257)

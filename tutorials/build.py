@@ -19,11 +19,15 @@ import tempfile
 import time
 from pathlib import Path
 
-import jupytext
-import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from PIL import Image
+
+try:
+    import jupytext
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+except ImportError as error:
+    raise SystemExit(f"{error}; the notebooks need: pip install -e '.[tutorials]', in the root of the clone") from None
 
 from minideeplab.teach.claims import ATTEMPT, CHECK
 from minideeplab.teach.images import FOLDER
@@ -31,6 +35,14 @@ from minideeplab.teach.images import FOLDER
 HERE = Path(__file__).resolve().parent
 LARGEST = 400_000  # bytes of a notebook
 CELL_SECONDS = 300
+LANGUAGE = {
+    "codemirror_mode": {"name": "ipython", "version": 3},
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "nbconvert_exporter": "python",
+    "pygments_lexer": "ipython3",
+}
 TRIAL = re.compile(r"(?:teach\.)?attempt\(\s*(\d+),")
 ANSWER = re.compile(r"(?m)^# %% exercise (\d+)\n")
 
@@ -41,19 +53,21 @@ class Wrong(Exception):
 
 def sources(numbers):
     """The texts, in order; all if no number is given."""
-    found = sorted(HERE.glob("[0-9][0-9]_*.py"))
-    unknown = set(numbers) - {path.name[:2] for path in found}
-    if unknown:
-        raise SystemExit(f"no notebook {', '.join(sorted(unknown))}")
-    return [path for path in found if not numbers or path.name[:2] in numbers]
+    found = {path.name[:2]: path for path in sorted(HERE.glob("[0-9][0-9]_*.py"))}
+    wanted = {number.zfill(2) for number in numbers} or set(found)
+    if unknown := wanted - set(found):
+        print(f"no notebook {', '.join(sorted(unknown))}; there are {', '.join(found)}", file=sys.stderr)
+        sys.exit(2)
+    return [path for number, path in found.items() if number in wanted]
 
 
 def notebook_of(source):
     """The cells of a text, without outputs."""
     notebook = jupytext.read(source, fmt="py:percent")
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    paired = {"formats": "ipynb,py:percent"}  # jupytext, where it is installed, keeps both alike
-    notebook.metadata = {"jupytext": paired, "kernelspec": kernel, "language_info": {"name": "python"}}
+    # As JupyterLab writes it: a notebook that is only opened stays as it is. It is not paired with its text: what a
+    # reader fills in does not belong there.
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    notebook.metadata = {"kernelspec": kernel, "language_info": LANGUAGE}
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:02d}"  # the same in every build
     return notebook

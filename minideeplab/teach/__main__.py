@@ -11,7 +11,7 @@ from minideeplab.autograd import Tensor
 from minideeplab.crf import refine
 from minideeplab.data import normalise
 from minideeplab.evaluation import Predictor
-from minideeplab.teach.images import photograph, sample
+from minideeplab.teach.images import sample
 
 
 @cli.main_guard
@@ -34,8 +34,7 @@ def warm() -> int:
         for name in names:
             _step(name, image, labels)
             progress.update()
-        picture = photograph(64)
-        refine(np.full((*picture.shape[:2], 2), 0.5, np.float32), picture)
+        refine(np.full((*image.shape[:2], 2), 0.5, np.float32), image)
         progress.update()
     print(f"kernels are compiled ({time.perf_counter() - began:.0f} s)", file=sys.stderr)
     return 0

@@ -45,6 +45,7 @@ def check(claim: str, value, expected=True, tolerance: float = 0.0) -> None:
         wish = _shown(wanted) if found.size <= SHOWN else "others"
         raise AssertionError(f"{claim}: found {said}, expected {wish}{allowed}. {_FIRST}")
     number = value.item() if hasattr(value, "item") and found.ndim == 0 else value if found.ndim == 0 else None
+    tolerance = int(tolerance) if tolerance == int(tolerance) else tolerance  # as other programs write it in JSON
     _say(f"check: {claim}: {said}" if said != "True" else f"check: {claim}", True,
          {CHECK: {"claim": claim, "value": number, "tolerance": tolerance}})  # fmt: skip
 
@@ -91,6 +92,8 @@ def _tried(claim, answer):
     except Exception as error:  # of the reader's code
         if "ellipsis" in str(error).lower():
             return None
+        if "NoneType" in str(error) and inspect.isfunction(answer):
+            return "your function gives None: is `return` missing?"
         return f"{type(error).__name__}: {error}{_where(error, answer)}"
 
 
@@ -103,7 +106,7 @@ def _where(error, answer):
         if code.co_filename == file and code.co_name != "<lambda>":
             lines.append(linecache.getline(file, step.tb_lineno).strip())
         step = step.tb_next
-    return f", in the line  {lines[-1]}" if lines else ""
+    return f", in the line  {lines[-1]}" if lines and lines[-1] else ""
 
 
 def _wide(values):

@@ -40,15 +40,19 @@ def hint(number: int) -> None:
     """Prints the hint on an exercise of this notebook; the answer stands below it in the same file.
 
     Raises:
-        UsageError: `begin` has not run, or there is no such exercise.
+        UsageError: `begin` has not run, or the notebook has no answers.
     """
     if _lesson is None:
         raise UsageError("run the first cell of the notebook: it says which notebook this is")
     for path in sorted((tutorials() / "answers").glob(f"{_lesson}_*.py")):
-        if found := hints(path).get(number):
-            print(f"{found}\nThe answer: answers/{path.name}")
-            return
-    raise UsageError(f"notebook {_lesson} has no exercise {number}")
+        found = hints(path)
+        if number in found:
+            print(f"{found[number]}\nThe answer: answers/{path.name}")
+        else:
+            known = " and ".join(map(str, found))
+            print(f"Notebook {_lesson} has the exercises {known}: hint(1), not hint({number!r})")
+        return
+    raise UsageError(f"notebook {_lesson} has no answers in {tutorials() / 'answers'}")
 
 
 def hints(path: Path) -> dict[int, str]:

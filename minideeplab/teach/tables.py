@@ -1,6 +1,7 @@
 """Tables of a notebook."""
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 
 
@@ -11,23 +12,31 @@ class Table:
         self.heads, self.rows, self.caption = list(heads), [list(row) for row in rows], caption
 
     def __repr__(self):
+        sides = self._sides()
         cells = [self.heads] + [[_text(value) for value in row] for row in self.rows]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.heads))]
-        sides = [["left"] * len(self.heads)] + [[_side(value) for value in row] for row in self.rows]
         lines = [
-            "  ".join(c.ljust(w) if s == "left" else c.rjust(w) for c, w, s in zip(*row, strict=True)).rstrip()
-            for row in zip(cells, [widths] * len(cells), sides, strict=True)
+            "  ".join(c.ljust(w) if s == "left" else c.rjust(w) for c, w, s in zip(row, widths, sides, strict=True))
+            for row in cells
         ]
-        return "\n".join(([self.caption] if self.caption else []) + lines)
+        return "\n".join(([self.caption] if self.caption else []) + [line.rstrip() for line in lines])
 
     def _repr_html_(self):
+        sides = self._sides()
+
         def row(values, tag):
-            cells = "".join(f"<{tag} style='text-align:{_side(v)}'>{html.escape(_text(v))}</{tag}>" for v in values)
+            pairs = zip(values, sides, strict=True)
+            cells = "".join(f"<{tag} style='text-align:{side}'>{html.escape(_text(v))}</{tag}>" for v, side in pairs)
             return f"<tr>{cells}</tr>"
 
         caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
         body = "".join(row(values, "td") for values in self.rows)
         return f"<table>{caption}<thead>{row(self.heads, 'th')}</thead><tbody>{body}</tbody></table>"
+
+    def _sides(self):
+        """Of each column: right if all its cells are numbers, formatted ones included, or empty."""
+        columns = zip(*self.rows, strict=True) if self.rows else [[]] * len(self.heads)
+        return ["right" if all(map(_is_number, column)) else "left" for column in columns]
 
 
 def table(rows: Sequence[Sequence] | Sequence[Mapping], heads: Sequence[str] = (), caption: str = "") -> Table:
@@ -60,5 +69,5 @@ def _text(value):
     return "" if value is None else str(value)
 
 
-def _side(value):
-    return "left" if isinstance(value, str) else "right"
+def _is_number(value):
+    return not isinstance(value, str) or bool(re.fullmatch(r"[-+−±]?[\d., ]*\d[\d., ]*(e[-+]?\d+)?( ?[%MGkx])?", value))

@@ -181,10 +181,12 @@ def test_pictures_are_kept_small_without_a_visible_change(build):
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(small)).convert("RGB")), ramp)
 
 
-def test_numbers_choose_notebooks(build, folder):
+def test_numbers_choose_notebooks(build, folder, capsys):
     assert [path.name for path in build.sources([])] == [path.name for path in build.sources(["00"])] == ["00_tiny.py"]
-    with pytest.raises(SystemExit, match="no notebook 07"):
-        build.sources(["07"])
+    assert [path.name for path in build.sources(["0"])] == ["00_tiny.py"]
+    with pytest.raises(SystemExit, match="2"):
+        build.sources(["7"])
+    assert "no notebook 07; there are 00" in capsys.readouterr().err
 
 
 def test_the_command_names_each_failure_and_goes_on(build, folder, monkeypatch, capsys):

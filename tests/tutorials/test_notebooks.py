@@ -58,8 +58,11 @@ def test_all_fifteen_are_there_and_in_the_index():
     index = (FOLDER / "README.md").read_text(encoding="utf-8")
     linked = re.findall(r"\[(\d\d) (.+?)\]\((\d\d_\w+)\.ipynb\)", index)
     assert [stem for _, _, stem in linked] == [path.stem for path in TEXTS]
-    for path, (number, title, _) in zip(TEXTS, linked, strict=True):
-        assert text_of(cells(path)[0]).startswith(f"# {number} {title}\n")
+    minutes = re.findall(r"\| (\d+) \| [^|]+ \|\n", index)
+    for path, (number, title, _), time in zip(TEXTS, linked, minutes, strict=True):
+        beginning = text_of(cells(path)[0])
+        assert beginning.startswith(f"# {number} {title}\n")
+        assert re.search(rf"about\s+{time}\s+minutes\.", beginning), f"{path.stem}: the index says {time} minutes"
 
 
 @pytest.mark.parametrize("kind", ["*.ipynb", "answers/*.py"])

@@ -145,3 +145,11 @@ def test_a_notebook_gets_text_html_and_data(monkeypatch):
     assert claim[CHECK] == {"claim": "1 < 2", "value": 0.5, "tolerance": 0.1}
     assert type(claim[CHECK]["value"]) is float
     assert trial[ATTEMPT] == {"number": 1, "state": "open"}
+
+
+def test_a_function_without_return_is_told_so(capsys):
+    def forgets(x):
+        x + 1
+
+    attempt(1, forgets, lambda: abs(forgets(1) - 2) < 1e-9)
+    assert "your function gives None: is `return` missing?" in capsys.readouterr().out

@@ -29,8 +29,33 @@ def test_photographs_of_ones_own(tmp_path, monkeypatch):
     picture = photograph(24, index=1)
     wanted = Image.fromarray(scene(2)[0]).resize(picture.shape[1::-1], Image.Resampling.LANCZOS)
     assert picture.shape[0] == 24 and np.abs(picture - np.asarray(wanted, float)).mean() < 12  # it may lie as a JPEG
-    with pytest.raises(UsageError, match="image 2 was asked for, split 'val' has 2"):
+    with pytest.raises(UsageError, match="image 2 was asked for, there are 2; unset MINIDEEPLAB_PHOTOGRAPHS"):
         photograph(24, index=2)
+
+
+def test_a_photograph_or_a_folder_of_them(tmp_path, monkeypatch):
+    for name, value in (("b.png", 200), ("a.png", 100)):
+        Image.new("RGB", (30, 20), (value,) * 3).save(tmp_path / name)
+    monkeypatch.setenv(images.FOLDER, str(tmp_path / "b.png"))
+    assert photograph(20).shape == (20, 30, 3) and photograph(20).max() == 200
+    monkeypatch.setenv(images.FOLDER, str(tmp_path))
+    assert [photograph(20, index).max() for index in (0, 1)] == [100, 200]
+
+
+def test_a_path_is_also_looked_for_beside_the_notebooks(tmp_path, monkeypatch):
+    (tmp_path / "clone" / "tutorials").mkdir(parents=True)
+    monkeypatch.setattr(images, "tutorials", lambda: tmp_path / "clone" / "tutorials")
+    Image.new("RGB", (30, 20), (7, 7, 7)).save(tmp_path / "clone" / "mine.png")
+    monkeypatch.setenv(images.FOLDER, "mine.png")
+    assert photograph(20).max() == 7
+
+
+@pytest.mark.parametrize("given", ["nowhere", "."])
+def test_what_is_no_photograph_names_the_variable(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(images.FOLDER, given)
+    with pytest.raises(UsageError, match=rf"^MINIDEEPLAB_PHOTOGRAPHS={given}: .*; unset MINIDEEPLAB_PHOTOGRAPHS"):
+        photograph(20)
 
 
 def test_samples_are_those_of_validation():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minideeplab import models
-from minideeplab.errors import UsageError
+from minideeplab.errors import CheckpointError, UsageError
 from minideeplab.evaluation import Predictor
 from minideeplab.teach import __main__ as command
 from minideeplab.teach import sample, trained
@@ -38,12 +38,21 @@ def test_what_is_kept_says_what_the_network_said(folder):
 
 
 def test_a_network_that_is_missing_is_named_with_those_that_are_there(folder):
-    with pytest.raises(UsageError, match=r"v9\.npz is missing; there are: none\. `python train_networks\.py v9`"):
+    with pytest.raises(UsageError, match=r"v9\.npz is missing; there are: none\. `git checkout tutorials/weights`"):
         trained("v9")
     save_small(folder / "b.npz", tiny())
     save_small(folder / "a.npz", tiny())
     with pytest.raises(UsageError, match="there are: a, b"):
         trained("v9")
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"no zip file"])
+def test_a_damaged_network_is_said_to_be_damaged(folder, damage):
+    path = folder / "a.npz"
+    save_small(path, tiny())
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CheckpointError, match=r"a\.npz is damaged; `git checkout"):
+        trained("a")
 
 
 def test_one_step_of_warming_up(monkeypatch):
@@ -60,7 +69,7 @@ def test_the_command_says_what_it_has_done(monkeypatch, capsys):
     monkeypatch.setattr(command, "_step", lambda name, image, labels: steps.append(name))
     monkeypatch.setattr(command, "refine", lambda probabilities, picture: steps.append(picture.shape[0]))
     assert command.main(["warm"]) == 0
-    assert len(steps) == 8 and steps[-1] == 64 and all(name in models.NAMES for name in steps[:-1])
+    assert len(steps) == 8 and steps[-1] == sample()[0].shape[0] and all(name in models.NAMES for name in steps[:-1])
     assert "kernels are compiled" in capsys.readouterr().err
 
 

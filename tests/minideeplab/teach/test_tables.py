@@ -10,7 +10,7 @@ def test_a_table_as_text_is_aligned():
     rows = [["road", 1234567, 0.123456], ["sky <&>", None, np.float32(2)]]
     assert repr(table(rows, ["class", "pixels", "IoU"], "Two classes")).splitlines() == [
         "Two classes",
-        "class    pixels     IoU",
+        "class       pixels     IoU",
         "road     1,234,567  0.1235",
         "sky <&>                  2",
     ]
@@ -26,6 +26,15 @@ def test_a_table_as_html_escapes_its_cells():
 def test_dicts_bring_their_heads():
     rows = ({"rate": r, "kernel": 2 * r + 1} for r in (1, 2))
     assert repr(table(rows)).split() == ["rate", "kernel", "1", "3", "2", "5"]
+
+
+@pytest.mark.parametrize("cell, side", [
+    ("1.25", "right"), ("1,234", "right"), ("-3 %", "right"), ("0.5 M", "right"), ("2e-05", "right"),
+    ("3x3", "left"), ("", "left"), ("road", "left"),
+])  # fmt: skip
+def test_a_column_of_numbers_stands_at_the_right(cell, side):
+    text = table([[1.0, cell]], ["a", "b"])._repr_html_()
+    assert f"<th style='text-align:{side}'>b" in text and f"<td style='text-align:{side}'>{cell}<" in text
 
 
 def test_no_rows():
