@@ -44,10 +44,9 @@ def check(claim: str, value, expected=True, tolerance: float = 0.0) -> None:
         allowed = f" within {tolerance:g}" if tolerance else ""
         wish = _shown(wanted) if found.size <= SHOWN else "others"
         raise AssertionError(f"{claim}: found {said}, expected {wish}{allowed}. {_FIRST}")
-    number = value.item() if hasattr(value, "item") and found.ndim == 0 else value if found.ndim == 0 else None
-    tolerance = int(tolerance) if tolerance == int(tolerance) else tolerance  # as other programs write it in JSON
+    number = None if found.ndim else _as_json(value)
     _say(f"check: {claim}: {said}" if said != "True" else f"check: {claim}", True,
-         {CHECK: {"claim": claim, "value": number, "tolerance": tolerance}})  # fmt: skip
+         {CHECK: {"claim": claim, "value": number, "tolerance": _as_json(tolerance)}})  # fmt: skip
 
 
 def attempt(number: int, answer, claim: Callable[[], bool | str]) -> None:
@@ -107,6 +106,12 @@ def _where(error, answer):
             lines.append(linecache.getline(file, step.tb_lineno).strip())
         step = step.tb_next
     return f", in the line  {lines[-1]}" if lines and lines[-1] else ""
+
+
+def _as_json(value):
+    """As JupyterLab would write it, too, so that saving changes nothing: a whole number has no point."""
+    value = value.item() if hasattr(value, "item") else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _wide(values):
