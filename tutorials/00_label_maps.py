@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 00 What is a label map?
 #
-# A **network** is a program whose numbers are learnt from examples. An example is an image with its label map. What
-# does a label map say, how is it stored, and which mistakes spoil it before the learning starts?
+# A **network** is a program whose numbers are learnt from examples. An example is an image with its label map.
+# **What does a label map say, how is it stored, and which mistakes spoil it before the learning starts?**
 #
 # You need: NumPy. You will see: label maps as pictures and as numbers, void, class balance, six spoilt masks and
 # what the library says of each, and the mean IoU computed by hand; about 25 minutes.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 01 From six loops to faster than PyTorch
 #
-# Why is one convolution slow in one program and thousands of times faster in another, although both compute the same
-# numbers?
+# **Why is one convolution slow in one program and thousands of times faster in another, although both compute the
+# same numbers?**
 #
 # You need: NumPy. You will see: one formula, written six times; what the processor does each time; why the rate costs
 # nothing; about 30 minutes.

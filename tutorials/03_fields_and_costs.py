@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 03 What an output sees, and what it costs
 #
-# **The question:** which pixels of the image does one output position look at, and what does a network pay for that?
+# **Which pixels of the image does one output position look at, and what does a network pay for that?**
 #
 # You need: notebook [02](02_holes.ipynb). You will see: fields computed and measured, output strides, the cost
 # formulas of the lectures, and a riddle in the DeepLab v3+ paper that is solved row by row; about 35 minutes.

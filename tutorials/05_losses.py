@@ -1,7 +1,8 @@
 # %% [markdown]
 # # 05 Losing sensibly
 #
-# What does training minimise, which number should you see at the first step, and which choices make the number fall?
+# **What does training minimise, which number should you see at the first step, and which choices make the number
+# fall?**
 #
 # You need: notebook [00](00_label_maps.ipynb), what a derivative is ([04](04_backpropagation.ipynb)). You will see:
 # the loss of each pixel as a heat map, what class weights do and do not do, learning rates, one picture twelve times,

@@ -1,8 +1,7 @@
 # %% [markdown]
 # # 06 DeepLab v1
 #
-# **The question:** how did a network that names photographs become one that labels every pixel, in 2014 and with
-# three ideas?
+# **How did a network that names photographs become one that labels every pixel, in 2014 and with three ideas?**
 #
 # You need: convolution and its rate ([02](02_holes.ipynb)), counting ([03](03_fields_and_costs.ipynb)). You will see:
 # VGG-16 with holes, its bottleneck fc6 shrinking from 103 to 5 million weights, coarse scores and what sharpens them;

@@ -1,8 +1,7 @@
 # %% [markdown]
 # # 07 The dense CRF
 #
-# **The question:** how can pixels ask *all* other pixels for advice, in a fraction of a second, and when is that
-# advice bad?
+# **How can pixels ask all other pixels for advice, in a fraction of a second, and when is that advice bad?**
 #
 # You need: NumPy, a little probability, [06](06_deeplab_v1.ipynb). You will see: an energy, mean field step by step,
 # and the permutohedral lattice at work in two dimensions; about 30 minutes.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 12 The same on a GPU
 #
-# Which part of a convolution changes when thousands of threads compute it, and which part stays as it is?
+# **Which part of a convolution changes when thousands of threads compute it, and which part stays as it is?**
 #
 # You need: [01](01_six_loops.ipynb). You do not need a GPU. You will see: one kernel beside its CPU twin, blocks and
 # threads, shared memory step by step, tensor cores, and the GPU's assembly; about 30 minutes.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 14 Networks side by side
 #
-# **The question:** how do other networks than DeepLab join fine places with wide context, and what do they pay?
+# **How do other networks than DeepLab join fine places with wide context, and what do they pay?**
 #
 # You need: notebooks [03](03_fields_and_costs.ipynb) and [10](10_deeplab_v3plus.ipynb). You will see: seventeen
 # networks in one picture, who reads whom in ResNet and DenseNet, and what U-Net, SegNet, FCN and DeepLabv3+ carry
