@@ -1,0 +1,52 @@
+"""bfloat16 inside kernels: two bytes in memory, float32 in registers.
+
+A kernel takes the bits of a bfloat16 array as uint16, from `numbers`, and reads and writes every element through `wide`
+and `narrow_as`. For float32 and float64 both do nothing, so that one source serves all three.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ..bfloat16 import BFLOAT16
+
+
+def numbers(array):
+    """What a kernel can index: the bits of a bfloat16 array as uint16, any other array as it is."""
+    return array.view(np.uint16) if array.dtype == BFLOAT16 else array
+
+
+@intrinsic
+def wide(typingctx, value):
+    """The float32 of bfloat16 bits, exact; any other number as it is."""
+    if value != types.uint16:
+        return value(value), lambda context, builder, signature, args: args[0]
+
+    def codegen(context, builder, signature, args):
+        bits = builder.shl(builder.zext(args[0], ir.IntType(32)), ir.Constant(ir.IntType(32), 16))
+        return builder.bitcast(bits, ir.FloatType())
+
+    return types.float32(value), codegen
+
+
+@intrinsic
+def narrow_as(typingctx, value, like):
+    """A number in the type of `like`; for bfloat16 the bits of the nearest, of two the even one. NaN stays NaN."""
+    if like != types.uint16:
+        return like(value, like), lambda context, builder, signature, args: context.cast(
+            builder, args[0], signature.args[0], signature.return_type
+        )
+
+    def codegen(context, builder, signature, args):
+        i32 = ir.IntType(32)
+        number = context.cast(builder, args[0], signature.args[0], types.float32)
+        bits = builder.bitcast(number, i32)
+        upper = builder.lshr(bits, ir.Constant(i32, 16))
+        odd = builder.and_(upper, ir.Constant(i32, 1))
+        nearest = builder.lshr(builder.add(bits, builder.add(odd, ir.Constant(i32, 0x7FFF))), ir.Constant(i32, 16))
+        quiet = builder.or_(upper, ir.Constant(i32, 0x40))
+        is_nan = builder.fcmp_unordered("uno", number, number)
+        return builder.trunc(builder.select(is_nan, quiet, nearest), ir.IntType(16))
+
+    return types.uint16(value, like), codegen
