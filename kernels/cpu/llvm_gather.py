@@ -123,10 +123,12 @@ def mix_row_intrinsic(vector_bytes):
             share = broadcast(builder, builder.fdiv(rest, total), row.vector)
             damping = broadcast(builder, args[5], row.vector)
             change = cgutils.alloca_once_value(builder, row.load(data(6), row.zero))
+            upcoming = cgutils.alloca_once_value(builder, row.load(target, row.zero))
             with row.vectors() as (column, fresh):
-                old = row.load(target, column)
+                # the next vector is loaded before this one is stored: it may overlap, and would wait for the store
+                old = builder.load(upcoming)
+                builder.store(row.load(target, row.after(column)), upcoming)
                 new = builder.call(row.fma, [damping, old, builder.fmul(share, row.load(source, column))])
-                new = builder.select(fresh, new, old)
                 for difference in (builder.fsub(new, old), builder.fsub(old, new)):
                     builder.store(_larger(builder, difference, builder.load(change)), change)
                 row.store(new, target, column)
@@ -164,13 +166,20 @@ class _Row:
     def store(self, value, start, column):
         self.builder.store(value, self._at(start, column), align=self.itemsize)
 
+    def after(self, column):
+        """The first column of the next vector; of the last one its own."""
+        return self._within(self.builder.add(column, self._const(self.lanes)))
+
+    def _within(self, column):
+        return self.builder.select(self.builder.icmp_signed("<", column, self.last), column, self.last)
+
     @contextmanager
     def vectors(self):
         """Loop: (the vector's first column, which of its lanes no vector before it had)."""
         builder, lane_type = self.builder, ir.VectorType(self.i64, self.lanes)
         with cgutils.for_range(builder, self.count) as loop:
             whole = builder.mul(loop.index, self._const(self.lanes))
-            column = builder.select(builder.icmp_signed("<", whole, self.last), whole, self.last)
+            column = self._within(whole)
             seen = broadcast(builder, builder.sub(whole, column), lane_type)
             numbers = ir.Constant(lane_type, list(range(self.lanes)))
             yield column, builder.icmp_signed(">=", numbers, seen)

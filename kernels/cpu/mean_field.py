@@ -62,6 +62,7 @@ def _update(values, vertex, weight, corners, unary, message, q, width, damping, 
                 if message.size:
                     for k in range(width):
                         logits[i * width + k] += message[at + k]
+            for i in range(count):
                 shift_row(logits, i * width, width, e, i * width, lowest)
             exponentiate(e[: count * width])
             for i in range(count):
