@@ -7,11 +7,13 @@ twice, to the same bits.
 """
 
 from .jit import jit, jit_inline
-from .llvm_gather import gather_intrinsic, mix_row_intrinsic, shift_row_intrinsic
+from .llvm_gather import blur_vector_intrinsic, gather_intrinsic, mix_row_intrinsic, shift_row_intrinsic
 from .tile import VECTORISED
 
 _BYTES = 32
+PANEL_BYTES = _BYTES  # of a row of a panel: a vector
 LANES = _BYTES // 4  # numbers in a vector of float32; float64 has half as many
+_blur_vector = blur_vector_intrinsic(_BYTES)
 _shift_row, _mix_row = shift_row_intrinsic(_BYTES), mix_row_intrinsic(_BYTES)
 _gather1, _gather2, _gather3, _gather4 = (gather_intrinsic(n, _BYTES) for n in (1, 2, 3, 4))
 
@@ -53,6 +55,23 @@ def gather_row(x, width, index, weight, begin, end, y, at, minus, minus_at):
         else:
             _gather4(x, width, first, index, weight, begin, end, y, at, minus, minus_at)
             start += 4
+
+
+@jit
+def blur_vector_plain(x, at, forward, back, y, to):
+    """y[to + k] = x[at + k] + x[forward + k] / 2 + x[back + k] / 2 for k < a vector's lanes."""
+    half = x.dtype.type(0.5)
+    for k in range(_BYTES // x.itemsize):
+        y[to + k] = x[at + k] + half * x[forward + k] + half * x[back + k]
+
+
+@jit_inline
+def blur_vector(x, at, forward, back, y, to):
+    """`blur_vector_plain` in a vector register where the processor has one."""
+    if VECTORISED:
+        _blur_vector(x, at, forward, back, y, to)
+    else:
+        blur_vector_plain(x, at, forward, back, y, to)
 
 
 @jit

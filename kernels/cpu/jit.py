@@ -112,6 +112,6 @@ def jit_parallel(function):
     return _decorate(function, parallel=True)
 
 
-def jit_parallel_rounded(function):
-    """`jit_parallel` without fused operations, for what decides on differences of one rounding as NumPy would."""
-    return _decorate(function, parallel=True, contract=False)
+def jit_rounded(function):
+    """`jit` without fused operations, for what decides on differences of one rounding as NumPy would."""
+    return _decorate(function, parallel=False, contract=False)

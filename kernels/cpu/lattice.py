@@ -1,12 +1,12 @@
 """The permutohedral lattice: built once for an image, then run through for every filter.
 
-Building: each pixel's simplex is found as in `reference`, and each of its corners gets a key of 64 bits (`key_digits`).
-A step along an axis adds a constant to it. A hash table gives each key its number, in the order of pixels, so that
-neighbouring pixels find their vertices in neighbouring memory.
+Building: vertices.py finds and numbers the vertices; the pixels around each of them are listed here, by counting.
 
 Filtering: three sparse products (gather.py). The splat gathers too, from the pixels around each vertex, so that every
 number is written by one thread, in one order.
 """
+
+import itertools
 
 import numpy as np
 from numba import prange
@@ -15,12 +15,10 @@ from .. import reference
 from ..checks import check_features, check_join, check_lattice_values
 from ..lattice import Lattice, alpha, feature_scale, key_digits
 from .arrays import contiguous, empty
-from .gather import gather_row
-from .jit import jit, jit_parallel, jit_parallel_rounded
+from .gather import PANEL_BYTES, blur_vector, gather_row
+from .jit import jit, jit_parallel
 from .parts import PARTS, bounds
-
-_CHUNKS = 8  # parts of the pixels where each needs memory of its own; independent of the number of threads
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: spreads keys over the table (Knuth)
+from .vertices import CHUNKS, number_vertices
 
 
 def build_lattice(features):
@@ -43,15 +41,11 @@ def build_lattice(features):
     lowest, strides = key_digits(low.min(axis=0), high.max(axis=0))
     if strides is None:  # the keys of so many dimensions, or so far apart, do not fit into 64 bits
         return reference.build_lattice(features)
-    keys, weights = np.empty((n, d + 1), np.int64), empty((n, d + 1), features.dtype)
-    _embed(features, feature_scale(d), lowest, strides, keys, weights)
-    vertex = np.empty((n, d + 1), np.int32)
-    unique, table_keys, table_ids = _number(keys, vertex)
-    m = len(unique)
-    neighbours = np.full((d + 1, m, 2), m, np.int32)
-    _find_neighbours(unique, table_keys, table_ids, strides, neighbours)
-    starts, pixel, splat_weight = _transposed(vertex, weights, m)
-    return Lattice(vertex, weights * weights.dtype.type(alpha(d)), starts, pixel, splat_weight, (neighbours,))
+    weights = empty((n, d + 1), features.dtype)
+    vertex, neighbours = number_vertices(features, feature_scale(d), lowest, strides, weights)
+    starts, pixel, splat_weight = _transposed(vertex, weights, neighbours.shape[1])
+    weights *= weights.dtype.type(alpha(d))
+    return Lattice(vertex, weights, starts, pixel, splat_weight, (neighbours,))
 
 
 def join_lattices(lattices, before, after):
@@ -106,19 +100,19 @@ def blur(lattice, values, reverse=False):
     """
     check_lattice_values("blur", lattice, values, lattice.n_vertices)
     (values,) = contiguous(values)
-    spare, result = empty(values.shape, values.dtype), empty(values.shape, values.dtype)
-    start = 0
-    for neighbours in lattice.neighbours:
-        axes, m, _ = neighbours.shape
-        part = slice(start, start + m)
-        # the passes end in `result`
-        buffers = [values[part], *([result[part], spare[part]] if axes % 2 else [spare[part], result[part]])]
-        order = range(axes)[::-1] if reverse else range(axes)
-        for number, axis in enumerate(order):
-            source = buffers[0] if number == 0 else buffers[1 + (number - 1) % 2]
-            target = buffers[1 + number % 2]
-            _blur(source.reshape(-1), values.shape[1], neighbours[axis], target.reshape(-1))
-        start += m
+    result, width = empty(values.shape, values.dtype), values.shape[1]
+    lanes = PANEL_BYTES // values.itemsize
+    first = np.cumsum([0] + [neighbours.shape[1] for neighbours in lattice.neighbours]).tolist()
+    parts = [slice(*ends) for ends in itertools.pairwise(first)]
+    lattices = [(values[part], axes, result[part]) for part, axes in zip(parts, lattice.neighbours, strict=True)]
+    if width < lanes:
+        for job in lattices:
+            _blur_rows(*job, reverse)
+        return result
+    nothing = (values[:0], lattice.neighbours[0][:0, :0], result[:0])
+    for i in range(0, len(lattices), 2):  # two at a time: more blocks of labels, which threads can share evenly
+        one, other = (*lattices[i : i + 2], nothing)[:2]
+        _blur_blocks(*one, *other, lanes, reverse)
     return result
 
 
@@ -155,139 +149,50 @@ def _extremes(features, low, high):
                 high[part, axis] = max(high[part, axis], np.float64(features[i, axis]))
 
 
-@jit_parallel_rounded
-def _embed(features, scale, lowest, strides, keys, weights):
-    """Keys of the corners of each pixel's simplex, and its barycentric weights: see `reference.simplex_of`.
-
-    On equal residuals the order decides which vertices of weight 0 exist, so it must be that of the reference.
-    """
-    d = features.shape[1]
-    per_cell = 1 / (d + 1)
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, features.shape[0])
-        residual, quotient = np.empty(d + 1), np.empty(d + 1)
-        by_rank, t = np.empty(d + 1, np.int64), np.empty(d + 1)
-        for i in range(first, last):
-            tail, excess = 0.0, 0.0
-            for axis in range(d, -1, -1):
-                c = 0.0 if axis == 0 else np.float64(features[i, axis - 1]) * scale[axis - 1]
-                coordinate = tail - axis * c
-                tail += c
-                quotient[axis] = np.rint(coordinate * per_cell)
-                residual[axis] = coordinate - quotient[axis] * (d + 1)
-                excess += quotient[axis]
-            key = np.int64(0)
-            for axis in range(d + 1):
-                position = np.int64(excess)  # then add the rank: residuals that are larger, or equal and earlier
-                for other in range(axis):
-                    position += residual[other] >= residual[axis]
-                for other in range(axis + 1, d + 1):
-                    position += residual[other] > residual[axis]
-                wrap = np.int64(position < 0) - np.int64(position > d)
-                position += wrap * (d + 1)
-                by_rank[position], t[position] = axis, (residual[axis] - wrap * (d + 1)) * per_cell
-                if axis < d:
-                    key += np.int64(quotient[axis] + wrap - lowest[axis]) * strides[axis]
-            weights[i, 0] = max(1 + t[d] - t[0], 0.0)  # rounding may leave -1e-17
-            keys[i, 0] = key
-            for k in range(1, d + 1):  # from corner k - 1 to k: one step along the axis with the next lower residual
-                weights[i, k] = max(t[d - k] - t[d - k + 1], 0.0)
-                key += 1 - strides[by_rank[d - k + 1]]
-                keys[i, k] = key
-
-
-@jit
-def _slot(table_keys, table_ids, key):
-    """Where the key is in the table, or the free place where it belongs."""
-    mask = table_keys.size - 1
-    slot = np.int64((np.uint64(key) * _MULTIPLIER) >> np.uint64(20)) & mask
-    while table_ids[slot] >= 0 and table_keys[slot] != key:
-        slot = (slot + 1) & mask
-    return slot
-
-
-@jit
-def _number(keys, vertex):
-    """Number the different keys in the order of pixels.
-
-    Returns:
-        the keys by number; the hash table (keys, numbers or -1), at most half full.
-    """
-    n, corners = keys.shape
-    unique = np.empty(n * corners, np.int64)
-    count = 0
-    table_keys, table_ids = np.empty(1 << 12, np.int64), np.full(1 << 12, -1, np.int32)
-    for i in range(n):
-        for k in range(corners):
-            key = keys[i, k]
-            if i > 0 and keys[i - 1, k] == key:
-                vertex[i, k] = vertex[i - 1, k]
-                continue
-            slot = _slot(table_keys, table_ids, key)
-            if table_ids[slot] < 0:
-                table_keys[slot], table_ids[slot] = key, count
-                unique[count] = key
-                count += 1
-                vertex[i, k] = count - 1
-                if 2 * count > table_keys.size:
-                    size = 4 * table_keys.size
-                    table_keys, table_ids = np.empty(size, np.int64), np.full(size, -1, np.int32)
-                    for number in range(count):
-                        place = _slot(table_keys, table_ids, unique[number])
-                        table_keys[place], table_ids[place] = unique[number], number
-            else:
-                vertex[i, k] = table_ids[slot]
-    return unique[:count].copy(), table_keys, table_ids
-
-
-@jit_parallel
-def _find_neighbours(unique, table_keys, table_ids, strides, neighbours):
-    """Look for the vertex one step forward along each axis; the one behind is the same relation, read backwards."""
-    axes, m, _ = neighbours.shape
-    wrap = strides.sum()
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, m)
-        for v in range(first, last):
-            key = unique[v]
-            # a step adds 1 to all coordinates: the common remainder d becomes 0, and all quotients grow
-            step = wrap - (axes - 1) if key % axes == axes - 1 else 1
-            for axis in range(axes):
-                found = table_ids[_slot(table_keys, table_ids, key + step - strides[axis])]
-                if found >= 0:
-                    neighbours[axis, v, 0] = found
-                    neighbours[axis, found, 1] = v
-
-
 def _transposed(vertex, weights, m):
     """(starts, pixel, weight) of the matrix that has `vertex` and `weights` as the columns and values of its rows."""
-    counts = np.zeros((_CHUNKS, m), np.int32)
-    _count(vertex, counts)
-    ends = np.cumsum(counts.T.reshape(-1))  # in the order of vertices, and of chunks for each vertex
-    first = (ends.reshape(m, _CHUNKS) - counts.T).T.copy()
+    places = np.zeros((CHUNKS, m), np.int64)
+    _count(vertex, places)
     starts = np.empty(m + 1, np.int64)
-    starts[:m], starts[m] = first[0], vertex.size
-    pixel, weight = np.empty(vertex.size, np.int32), empty((vertex.size,), weights.dtype)
-    _fill(vertex, weights, first, pixel, weight)
+    _place(places, starts)
+    pixel, weight = empty((vertex.size,), np.int32), empty((vertex.size,), weights.dtype)
+    _fill(vertex, weights, places, pixel, weight)
     return starts, pixel, weight
 
 
 @jit_parallel
 def _count(vertex, counts):
-    for chunk in prange(_CHUNKS):
-        first, last = bounds(chunk, _CHUNKS, vertex.shape[0])
+    for chunk in prange(CHUNKS):
+        first, last = bounds(chunk, CHUNKS, vertex.shape[0])
+        own = counts[np.int64(chunk)]
         for i in range(first, last):
             for k in range(vertex.shape[1]):
-                counts[chunk, vertex[i, k]] += 1
+                own[vertex[i, k]] += 1
+
+
+@jit
+def _place(places, starts):
+    """Numbers of entries, by chunk and vertex, become their places: vertex by vertex, in the order of chunks."""
+    m = places.shape[1]
+    total = 0
+    for v in range(m):
+        starts[v] = total
+        for chunk in range(CHUNKS):
+            count = places[chunk, v]
+            places[chunk, v] = total
+            total += count
+    starts[m] = total
 
 
 @jit_parallel
-def _fill(vertex, weights, first, pixel, weight):
-    for chunk in prange(_CHUNKS):
-        start, end = bounds(chunk, _CHUNKS, vertex.shape[0])
-        for i in range(start, end):
+def _fill(vertex, weights, places, pixel, weight):
+    for chunk in prange(CHUNKS):
+        first, last = bounds(chunk, CHUNKS, vertex.shape[0])
+        own = places[np.int64(chunk)]
+        for i in range(first, last):
             for k in range(vertex.shape[1]):
-                place = first[chunk, vertex[i, k]]
-                first[chunk, vertex[i, k]] = place + 1
+                place = own[vertex[i, k]]
+                own[vertex[i, k]] = place + 1
                 pixel[place], weight[place] = i, weights[i, k]
 
 
@@ -320,19 +225,66 @@ def _splat(x, width, shares, starts, pixel, weight, u):
             gather_row(x, width, pixel, weight, starts[m], starts[m + 1], u, m * width, none, 0)
 
 
+def _blur_rows(values, neighbours, result, reverse):
+    """Axis by axis: for rows of less than a vector."""
+    spare, axes = empty(values.shape, values.dtype), len(neighbours)
+    buffers = [values, *([result, spare] if axes % 2 else [spare, result])]  # the passes end in `result`
+    order = range(axes)[::-1] if reverse else range(axes)
+    for number, axis in enumerate(order):
+        source, target = buffers[0 if number == 0 else 1 + (number - 1) % 2], buffers[1 + number % 2]
+        _blur_axis(source.reshape(-1), values.shape[1], neighbours[axis], target.reshape(-1))
+
+
 @jit_parallel
-def _blur(x, width, neighbours, u):
+def _blur_axis(x, width, neighbours, u):
     """u[m] = x[m] + (x[forward] + x[back]) / 2 along one axis."""
+    n = neighbours.shape[0]
     for part in prange(PARTS):
-        first, last = bounds(part, PARTS, neighbours.shape[0])
-        index, weight, none = np.empty(3, np.int32), np.ones(3, x.dtype), np.empty(0, x.dtype)
+        first, last = bounds(part, PARTS, n)
         for m in range(first, last):
-            index[0] = m
-            for side in range(2):  # where there is no vertex: the row itself, which is at hand, times 0
-                there = neighbours[m, side] < neighbours.shape[0]
-                index[1 + side] = neighbours[m, side] if there else m
-                weight[1 + side] = 0.5 if there else 0
-            gather_row(x, width, index, weight, 0, 3, u, m * width, none, 0)
+            forward, back = np.int64(neighbours[m, 0]), np.int64(neighbours[m, 1])
+            for k in range(width):
+                total = x[m * width + k]
+                if forward < n:
+                    total += x.dtype.type(0.5) * x[forward * width + k]
+                if back < n:
+                    total += x.dtype.type(0.5) * x[back * width + k]
+                u[m * width + k] = total
+
+
+@jit_parallel
+def _blur_blocks(x, neighbours, y, other_x, other_neighbours, other_y, lanes, reverse):
+    """All axes of two lattices, a block of labels at a time: its rows of 32 bytes fit the second-level cache of a core.
+
+    The last block starts earlier, so that it ends with the row: what it shares is written twice, with the same bits.
+    """
+    width = x.shape[1]
+    blocks = (width + lanes - 1) // lanes
+    for job in prange(2 * blocks):
+        column = min(np.int64(job) // 2 * lanes, width - lanes)
+        if np.int64(job) % 2 == 0:
+            _blur_block(x.reshape(-1), width, lanes, column, neighbours, reverse, y.reshape(-1))
+        else:
+            _blur_block(other_x.reshape(-1), width, lanes, column, other_neighbours, reverse, other_y.reshape(-1))
+
+
+@jit
+def _blur_block(x, width, lanes, column, neighbours, reverse, y):
+    axes, n, _ = neighbours.shape
+    one, other = np.empty((n + 1) * lanes, x.dtype), np.empty((n + 1) * lanes, x.dtype)
+    for k in range(lanes):  # the row of the vertex that does not exist
+        one[n * lanes + k] = other[n * lanes + k] = 0
+    for m in range(n):
+        for k in range(lanes):
+            one[m * lanes + k] = x[m * width + column + k]
+    for number in range(axes):
+        axis = axes - 1 - number if reverse else number
+        last = number == axes - 1
+        target, step, start = (y, width, column) if last else (other, lanes, 0)
+        for m in range(n):
+            forward, back = np.int64(neighbours[axis, m, 0]) * lanes, np.int64(neighbours[axis, m, 1]) * lanes
+            blur_vector(one, m * lanes, forward, back, target, m * step + start)
+        one, other = other, one
 
 
 @jit_parallel

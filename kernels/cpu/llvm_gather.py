@@ -68,6 +68,34 @@ def _emit_gather(builder, shape, pointers, width, first, begin, end, at, minus_a
         builder.store(builder.load(total), out, align=itemsize)
 
 
+def blur_vector_intrinsic(vector_bytes):
+    """y[to + k] = x[at + k] + x[forward + k] / 2 + x[back + k] / 2 for k < a vector's lanes."""
+
+    @intrinsic
+    def blur_vector(typingctx, x, at, forward, back, y, to):
+        i = types.intp
+        signature = types.void(x, i, i, i, y, i)
+        itemsize = 8 if x.dtype == types.float64 else 4
+
+        def codegen(context, builder, signature, args):
+            data = array_data(context, builder, signature, args)
+            vector, fma = vector_and_fma(builder, vector_bytes // itemsize, itemsize)
+
+            def pointer(start, offset):
+                return builder.bitcast(builder.gep(start, [offset]), vector.as_pointer())
+
+            total, *steps = (builder.load(pointer(data(0), offset), align=itemsize) for offset in args[1:4])
+            half = ir.Constant(vector, [0.5] * vector.count)
+            for step in steps:
+                total = builder.call(fma, [half, step, total])
+            builder.store(total, pointer(data(4), args[5]), align=itemsize)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return blur_vector
+
+
 def shift_row_intrinsic(vector_bytes):
     """y[y_at + k] = max(x[at + k] - max_j x[at + j], lowest) for k < width, a vector's lanes at least."""
 
