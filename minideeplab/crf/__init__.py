@@ -48,6 +48,7 @@ _HOMES = {  # file: its names
         "SeparableFilter",
         "bilateral_features",
         "position_features",
+        "position_filter",
     ),
     "layer": (
         "CRFLayer",

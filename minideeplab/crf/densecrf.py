@@ -12,6 +12,7 @@ Arrays have the labels first: (K, N), N = width * height in the order of rows. W
 Source of the interface: pydensecrf 1.0 (github.com/lucasb-eyer/pydensecrf), MIT licence.
 """
 
+import functools
 import operator
 import warnings
 from enum import IntEnum
@@ -20,7 +21,7 @@ from numbers import Number
 import numpy as np
 
 from minideeplab.crf.field import DenseField
-from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_features
+from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_filter
 from minideeplab.crf.refinement import warn_of_range
 
 
@@ -95,9 +96,10 @@ class DenseCRF:
         features = _floats("features", features)
         if features.ndim != 2 or features.shape[1] != self._nvar:
             raise ValueError(f"Bad shape for pairwise energy (Need (?, {self._nvar}), got {features.shape})")
-        self._add(np.ascontiguousarray(features.T), compat, kernel, normalization)
+        self._add(functools.partial(LatticeFilter, np.ascontiguousarray(features.T)), compat, kernel, normalization)
 
-    def _add(self, features, compat, kernel, normalization):
+    def _add(self, make_filter, compat, kernel, normalization):
+        """One more kernel; make_filter: of a normalisation, the filter."""
         KernelType(kernel)
         if not isinstance(compat, Number):
             compat = _floats("compat", compat)
@@ -105,7 +107,7 @@ class DenseCRF:
                 k = self._nlabel
                 raise ValueError(f"compat must be a number, ({k},) or ({k}, {k}), got shape {compat.shape}")
             compat = (compat + compat.T) / 2 if compat.ndim == 2 else -compat  # here a cost, there a weight
-        self._edges.append((LatticeFilter(features, _NAMES[NormalizationType(normalization)]), compat))
+        self._edges.append((make_filter(normalisation=_NAMES[NormalizationType(normalization)]), compat))
         self._field = None
 
     def _built(self):
@@ -153,7 +155,7 @@ class DenseCRF2D(DenseCRF):
 
     def addPairwiseGaussian(self, sxy, compat, kernel=DIAG_KERNEL, normalization=NORMALIZE_SYMMETRIC):
         """A kernel of positions; sxy: standard deviation in pixels, one number or (horizontal, vertical)."""
-        self._add(position_features(self._h, self._w, sxy), compat, kernel, normalization)
+        self._add(functools.partial(position_filter, self._h, self._w, sxy), compat, kernel, normalization)
 
     def addPairwiseBilateral(self, sxy, srgb, rgbim, compat, kernel=DIAG_KERNEL, normalization=NORMALIZE_SYMMETRIC):
         """A kernel of positions and colours; srgb: standard deviation, one number or one for each channel."""
@@ -162,7 +164,7 @@ class DenseCRF2D(DenseCRF):
             raise ValueError(f"Bad shape for pairwise bilateral (Need {(self._h, self._w, 3)}, got {image.shape})")
         features = bilateral_features(image, sxy, srgb)
         warn_of_range(image, srgb)
-        self._add(features, compat, kernel, normalization)
+        self._add(functools.partial(LatticeFilter, features), compat, kernel, normalization)
 
 
 def unary_from_labels(labels, n_labels, gt_prob, zero_unsure=True):

@@ -3,13 +3,11 @@
 Source: Zheng et al. 2015, "Conditional Random Fields as Recurrent Neural Networks" (arXiv 1502.03240), section 4.
 """
 
-import functools
-
 import numpy as np
 
 from minideeplab.autograd import ops
 from minideeplab.autograd.function import Function
-from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_features
+from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_filter
 from minideeplab.crf.presets import preset_of
 from minideeplab.crf.refinement import warn_of_range
 from minideeplab.crf.rows import concat_rows, split_rows
@@ -98,9 +96,10 @@ class CRFLayer(Module):
         warn_of_range(images, preset.srgb)
         _, height, width, _ = logits.shape
         dtype = logits.dtype.type
-        lattice_filter = functools.partial(LatticeFilter, normalisation=preset.normalisation, device=logits.device)
-        place = lattice_filter(position_features(height, width, preset.smooth_sxy, dtype))
-        looks = [lattice_filter(bilateral_features(image, preset.sxy, preset.srgb, dtype)) for image in images]
+        norm, device = preset.normalisation, logits.device
+        place = position_filter(height, width, preset.smooth_sxy, norm, dtype, device)
+        looks = [bilateral_features(image, preset.sxy, preset.srgb, dtype) for image in images]
+        looks = [LatticeFilter(features, norm, device) for features in looks]
         refined = logits
         for _ in range(self.iterations):
             q = ops.softmax(refined)

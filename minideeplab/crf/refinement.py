@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from minideeplab.crf.field import DenseField
-from minideeplab.crf.filters import LatticeFilter, SeparableFilter, bilateral_features, position_features
+from minideeplab.crf.filters import LatticeFilter, SeparableFilter, bilateral_features, position_filter
 from minideeplab.crf.presets import KINDS, LEAST_PROBABILITY, SMOOTHNESS, preset_of
 
 _PACKAGE = str(Path(__file__).parents[1] / "_")[:-1]  # what the names of the package's files begin with
@@ -99,7 +99,7 @@ def edges_of(image, preset, dtype=np.float32, smoothness="lattice", device="cpu"
     appearance = bilateral_features(image, preset.sxy, preset.srgb, dtype)
     norm = preset.normalisation
     if smoothness == "lattice":
-        smooth = LatticeFilter(position_features(height, width, preset.smooth_sxy, dtype), norm, device)
+        smooth = position_filter(height, width, preset.smooth_sxy, norm, dtype, device)
     else:
         smooth = SeparableFilter(height, width, preset.smooth_sxy, norm, dtype, device)
     return [(smooth, preset.smooth_weight), (LatticeFilter(appearance, norm, device), preset.bilateral_weight)]

@@ -17,7 +17,7 @@ import numpy as np
 
 from minideeplab import cli
 from minideeplab.crf.field import DenseField
-from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_features
+from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_filter
 from minideeplab.crf.presets import Preset, preset_of
 from minideeplab.data import require_labels
 from minideeplab.errors import UsageError
@@ -62,7 +62,7 @@ def search_grid(
     scores = {key: ConfusionMatrix(num_classes, ignore_index) for key in itertools.product(*grid)}
     for costs, image, truth in samples:
         height, width = truth.shape
-        smooth = LatticeFilter(position_features(height, width, preset.smooth_sxy), preset.normalisation, device)
+        smooth = position_filter(height, width, preset.smooth_sxy, preset.normalisation, device=device)
         for sxy, srgb in itertools.product(grid.sxy, grid.srgb):
             bilateral = LatticeFilter(bilateral_features(image, sxy, srgb), preset.normalisation, device)
             for weight in grid.bilateral_weight:

@@ -116,7 +116,8 @@ def test_what_is_timed_computes_the_same_on_pytorch(channels_last):
 def test_the_crf_is_inferred_and_its_parts_add_up(tmp_path, capsys):
     assert main(["--suite", "crf", "--repeats", "2", "--json", str(tmp_path / "crf.json")]) == 0
     (row,) = json.loads((tmp_path / "crf.json").read_text())["crf"]["rows"]
-    assert row.keys() == {"case", "seconds", "spread", "vertices", "parts"} and row["seconds"] > 0
+    assert row.keys() == {"case", "first_seconds", "seconds", "spread", "vertices", "parts"}
+    assert min(row["first_seconds"], row["seconds"]) > 0
     assert {"build_lattice", "splat", "blur", "mean_field_update", "other"} <= row["parts"].keys()
     assert min(row["parts"].values()) >= 0
     q = crf.infer(crf.photograph(30, 40), crf._costs(1200, 3), 8, 20)
