@@ -20,6 +20,9 @@ from .jit import jit, jit_parallel
 from .parts import PARTS, bounds
 from .vertices import CHUNKS, number_vertices
 
+# 0, 32, 16, 48, ...: the parts of a thread lie all over the lattice, for those of a fine one cost less
+_SPREAD = [int(f"{part:06b}"[::-1], 2) for part in range(PARTS)]
+
 
 def build_lattice(features):
     """The lattice of N feature vectors, of which two at distance 1 are one standard deviation apart.
@@ -85,6 +88,7 @@ def splat(lattice, values):
     result = empty((lattice.n_vertices, values.shape[1]), values.dtype)
     shares = np.searchsorted(lattice.starts, np.linspace(0, len(lattice.pixel), PARTS + 1))
     shares[-1] = lattice.n_vertices
+    shares = np.stack([shares[:-1], shares[1:]], axis=1)[_SPREAD]
     _splat(values.reshape(-1), values.shape[1], shares, *lattice[2:5], result.reshape(-1))
     return result
 
@@ -219,9 +223,9 @@ def _place_entries(pixel, weight, factor, all_pixel, all_weight):
 
 @jit_parallel
 def _splat(x, width, shares, starts, pixel, weight, u):
-    for part in prange(shares.size - 1):
+    for part in prange(len(shares)):
         none = np.empty(0, x.dtype)  # made here, so that the compiler sees that it has no elements
-        for m in range(shares[np.int64(part)], shares[np.int64(part) + 1]):
+        for m in range(shares[np.int64(part), 0], shares[np.int64(part), 1]):
             gather_row(x, width, pixel, weight, starts[m], starts[m + 1], u, m * width, none, 0)
 
 

@@ -11,7 +11,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .llvm import array_data, broadcast, held_or_zero, vector_and_fma
+from .llvm import array_data, broadcast, held_or_zero, prefetch, vector_and_fma
+
+_AHEAD = 32  # entries
+_LINE = 64  # bytes of a cache line
 
 
 def gather_intrinsic(n_vectors, vector_bytes):
@@ -33,7 +36,7 @@ def gather_intrinsic(n_vectors, vector_bytes):
                 (n_vectors, vector_bytes // itemsize, itemsize),
                 (data(0), data(3), data(4), data(7), data(9)),
                 *(args[i] for i in (1, 2, 5, 6, 8, 10)),
-                context.make_array(signature.args[9])(context, builder, args[9]).nitems,
+                *(context.make_array(signature.args[i])(context, builder, args[i]).nitems for i in (9, 3)),
             )
             return context.get_dummy_value()
 
@@ -42,8 +45,11 @@ def gather_intrinsic(n_vectors, vector_bytes):
     return gather
 
 
-def _emit_gather(builder, shape, pointers, width, first, begin, end, at, minus_at, has_minus):
-    """A loop over the entries of a sparse row, with the sums in registers."""
+def _emit_gather(builder, shape, pointers, width, first, begin, end, at, minus_at, has_minus, n_entries):
+    """A loop over the entries of a sparse row, with the sums in registers.
+
+    Rows lie anywhere in memory: those of later entries, of the next sparse rows perhaps, are asked for ahead.
+    """
     n_vectors, lanes, itemsize = shape
     vector, fma = vector_and_fma(builder, lanes, itemsize)
     x, index, weight, y, minus = pointers
@@ -59,6 +65,13 @@ def _emit_gather(builder, shape, pointers, width, first, begin, end, at, minus_a
     held = held_or_zero(builder, vectors(builder.gep(minus, [minus_at])), itemsize, has_minus)
     sums = [cgutils.alloca_once_value(builder, builder.fsub(ir.Constant(vector, None), value)) for value in held]
     with cgutils.for_range_slice(builder, begin, end, ir.Constant(i64, 1)) as (entry, _):
+        later = builder.add(entry, ir.Constant(i64, _AHEAD))
+        final = builder.sub(n_entries, ir.Constant(i64, 1))
+        later = builder.select(builder.icmp_signed("<", later, final), later, final)
+        row = builder.sext(builder.load(builder.gep(index, [later])), i64)
+        start = builder.gep(x, [builder.add(builder.mul(row, width), first)])
+        for line in range(0, n_vectors * lanes * itemsize, _LINE):
+            prefetch(builder, builder.gep(start, [ir.Constant(i64, line // itemsize)]), to_write=False)
         row = builder.sext(builder.load(builder.gep(index, [entry])), i64)
         factor = broadcast(builder, builder.load(builder.gep(weight, [entry])), vector)
         for pointer, total in zip(vectors(builder.gep(x, [builder.mul(row, width)])), sums, strict=True):

@@ -102,9 +102,7 @@ def _parts(job, device):
 
 def _line(row):
     parts = ", ".join(f"{name} {1e3 * seconds:.0f}" for name, seconds in row["parts"].items() if seconds > 1e-3)
-    text = (
-        f"{row['case']:30s} {row['seconds']:6.3f} s (spread {row['spread']:.0%})"
-    )
+    text = f"{row['case']:30s} {row['seconds']:6.3f} s (spread {row['spread']:.0%})"
     text += f", first {row['first_seconds']:6.3f} s  {row['vertices']:7,d} vertices"
     text += f"  [ms: {parts}]"
     if "ratio" in row:
