@@ -17,6 +17,11 @@ def gather_row(x, width, index, weight, begin, end, y, at, minus, minus_at):
 
 
 @numba.njit
+def blur_vector(x, at, forward, back, y, to):
+    gather.blur_vector(x, at, forward, back, y, to)
+
+
+@numba.njit
 def shift_row(x, at, width, y, y_at, lowest):
     gather.shift_row(x, at, width, y, y_at, lowest)
 
@@ -92,3 +97,16 @@ def test_mix_damps_normalises_and_keeps_the_largest_change(code, dtype, damping)
         once = largest.max()
         code(e, 3, width, q, row.start, dtype(damping), largest)  # changes less
         assert largest.max() == once
+
+
+@both_dtypes
+@pytest.mark.parametrize("code", [blur_vector, gather.blur_vector_plain], ids=["vector", "plain"])
+def test_a_vector_is_blurred_with_two_others(code, dtype):
+    """Halves are exact, so that only two sums round; nothing beside the vector changes."""
+    lanes = gather.PANEL_BYTES // np.dtype(dtype).itemsize
+    x, held = normal(3, 60, 40, dtype=dtype)
+    y = held.copy()
+    code(x, 7, 33, 20, y, 11)
+    own, forward, back = (x[at : at + lanes] for at in (7, 33, 20))
+    np.testing.assert_array_equal(y[11 : 11 + lanes], own + dtype(0.5) * forward + dtype(0.5) * back)
+    np.testing.assert_array_equal(np.delete(y, range(11, 11 + lanes)), np.delete(held, range(11, 11 + lanes)))

@@ -136,8 +136,8 @@ def test_all_build_the_same_of_few_pixels(k, dtype, kind, n):
 @each_fast_backend
 @both_dtypes
 def test_all_build_the_same_of_many_vertices(k, dtype):
-    """The CPU's hash table starts with 4096 places and grows twice; that of a GPU is too small at first, too."""
-    n = 40 if SIMULATED else 2500
+    """A hash table of the CPU's 8 chunks starts with 4096 places and grows, that of a GPU is too small at first."""
+    n = 40 if SIMULATED else 5000
     features = (30 * normal(3, (n, 3))).astype(dtype)
     expected = reference.build_lattice(features)
     assert expected.n_vertices > 3.6 * n
@@ -154,6 +154,20 @@ def test_all_build_the_same_of_an_image(k, dtype):
     for features in (np.stack([x, y], axis=1), np.stack([x / 9, y / 9, colour, -colour, colour / 3], axis=1)):
         features = features.astype(dtype)
         assert_the_same(k.build_lattice(features), reference.build_lattice(features))
+
+
+@both_dtypes
+@pytest.mark.skipif(SIMULATED, reason="it is about the CPU")
+def test_vertices_of_many_chunks_are_numbered_once(dtype):
+    """The same few places in every chunk of the CPU, with new ones in each: numbers follow the order of pixels."""
+    from kernels import cpu
+
+    known, fresh = normal(5, (30, 3), (400, 3))
+    features = np.concatenate([known, fresh[:200], known, fresh[200:], known[::-1]] * 2).astype(dtype)
+    lattice = cpu.build_lattice(features)
+    assert_the_same(lattice, reference.build_lattice(features))
+    _, first = np.unique(lattice.vertex.reshape(-1), return_index=True)
+    assert (np.diff(first) > 0).all()
 
 
 @each_fast_backend

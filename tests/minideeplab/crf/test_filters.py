@@ -12,6 +12,7 @@ from minideeplab.crf import (
     SeparableFilter,
     bilateral_features,
     position_features,
+    position_filter,
 )
 
 pytestmark = pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
@@ -165,3 +166,57 @@ def test_features_are_column_row_and_channels_over_their_deviations():
 def test_what_does_not_fit_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_position_filter_is_that_of_its_positions_and_kept_for_two_sizes():
+    position_filter.release()
+    kept = position_filter(6, 9, 2)
+    expected = LatticeFilter(position_features(6, 9, 2))
+    for a, e in zip((*kept.lattice[:5], kept.normaliser), (*expected.lattice[:5], expected.normaliser), strict=True):
+        np.testing.assert_array_equal(a, e)
+    assert position_filter(6, 9, (2.0, 2.0)) is kept
+    other = position_filter(9, 6, 2)
+    assert position_filter(6, 9, 2) is kept and position_filter(9, 6, 2) is other
+    position_filter(5, 6, 2)  # a third size: that of longest ago is forgotten
+    assert position_filter(6, 9, 2) is not kept
+    again = position_filter(6, 9, 2)
+    position_filter.release()
+    assert position_filter(6, 9, 2) is not again
+
+
+@pytest.mark.parametrize("change", [{"height": 9}, {"width": 7}, {"sigma": 3}, {"sigma": (2, 3)}, {"dtype": np.float64},
+                                    {"normalisation": "after"}])  # fmt: skip
+def test_a_position_filter_depends_on_all_that_it_is_made_of(change):
+    settings = {"height": 8, "width": 9, "sigma": 2, "normalisation": "symmetric", "dtype": np.float32} | change
+    position_filter(8, 9, 2)
+    features = position_features(*(settings[name] for name in ("height", "width", "sigma", "dtype")))
+    expected, found = LatticeFilter(features, settings["normalisation"]), position_filter(**settings)
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found.lattice.slice_weight, expected.lattice.slice_weight)
+    np.testing.assert_array_equal(found.after, expected.after)
+    np.testing.assert_array_equal(found.before, expected.before)
+
+
+def test_a_position_filter_of_a_large_image_is_not_kept(monkeypatch):
+    monkeypatch.setattr("minideeplab.crf.filters._MOST_KEPT", 50)
+    assert position_filter(7, 7, 2) is position_filter(7, 7, 2)
+    assert position_filter(6, 9, 2) is not position_filter(6, 9, 2)
+
+
+def test_a_kept_filter_changes_no_result():
+    """Inference with one that has been used for another image and other costs."""
+    image = np.random.default_rng(4).integers(0, 256, (6, 9, 3)).astype(np.uint8)
+    found = []
+    for _ in range(2):
+        edges = [(position_filter(6, 9, 2), 3.0), (LatticeFilter(bilateral_features(image, 4, 40)), 5.0)]
+        found.append(DenseField(normal(6, (54, 9), dtype=np.float32), edges).infer(3))
+        DenseField(normal(7, (54, 2), dtype=np.float32), edges).infer(2)
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("make", [position_filter, position_features])
+def test_positions_of_nothing_are_refused(make):
+    with pytest.raises(ValueError, match="the image is empty: 0 x 4 pixels"):
+        make(0, 4, 2)
+    with pytest.raises(ValueError, match="sigma of the position must be positive"):
+        make(3, 4, 0)
