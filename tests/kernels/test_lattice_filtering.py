@@ -422,12 +422,12 @@ def test_what_does_not_fit_is_refused(k, name):
 def test_each_of_several_lattices_is_blurred_as_alone(k, dtype, count):
     """Bit for bit, in both orders of axes; the numbers of axes are odd and even."""
     features = [normal(seed, (N, d), dtype=dtype) for seed, d in ((1, 2), (2, 5), (3, 1))][:count]
-    lattices = [k.build_lattice(k.from_numpy(f)) for f in features]
+    lattices = [k.build_lattice(f) for f in features]
     joined = k.join_lattices(lattices, [1] * count, [1] * count)
     sizes = [lattice.n_vertices for lattice in lattices]
     for labels in LABELS:
         blocks = [normal(labels + i, (m, labels), dtype=dtype) for i, m in enumerate(sizes)]
         for reverse in (False, True):
-            together = k.to_numpy(k.blur(joined, k.from_numpy(np.concatenate(blocks)), reverse))
-            alone = [k.to_numpy(k.blur(*job, reverse)) for job in zip(lattices, map(k.from_numpy, blocks), strict=True)]
+            together = k.blur(joined, np.concatenate(blocks), reverse)
+            alone = [k.blur(*job, reverse) for job in zip(lattices, blocks, strict=True)]
             np.testing.assert_array_equal(together, np.concatenate(alone))
