@@ -7,7 +7,7 @@ and `narrow_as`. For float32 and float64 both do nothing, so that one source ser
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 from ..bfloat16 import BFLOAT16
 
@@ -50,3 +50,31 @@ def narrow_as(typingctx, value, like):
         return builder.trunc(builder.select(is_nan, quiet, nearest), ir.IntType(16))
 
     return types.uint16(value, like), codegen
+
+
+def sums_of(maps):
+    """Inside kernels: what sums for some results are made in: their own memory, for bfloat16 float32 beside it."""
+
+
+def round_into(maps, sums):
+    """Inside kernels: maps <- the sums that `sums_of` gave, rounded, where these are not the same memory."""
+
+
+@overload(sums_of)
+def _sums_of(maps):
+    if maps.dtype == types.uint16:
+        return lambda maps: np.empty(maps.shape, np.float32)
+    return lambda maps: maps
+
+
+@overload(round_into)
+def _round_into(maps, sums):
+    if maps.dtype != types.uint16:
+        return lambda maps, sums: None
+
+    def rounded(maps, sums):
+        target, source = maps.reshape(-1), sums.reshape(-1)
+        for i in range(target.size):
+            target[i] = narrow_as(source[i], target[i])
+
+    return rounded

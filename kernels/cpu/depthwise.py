@@ -6,21 +6,28 @@ so a tap is a segment of length 1. A row of positions of a region reads its chan
 The weight gradient walks the same plan with positions and taps exchanged: the rows of its tiles are taps, its segments
 rows of positions. It takes channel_columns(dtype) channels at a time; the last ones of a position start earlier, so
 that they end with the position, and some channels are computed twice.
+
+bfloat16 is widened in registers, where the sums are float32. Those of a few positions stay in the first-level cache
+until they are complete, take the last step there, and are rounded on their way to memory.
 """
 
 import numpy as np
 from numba import get_num_threads, prange
 
 from ..activation import limits_of
+from ..bfloat16 import BFLOAT16, sum_dtype
 from .arrays import contiguous, empty
+from .bfloat16 import numbers, round_into, sums_of
 from .jit import jit_parallel
 from .parts import bounds
 from .plan import equal_shares, forward_plan, grad_input_plan
+from .rounding import rounded
 from .rows import scale_and_shift
 from .tile import CHANNEL_ROWS, channel_columns, channel_row, channel_tile
 
 _RANGES = 16  # parts of the weight gradient's sum over rows of positions; independent of the number of threads
 _LINES = 4  # rows of positions in one tile of the weight gradient
+_SUMS = 6144  # of bfloat16 numbers made at once: 24 KiB in the first-level cache
 
 
 def depthwise_conv2d(x, w, win, scale=None, shift=None, activation=None):
@@ -35,70 +42,81 @@ def depthwise_conv2d(x, w, win, scale=None, shift=None, activation=None):
     """
     win.check("depthwise_conv2d", activation, x=x, weight=w, scale=scale, shift=shift)
     x, w = contiguous(x, w)
-    return _sum_over_taps(x, w, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, activation)
+    return _sum_over_taps(x, w, win, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, activation)
 
 
 def depthwise_conv2d_grad_input(grad, w, win):
     """Adjoint in x: (N, out_h, out_w, C) -> (N, H, W, C)."""
     win.check("depthwise_conv2d", grad=grad, weight=w)
     grad, w = contiguous(grad, w)
-    return _sum_over_taps(grad, w, empty(win.x_shape, grad.dtype), grad_input_plan(win))
+    return _sum_over_taps(grad, w, win, empty(win.x_shape, grad.dtype), grad_input_plan(win))
 
 
 def depthwise_conv2d_grad_weight(x, grad, win):
     """Adjoint in w: (KH, KW, C), each tap the sum over positions of x at the tap times grad."""
     win.check("depthwise_conv2d", x=x, grad=grad)
     x, grad = contiguous(x, grad)
-    width = min(win.c_in, channel_columns(x.dtype))
-    partial = np.zeros((_RANGES, -(-win.c_in // width), win.k_h * win.k_w, width), x.dtype)
+    dtype = sum_dtype(x.dtype)
+    width = min(win.c_in, channel_columns(dtype))
+    partial = np.zeros((_RANGES, -(-win.c_in // width), win.k_h * win.k_w, width), dtype)
     plan = forward_plan(win)
     _sum_over_positions(
-        x.reshape(-1), grad.reshape(-1), partial, plan.regions, plan.a_segments, plan.b_segments, plan.strides,
+        numbers(x).reshape(-1), numbers(grad).reshape(-1), partial, plan.regions, plan.a_segments, plan.b_segments, plan.strides,
         len(x), win.c_in,
     )  # fmt: skip
     total = partial[0]
     for part in partial[1:]:
         total += part
-    grad_w = np.empty((win.k_h * win.k_w, win.c_in), x.dtype)
+    grad_w = np.empty((win.k_h * win.k_w, win.c_in), dtype)
     for block, sums in enumerate(total):
         first = min(block * width, win.c_in - width)
         grad_w[:, first : first + width] = sums
     return grad_w.reshape(win.w_shape)
 
 
-def _sum_over_taps(a, w, c, plan, scale=None, shift=None, activation=None):
+def _sum_over_taps(a, w, win, c, plan, scale=None, shift=None, activation=None):
     """Fill c: every row of positions of every region; then activation(scale c + shift), where they are given."""
-    regions, channels = plan.regions, c.shape[-1]
+    regions, channels, halves = plan.regions, c.shape[-1], c.dtype == BFLOAT16
     cost = (plan.across + 4) * (plan.length + 1)  # a row of positions takes so long; its start counts as 4
     first_line, shares = equal_shares(len(a) * plan.down, cost, get_num_threads())
-    none = np.empty(0, c.dtype)
+    none = np.empty(0, w.dtype)
     scale, shift = (none, none) if scale is None else contiguous(scale, shift)
     taps = plan.a_segments, plan.b_segments * channels
-    _run_lines(a.reshape(-1), w.reshape(-1), c.reshape(-1), regions, *taps, plan.strides, channels,
-               first_line, shares, scale, shift, limits_of(activation, c.dtype), activation == "hardswish")  # fmt: skip
+    # positions at once: at a rate, four of each phase share what they load
+    run = max(4 * win.rate_w, _SUMS // channels) if halves else int(plan.across.max())
+    _run_lines(numbers(a).reshape(-1), (rounded(w) if halves else w).reshape(-1), numbers(c).reshape(-1), regions,
+               *taps, plan.strides, channels, first_line, shares, scale, shift, limits_of(activation, w.dtype),
+               activation == "hardswish", run)  # fmt: skip
     return c
 
 
 @jit_parallel
 def _run_lines(
-    a, w, c, regions, a_taps, w_taps, strides, channels, first_line, shares, scale, shift, limits, is_hardswish
+    a, w, c, regions, a_taps, w_taps, strides, channels, first_line, shares, scale, shift, limits, is_hardswish, run
 ):  # fmt: skip
-    """for each thread's rows of positions: sum over taps; the last step."""
+    """for each thread's rows of positions, `run` to twice as many at once: sum over taps; the last step."""
+    halves = c.itemsize == 2
     for thread in prange(shares.size - 1):
+        sums = sums_of(c[: 2 * run * channels] if halves else c)  # of floats c itself
         for line in range(shares[np.int64(thread)], shares[np.int64(thread) + 1]):
             region = np.searchsorted(first_line, line, side="right") - 1
             down, across, a_origin, c_origin, s0, s1, tap_columns = regions[region]
             n, u = (line - first_line[region]) // down, (line - first_line[region]) % down
             a_start = a_origin + n * strides[0] + u * strides[1]
             c_start = c_origin + n * strides[3] + u * strides[4]
-            channel_row(
-                a, a_start, strides[2], a_taps[s0:s1], tap_columns, w, w_taps[s0:s1], c, c_start, strides[5], across,
-                channels,
-            )  # fmt: skip
-            if scale.size:
-                for v in range(across):
-                    row = c[c_start + v * strides[5] : c_start + v * strides[5] + channels]
-                    scale_and_shift(row, scale, shift, limits, is_hardswish)
+            while across > 0:
+                count = run if across >= 2 * run else across
+                start, step = (0, channels) if halves else (c_start, strides[5])
+                channel_row(
+                    a, a_start, strides[2], a_taps[s0:s1], tap_columns, w, w_taps[s0:s1], sums, start, step, count,
+                    channels,
+                )  # fmt: skip
+                for v in range(count if halves or scale.size else 0):
+                    row = sums[start + v * step : start + v * step + channels]
+                    if scale.size:
+                        scale_and_shift(row, scale, shift, limits, is_hardswish)
+                    round_into(c[c_start + v * strides[5] : c_start + v * strides[5] + channels], row)
+                a_start, c_start, across = a_start + count * strides[2], c_start + count * strides[5], across - count
 
 
 @jit_parallel

@@ -47,6 +47,7 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
         i = types.intp
         signature = types.void(a, a_rows, a_segments, i, b, b_segments, i, lengths, c, c_rows, i, types.UniTuple(i, 3))
         itemsize = 8 if c.dtype == types.float64 else 4
+        halves = a.dtype == types.uint16
 
         def codegen(context, builder, signature, args):
             data = array_data(context, builder, signature, args)
@@ -61,6 +62,7 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
                 accumulate=args[10],
                 ahead=cgutils.unpack_tuple(builder, args[11]),
                 by_channel=by_channel,
+                halves=halves,
             )
             return context.get_dummy_value()
 
@@ -130,6 +132,7 @@ def row_intrinsic(n_rows, n_columns, n_positions, vector_bytes):
         i = types.intp
         signature = types.void(a, i, i, a_taps, w, w_taps, c, i, i, i, i, i, i)
         itemsize = 8 if c.dtype == types.float64 else 4
+        halves = a.dtype == types.uint16
 
         def codegen(context, builder, signature, args):
             data = array_data(context, builder, signature, args)
@@ -143,6 +146,7 @@ def row_intrinsic(n_rows, n_columns, n_positions, vector_bytes):
                 length=args[9],
                 channels=args[10:12],
                 accumulate=args[12],
+                halves=halves,
             )
             return context.get_dummy_value()
 
@@ -151,7 +155,7 @@ def row_intrinsic(n_rows, n_columns, n_positions, vector_bytes):
     return row
 
 
-def _emit_row(builder, shape, flat, rows, steps, taps, length, channels, accumulate):
+def _emit_row(builder, shape, flat, rows, steps, taps, length, channels, accumulate, halves):
     """A loop over runs of positions and in it one over vectors of channels, where a weight serves all positions."""
     n_rows, n_columns, n_positions, lanes, itemsize = shape
     i64, (vector, fma) = ir.IntType(64), vector_and_fma(builder, lanes, itemsize)
@@ -165,9 +169,6 @@ def _emit_row(builder, shape, flat, rows, steps, taps, length, channels, accumul
 
     def pointer(start, offset):
         return builder.bitcast(builder.gep(start, [offset]), vector.as_pointer())
-
-    def load(pointer):  # element alignment: NumPy promises no more
-        return builder.load(pointer, align=itemsize)
 
     def load_table(table, step=1):
         return [builder.load(builder.gep(table, [const(i)])) for i in range(0, n_rows * n_columns, step)]
@@ -194,9 +195,11 @@ def _emit_row(builder, shape, flat, rows, steps, taps, length, channels, accumul
                 _prefetch(builder, pointer(source, builder.add(a_taps[-1], run_step)), to_write=False)
             outs = [pointer(target, channel) for target in targets]
             sums = held_or_zero(builder, outs, itemsize, accumulate)
-            weights = [load(pointer(w, builder.add(channel, tap))) for tap in load_table(taps[1])]
+            weights = [
+                load_vector(builder, builder.gep(w, [builder.add(channel, tap)]), vector) for tap in load_table(taps[1])
+            ]
             for i, a_tap in enumerate(a_taps):
-                values = [load(pointer(source, a_tap)) for source in sources]
+                values = [load_vector(builder, builder.gep(source, [a_tap]), vector, halves) for source in sources]
                 for j, p in itertools.product(range(n_columns), range(n_positions)):
                     sums[p] = builder.call(fma, [values[p + j], weights[i * n_columns + j], sums[p]])
             for out, value in zip(outs, sums, strict=True):  # all loads come before: positions may repeat
@@ -208,6 +211,20 @@ def vector_and_fma(builder, lanes, itemsize):
     vector = ir.VectorType(ir.DoubleType() if itemsize == 8 else ir.FloatType(), lanes)
     name = f"llvm.fma.v{lanes}f{8 * itemsize}"
     return vector, cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+
+
+def load_vector(builder, pointer, vector, halves=False):
+    """The vector at a pointer to its first element; of `halves`, bfloat16 in memory, each in the upper bits of a lane.
+
+    It is aligned as an element: NumPy promises no more.
+    """
+    if not halves:
+        align = 8 if vector.element == ir.DoubleType() else 4
+        return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=align)
+    bits, words = (ir.VectorType(ir.IntType(size), vector.count) for size in (16, 32))
+    loaded = builder.load(builder.bitcast(pointer, bits.as_pointer()), align=2)
+    sixteen = ir.Constant(words, [16] * vector.count)
+    return builder.bitcast(builder.shl(builder.zext(loaded, words), sixteen), vector)
 
 
 def broadcast(builder, scalar, vector):
@@ -229,7 +246,7 @@ def held_or_zero(builder, pointers, itemsize, accumulate):
     return sums
 
 
-def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumulate, ahead, by_channel):
+def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumulate, ahead, by_channel, halves):
     """A loop over segments and in it one over k; the accumulators are phi nodes of both, so they stay in registers."""
     n_rows, n_vectors, lanes, itemsize = shape
     i64 = ir.IntType(64)
@@ -246,7 +263,9 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
         return builder.bitcast(builder.gep(pointer, [const(j * lanes)]), vector.as_pointer())
 
     def load_vectors(pointer):
-        return [builder.load(vector_pointer(pointer, j), align=itemsize) for j in range(n_vectors)]
+        return [
+            load_vector(builder, builder.gep(pointer, [const(j * lanes)]), vector, halves) for j in range(n_vectors)
+        ]
 
     def repeated(pointer):
         return [broadcast(builder, builder.load(pointer, align=itemsize), vector)] * n_vectors

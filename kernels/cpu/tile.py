@@ -19,6 +19,9 @@ addresses need not exist.
 
 `channel_row` computes a row of positions of a depthwise convolution, forward or input gradient.
 
+By channel and in `channel_row`, a and b may be the bits of bfloat16 numbers; they are widened as they are loaded, and
+c, in float32, takes the sums.
+
 `tile`, `channel_tile` and `channel_row` run as LLVM vector code (llvm.py), because plain Numba keeps no tile of
 accumulators in registers. Their `_plain` versions are the same in plain Numba: what tests compare with, the place to
 understand them, and what unknown processors run.
