@@ -140,6 +140,13 @@ def is_compiled():
     return jit.FOUND_COMPILED
 
 
+def has_bfloat16():
+    """Whether this processor multiplies bfloat16 numbers: kernels take them on any, but fast only there."""
+    from .cpu import bfloat16
+
+    return bfloat16.is_fast()
+
+
 def num_threads():
     """Threads that CPU kernels use now."""
     import numba

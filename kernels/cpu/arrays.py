@@ -85,7 +85,7 @@ def full(shape, value, dtype=np.float32):
     """Array filled with one value."""
     array = empty(shape, dtype)
     if array.dtype == BFLOAT16:
-        numbers(array).fill(numbers(narrow(np.float32(value))))
+        numbers(array).fill(numbers(narrow(np.float32(value)))[()])
     else:
         array.fill(value)
     return array

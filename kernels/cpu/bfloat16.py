@@ -4,12 +4,22 @@ A kernel takes the bits of a bfloat16 array as uint16, from `numbers`, and reads
 and `narrow_as`. For float32 and float64 both do nothing, so that one source serves all three.
 """
 
+import llvmlite.binding
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
 from ..bfloat16 import BFLOAT16
+
+
+def is_fast():
+    """Whether the processor has AVX512_BF16 or AMX for bfloat16."""
+    features = numba.config.CPU_FEATURES
+    if features is None:
+        features = llvmlite.binding.get_host_cpu_features().flatten()
+    return "+avx512bf16" in features or "+amx-bf16" in features
 
 
 def numbers(array):

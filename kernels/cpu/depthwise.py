@@ -61,8 +61,8 @@ def depthwise_conv2d_grad_weight(x, grad, win):
     partial = np.zeros((_RANGES, -(-win.c_in // width), win.k_h * win.k_w, width), dtype)
     plan = forward_plan(win)
     _sum_over_positions(
-        numbers(x).reshape(-1), numbers(grad).reshape(-1), partial, plan.regions, plan.a_segments, plan.b_segments, plan.strides,
-        len(x), win.c_in,
+        numbers(x).reshape(-1), numbers(grad).reshape(-1), partial, plan.regions, plan.a_segments, plan.b_segments,
+        plan.strides, len(x), win.c_in,
     )  # fmt: skip
     total = partial[0]
     for part in partial[1:]:

@@ -15,7 +15,7 @@ def to_bfloat16(x):
     """float32 -> the nearest bfloat16, of two the even one; NaN stays NaN.
 
     Args:
-        x: float32 array of any shape. The error is at most 2^-9 |x| where |x| is at least 2^-126.
+        x: float32 array of any shape. The error is at most 2^-8 |x| where |x| is at least 2^-126.
     """
     check_to_bfloat16(x)
     return _converted(x, BFLOAT16)
@@ -28,7 +28,7 @@ def to_float32(x):
 
 
 def _converted(x, dtype):
-    (x,), y = contiguous(x), empty(x.shape, dtype)
+    y, (x,) = empty(x.shape, dtype), contiguous(x)
     _convert(numbers(x).reshape(-1), numbers(y).reshape(-1))
     return y
 

@@ -1,4 +1,4 @@
-"""Until dense convolution and batch norm have bfloat16 kernels: widen, the float32 kernel, round. To be deleted then."""
+"""Until dense convolution and batch norm have bfloat16 kernels: their float32 ones, on widened maps."""
 
 import importlib
 import sys
