@@ -15,11 +15,19 @@ from ..bfloat16 import BFLOAT16
 
 
 def is_fast():
-    """Whether the processor has AVX512_BF16 or AMX for bfloat16."""
-    features = numba.config.CPU_FEATURES
-    if features is None:
-        features = llvmlite.binding.get_host_cpu_features().flatten()
-    return "+avx512bf16" in features or "+amx-bf16" in features
+    """Whether the processor has AVX512_BF16, or AMX for bfloat16."""
+    return has_conversion() or "+amx-bf16" in _features()
+
+
+def has_conversion():
+    """Whether it has an instruction that rounds float32 to bfloat16: AVX512_BF16."""
+    return "+avx512bf16" in _features() and "+avx512f" in _features()
+
+
+def _features():
+    if numba.config.CPU_FEATURES is None:
+        return llvmlite.binding.get_host_cpu_features().flatten()
+    return numba.config.CPU_FEATURES
 
 
 def numbers(array):
@@ -88,3 +96,14 @@ def _round_into(maps, sums):
             target[i] = narrow_as(source[i], target[i])
 
     return rounded
+
+
+def last_step_of(maps, start, scale, shift, limits):
+    """Inside kernels: what `llvm.row_intrinsic` takes as `last` for bfloat16 results; None for others."""
+
+
+@overload(last_step_of)
+def _last_step_of(maps, start, scale, shift, limits):
+    if maps.dtype == types.uint16:
+        return lambda maps, start, scale, shift, limits: (maps, start, scale, shift, limits[0], limits[1])
+    return lambda maps, start, scale, shift, limits: None
