@@ -39,7 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = cli.output_file("--plot", args.plot, ".png") if args.plot else None
     options = {"num_classes": args.classes or models.options_of(args.model)["num_classes"]} | given_options(args)
     size = _size(args.size or [513])
-    precision(args.precision)
+    if args.time:
+        cli.use_precision(args.precision)
+    else:
+        precision(args.precision)
     try:
         cost = cost_of(models.create(args.model, **options), size)
         if args.time:
@@ -92,13 +95,14 @@ def _table(cost: Cost) -> str:
 
 def _totals(model: str, size: tuple[int, int], options: dict, cost: Cost, precision_name: str) -> str:
     """Totals, and where the paper prints one, its number beside ours."""
+    dtypes = PRECISION_WORDS[precision_name]
     billions, padded = cost.macs / 1e9, cost.macs_space_to_batch / 1e9
     lines = [
         f"{model} at {size[0]} x {size[1]}{_padding(size, cost)}, {options['num_classes']} classes",
         f"  parameters             {cost.parameters:,}",
         f"  multiply-adds          {billions:.3f} x 1e9 (atrous layers as space-to-batch: {padded:.3f})",
         f"  receptive field        {cost.receptive_field} pixels (paths through pooling to a number of bins left out)",
-        f"  activations            {cost.activation_bytes / 1e6:.1f} MB (outputs of the layers above in {PRECISION_WORDS[precision_name]})",
+        f"  activations            {cost.activation_bytes / 1e6:.1f} MB (outputs of the layers above in {dtypes})",
     ]
     if any(layer.seconds is not None for layer in cost.layers):
         lines.append(f"  time of these layers   {sum(layer.seconds for layer in cost.layers) * 1e3:.1f} ms")

@@ -183,7 +183,8 @@ def _profile_table(profile, peak):
 
 def peak_memory(name, library, threads):
     """Peak resident bytes of a fresh process that makes three training steps; the interpreter and imports included."""
-    code = f"from minideeplab.bench import model; print(model.peak_of_steps({name!r}, {library!r}, {threads}, {precision_in_use()!r}))"
+    arguments = f"{name!r}, {library!r}, {threads}, {precision_in_use()!r}"
+    code = f"from minideeplab.bench import model; print(model.peak_of_steps({arguments}))"
     return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
 

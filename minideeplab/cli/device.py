@@ -44,13 +44,22 @@ def use_device(args: argparse.Namespace) -> int:
             raise UsageError(f"--precision {args.precision}: {error}") from error
     elif args.precision == "tf32":
         raise UsageError(f"--precision {args.precision} needs tensor cores: add --device cuda")
-    elif args.precision == "bf16" and not kernels.has_bfloat16():
+    use_precision(args.precision if args.device == "cpu" else "float32")
+    return set_threads(args)
+
+
+def use_precision(name: str) -> None:
+    """Sets the precision of networks on this processor.
+
+    Raises:
+        UsageError: bf16, where the processor has no instructions for it.
+    """
+    if name == "bf16" and not kernels.has_bfloat16():
         raise UsageError(
             f"--precision bf16 needs a processor with AVX512_BF16 or AMX, which this one ({processor()}) has not; "
             "without them it would be slower than float32: leave the option away"
         )
-    precision(args.precision if args.device == "cpu" else "float32")
-    return set_threads(args)
+    precision(name)
 
 
 def threads_in_use() -> int:
