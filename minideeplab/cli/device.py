@@ -7,7 +7,6 @@ import kernels
 from minideeplab.autograd import precision
 from minideeplab.cli.types import positive_int
 from minideeplab.errors import UsageError
-from minideeplab.report.machine import processor
 
 _computes_here = False  # whether a command has chosen this processor to compute on
 
@@ -55,6 +54,8 @@ def use_precision(name: str) -> None:
         UsageError: bf16, where the processor has no instructions for it.
     """
     if name == "bf16" and not kernels.has_bfloat16():
+        from minideeplab.report.machine import processor  # here alone: it brings the figures along
+
         raise UsageError(
             f"--precision bf16 needs a processor with AVX512_BF16 or AMX, which this one ({processor()}) has not; "
             "without them it would be slower than float32: leave the option away"
