@@ -87,9 +87,8 @@ def _argmax(x, labels):
         for i in range(first, last):
             best, label = wide(x[i, 0]), 0
             for k in range(1, x.shape[1]):
-                value = wide(x[i, k])
-                if value > best or (value != value and best == best):
-                    best, label = value, k
+                if wide(x[i, k]) > best or (wide(x[i, k]) != wide(x[i, k]) and best == best):
+                    best, label = wide(x[i, k]), k
             labels[i] = label
 
 
