@@ -3,10 +3,10 @@
 import kernel_calls
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_calls import calls
-from strategies import SIMULATED, normal
+from strategies import SIMULATED, activations, normal, seeds, windows
 
 import kernels
 from kernels.bfloat16 import BFLOAT16, narrow, rounded, widen
@@ -33,7 +33,8 @@ def test_the_nearest_and_of_two_the_even_one(number):
         assert np.isnan(widen(bits)).all()
         return
     around = np.array([int(bits[0]) + step for step in (-1, 0, 1)], np.int64) & 0xFFFF
-    near = widen(around.astype(np.uint16)).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # one of them may be a NaN that signals
+        near = widen(around.astype(np.uint16)).astype(np.float64)
     near = np.where(np.isinf(near), np.sign(near) * 2.0**128, near)  # beyond the largest: as if the range went on
     if np.isinf(number):
         assert widen(bits)[0] == number
@@ -119,6 +120,41 @@ def _held_by_bfloat16(*args, dtype):
     """As `normal`, numbers that bfloat16 holds."""
     arrays = normal(*args, dtype=np.float32)
     return [rounded(a).astype(dtype) for a in arrays] if isinstance(arrays, list) else rounded(arrays).astype(dtype)
+
+
+@settings(max_examples=40)
+@given(windows("depthwise_conv2d"), activations, st.booleans(), seeds)
+def test_depthwise_in_every_geometry(win, activation, scaled, seed):
+    """Any kernel, stride, rate and padding, channels that fill no vector, with and without the last step."""
+    x, grad = (narrow(a) for a in normal(seed, win.x_shape, win.y_shape, dtype=np.float32))
+    w, scale, shift = normal(seed + 1, win.w_shape, (win.c_in,), (win.c_in,), dtype=np.float32)
+    last = (scale, shift, activation) if scaled else ()
+    reference, cpu = kernels.load("reference"), kernels.load("cpu")
+    for name, arguments in (
+        ("depthwise_conv2d", (x, w, win, *last)),
+        ("depthwise_conv2d_grad_input", (grad, w, win)),
+        ("depthwise_conv2d_grad_weight", (x, grad, win)),
+    ):
+        expected, actual = (getattr(k, name)(*arguments) for k in (reference, cpu))
+        assert actual.dtype == expected.dtype and actual.shape == expected.shape
+        size = {"rtol": 2e-5, "atol": 1e-4}
+        if actual.dtype == BFLOAT16:  # neighbours, where the sums lie on both sides of the middle between them
+            expected, actual, size = widen(expected), widen(actual), {"rtol": 2.0**-7, "atol": 1e-4}
+            if expected.size > 500:
+                assert (np.abs(actual - expected) > 1e-4).mean() < 0.01
+        np.testing.assert_allclose(actual, expected, **size)
+
+
+def test_numbers_near_zero_and_nan_in_a_depthwise_convolution():
+    """NaN and infinity go where they belong; a result below 2^-126 may be zero, by the processor's instruction."""
+    win = kernels.geometry.Window.depthwise((1, 4, 9, 32), (1, 1, 32))
+    numbers = np.array([np.nan, np.inf, -np.inf, 2.0**-126, 3e-39, -0.0, 1 + 2.0**-8, 3.4e38], np.float32)
+    x = narrow(np.tile(numbers, 4 * 9 * 4).reshape(win.x_shape))
+    y = widen(kernels.load("cpu").depthwise_conv2d(x, np.ones(win.w_shape, np.float32), win))
+    expected = widen(x)
+    small = np.abs(expected) < 2.0**-126
+    np.testing.assert_array_equal(y[~small], expected[~small])
+    assert (np.abs(y[small]) <= np.abs(expected[small])).all()
 
 
 # ---------------------------------------------------------------- refusals
