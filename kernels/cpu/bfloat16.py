@@ -99,7 +99,7 @@ def _round_into(maps, sums):
 
 
 def last_step_of(maps, start, scale, shift, limits):
-    """Inside kernels: what `llvm.row_intrinsic` takes as `last` for bfloat16 results; None for others."""
+    """Inside kernels: what `llvm_row.row_intrinsic` takes as `last` for bfloat16 results; None for others."""
 
 
 @overload(last_step_of)

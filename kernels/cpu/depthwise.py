@@ -127,7 +127,7 @@ def _sum_over_positions(
 ):  # fmt: skip
     """partial[range, block, tap] += x at the tap * grad, over the range's rows of positions in every region.
 
-    Then grad_w[tap] is the sum over ranges, in order.
+    Then grad_w[tap] is the sum over ranges, in order. The last block overlaps the one before: both write the same bits.
     """
     (ranges, blocks, _, width), channels = partial.shape, grad_w.shape[1]
     for job in prange(ranges):

@@ -32,7 +32,8 @@ import numba
 import numpy as np
 
 from .jit import jit
-from .llvm import row_intrinsic, tile_intrinsic, transpose_intrinsic
+from .llvm import tile_intrinsic, transpose_intrinsic
+from .llvm_row import row_intrinsic
 from .rows import add_multiple, add_product
 
 
@@ -185,7 +186,7 @@ def channel_row_vector(
 
     Channels that fill no vector are taken as one more vector that ends with them, in a second pass. Taps in other grids
     than 2 or 3 by 2 or 3, in short rows, or at a stride are taken one by one, up to nine in a pass. `last` and `final`
-    as of `llvm.row_intrinsic`.
+    as of `llvm_row.row_intrinsic`.
     """
     lanes, tap_rows = VECTOR_BYTES // c.itemsize, a_taps.size // tap_columns
     # positions of one phase are as far apart as the taps of a kernel row: what is loaded for one serves its neighbours
