@@ -27,6 +27,7 @@ BACKENDS = ("reference", "cpu", "cuda", "shapes")
 #: The functions that every backend must have, by the file that holds them.
 CONTRACT = {
     "arrays": ("from_numpy", "to_numpy", "empty", "zeros", "full", "copy", "reshape", "is_finite", "synchronize"),
+    "rounding": ("to_bfloat16", "to_float32"),
     "elementwise": ("add", "multiply", "expand", "sum_to", "activate", "activate_grad", "dropout"),
     "conv2d": ("conv2d", "conv2d_grad_input", "conv2d_grad_weight"),
     "pointwise": ("pointwise", "pointwise_grad_input", "pointwise_grad_weight"),
@@ -137,6 +138,13 @@ def is_compiled():
     from .cpu import jit
 
     return jit.FOUND_COMPILED
+
+
+def has_bfloat16():
+    """Whether this processor multiplies bfloat16 numbers: kernels take them on any, but fast only there."""
+    from .cpu import bfloat16
+
+    return bfloat16.is_fast()
 
 
 def num_threads():

@@ -14,15 +14,20 @@ def sum_dtype(dtype):
     return np.dtype(np.float32) if dtype == BFLOAT16 else np.dtype(dtype)
 
 
+def name_of(dtype):
+    """What a dtype is called in messages."""
+    return "bfloat16" if dtype == BFLOAT16 else str(dtype)
+
+
 def widen(array):
     """bfloat16 -> float32, exact."""
-    bits = np.ascontiguousarray(array).view(np.uint16)
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+    bits = np.asarray(array, order="C").view(np.uint16)
+    return np.asarray(bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def narrow(array):
-    """float32 -> the nearest bfloat16, of two the even one; the error is at most 2^-9 of the number. NaN stays NaN."""
-    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    """float32 -> the nearest bfloat16, of two the even one; the error is at most 2^-8 of the number. NaN stays NaN."""
+    bits = np.asarray(array, np.float32, order="C").view(np.uint32)
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
     quiet = (bits >> np.uint32(16)) | np.uint32(0x40)
     return np.where(np.isnan(array), quiet, rounded).astype(np.uint16).view(BFLOAT16)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .activation import check_activation
-from .checks import check_floats
+from .checks import check_maps
 
 
 class Region(NamedTuple):
@@ -219,7 +219,7 @@ class Window:
             arrays: x, weight, grad, scale, shift or residual; None stands for an array that is not given.
 
         Raises:
-            TypeError: not an array of float32 or float64, or mixed dtypes.
+            TypeError: mixed dtypes, or none of `checks.check_maps`.
             ValueError: another op, another shape, an unknown activation.
         """
         if op == "pointwise" and not self.is_pointwise:
@@ -234,7 +234,7 @@ class Window:
         check_activation(op, activation)
         if activation is not None and "scale" not in arrays:
             raise ValueError(f"{op}: {activation} follows scale and shift, which are missing; or call `activate`")
-        check_floats(op, **arrays)
+        check_maps(op, **arrays)
         channels = (self.c_out,)
         shapes = {"x": self.x_shape, "weight": self.w_shape, "grad": self.y_shape, "residual": self.y_shape}
         shapes |= {"scale": channels, "shift": channels}

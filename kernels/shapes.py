@@ -9,6 +9,8 @@ import math
 import numpy as np
 
 from .activation import check_activation
+from .bfloat16 import BFLOAT16, name_of, sum_dtype
+from .checks import check_to_bfloat16, check_to_float32
 
 
 class ShapeArray:
@@ -36,7 +38,7 @@ class ShapeArray:
         return self.shape[0]
 
     def __repr__(self):
-        return f"ShapeArray({self.shape}, {self.dtype})"
+        return f"ShapeArray({self.shape}, {name_of(self.dtype)})"
 
 
 def _like(array):
@@ -88,12 +90,23 @@ def synchronize():
     pass
 
 
+def to_bfloat16(x):
+    check_to_bfloat16(x)
+    return ShapeArray(x.shape, BFLOAT16)
+
+
+def to_float32(x):
+    check_to_float32(x)
+    return ShapeArray(x.shape, np.float32)
+
+
 def add(a, b):
-    return ShapeArray(np.broadcast_shapes(a.shape, b.shape), a.dtype)
+    dtype = BFLOAT16 if BFLOAT16 in (a.dtype, b.dtype) else a.dtype
+    return ShapeArray(np.broadcast_shapes(a.shape, b.shape), dtype)
 
 
 def multiply(a, b):
-    return ShapeArray(np.broadcast_shapes(a.shape, b.shape), a.dtype)
+    return add(a, b)
 
 
 def expand(a, shape):
@@ -101,7 +114,7 @@ def expand(a, shape):
 
 
 def sum_to(a, shape):
-    return ShapeArray(shape, a.dtype)
+    return ShapeArray(shape, sum_dtype(a.dtype))
 
 
 def activate(x, activation):
@@ -130,7 +143,7 @@ def _slid_back(op, grad, win, **others):
 
 def _weight(op, x, grad, win):
     win.check(op, x=x, grad=grad)
-    return ShapeArray(win.w_shape, x.dtype)
+    return ShapeArray(win.w_shape, sum_dtype(x.dtype))
 
 
 def conv2d(x, w, win, scale=None, shift=None, activation=None, residual=None):
@@ -236,7 +249,7 @@ def split(x, sizes):
 
 
 def _channels(x):
-    return ShapeArray(x.shape[-1:], x.dtype)
+    return ShapeArray(x.shape[-1:], sum_dtype(x.dtype))
 
 
 def batch_norm_statistics(x):

@@ -4,6 +4,8 @@ from minideeplab import Tensor, models
 model = models.build("deeplabv3plus", backbone="resnet18", num_classes=21, output_stride=16)
 logits = model(Tensor(images))        # (N, H, W, 3) float32 -> (N, H, W, 21)
 
+`minideeplab.precision("bf16")` computes feature maps in bfloat16, on the CPU.
+
 The commands as functions: `minideeplab.fit(...)` trains, `minideeplab.evaluate(...)`, `minideeplab.predict(...)`.
 """
 
@@ -11,12 +13,12 @@ import importlib
 import sys
 
 from minideeplab import models, nn
-from minideeplab.autograd import Tensor, gradcheck, no_grad, ops
+from minideeplab.autograd import Tensor, gradcheck, no_grad, ops, precision
 
 sys.modules["minideeplab.ops"] = ops  # its public name: `import minideeplab.ops` finds it, too
 
 __version__ = "0.1.0"
-__all__ = ["Tensor", "evaluate", "fit", "gradcheck", "models", "nn", "no_grad", "ops", "predict"]
+__all__ = ["Tensor", "evaluate", "fit", "gradcheck", "models", "nn", "no_grad", "ops", "precision", "predict"]
 
 # Imported when asked for: `python -m minideeplab.evaluate` warns if the package has imported the command before.
 _COMMANDS = {"evaluate": "minideeplab.evaluate", "predict": "minideeplab.predict", "fit": "minideeplab.train.fit:fit"}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minideeplab import cli, figures, models
-from minideeplab.autograd import Tensor
+from minideeplab.autograd import Tensor, precision
 from minideeplab.cli.model_options import add_model_arguments, given_options
 from minideeplab.cost import Cost, cost_of
 from minideeplab.errors import UsageError
@@ -29,6 +29,9 @@ PAPER = {
 }
 
 
+PRECISION_WORDS = {"float32": "float32", "bf16": "bfloat16, the logits in float32"}
+
+
 @cli.main_guard
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
@@ -36,6 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = cli.output_file("--plot", args.plot, ".png") if args.plot else None
     options = {"num_classes": args.classes or models.options_of(args.model)["num_classes"]} | given_options(args)
     size = _size(args.size or [513])
+    if args.time:
+        cli.use_precision(args.precision)
+    else:
+        precision(args.precision)
     try:
         cost = cost_of(models.create(args.model, **options), size)
         if args.time:
@@ -50,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps({"model": args.model, "options": options, "size": side} | cost.as_dict(), indent=2))
     else:
         print(_table(cost))
-        print(_totals(args.model, size, options, cost))
+        print(_totals(args.model, size, options, cost, args.precision))
     return 0
 
 
@@ -86,15 +93,16 @@ def _table(cost: Cost) -> str:
     return "\n".join(lines)
 
 
-def _totals(model: str, size: tuple[int, int], options: dict, cost: Cost) -> str:
+def _totals(model: str, size: tuple[int, int], options: dict, cost: Cost, precision_name: str) -> str:
     """Totals, and where the paper prints one, its number beside ours."""
+    dtypes = PRECISION_WORDS[precision_name]
     billions, padded = cost.macs / 1e9, cost.macs_space_to_batch / 1e9
     lines = [
         f"{model} at {size[0]} x {size[1]}{_padding(size, cost)}, {options['num_classes']} classes",
         f"  parameters             {cost.parameters:,}",
         f"  multiply-adds          {billions:.3f} x 1e9 (atrous layers as space-to-batch: {padded:.3f})",
         f"  receptive field        {cost.receptive_field} pixels (paths through pooling to a number of bins left out)",
-        f"  activations            {cost.activation_bytes / 1e6:.1f} MB (outputs of the layers above in float32)",
+        f"  activations            {cost.activation_bytes / 1e6:.1f} MB (outputs of the layers above in {dtypes})",
     ]
     if any(layer.seconds is not None for layer in cost.layers):
         lines.append(f"  time of these layers   {sum(layer.seconds for layer in cost.layers) * 1e3:.1f} ms")
@@ -131,6 +139,8 @@ def _parser() -> argparse.ArgumentParser:
     size = "side of the image, or its height and width, pixels (513)"
     add("--size", type=cli.positive_int, nargs="+", metavar=("H", "W"), help=size)
     add("--classes", type=cli.positive_int, help="channels of the logits (21, of a classifier 1000, if not given)")
+    words = "of feature maps: bf16 takes half the memory (minideeplab.precision)"
+    add("--precision", choices=PRECISION_WORDS, default="float32", help=words)
     add("--time", action="store_true", help="run it, and say how long each layer takes on this CPU")
     add("--json", action="store_true", help="print JSON instead of the table")
     add("--plot", metavar="FILE", help="also draw where parameters and multiply-adds are, as a .png")

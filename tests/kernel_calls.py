@@ -1,11 +1,13 @@
 """One call of every kernel, large enough that threads share it and that buffers of large arrays are pooled."""
 
 import functools
+import sys
 
 import numpy as np
 from strategies import normal
 
 from kernels.activation import ACTIVATIONS
+from kernels.bfloat16 import BFLOAT16, narrow, sum_dtype
 from kernels.geometry import Window
 
 SHAPE = (2, 66, 61, 36)  # 1.1 MiB in float32; no size is a multiple of a vector, a tile or the number of threads
@@ -15,26 +17,41 @@ def calls(k, dtype=np.float32):
     """name -> function of no arguments that runs the kernel `name` of backend k and returns its results.
 
     The inputs are fixed; the results are a tuple of arrays and floats. Every name of kernels.CONTRACT but those of
-    "arrays" is there.
+    "arrays" is there. With BFLOAT16 it is feature maps that have this dtype, where a kernel takes it.
     """
     n, h, w, c = SHAPE
-    x, other, grad = normal(1, SHAPE, SHAPE, SHAPE, dtype=dtype)
-    mean, gamma, beta = normal(2, c, c, c, dtype=dtype)
-    var, labels = mean**2 + 1, (abs(x[..., 0]) * 10).astype(np.uint8) % c
+    halves, wide = dtype == BFLOAT16, sum_dtype(dtype)
+
+    def maps(seed, *shapes):
+        """Feature maps of the dtype."""
+        arrays = normal(seed, *shapes, dtype=wide)
+        arrays = arrays if len(shapes) > 1 else [arrays]
+        arrays = [narrow(a) if halves else a for a in arrays]
+        return arrays if len(shapes) > 1 else arrays[0]
+
+    numbers, other_numbers, grad_numbers = normal(1, SHAPE, SHAPE, SHAPE, dtype=wide)
+    x, other, grad = maps(1, SHAPE, SHAPE, SHAPE)
+    mean, gamma, beta = normal(2, c, c, c, dtype=wide)
+    var, labels = mean**2 + 1, (abs(numbers[..., 0]) * 10).astype(np.uint8) % c
     labels[:, 3:9] = 255
-    softmax, log_sum = k.softmax(x), k.cross_entropy(x, labels, var, 255)[2]
-    halved, small = x[:, ::2, ::2], x[:, :17, :20]
+    softmax, log_sum = k.softmax(numbers), k.cross_entropy(numbers, labels, var, 255)[2]
+    halved, small = x[:, ::2, ::2], numbers[:, :17, :20]
     dense = Window.conv(SHAPE, (3, 3, c, 40), stride=(1, 2), rate=(2, 3), padding=((3, 1), (0, 5)))
     stem = Window.conv((*SHAPE[:3], 3), (7, 7, 3, 40), stride=2)
     strided = Window.conv(SHAPE, (1, 1, c, 21), stride=2)
     deep = Window.depthwise(SHAPE, (3, 3, c), stride=(2, 1), rate=2, padding="same")
+    even = Window.depthwise(SHAPE, (3, 3, c), rate=2, padding="same")
     point = Window.conv(SHAPE, (1, 1, c, 40))
     pool = Window.pool(SHAPE, 3, 2, padding=1, ceil_mode=True)
     argmax, bins = k.max_pool2d(x, pool)[1], k.adaptive_max_pool2d(x, 6, 5)[1]
-    pooled, binned = normal(3, pool.y_shape, bins.shape, dtype=dtype)
+    pooled, binned = maps(3, pool.y_shape, bins.shape)
     table = {}
-    for op, windows in (("conv2d", (dense, stem, strided)), ("depthwise_conv2d", (deep,)), ("pointwise", (point,))):
-        problems = [(x[..., : win.c_in], *normal(4, win.w_shape, win.y_shape, dtype=dtype), win) for win in windows]
+    for op, windows in (
+        ("conv2d", (dense, stem, strided)), ("depthwise_conv2d", (deep, even)), ("pointwise", (point,))
+    ):  # fmt: skip
+        problems = [
+            (x[..., : win.c_in], normal(4, win.w_shape, dtype=wide), maps(5, win.y_shape), win) for win in windows
+        ]
         table[op] = functools.partial(_each, getattr(k, op), problems, "x w")
         table[f"{op}_grad_input"] = functools.partial(_each, getattr(k, f"{op}_grad_input"), problems, "g w")
         table[f"{op}_grad_weight"] = functools.partial(_each, getattr(k, f"{op}_grad_weight"), problems, "x g")
@@ -51,7 +68,7 @@ def calls(k, dtype=np.float32):
         return *params, *velocities
 
     table |= {
-        "add": lambda: k.add(x, other),
+        "add": lambda: (k.add(x, other), k.add(x, gamma)),
         "multiply": lambda: k.multiply(x, mean),
         "expand": lambda: k.expand(mean, SHAPE),
         "sum_to": lambda: (k.sum_to(x, (c,)), k.sum_to(x, ()), k.sum_to(x, (n, 1, 1, c))),
@@ -86,23 +103,28 @@ def calls(k, dtype=np.float32):
         ),
         "update_running": lambda: in_place(k.update_running, 2, mean, var, gamma, var, 0.1, n * h * w),
         "argmax": lambda: k.argmax(halved),
-        "softmax": lambda: k.softmax(halved),
-        "softmax_grad": lambda: k.softmax_grad(grad, softmax),
-        "log_softmax": lambda: k.log_softmax(x),
-        "log_softmax_grad": lambda: k.log_softmax_grad(grad, other),
+        "softmax": lambda: k.softmax(numbers[:, ::2, ::2]),
+        "softmax_grad": lambda: k.softmax_grad(grad_numbers, softmax),
+        "log_softmax": lambda: k.log_softmax(numbers),
+        "log_softmax_grad": lambda: k.log_softmax_grad(grad_numbers, other_numbers),
         "cross_entropy": lambda: (
-            *k.cross_entropy(x, labels, var, 255), *k.cross_entropy(small, labels, None, 255, (66, 77))
+            *k.cross_entropy(numbers, labels, var, 255), *k.cross_entropy(small, labels, None, 255, (66, 77))
         ),
         "cross_entropy_grad": lambda: (
-            k.cross_entropy_grad(x, labels, log_sum, 1000.0, var, 255, 1.0),
+            k.cross_entropy_grad(numbers, labels, log_sum, 1000.0, var, 255, 1.0),
             k.cross_entropy_grad(small, labels, log_sum, 1000.0, None, 255, 1.0, (66, 77)),
         ),
         "confusion_matrix": lambda: k.confusion_matrix(labels, labels[:, ::-1] % c, c, 255),
-        "sgd_update": lambda: sgd_update(k, [x, mean], [other, gamma], [grad, beta]),
+        "sgd_update": lambda: sgd_update(k, [numbers, mean], [other_numbers, gamma], [grad_numbers, beta]),
     }  # fmt: skip
 
+    if getattr(k, "backend", k) is not sys.modules.get("kernels.cuda"):  # which has no bfloat16
+        table |= {
+            "to_bfloat16": lambda: k.to_bfloat16(numbers.astype(np.float32)),
+            "to_float32": lambda: k.to_float32(narrow(numbers)),
+        }
     if hasattr(k, "build_lattice"):
-        table |= _lattice_calls(k, x, dtype)
+        table |= _lattice_calls(k, numbers, wide)
 
     def as_tuple(call):
         result = call()

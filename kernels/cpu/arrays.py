@@ -10,6 +10,9 @@ from collections import defaultdict
 
 import numpy as np
 
+from ..bfloat16 import BFLOAT16, narrow
+from .bfloat16 import numbers
+
 _POOLED_FROM = 1 << 20  # bytes; smaller arrays are cheap to allocate
 _LINE = 64  # bytes of a cache line: arrays start at one, for a vector across two lines costs two accesses
 _free = defaultdict(list)  # size in bytes -> buffers that nobody uses
@@ -81,14 +84,17 @@ def zeros(shape, dtype=np.float32):
 def full(shape, value, dtype=np.float32):
     """Array filled with one value."""
     array = empty(shape, dtype)
-    array.fill(value)
+    if array.dtype == BFLOAT16:
+        numbers(array).fill(numbers(narrow(np.float32(value)))[()])
+    else:
+        array.fill(value)
     return array
 
 
 def copy(array):
     """A contiguous copy."""
     result = empty(array.shape, array.dtype)
-    np.copyto(result, array)
+    np.copyto(numbers(result), numbers(array))
     return result
 
 
@@ -99,6 +105,8 @@ def reshape(array, shape):
 
 def is_finite(array):
     """True if no element is NaN or infinite."""
+    if array.dtype == BFLOAT16:  # infinity and NaN have all bits of the exponent
+        return bool((numbers(array) & 0x7F80 != 0x7F80).all())
     return bool(np.isfinite(array).all())
 
 

@@ -4,12 +4,30 @@ A kernel takes the bits of a bfloat16 array as uint16, from `numbers`, and reads
 and `narrow_as`. For float32 and float64 both do nothing, so that one source serves all three.
 """
 
+import llvmlite.binding
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 from ..bfloat16 import BFLOAT16
+
+
+def is_fast():
+    """Whether the processor has AVX512_BF16, or AMX for bfloat16."""
+    return has_conversion() or "+amx-bf16" in _features()
+
+
+def has_conversion():
+    """Whether it has an instruction that rounds float32 to bfloat16: AVX512_BF16."""
+    return "+avx512bf16" in _features() and "+avx512f" in _features()
+
+
+def _features():
+    if numba.config.CPU_FEATURES is None:
+        return llvmlite.binding.get_host_cpu_features().flatten()
+    return numba.config.CPU_FEATURES
 
 
 def numbers(array):
@@ -50,3 +68,42 @@ def narrow_as(typingctx, value, like):
         return builder.trunc(builder.select(is_nan, quiet, nearest), ir.IntType(16))
 
     return types.uint16(value, like), codegen
+
+
+def sums_of(maps):
+    """Inside kernels: what sums for some results are made in: their own memory, for bfloat16 float32 beside it."""
+
+
+def round_into(maps, sums):
+    """Inside kernels: maps <- the sums that `sums_of` gave, rounded, where these are not the same memory."""
+
+
+@overload(sums_of)
+def _sums_of(maps):
+    if maps.dtype == types.uint16:
+        return lambda maps: np.empty(maps.shape, np.float32)
+    return lambda maps: maps
+
+
+@overload(round_into)
+def _round_into(maps, sums):
+    if maps.dtype != types.uint16:
+        return lambda maps, sums: None
+
+    def rounded(maps, sums):
+        target, source = maps.reshape(-1), sums.reshape(-1)
+        for i in range(target.size):
+            target[i] = narrow_as(source[i], target[i])
+
+    return rounded
+
+
+def last_step_of(maps, start, scale, shift, limits):
+    """Inside kernels: what `llvm_row.row_intrinsic` takes as `last` for bfloat16 results; None for others."""
+
+
+@overload(last_step_of)
+def _last_step_of(maps, start, scale, shift, limits):
+    if maps.dtype == types.uint16:
+        return lambda maps, start, scale, shift, limits: (maps, start, scale, shift, limits[0], limits[1])
+    return lambda maps, start, scale, shift, limits: None

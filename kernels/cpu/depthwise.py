@@ -6,21 +6,28 @@ so a tap is a segment of length 1. A row of positions of a region reads its chan
 The weight gradient walks the same plan with positions and taps exchanged: the rows of its tiles are taps, its segments
 rows of positions. It takes channel_columns(dtype) channels at a time; the last ones of a position start earlier, so
 that they end with the position, and some channels are computed twice.
+
+bfloat16 is widened in registers, where the sums are float32; there they take the last step and are rounded. Sums that
+need several passes (more than nine taps) stay in cache until they are complete, those of a few positions at a time.
 """
 
 import numpy as np
 from numba import get_num_threads, prange
 
 from ..activation import limits_of
+from ..bfloat16 import BFLOAT16, sum_dtype
 from .arrays import contiguous, empty
+from .bfloat16 import last_step_of, numbers, round_into, sums_of
 from .jit import jit_parallel
 from .parts import bounds
 from .plan import equal_shares, forward_plan, grad_input_plan
-from .rows import scale_and_shift
-from .tile import CHANNEL_ROWS, channel_columns, channel_row, channel_tile
+from .rounding import rounded
+from .rows import add_row, scale_and_shift
+from .tile import CHANNEL_ROWS, SPLITS_PAIRS, channel_columns, channel_row, channel_tile
 
 _RANGES = 16  # parts of the weight gradient's sum over rows of positions; independent of the number of threads
 _LINES = 4  # rows of positions in one tile of the weight gradient
+_SUMS = 6144  # of bfloat16 numbers made at once: 24 KiB in the first-level cache
 
 
 def depthwise_conv2d(x, w, win, scale=None, shift=None, activation=None):
@@ -35,76 +42,94 @@ def depthwise_conv2d(x, w, win, scale=None, shift=None, activation=None):
     """
     win.check("depthwise_conv2d", activation, x=x, weight=w, scale=scale, shift=shift)
     x, w = contiguous(x, w)
-    return _sum_over_taps(x, w, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, activation)
+    return _sum_over_taps(x, w, win, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, activation)
 
 
 def depthwise_conv2d_grad_input(grad, w, win):
     """Adjoint in x: (N, out_h, out_w, C) -> (N, H, W, C)."""
     win.check("depthwise_conv2d", grad=grad, weight=w)
     grad, w = contiguous(grad, w)
-    return _sum_over_taps(grad, w, empty(win.x_shape, grad.dtype), grad_input_plan(win))
+    return _sum_over_taps(grad, w, win, empty(win.x_shape, grad.dtype), grad_input_plan(win))
 
 
 def depthwise_conv2d_grad_weight(x, grad, win):
     """Adjoint in w: (KH, KW, C), each tap the sum over positions of x at the tap times grad."""
     win.check("depthwise_conv2d", x=x, grad=grad)
     x, grad = contiguous(x, grad)
-    width = min(win.c_in, channel_columns(x.dtype))
-    partial = np.zeros((_RANGES, -(-win.c_in // width), win.k_h * win.k_w, width), x.dtype)
-    plan = forward_plan(win)
+    dtype = sum_dtype(x.dtype)
+    width = min(win.c_in, channel_columns(dtype))
+    partial = np.zeros((_RANGES, -(-win.c_in // width), win.k_h * win.k_w, width), dtype)
+    plan, grad_w = forward_plan(win), np.empty((win.k_h * win.k_w, win.c_in), dtype)
+    splits_pairs = SPLITS_PAIRS and x.dtype == BFLOAT16 and width == channel_columns(dtype)
     _sum_over_positions(
-        x.reshape(-1), grad.reshape(-1), partial, plan.regions, plan.a_segments, plan.b_segments, plan.strides,
-        len(x), win.c_in,
+        numbers(x).reshape(-1), numbers(grad).reshape(-1), partial, plan.regions, plan.a_segments, plan.b_segments,
+        plan.strides, len(x), grad_w, splits_pairs,
     )  # fmt: skip
-    total = partial[0]
-    for part in partial[1:]:
-        total += part
-    grad_w = np.empty((win.k_h * win.k_w, win.c_in), x.dtype)
-    for block, sums in enumerate(total):
-        first = min(block * width, win.c_in - width)
-        grad_w[:, first : first + width] = sums
     return grad_w.reshape(win.w_shape)
 
 
-def _sum_over_taps(a, w, c, plan, scale=None, shift=None, activation=None):
+def _sum_over_taps(a, w, win, c, plan, scale=None, shift=None, activation=None):
     """Fill c: every row of positions of every region; then activation(scale c + shift), where they are given."""
-    regions, channels = plan.regions, c.shape[-1]
+    regions, channels, halves = plan.regions, c.shape[-1], c.dtype == BFLOAT16
     cost = (plan.across + 4) * (plan.length + 1)  # a row of positions takes so long; its start counts as 4
     first_line, shares = equal_shares(len(a) * plan.down, cost, get_num_threads())
-    none = np.empty(0, c.dtype)
+    none = np.empty(0, w.dtype)
     scale, shift = (none, none) if scale is None else contiguous(scale, shift)
     taps = plan.a_segments, plan.b_segments * channels
-    _run_lines(a.reshape(-1), w.reshape(-1), c.reshape(-1), regions, *taps, plan.strides, channels,
-               first_line, shares, scale, shift, limits_of(activation, c.dtype), activation == "hardswish")  # fmt: skip
+    run = widest = int(plan.across.max())  # positions at once
+    if halves and (win.k_h * win.k_w > 9 or activation == "hardswish"):  # sums wait in cache; four of each phase share
+        run = max(4 * win.rate_w, _SUMS // channels)
+    room = min(2 * run, widest) * int(plan.strides[5])
+    _run_lines(numbers(a).reshape(-1), (rounded(w) if halves else w).reshape(-1), numbers(c).reshape(-1), regions,
+               *taps, plan.strides, channels, first_line, shares, scale, shift, limits_of(activation, w.dtype),
+               activation == "hardswish", run, room)  # fmt: skip
     return c
 
 
 @jit_parallel
 def _run_lines(
-    a, w, c, regions, a_taps, w_taps, strides, channels, first_line, shares, scale, shift, limits, is_hardswish
+    a, w, c, regions, a_taps, w_taps, strides, channels, first_line, shares, scale, shift, limits, is_hardswish, run,
+    room,
 ):  # fmt: skip
-    """for each thread's rows of positions: sum over taps; the last step."""
+    """for each thread's rows of positions, `run` to twice as many at once: sum over taps; the last step.
+
+    room: of the sums of bfloat16 products that need several passes.
+    """
+    halves = c.itemsize == 2
     for thread in prange(shares.size - 1):
+        sums = sums_of(c[:room] if halves else c)  # of floats c itself
         for line in range(shares[np.int64(thread)], shares[np.int64(thread) + 1]):
             region = np.searchsorted(first_line, line, side="right") - 1
             down, across, a_origin, c_origin, s0, s1, tap_columns = regions[region]
             n, u = (line - first_line[region]) // down, (line - first_line[region]) % down
             a_start = a_origin + n * strides[0] + u * strides[1]
             c_start = c_origin + n * strides[3] + u * strides[4]
-            channel_row(
-                a, a_start, strides[2], a_taps[s0:s1], tap_columns, w, w_taps[s0:s1], c, c_start, strides[5], across,
-                channels,
-            )  # fmt: skip
-            if scale.size:
-                for v in range(across):
-                    row = c[c_start + v * strides[5] : c_start + v * strides[5] + channels]
-                    scale_and_shift(row, scale, shift, limits, is_hardswish)
+            while across > 0:
+                count = run if across >= 2 * run else across
+                start = 0 if halves else c_start
+                last = last_step_of(c, c_start, scale, shift, limits)
+                done = channel_row(
+                    a, a_start, strides[2], a_taps[s0:s1], tap_columns, w, w_taps[s0:s1], sums, start, strides[5],
+                    count, channels, last, halves and not is_hardswish,
+                )  # fmt: skip
+                for v in range(count if (halves or scale.size) and not done else 0):
+                    at = v * strides[5]
+                    row = sums[start + at : start + at + channels]
+                    if scale.size:
+                        scale_and_shift(row, scale, shift, limits, is_hardswish)
+                    round_into(c[c_start + at : c_start + at + channels], row)
+                a_start, c_start, across = a_start + count * strides[2], c_start + count * strides[5], across - count
 
 
 @jit_parallel
-def _sum_over_positions(x, grad, partial, regions, a_segments, b_segments, strides, n_images, channels):
-    """partial[range, block, tap] += x at the tap * grad, over the range's rows of positions in every region."""
-    ranges, blocks, _, width = partial.shape
+def _sum_over_positions(
+    x, grad, partial, regions, a_segments, b_segments, strides, n_images, grad_w, splits_pairs
+):  # fmt: skip
+    """partial[range, block, tap] += x at the tap * grad, over the range's rows of positions in every region.
+
+    Then grad_w[tap] is the sum over ranges, in order. The last block overlaps the one before: both write the same bits.
+    """
+    (ranges, blocks, _, width), channels = partial.shape, grad_w.shape[1]
     for job in prange(ranges):
         sums = partial[np.int64(job)].reshape(-1)
         taps = partial.shape[2]
@@ -134,3 +159,11 @@ def _sum_over_positions(x, grad, partial, regions, a_segments, b_segments, strid
                             x, tap_rows, x_block, strides[2], grad, grad_block, strides[5], length[:n_lines],
                             sums, sum_rows, width, True, (width, strides[2], width),
                         )  # fmt: skip
+    for block in prange(blocks):
+        channel = min(np.int64(block) * width, channels - width)
+        for tap in range(partial.shape[2]):
+            total, out = partial[0, np.int64(block), tap], grad_w[tap, channel : channel + width]
+            for part in range(1, ranges):
+                add_row(total, partial[part, np.int64(block), tap])
+            for c in range(width):
+                out[c] = total[c // 2 + c % 2 * (width // 2)] if splits_pairs else total[c]

@@ -4,43 +4,61 @@ import numpy as np
 from numba import prange
 
 from ..activation import check_activation, limits_of, slope_limits_of
-from ..checks import check_alike, check_dropout, check_floats
+from ..bfloat16 import BFLOAT16, sum_dtype
+from ..checks import check_alike, check_dropout, check_maps, check_sum_of
 from .activation import between, hardswish, hardswish_slope
-from .arrays import copy, empty
+from .arrays import contiguous, copy, empty
+from .bfloat16 import narrow_as, numbers, wide
 from .jit import jit_parallel
 from .parts import PARTS, bounds
+from .rounding import to_bfloat16, to_float32
 
 
 def add(a, b):
     """a + b, broadcast."""
-    check_floats("add", a=a, b=b)
-    if a.shape != b.shape or not (a.flags.c_contiguous and b.flags.c_contiguous):
-        return np.asarray(a + b)
-    total = empty(a.shape, a.dtype)
-    _add(a.reshape(-1), b.reshape(-1), total.reshape(-1))
-    return total
+    check_sum_of("add", a, b)
+    if a.shape == b.shape and a.dtype == b.dtype and a.flags.c_contiguous and b.flags.c_contiguous:
+        total = empty(a.shape, a.dtype)
+        _add(_flat(a), _flat(b), _flat(total))
+        return total
+    if a.ndim > 1 and b.shape == a.shape[-1:] and b.dtype == sum_dtype(a.dtype) and a.size and a.flags.c_contiguous:
+        total, (bias,) = empty(a.shape, a.dtype), contiguous(b)
+        _add_bias(_rows(a), bias, _rows(total))
+        return total
+    return _broadcast(np.add, a, b)
 
 
 def multiply(a, b):
     """a * b, broadcast."""
-    check_floats("multiply", a=a, b=b)
-    return np.asarray(a * b)
+    check_sum_of("multiply", a, b)
+    return _broadcast(np.multiply, a, b)
+
+
+def _broadcast(function, a, b):
+    """What a function of NumPy gives; of bfloat16 the rounded result for float32."""
+    if BFLOAT16 not in (a.dtype, b.dtype):
+        return np.asarray(function(a, b))
+    a, b = (to_float32(each) if each.dtype == BFLOAT16 else each for each in (a, b))
+    return to_bfloat16(np.asarray(function(a, b)))
 
 
 def expand(a, shape):
     """A copy of `a` broadcast to `shape`."""
-    return np.broadcast_to(a, shape).copy()
+    return np.broadcast_to(numbers(a), shape).copy().view(a.dtype)
 
 
 def sum_to(a, shape):
-    """Sum over the axes that broadcasting from `shape` to a.shape has stretched; sum_to(a, ()) is the total."""
+    """Sum over the axes that broadcasting from `shape` to a.shape has stretched; sum_to(a, ()) is the total.
+
+    Sums of bfloat16 numbers are float32.
+    """
+    if len(shape) == 1 and a.ndim > 1 and shape == a.shape[-1:]:  # a bias: sum over pixels
+        partial = np.zeros((PARTS, a.shape[-1]))
+        _sum_rows(_rows(np.ascontiguousarray(a)), partial)
+        return partial.sum(axis=0).astype(sum_dtype(a.dtype))
+    a = to_float32(a) if a.dtype == BFLOAT16 else a
     if shape == a.shape:
         return a
-    if len(shape) == 1 and a.ndim > 1 and shape == a.shape[-1:]:  # a bias: sum over pixels
-        rows = np.ascontiguousarray(a).reshape(-1, a.shape[-1])
-        partial = np.zeros((PARTS, a.shape[-1]))
-        _sum_rows(rows, partial)
-        return partial.sum(axis=0).astype(a.dtype)
     lead = a.ndim - len(shape)
     stretched = tuple(i for i in range(a.ndim) if i < lead or (shape[i - lead] == 1 and a.shape[i] != 1))
     return a.sum(axis=stretched, keepdims=True, dtype=np.float64).astype(a.dtype).reshape(shape)
@@ -48,14 +66,14 @@ def sum_to(a, shape):
 
 def activate(x, activation):
     """The activation of that name of every element: `kernels/activation.py` has the formulas. NaN stays NaN."""
-    check_floats("activate", x=x)
+    check_maps("activate", x=x)
     check_activation("activate", activation)
     y = empty(x.shape, x.dtype)
-    flat_x, flat_y = np.ascontiguousarray(x).reshape(-1), y.reshape(-1)
+    flat = _flat(np.ascontiguousarray(x)), _flat(y)
     if activation == "hardswish":
-        _hardswish(flat_x, flat_y)
+        _hardswish(*flat)
     else:
-        _between(flat_x, flat_y, limits_of(activation, x.dtype))
+        _between(*flat, limits_of(activation, sum_dtype(x.dtype)))
     return y
 
 
@@ -70,11 +88,11 @@ def activate_grad(grad, x, activation):
     if activation is None:
         return copy(grad)
     grad_x = empty(x.shape, x.dtype)
-    flat = (np.ascontiguousarray(grad).reshape(-1), np.ascontiguousarray(x).reshape(-1), grad_x.reshape(-1))
+    flat = [_flat(a) for a in (*contiguous(grad, x), grad_x)]
     if activation == "hardswish":
         _hardswish_grad(*flat)
     else:
-        _where_between(*flat, slope_limits_of(activation, x.dtype))
+        _where_between(*flat, slope_limits_of(activation, sum_dtype(x.dtype)))
     return grad_x
 
 
@@ -86,9 +104,19 @@ def dropout(x, rate, seed):
     """
     check_dropout(x, rate)
     y = empty(x.shape, x.dtype)
-    threshold, factor = np.uint64(rate * 2**24), x.dtype.type(1 / (1 - rate))
-    _dropout(np.ascontiguousarray(x).reshape(-1), y.reshape(-1), threshold, factor, np.uint64(seed % 2**64))
+    threshold, factor = np.uint64(rate * 2**24), sum_dtype(x.dtype).type(1 / (1 - rate))
+    _dropout(_flat(np.ascontiguousarray(x)), _flat(y), threshold, factor, np.uint64(seed % 2**64))
     return y
+
+
+def _flat(array):
+    """What kernels index of a contiguous array."""
+    return numbers(array).reshape(-1)
+
+
+def _rows(array):
+    """The same by rows of channels."""
+    return numbers(array).reshape(-1, array.shape[-1])
 
 
 @jit_parallel
@@ -97,7 +125,18 @@ def _add(a, b, total):
         first, last = bounds(part, PARTS, a.size)
         p, q, out = a[first:last], b[first:last], total[first:last]
         for i in range(out.size):
-            out[i] = p[i] + q[i]
+            out[i] = narrow_as(wide(p[i]) + wide(q[i]), out[i])
+
+
+@jit_parallel
+def _add_bias(rows, bias, total):
+    """total[i, c] = rows[i, c] + bias[c]."""
+    for part in prange(PARTS):
+        first, last = bounds(part, PARTS, rows.shape[0])
+        for i in range(first, last):
+            row, out = rows[i], total[i]
+            for c in range(bias.size):
+                out[c] = narrow_as(wide(row[c]) + bias[c], out[c])
 
 
 @jit_parallel
@@ -106,7 +145,7 @@ def _sum_rows(rows, partial):
         first, last = bounds(part, PARTS, rows.shape[0])
         for i in range(first, last):
             for c in range(rows.shape[1]):
-                partial[np.int64(part), c] += rows[i, c]
+                partial[np.int64(part), c] += wide(rows[i, c])
 
 
 @jit_parallel
@@ -116,19 +155,20 @@ def _between(x, y, limits):
         first, last = bounds(part, PARTS, x.size)
         v, out = x[first:last], y[first:last]
         for i in range(out.size):
-            out[i] = between(v[i], low, high)
+            out[i] = narrow_as(between(wide(v[i]), low, high), out[i])
 
 
 @jit_parallel
 def _where_between(grad, x, grad_x, limits):
     """grad where low < x <= high, else 0."""
     low, high = limits
-    zero = x.dtype.type(0)
+    zero = grad.dtype.type(0)
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, x.size)
         g, v, out = grad[first:last], x[first:last], grad_x[first:last]
         for i in range(out.size):
-            out[i] = g[i] if (v[i] > low) & (v[i] <= high) else zero
+            value = wide(v[i])
+            out[i] = g[i] if (value > low) & (value <= high) else zero
 
 
 @jit_parallel
@@ -137,7 +177,7 @@ def _hardswish(x, y):
         first, last = bounds(part, PARTS, x.size)
         v, out = x[first:last], y[first:last]
         for i in range(out.size):
-            out[i] = hardswish(v[i])
+            out[i] = narrow_as(hardswish(wide(v[i])), out[i])
 
 
 @jit_parallel
@@ -146,12 +186,12 @@ def _hardswish_grad(grad, x, grad_x):
         first, last = bounds(part, PARTS, x.size)
         g, v, out = grad[first:last], x[first:last], grad_x[first:last]
         for i in range(out.size):
-            out[i] = g[i] * hardswish_slope(v[i])
+            out[i] = narrow_as(wide(g[i]) * hardswish_slope(wide(v[i])), out[i])
 
 
 @jit_parallel
 def _dropout(x, y, threshold, factor, seed):
-    zero = x.dtype.type(0)
+    zero = type(factor)(0)
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, x.size)
         v, out, start = x[first:last], y[first:last], np.uint64(first + 1)
@@ -160,4 +200,4 @@ def _dropout(x, y, threshold, factor, seed):
             z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             z = z ^ (z >> np.uint64(31))
-            out[i] = v[i] * factor if (z >> np.uint64(40)) >= threshold else zero
+            out[i] = narrow_as(wide(v[i]) * factor if (z >> np.uint64(40)) >= threshold else zero, out[i])

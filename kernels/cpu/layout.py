@@ -3,8 +3,10 @@
 import numpy as np
 from numba import prange
 
+from ..bfloat16 import BFLOAT16, narrow
 from ..checks import check_concat, check_crop, check_pad, check_split
 from .arrays import contiguous, empty
+from .bfloat16 import numbers
 from .jit import jit_parallel
 from .parts import PARTS, bounds
 from .rows import copy_row
@@ -16,7 +18,8 @@ def pad(x, top, bottom, left, right, value=0.0):
     n, h, w, c = x.shape
     (x,) = contiguous(x)
     padded = empty((n, top + h + bottom, left + w + right, c), x.dtype)
-    _pad(x, padded, top, left, x.dtype.type(value))
+    value = numbers(narrow(np.float32(value)))[()] if x.dtype == BFLOAT16 else x.dtype.type(value)
+    _pad(numbers(x), numbers(padded), top, left, value)
     return padded
 
 
@@ -24,7 +27,7 @@ def crop(x, top, left, height, width):
     """x[:, top : top + height, left : left + width] as a new array."""
     check_crop(x, top, left, height, width)
     part = empty((x.shape[0], height, width, x.shape[3]), x.dtype)
-    part[...] = x[:, top : top + height, left : left + width]
+    numbers(part)[...] = numbers(x)[:, top : top + height, left : left + width]
     return part
 
 
@@ -33,8 +36,9 @@ def concat(arrays):
     check_concat(arrays)
     joined = empty((*arrays[0].shape[:3], sum(a.shape[3] for a in arrays)), arrays[0].dtype)
     start = 0
+    target = numbers(joined).reshape(-1, joined.shape[3])
     for a in contiguous(*arrays):
-        _copy_channels(a.reshape(-1, a.shape[3]), 0, joined.reshape(-1, joined.shape[3]), start, a.shape[3])
+        _copy_channels(numbers(a).reshape(-1, a.shape[3]), 0, target, start, a.shape[3])
         start += a.shape[3]
     return joined
 
@@ -43,10 +47,10 @@ def split(x, sizes):
     """Cut (N, H, W, C) into contiguous arrays of `sizes` channels each, which must sum to C."""
     check_split(x, sizes)
     (x,) = contiguous(x)
-    parts, start = [], 0
+    source, parts, start = numbers(x).reshape(-1, x.shape[3]), [], 0
     for size in sizes:
         part = empty((*x.shape[:3], size), x.dtype)
-        _copy_channels(x.reshape(-1, x.shape[3]), start, part.reshape(-1, size), 0, size)
+        _copy_channels(source, start, numbers(part).reshape(-1, size), 0, size)
         parts.append(part)
         start += size
     return parts

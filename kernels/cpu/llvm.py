@@ -1,11 +1,9 @@
-"""LLVM code written by hand: register tiles and rows, which plain Numba does not keep in registers, a transposition
-of squares, and one bit cast.
+"""LLVM code written by hand: register tiles, which plain Numba does not keep in registers, a transposition of squares,
+and one bit cast.
 
-Only this file and llvm_gather.py write LLVM code. All are Numba intrinsics: called inside kernels like functions, they
-put their instructions there.
+Only this file, llvm_row.py and llvm_gather.py write LLVM code. All are Numba intrinsics: called inside kernels like
+functions, they put their instructions there.
 """
-
-import itertools
 
 from llvmlite import ir
 from numba import types
@@ -39,7 +37,8 @@ def prefetch(builder, pointer, to_write):
 def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
     """The loop of `tile.tile_plain` with an n_rows x n_vectors tile of accumulators in vector registers.
 
-    by_channel: the loop of `tile.channel_tile_plain`: a is read in vectors as b is, not one value for a whole row.
+    by_channel: the loop of `tile.channel_tile_plain`: a is read in vectors as b is, not one value for a whole row. With
+    two vectors of bfloat16 a row of sums is that of the even columns, then that of the odd ones.
     """
 
     @intrinsic
@@ -47,6 +46,7 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
         i = types.intp
         signature = types.void(a, a_rows, a_segments, i, b, b_segments, i, lengths, c, c_rows, i, types.UniTuple(i, 3))
         itemsize = 8 if c.dtype == types.float64 else 4
+        halves = a.dtype == types.uint16
 
         def codegen(context, builder, signature, args):
             data = array_data(context, builder, signature, args)
@@ -61,6 +61,7 @@ def tile_intrinsic(n_rows, n_vectors, vector_bytes, by_channel=False):
                 accumulate=args[10],
                 ahead=cgutils.unpack_tuple(builder, args[11]),
                 by_channel=by_channel,
+                halves=halves,
             )
             return context.get_dummy_value()
 
@@ -117,97 +118,37 @@ def _emit_transpose(builder, lanes, itemsize, source, at, source_step, target, t
         builder.store(row, line(target, to, target_step, i), align=itemsize)
 
 
-def row_intrinsic(n_rows, n_columns, n_positions, vector_bytes):
-    """The loop of `tile.channel_row_plain` for n_rows x n_columns taps, by runs of positions and vectors of channels.
-
-    Of n_vectors vectors of channels from channel `first` on; `accumulate` adds to c.
-    With more than one column the taps of a kernel row must be a_step apart, as positions are: a value that is loaded
-    then serves several positions. In this case `length` must be n_positions at least, and `accumulate` false.
-    """
-
-    @intrinsic
-    def row(typingctx, a, a_row, a_step, a_taps, w, w_taps, c, c_row, c_step, length, first, n_vectors, accumulate):
-        i = types.intp
-        signature = types.void(a, i, i, a_taps, w, w_taps, c, i, i, i, i, i, i)
-        itemsize = 8 if c.dtype == types.float64 else 4
-
-        def codegen(context, builder, signature, args):
-            data = array_data(context, builder, signature, args)
-            _emit_row(
-                builder,
-                (n_rows, n_columns, n_positions, vector_bytes // itemsize, itemsize),
-                flat=(data(0), data(4), data(6)),
-                rows=(args[1], args[7]),
-                steps=(args[2], args[8]),
-                taps=(data(3), data(5)),
-                length=args[9],
-                channels=args[10:12],
-                accumulate=args[12],
-            )
-            return context.get_dummy_value()
-
-        return signature, codegen
-
-    return row
-
-
-def _emit_row(builder, shape, flat, rows, steps, taps, length, channels, accumulate):
-    """A loop over runs of positions and in it one over vectors of channels, where a weight serves all positions."""
-    n_rows, n_columns, n_positions, lanes, itemsize = shape
-    i64, (vector, fma) = ir.IntType(64), vector_and_fma(builder, lanes, itemsize)
-    (a, w, c), (a_row, c_row), (a_step, c_step), (first, n_vectors) = flat, rows, steps, channels
-
-    def const(value):
-        return ir.Constant(i64, value)
-
-    def smaller(x, y):
-        return builder.select(builder.icmp_signed("<", x, y), x, y)
-
-    def pointer(start, offset):
-        return builder.bitcast(builder.gep(start, [offset]), vector.as_pointer())
-
-    def load(pointer):  # element alignment: NumPy promises no more
-        return builder.load(pointer, align=itemsize)
-
-    def load_table(table, step=1):
-        return [builder.load(builder.gep(table, [const(i)])) for i in range(0, n_rows * n_columns, step)]
-
-    runs = builder.sdiv(builder.add(length, const(n_positions - 1)), const(n_positions))
-    run_step = builder.mul(a_step, const(n_positions))
-    with cgutils.for_range(builder, runs) as run:
-        k = builder.mul(run.index, const(n_positions))
-        if n_columns > 1:  # the last run starts earlier, so that it ends with the row
-            k = smaller(k, builder.sub(length, const(n_positions)))
-        sources, targets = [], []
-        for p in range(n_positions + n_columns - 1):
-            position = builder.add(k, const(p))
-            if n_columns == 1:  # the last run repeats its last position
-                position = smaller(position, builder.sub(length, const(1)))
-            sources.append(builder.gep(a, [builder.add(a_row, builder.mul(position, a_step))]))
-            targets.append(builder.gep(c, [builder.add(c_row, builder.mul(position, c_step))]))
-        targets = targets[:n_positions]
-        with cgutils.for_range(builder, n_vectors) as loop:
-            channel = builder.add(first, builder.mul(loop.index, const(lanes)))
-            # offsets are read for every vector: LLVM would keep all their sums, and run out of registers
-            a_taps = [builder.add(channel, tap) for tap in load_table(taps[0], n_columns)]
-            for source in sources[-n_positions:]:  # what the next run will be the first to read
-                prefetch(builder, pointer(source, builder.add(a_taps[-1], run_step)), to_write=False)
-            outs = [pointer(target, channel) for target in targets]
-            sums = held_or_zero(builder, outs, itemsize, accumulate)
-            weights = [load(pointer(w, builder.add(channel, tap))) for tap in load_table(taps[1])]
-            for i, a_tap in enumerate(a_taps):
-                values = [load(pointer(source, a_tap)) for source in sources]
-                for j, p in itertools.product(range(n_columns), range(n_positions)):
-                    sums[p] = builder.call(fma, [values[p + j], weights[i * n_columns + j], sums[p]])
-            for out, value in zip(outs, sums, strict=True):  # all loads come before: positions may repeat
-                builder.store(value, out, align=itemsize)
-
-
 def vector_and_fma(builder, lanes, itemsize):
     """The vector type, and LLVM's fused multiply-add for it."""
     vector = ir.VectorType(ir.DoubleType() if itemsize == 8 else ir.FloatType(), lanes)
     name = f"llvm.fma.v{lanes}f{8 * itemsize}"
     return vector, cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+
+
+def load_vector(builder, pointer, vector, halves=False):
+    """The vector at a pointer to its first element; of `halves`, bfloat16 in memory, each in the upper bits of a lane.
+
+    It is aligned as an element: NumPy promises no more.
+    """
+    if not halves:
+        align = 8 if vector.element == ir.DoubleType() else 4
+        return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=align)
+    bits, words = (ir.VectorType(ir.IntType(size), vector.count) for size in (16, 32))
+    loaded = builder.load(builder.bitcast(pointer, bits.as_pointer()), align=2)
+    sixteen = ir.Constant(words, [16] * vector.count)
+    return builder.bitcast(builder.shl(builder.zext(loaded, words), sixteen), vector)
+
+
+def _load_pairs(builder, pointer, vector):
+    """Twice as many bfloat16 numbers as a vector has lanes: those at even places, and those at odd places.
+
+    So each is widened by one instruction: the number of a pair that lies lower moves up, the other one is masked.
+    """
+    words = ir.VectorType(ir.IntType(32), vector.count)
+    pairs = builder.load(builder.bitcast(pointer, words.as_pointer()), align=2)
+    even = builder.shl(pairs, ir.Constant(words, [16] * vector.count))
+    odd = builder.and_(pairs, ir.Constant(words, [0xFFFF0000] * vector.count))
+    return [builder.bitcast(half, vector) for half in (even, odd)]
 
 
 def broadcast(builder, scalar, vector):
@@ -229,7 +170,7 @@ def held_or_zero(builder, pointers, itemsize, accumulate):
     return sums
 
 
-def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumulate, ahead, by_channel):
+def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumulate, ahead, by_channel, halves):
     """A loop over segments and in it one over k; the accumulators are phi nodes of both, so they stay in registers."""
     n_rows, n_vectors, lanes, itemsize = shape
     i64 = ir.IntType(64)
@@ -246,7 +187,11 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
         return builder.bitcast(builder.gep(pointer, [const(j * lanes)]), vector.as_pointer())
 
     def load_vectors(pointer):
-        return [builder.load(vector_pointer(pointer, j), align=itemsize) for j in range(n_vectors)]
+        if halves and n_vectors == 2:
+            return _load_pairs(builder, pointer, vector)
+        return [
+            load_vector(builder, builder.gep(pointer, [const(j * lanes)]), vector, halves) for j in range(n_vectors)
+        ]
 
     def repeated(pointer):
         return [broadcast(builder, builder.load(pointer, align=itemsize), vector)] * n_vectors

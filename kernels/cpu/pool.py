@@ -11,6 +11,7 @@ from numba import prange
 from ..checks import check_argmax, check_image
 from ..geometry import adaptive_bounds
 from .arrays import contiguous, empty
+from .bfloat16 import narrow_as, numbers, round_into, sums_of, wide
 from .jit import jit_parallel
 from .rows import copy_row
 
@@ -29,28 +30,28 @@ def _max(x, rows, columns):
     (x,) = contiguous(x)
     shape = (len(x), len(rows[0]), len(columns[0]), x.shape[3])
     y, argmax = empty(shape, x.dtype), empty(shape, np.int32)
-    _max_forward(x, *rows, *columns, y, argmax)
+    _max_forward(numbers(x), *rows, *columns, numbers(y), argmax)
     return y, argmax
 
 
 def _max_grad(grad, argmax, x_shape, rows, columns):
     grad, argmax = contiguous(grad, argmax)
     grad_x = empty(x_shape, grad.dtype)
-    _max_backward(grad, argmax, *rows, *columns, grad_x)
+    _max_backward(numbers(grad), argmax, *rows, *columns, numbers(grad_x))
     return grad_x
 
 
 def _average(x, rows, columns):
     (x,) = contiguous(x)
     y = empty((len(x), len(rows[0]), len(columns[0]), x.shape[3]), x.dtype)
-    _average_forward(x, *rows, *columns, y)
+    _average_forward(numbers(x), *rows, *columns, numbers(y))
     return y
 
 
 def _average_grad(grad, x_shape, rows, columns):
     (grad,) = contiguous(grad)
     grad_x = empty(x_shape, grad.dtype)
-    _average_backward(grad, *rows, *columns, grad_x)
+    _average_backward(numbers(grad), *rows, *columns, numbers(grad_x))
     return grad_x
 
 
@@ -123,7 +124,8 @@ def _max_forward(x, top, bottom, left, right, y, argmax):
                 for w in range(left[q], right[q]):
                     v, at = x[n, h, w], np.int32(h * x.shape[2] + w)
                     for c in range(channels):
-                        wins = (v[c] > best[c]) | ((v[c] != v[c]) & (best[c] == best[c]))  # the first NaN, as in NumPy
+                        a, b = wide(v[c]), wide(best[c])
+                        wins = (a > b) | ((a != a) & (b == b))  # the first NaN, as in NumPy
                         best[c] = v[c] if wins else best[c]
                         where[c] = at if wins else where[c]
 
@@ -131,18 +133,20 @@ def _max_forward(x, top, bottom, left, right, y, argmax):
 @jit_parallel
 def _max_backward(grad, argmax, top, bottom, left, right, grad_x):
     n_images, in_h, in_w, channels = grad_x.shape
-    zero = grad_x.dtype.type(0)
     for line in prange(n_images * in_h):
         n, h = np.int64(line) // in_h, np.int64(line) % in_h
-        grad_x[n, h] = 0
+        sums = sums_of(grad_x[n, h])
+        zero = sums.dtype.type(0)
+        sums[:] = 0
         for p in range(grad.shape[1]):
             if top[p] <= h < bottom[p]:
                 for q in range(grad.shape[2]):
                     g, where = grad[n, p, q], argmax[n, p, q]
                     for w in range(left[q], right[q]):
-                        out, at = grad_x[n, h, w], np.int32(h * in_w + w)
+                        out, at = sums[w], np.int32(h * in_w + w)
                         for c in range(channels):
-                            out[c] += g[c] if where[c] == at else zero
+                            out[c] += wide(g[c]) if where[c] == at else zero
+        round_into(grad_x[n, h], sums)
 
 
 @jit_parallel
@@ -155,10 +159,10 @@ def _average_forward(x, top, bottom, left, right, y):
             for h in range(top[p], bottom[p]):
                 for w in range(left[q], right[q]):
                     for c in range(channels):
-                        sums[c] += x[n, h, w, c]
+                        sums[c] += wide(x[n, h, w, c])
             area = (bottom[p] - top[p]) * (right[q] - left[q])
             for c in range(channels):
-                y[n, p, q, c] = sums[c] / area
+                y[n, p, q, c] = narrow_as(sums[c] / area, y[n, p, q, c])
 
 
 @jit_parallel
@@ -166,11 +170,13 @@ def _average_backward(grad, top, bottom, left, right, grad_x):
     n_images, in_h, _, channels = grad_x.shape
     for line in prange(n_images * in_h):
         n, h = np.int64(line) // in_h, np.int64(line) % in_h
-        grad_x[n, h] = 0
+        sums = sums_of(grad_x[n, h])
+        sums[:] = 0
         for p in range(grad.shape[1]):
             if top[p] <= h < bottom[p]:
                 for q in range(grad.shape[2]):
-                    area = grad.dtype.type((bottom[p] - top[p]) * (right[q] - left[q]))
+                    area = sums.dtype.type((bottom[p] - top[p]) * (right[q] - left[q]))
                     for w in range(left[q], right[q]):
                         for c in range(channels):
-                            grad_x[n, h, w, c] += grad[n, p, q, c] / area  # no product that could fuse
+                            sums[w, c] += wide(grad[n, p, q, c]) / area  # no product that could fuse
+        round_into(grad_x[n, h], sums)

@@ -7,9 +7,11 @@ input row asks the output rows that read it), so that no two threads write one e
 import numpy as np
 from numba import prange
 
+from ..bfloat16 import sum_dtype
 from ..checks import check_image
 from ..geometry import bilinear_taps, check_resize
 from .arrays import contiguous, empty
+from .bfloat16 import narrow_as, numbers, round_into, sums_of, wide
 from .jit import jit, jit_parallel
 
 
@@ -23,23 +25,23 @@ def _nearest_taps(in_size, out_size):
 def _resize(x, rows, columns):
     (x,) = contiguous(x)
     y = empty((x.shape[0], len(rows[0]), len(columns[0]), x.shape[3]), x.dtype)
-    _interpolate(x, *in_dtype(rows, x), *in_dtype(columns, x), y)
+    _interpolate(numbers(x), *in_dtype(rows, x), *in_dtype(columns, x), numbers(y))
     return y
 
 
 def _resize_grad(grad, rows, columns, in_h, in_w):
     (grad,) = contiguous(grad)
     n, out_h, _, c = grad.shape
-    narrow, grad_x = empty((n, out_h, in_w, c), grad.dtype), empty((n, in_h, in_w, c), grad.dtype)
-    _collect_columns(grad, *in_dtype(columns, grad), narrow)
-    collect_rows(narrow, *in_dtype(rows, grad), grad_x)
+    narrow, grad_x = empty((n, out_h, in_w, c), sum_dtype(grad.dtype)), empty((n, in_h, in_w, c), grad.dtype)
+    _collect_columns(numbers(grad), *in_dtype(columns, grad), narrow)
+    collect_rows(narrow, *in_dtype(rows, grad), numbers(grad_x))
     return grad_x
 
 
 def in_dtype(taps, array):
-    """The fractions of `bilinear_taps` in the dtype of the array."""
+    """The fractions of `bilinear_taps` in the dtype of sums of the array."""
     low, high, f = taps
-    return low, high, f.astype(array.dtype)
+    return low, high, f.astype(sum_dtype(array.dtype))
 
 
 def resize_bilinear(x, out_h, out_w, align_corners):
@@ -73,7 +75,7 @@ def _interpolate(x, row_low, row_high, row_f, column_low, column_high, column_f,
     n_images, out_h = y.shape[:2]
     for line in prange(n_images * out_h):
         n, p = np.int64(line) // out_h, np.int64(line) % out_h
-        mixed = np.empty(x.shape[2:], x.dtype)
+        mixed = np.empty(x.shape[2:], row_f.dtype)
         above, below = x[n, row_low[p]], x[n, row_high[p]]
         interpolate_line(above, below, row_f[p], column_low, column_high, column_f, mixed, y[n, p])
 
@@ -84,14 +86,16 @@ def interpolate_line(above, below, f, low, high, column_f, mixed, line):
 
     above, below, mixed: (w, C); line: (W, C). A neighbour that does not count is not read: it may be NaN.
     """
-    one, channels = above.dtype.type(1), above.shape[1]
+    one, channels = mixed.dtype.type(1), above.shape[1]
     for w in range(len(mixed)):
         for c in range(channels):
-            mixed[w, c] = (one - f) * above[w, c] + f * below[w, c] if f != 0 else above[w, c]
+            a, b = wide(above[w, c]), wide(below[w, c])
+            mixed[w, c] = (one - f) * a + f * b if f != 0 else a
     for q in range(len(line)):
         g, left, right = column_f[q], low[q], high[q]
         for c in range(channels):
-            line[q, c] = (one - g) * mixed[left, c] + g * mixed[right, c] if g != 0 else mixed[left, c]
+            value = (one - g) * mixed[left, c] + g * mixed[right, c] if g != 0 else mixed[left, c]
+            line[q, c] = narrow_as(value, line[q, c])
 
 
 @jit_parallel
@@ -105,15 +109,15 @@ def _collect_columns(grad, low, high, f, narrow):
 @jit
 def collect_line(line, low, high, f, narrow):
     """Adjoint of the second half of `interpolate_line`: (W, C) -> (w, C). A weight of 0 adds nothing, even to NaN."""
-    one = line.dtype.type(1)
+    one = narrow.dtype.type(1)
     narrow[:] = 0
     for q in range(len(line)):
         g, left, right = f[q], low[q], high[q]
         for c in range(line.shape[1]):
-            narrow[left, c] += (one - g) * line[q, c]
+            narrow[left, c] += (one - g) * wide(line[q, c])
         if g != 0:
             for c in range(line.shape[1]):
-                narrow[right, c] += g * line[q, c]
+                narrow[right, c] += g * wide(line[q, c])
 
 
 @jit_parallel
@@ -122,7 +126,8 @@ def collect_rows(narrow, low, high, f, grad_x):
     one = narrow.dtype.type(1)
     for line in prange(n_images * in_h):
         n, h = np.int64(line) // in_h, np.int64(line) % in_h
-        grad_x[n, h] = 0
+        sums = sums_of(grad_x[n, h])
+        sums[:] = 0
         first = np.searchsorted(high, h, side="left")  # high and low never decrease: the readers of a row are a run
         last = np.searchsorted(low, h, side="right")
         for p in range(first, last):
@@ -134,4 +139,5 @@ def collect_rows(narrow, low, high, f, grad_x):
             if weight != 0:
                 for w in range(in_w):
                     for c in range(channels):
-                        grad_x[n, h, w, c] += weight * narrow[n, p, w, c]
+                        sums[w, c] += weight * narrow[n, p, w, c]
+        round_into(grad_x[n, h], sums)

@@ -5,6 +5,7 @@ as the compiler knows, and Numba's test for that would keep the loop scalar.
 """
 
 from .activation import between, hardswish_row
+from .bfloat16 import wide
 from .jit import jit
 
 
@@ -53,4 +54,4 @@ def add_multiple(out, x, b):
 def add_product(out, a, b):
     """out += a b."""
     for c in range(out.size):
-        out[c] += a[c] * b[c]
+        out[c] += wide(a[c]) * wide(b[c])

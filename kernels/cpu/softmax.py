@@ -10,6 +10,7 @@ from numba import prange
 
 from ..checks import check_alike, check_argmax_of, check_floats
 from .arrays import contiguous, empty
+from .bfloat16 import numbers, wide
 from .exponential import exponentiate
 from .jit import jit, jit_parallel
 from .parts import PARTS, bounds
@@ -29,7 +30,7 @@ def argmax(x):
     check_argmax_of(x)
     (x,) = contiguous(x)
     labels = empty(x.shape[:-1], np.uint8)
-    _argmax(x.reshape(-1, x.shape[-1]), labels.reshape(-1))
+    _argmax(numbers(x).reshape(-1, x.shape[-1]), labels.reshape(-1))
     return labels
 
 
@@ -41,6 +42,7 @@ def softmax(x):
 
 def softmax_grad(grad, y):
     """grad_x[k] = y[k] (grad[k] - sum_j grad[j] y[j]), y being the softmax."""
+    check_floats("softmax", grad=grad, y=y)
     check_alike("softmax", grad=grad, y=y)
     return _over_rows(_softmax_grad, grad, y)
 
@@ -53,6 +55,7 @@ def log_softmax(x):
 
 def log_softmax_grad(grad, y):
     """grad_x[k] = grad[k] - exp(y[k]) sum_j grad[j], y being the log-softmax."""
+    check_floats("log_softmax", grad=grad, y=y)
     check_alike("log_softmax", grad=grad, y=y)
     return _over_rows(_log_softmax_grad, grad, y)
 
@@ -82,10 +85,10 @@ def _argmax(x, labels):
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, x.shape[0])
         for i in range(first, last):
-            best, label = x[i, 0], 0
+            best, label = wide(x[i, 0]), 0
             for k in range(1, x.shape[1]):
-                if x[i, k] > best or (x[i, k] != x[i, k] and best == best):
-                    best, label = x[i, k], k
+                if wide(x[i, k]) > best or (wide(x[i, k]) != wide(x[i, k]) and best == best):
+                    best, label = wide(x[i, k]), k
             labels[i] = label
 
 

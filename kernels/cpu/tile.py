@@ -19,6 +19,9 @@ addresses need not exist.
 
 `channel_row` computes a row of positions of a depthwise convolution, forward or input gradient.
 
+By channel and in `channel_row`, a and b may be the bits of bfloat16 numbers; they are widened as they are loaded, and
+c, in float32, takes the sums.
+
 `tile`, `channel_tile` and `channel_row` run as LLVM vector code (llvm.py), because plain Numba keeps no tile of
 accumulators in registers. Their `_plain` versions are the same in plain Numba: what tests compare with, the place to
 understand them, and what unknown processors run.
@@ -29,7 +32,8 @@ import numba
 import numpy as np
 
 from .jit import jit
-from .llvm import row_intrinsic, tile_intrinsic, transpose_intrinsic
+from .llvm import tile_intrinsic, transpose_intrinsic
+from .llvm_row import row_intrinsic
 from .rows import add_multiple, add_product
 
 
@@ -54,6 +58,7 @@ TILE_BYTES = VECTORS * VECTOR_BYTES  # bytes of a row of the tile
 # 9 rows are the taps of a 3x3 kernel; with two vectors 18 accumulators, for which AVX2 has too few registers
 CHANNEL_ROWS, CHANNEL_VECTORS = 9, 1 if VECTOR_BYTES == 32 else 2
 CHANNEL_BYTES = CHANNEL_VECTORS * VECTOR_BYTES
+SPLITS_PAIRS = VECTORISED and CHANNEL_VECTORS == 2  # bfloat16 by channel: sums of even columns, then of odd ones
 
 
 def columns(dtype):
@@ -135,7 +140,10 @@ def channel_tile_vector(
 def channel_tile(
     a, a_rows, a_segments, a_step, b, b_segments, b_step, lengths, c, c_rows, n_columns, accumulate, ahead
 ):  # fmt: skip
-    """The equation by channel for any number of columns up to channel_columns(dtype)."""
+    """The equation by channel for any number of columns up to channel_columns(dtype).
+
+    Of bfloat16 and channel_columns the sums of even columns come before those of odd ones, if SPLITS_PAIRS.
+    """
     if VECTORISED and n_columns == CHANNEL_BYTES // c.itemsize:
         channel_tile_vector(
             a, a_rows, a_segments, a_step, b, b_segments, b_step, lengths, c, c_rows, n_columns, accumulate, ahead
@@ -171,11 +179,14 @@ _row_of_3x3, _row_of_2x3, _row_of_3x2, _row_of_2x2 = (
 
 
 @jit
-def channel_row_vector(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_row, c_step, length, n_channels):
+def channel_row_vector(
+    a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_row, c_step, length, n_channels, last=None, final=False
+):  # fmt: skip
     """The equation of `channel_row_plain` in vector registers, for a tap and a vector of channels at least.
 
     Channels that fill no vector are taken as one more vector that ends with them, in a second pass. Taps in other grids
-    than 2 or 3 by 2 or 3, in short rows, or at a stride are taken one by one, up to nine in a pass.
+    than 2 or 3 by 2 or 3, in short rows, or at a stride are taken one by one, up to nine in a pass. `last` and `final`
+    as of `llvm_row.row_intrinsic`.
     """
     lanes, tap_rows = VECTOR_BYTES // c.itemsize, a_taps.size // tap_columns
     # positions of one phase are as far apart as the taps of a kernel row: what is loaded for one serves its neighbours
@@ -191,13 +202,13 @@ def channel_row_vector(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_ro
                 x, x_step, y, y_step = a_row + phase * a_step, phases * a_step, c_row + phase * c_step, phases * c_step
                 n = (length - phase + phases - 1) // phases
                 if tap_rows == 3 and tap_columns == 3:
-                    _row_of_3x3(a, x, x_step, a_taps, w, w_taps, c, y, y_step, n, first, n_vectors, False)
+                    _row_of_3x3(a, x, x_step, a_taps, w, w_taps, c, y, y_step, n, first, n_vectors, False, last, final)
                 elif tap_rows == 2 and tap_columns == 3:
-                    _row_of_2x3(a, x, x_step, a_taps, w, w_taps, c, y, y_step, n, first, n_vectors, False)
+                    _row_of_2x3(a, x, x_step, a_taps, w, w_taps, c, y, y_step, n, first, n_vectors, False, last, final)
                 elif tap_rows == 3:
-                    _row_of_3x2(a, x, x_step, a_taps, w, w_taps, c, y, y_step, n, first, n_vectors, False)
+                    _row_of_3x2(a, x, x_step, a_taps, w, w_taps, c, y, y_step, n, first, n_vectors, False, last, final)
                 else:
-                    _row_of_2x2(a, x, x_step, a_taps, w, w_taps, c, y, y_step, n, first, n_vectors, False)
+                    _row_of_2x2(a, x, x_step, a_taps, w, w_taps, c, y, y_step, n, first, n_vectors, False, last, final)
             continue
         t = 0
         while t < a_taps.size:
@@ -205,25 +216,110 @@ def channel_row_vector(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_ro
             n = 9 if left >= 9 else 6 if left >= 6 else 4 if left >= 4 else 2 if left >= 2 else 1
             x_taps, k_taps = a_taps[t : t + n], w_taps[t : t + n]
             if n == 9:
-                _row_of_9(a, a_row, a_step, x_taps, w, k_taps, c, c_row, c_step, length, first, n_vectors, t > 0)
+                _row_of_9(
+                    a,
+                    a_row,
+                    a_step,
+                    x_taps,
+                    w,
+                    k_taps,
+                    c,
+                    c_row,
+                    c_step,
+                    length,
+                    first,
+                    n_vectors,
+                    t > 0,
+                    last,
+                    final and t + n == a_taps.size,
+                )
             elif n == 6:
-                _row_of_6(a, a_row, a_step, x_taps, w, k_taps, c, c_row, c_step, length, first, n_vectors, t > 0)
+                _row_of_6(
+                    a,
+                    a_row,
+                    a_step,
+                    x_taps,
+                    w,
+                    k_taps,
+                    c,
+                    c_row,
+                    c_step,
+                    length,
+                    first,
+                    n_vectors,
+                    t > 0,
+                    last,
+                    final and t + n == a_taps.size,
+                )
             elif n == 4:
-                _row_of_4(a, a_row, a_step, x_taps, w, k_taps, c, c_row, c_step, length, first, n_vectors, t > 0)
+                _row_of_4(
+                    a,
+                    a_row,
+                    a_step,
+                    x_taps,
+                    w,
+                    k_taps,
+                    c,
+                    c_row,
+                    c_step,
+                    length,
+                    first,
+                    n_vectors,
+                    t > 0,
+                    last,
+                    final and t + n == a_taps.size,
+                )
             elif n == 2:
-                _row_of_2(a, a_row, a_step, x_taps, w, k_taps, c, c_row, c_step, length, first, n_vectors, t > 0)
+                _row_of_2(
+                    a,
+                    a_row,
+                    a_step,
+                    x_taps,
+                    w,
+                    k_taps,
+                    c,
+                    c_row,
+                    c_step,
+                    length,
+                    first,
+                    n_vectors,
+                    t > 0,
+                    last,
+                    final and t + n == a_taps.size,
+                )
             else:
-                _row_of_1(a, a_row, a_step, x_taps, w, k_taps, c, c_row, c_step, length, first, n_vectors, t > 0)
+                _row_of_1(
+                    a,
+                    a_row,
+                    a_step,
+                    x_taps,
+                    w,
+                    k_taps,
+                    c,
+                    c_row,
+                    c_step,
+                    length,
+                    first,
+                    n_vectors,
+                    t > 0,
+                    last,
+                    final and t + n == a_taps.size,
+                )
             t += n
 
 
 @jit
-def channel_row(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_row, c_step, length, n_channels):
-    """The equation of `channel_row_plain` for any number of channels and taps."""
+def channel_row(
+    a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_row, c_step, length, n_channels, last, final
+):  # fmt: skip
+    """The equation of `channel_row_plain` for any number of channels and taps; whether it has done what is `final`."""
     if VECTORISED and n_channels >= VECTOR_BYTES // c.itemsize and a_taps.size:
-        channel_row_vector(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_row, c_step, length, n_channels)
-    else:
-        channel_row_plain(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_row, c_step, length, n_channels)
+        channel_row_vector(
+            a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_row, c_step, length, n_channels, last, final
+        )  # fmt: skip
+        return final
+    channel_row_plain(a, a_row, a_step, a_taps, tap_columns, w, w_taps, c, c_row, c_step, length, n_channels)
+    return False
 
 
 tile = tile_vector if VECTORISED else tile_plain

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..bfloat16 import BFLOAT16
 from .device import SIMULATED, Kernel, cuda, launch
 
 _free = defaultdict(list)  # (elements, dtype) -> buffers that nobody uses
@@ -108,9 +109,11 @@ def empty(shape, dtype=np.float32):
     """Array with undefined contents.
 
     Raises:
-        MemoryError: with the shape, what it needs and what is free.
+        MemoryError: with the shape, what it needs and what is free. TypeError: bfloat16.
     """
     shape, dtype = tuple(int(size) for size in shape), np.dtype(dtype)
+    if dtype == BFLOAT16:
+        raise TypeError("the device cuda has no bfloat16 kernels: compute in float32 there, or in tf32 (set_precision)")
     try:
         return DeviceArray(shape, dtype, _Lease((_size_class(max(1, math.prod(shape))), dtype)))
     except Exception as error:

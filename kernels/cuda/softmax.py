@@ -33,6 +33,7 @@ def softmax(x):
 
 def softmax_grad(grad, y):
     """grad_x[k] = y[k] (grad[k] - sum_j grad[j] y[j]), y being the softmax."""
+    check_floats("softmax", grad=grad, y=y)
     check_alike("softmax", grad=grad, y=y)
     return _over_rows(_softmax_grad, grad, y)
 
@@ -45,6 +46,7 @@ def log_softmax(x):
 
 def log_softmax_grad(grad, y):
     """grad_x[k] = grad[k] - exp(y[k]) sum_j grad[j], y being the log-softmax."""
+    check_floats("log_softmax", grad=grad, y=y)
     check_alike("log_softmax", grad=grad, y=y)
     return _over_rows(_log_softmax_grad, grad, y)
 

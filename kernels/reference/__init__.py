@@ -30,5 +30,6 @@ from .pool import (
     max_pool2d_grad,
 )
 from .resize import resize_bilinear, resize_bilinear_grad, resize_nearest, resize_nearest_grad
+from .rounding import to_bfloat16, to_float32
 from .softmax import argmax, log_softmax, log_softmax_grad, softmax, softmax_grad
 from .update import sgd_update

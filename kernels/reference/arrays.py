@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ..bfloat16 import BFLOAT16, narrow, widen
+
 
 def from_numpy(array):
     """The array on this device (the identity here)."""
@@ -25,7 +27,7 @@ def zeros(shape, dtype=np.float32):
 
 def full(shape, value, dtype=np.float32):
     """Array filled with one value."""
-    return np.full(shape, value, dtype)
+    return narrow(np.full(shape, value, np.float32)) if dtype == BFLOAT16 else np.full(shape, value, dtype)
 
 
 def copy(array):
@@ -40,7 +42,7 @@ def reshape(array, shape):
 
 def is_finite(array):
     """True if no element is NaN or infinite."""
-    return bool(np.isfinite(array).all())
+    return bool(np.isfinite(widen(array) if array.dtype == BFLOAT16 else array).all())
 
 
 def synchronize():

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .elementwise import activate
+from .rounding import on_maps
 
 
 def atrous_conv1d(x, w, rate=1):
@@ -40,6 +41,7 @@ def _taps(win):
     return [(kh, kw) for kh in range(win.k_h) for kw in range(win.k_w)]
 
 
+@on_maps()
 def conv2d(x, w, win, scale=None, shift=None, activation=None, residual=None):
     """y[n, p, q, k] = sum_{kh, kw, c} x[n, p s + kh r - top, q s + kw r - left, c] w[kh, kw, c, k], zero outside x.
 
@@ -70,6 +72,7 @@ def _last_step(y, scale, shift, activation, residual=None):
     return activate(y if residual is None else y + residual, activation)
 
 
+@on_maps()
 def conv2d_grad_input(grad, w, win):
     """Adjoint in x: each tap hands grad @ w[kh, kw]^T back to the pixels that it read. Returns (N, H, W, C).
 
@@ -83,6 +86,7 @@ def conv2d_grad_input(grad, w, win):
     return padded[:, win.pad_top : win.pad_top + win.in_h, win.pad_left : win.pad_left + win.in_w].copy()
 
 
+@on_maps(0)
 def conv2d_grad_weight(x, grad, win):
     """Adjoint in w: each tap collects what it read times grad over all positions. Returns (KH, KW, C, K).
 

@@ -3,8 +3,10 @@
 import numpy as np
 
 from .conv2d import _last_step, _padded, _tap, _taps
+from .rounding import on_maps
 
 
+@on_maps()
 def depthwise_conv2d(x, w, win, scale=None, shift=None, activation=None):
     """y[n, p, q, c] = sum_{kh, kw} x[n, p s + kh r - top, q s + kw r - left, c] w[kh, kw, c].
 
@@ -23,6 +25,7 @@ def depthwise_conv2d(x, w, win, scale=None, shift=None, activation=None):
     return _last_step(y, scale, shift, activation)
 
 
+@on_maps()
 def depthwise_conv2d_grad_input(grad, w, win):
     """Adjoint in x: each tap hands grad * w[kh, kw] back to the pixels that it read. Returns (N, H, W, C).
 
@@ -36,6 +39,7 @@ def depthwise_conv2d_grad_input(grad, w, win):
     return padded[:, win.pad_top : win.pad_top + win.in_h, win.pad_left : win.pad_left + win.in_w].copy()
 
 
+@on_maps(0)
 def depthwise_conv2d_grad_weight(x, grad, win):
     """Adjoint in w: each tap collects what it read times grad over all positions. Returns (KH, KW, C).
 

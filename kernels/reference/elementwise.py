@@ -3,36 +3,45 @@
 import numpy as np
 
 from ..activation import check_activation
-from ..checks import check_alike, check_dropout, check_floats
+from ..checks import check_alike, check_dropout, check_maps, check_sum_of
+from .rounding import on_maps
 
 
+@on_maps()
 def add(a, b):
     """a + b, broadcast."""
-    check_floats("add", a=a, b=b)
+    check_sum_of("add", a, b)
     return np.asarray(a + b)
 
 
+@on_maps()
 def multiply(a, b):
     """a * b, broadcast."""
-    check_floats("multiply", a=a, b=b)
+    check_sum_of("multiply", a, b)
     return np.asarray(a * b)
 
 
+@on_maps()
 def expand(a, shape):
     """A copy of `a` broadcast to `shape`."""
     return np.broadcast_to(a, shape).copy()
 
 
+@on_maps(0)
 def sum_to(a, shape):
-    """Sum over the axes that broadcasting from `shape` to a.shape has stretched; sum_to(a, ()) is the total."""
+    """Sum over the axes that broadcasting from `shape` to a.shape has stretched; sum_to(a, ()) is the total.
+
+    Sums of bfloat16 numbers are float32.
+    """
     lead = a.ndim - len(shape)
     stretched = tuple(i for i in range(a.ndim) if i < lead or (shape[i - lead] == 1 and a.shape[i] != 1))
     return a.sum(axis=stretched, keepdims=True, dtype=np.float64).astype(a.dtype).reshape(shape)
 
 
+@on_maps()
 def activate(x, activation):
     """The activation of that name of every element: `kernels/activation.py` has the formulas. NaN stays NaN."""
-    check_floats("activate", x=x)
+    check_maps("activate", x=x)
     check_activation("activate", activation)
     zero, three, six = (x.dtype.type(number) for number in (0, 3, 6))
     if activation == "relu":
@@ -45,6 +54,7 @@ def activate(x, activation):
     return x.copy()
 
 
+@on_maps()
 def activate_grad(grad, x, activation):
     """grad activation'(x); the derivatives stand in `kernels/activation.py`.
 
@@ -64,6 +74,7 @@ def activate_grad(grad, x, activation):
     return grad.copy()
 
 
+@on_maps()
 def dropout(x, rate, seed):
     """x / (1 - rate) where the element's random number is >= rate, else 0. Its own adjoint for the same seed.
 

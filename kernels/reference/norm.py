@@ -5,8 +5,10 @@ import numpy as np
 from ..activation import SHOWN_BY_RESULT, check_activation
 from ..checks import check_alike, check_channels, check_image, check_norm_grad, check_running
 from .elementwise import activate, activate_grad
+from .rounding import on_maps
 
 
+@on_maps(0)
 def batch_norm_statistics(x):
     """Mean and biased variance of each channel over N, H, W.
 
@@ -19,6 +21,7 @@ def batch_norm_statistics(x):
     return mean.astype(x.dtype), var.astype(x.dtype)
 
 
+@on_maps()
 def batch_norm(x, mean, var, gamma, beta, eps, activation, residual=None):
     """y = activation(gamma (x - mean) / sqrt(var + eps) + beta + residual).
 
@@ -47,6 +50,7 @@ def batch_norm_factors(mean, var, gamma, beta, eps):
     return scale, beta - scale * mean
 
 
+@on_maps(1)
 def batch_norm_grad(grad, x, y, mean, var, gamma, beta, eps, activation, training):
     """Gradients of `batch_norm` in x, gamma, beta.
 

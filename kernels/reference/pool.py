@@ -4,6 +4,7 @@ import numpy as np
 
 from ..checks import check_argmax, check_image
 from ..geometry import adaptive_bounds
+from .rounding import on_maps
 
 
 def _windows(win):
@@ -45,6 +46,7 @@ def _max_grad(grad, argmax, x_shape):
     return grad_x.reshape(x_shape)
 
 
+@on_maps()
 def max_pool2d(x, win):
     """Largest value of each window; padding never wins.
 
@@ -55,6 +57,7 @@ def max_pool2d(x, win):
     return _max(x, _windows(win), win.out_h, win.out_w)
 
 
+@on_maps()
 def max_pool2d_grad(grad, argmax, win):
     """Each gradient goes to the pixel that won. Returns (N, H, W, C).
 
@@ -65,6 +68,7 @@ def max_pool2d_grad(grad, argmax, win):
     return _max_grad(grad, argmax, win.x_shape)
 
 
+@on_maps()
 def average_pool2d(x, win):
     """Mean over the part of each window inside the input (padding is not counted)."""
     win.check("pool", x=x)
@@ -74,6 +78,7 @@ def average_pool2d(x, win):
     return y
 
 
+@on_maps()
 def average_pool2d_grad(grad, win):
     """Each gradient is shared equally by the pixels of its window. Returns (N, H, W, C).
 
@@ -87,6 +92,7 @@ def average_pool2d_grad(grad, win):
     return grad_x
 
 
+@on_maps()
 def adaptive_average_pool2d(x, out_h, out_w):
     """Mean of each bin; bin i covers [floor(i H / out_h), ceil((i + 1) H / out_h)). One bin: global pooling."""
     check_image("adaptive_average_pool2d", "x", x)
@@ -96,6 +102,7 @@ def adaptive_average_pool2d(x, out_h, out_w):
     return y
 
 
+@on_maps()
 def adaptive_average_pool2d_grad(grad, in_h, in_w):
     """Each gradient is shared equally by the pixels of its bin. Returns (N, in_h, in_w, C).
 
@@ -110,12 +117,14 @@ def adaptive_average_pool2d_grad(grad, in_h, in_w):
     return grad_x
 
 
+@on_maps()
 def adaptive_max_pool2d(x, out_h, out_w):
     """Largest value of each bin. Returns y and argmax as `max_pool2d`."""
     check_image("adaptive_max_pool2d", "x", x)
     return _max(x, _bins(*x.shape[1:3], out_h, out_w), out_h, out_w)
 
 
+@on_maps()
 def adaptive_max_pool2d_grad(grad, argmax, in_h, in_w):
     """Each gradient goes to the pixel that won its bin. Returns (N, in_h, in_w, C).
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..checks import check_image
 from ..geometry import bilinear_taps, check_resize
+from .rounding import on_maps
 
 
 def _bilinear_matrix(in_size, out_size, align_corners, dtype):
@@ -35,6 +36,7 @@ def _apply(x, rows, columns):
     return np.ascontiguousarray(np.einsum("ph,qw,nhwc->npqc", rows, columns, x, optimize=True))
 
 
+@on_maps()
 def resize_bilinear(x, out_h, out_w, align_corners):
     """Bilinear resize of (N, H, W, C) to (N, out_h, out_w, C); corner conventions in `geometry.bilinear_taps`."""
     check_image("resize_bilinear", "x", x)
@@ -43,6 +45,7 @@ def resize_bilinear(x, out_h, out_w, align_corners):
     return _interpolate(x, 2, bilinear_taps(w, out_w, align_corners))
 
 
+@on_maps()
 def resize_bilinear_grad(grad, in_h, in_w, align_corners):
     """Exact adjoint: (N, out_h, out_w, C) -> (N, in_h, in_w, C).
 
@@ -54,12 +57,14 @@ def resize_bilinear_grad(grad, in_h, in_w, align_corners):
     return _apply(grad, rows.T, columns.T)
 
 
+@on_maps()
 def resize_nearest(x, out_h, out_w):
     """Output position i takes input floor(i * in / out)."""
     check_image("resize_nearest", "x", x)
     return _apply(x, _nearest_matrix(x.shape[1], out_h, x.dtype), _nearest_matrix(x.shape[2], out_w, x.dtype))
 
 
+@on_maps()
 def resize_nearest_grad(grad, in_h, in_w):
     """Exact adjoint: each input pixel collects the gradients of the outputs that took it, grad_x = R^T grad S."""
     check_image("resize_nearest", "grad", grad)

@@ -3,8 +3,10 @@
 import numpy as np
 
 from ..checks import check_alike, check_argmax_of, check_floats
+from .rounding import on_maps
 
 
+@on_maps()
 def argmax(x):
     """The channel of the largest value of each pixel, the first of equals; NaN counts as largest.
 
@@ -27,6 +29,7 @@ def softmax(x):
 
 def softmax_grad(grad, y):
     """grad_x[k] = y[k] (grad[k] - sum_j grad[j] y[j]), y being the softmax."""
+    check_floats("softmax", grad=grad, y=y)
     check_alike("softmax", grad=grad, y=y)
     return y * (grad - (grad * y).sum(axis=-1, keepdims=True))
 
@@ -40,5 +43,6 @@ def log_softmax(x):
 
 def log_softmax_grad(grad, y):
     """grad_x[k] = grad[k] - exp(y[k]) sum_j grad[j], y being the log-softmax."""
+    check_floats("log_softmax", grad=grad, y=y)
     check_alike("log_softmax", grad=grad, y=y)
     return grad - np.exp(y) * grad.sum(axis=-1, keepdims=True)

@@ -3,6 +3,7 @@
 from minideeplab.autograd import ops
 from minideeplab.autograd.function import no_grad
 from minideeplab.autograd.gradcheck import gradcheck
+from minideeplab.autograd.precision import precision
 from minideeplab.autograd.tensor import Tensor
 
-__all__ = ["Tensor", "gradcheck", "no_grad", "ops"]
+__all__ = ["Tensor", "gradcheck", "no_grad", "ops", "precision"]

@@ -41,6 +41,9 @@ class Function:
 
     saved = ()
     parents = None  # for each input: the Function that made it, the leaf Tensor itself, or None; () after backward
+    maps = None  # positions of the inputs that are feature maps; None: of those with two axes or more
+    rounds = False  # whether float32 maps are rounded in the mode "bf16"; beside bfloat16 maps others always are
+    widens = False  # whether bfloat16 maps are widened
     result_shape = None  # of what it made, where it was recorded: a Function does not know its output
 
     def forward(self, *arrays, **options):
@@ -59,11 +62,13 @@ class Function:
     @classmethod
     def record(cls, *tensors, **options):
         """(result, function): as `apply`, with the call itself, for an op that found more than its result."""
+        from minideeplab.autograd.precision import prepared
         from minideeplab.autograd.tensor import Tensor
 
         for position, t in enumerate(tensors):
             if not isinstance(t, Tensor):
                 raise TypeError(f"{cls.__name__}: input {position} must be a Tensor, got {type(t).__name__}")
+        tensors = prepared(cls, tensors)
         function = cls()
         function.k = kernels.load(kernels.device_of(*(t.data for t in tensors)))
         function.needs = tuple(is_recording() and t.requires_grad for t in tensors)
@@ -83,20 +88,23 @@ class Recompute(Function):
     """
 
     def forward(self, x, *, part):
+        from minideeplab.autograd.precision import precision_in_use
         from minideeplab.autograd.tensor import Tensor
 
-        self.saved, self.part = (x,), part
+        self.saved, self.part, self.precision = (x,), part, precision_in_use()
         with no_grad():
             return part(Tensor(x)).data
 
     def backward(self, grad):
+        from minideeplab.autograd.precision import precision
         from minideeplab.autograd.tensor import Tensor
 
         global _recomputing
         x = Tensor(*self.saved, requires_grad=True)
         _recomputing = True
         try:
-            y = self.part(x)
+            with precision(self.precision):
+                y = self.part(x)
         finally:
             _recomputing = False
         y.backward(grad)

@@ -12,6 +12,7 @@ import numpy as np
 
 import kernels
 from minideeplab.autograd.function import no_grad
+from minideeplab.autograd.precision import precision_in_use
 from minideeplab.autograd.tensor import Tensor
 
 
@@ -24,6 +25,8 @@ def _name(function):
 
 
 def _float64(name, arrays):
+    if precision_in_use() != "float32":
+        raise RuntimeError(f"{name}: derivatives are checked in float64; call it outside of precision('bf16')")
     for position, a in enumerate(arrays):
         if not isinstance(a, np.ndarray) or a.dtype != np.float64:
             kind = a.dtype if isinstance(a, np.ndarray) else type(a).__name__
@@ -61,7 +64,7 @@ def gradcheck(function, *arrays, names=None, step=1e-6, rtol=1e-6, atol=1e-7):
 
     Raises:
         GradientError: the op, the argument, the worst element with both values.
-        TypeError: an input that is not float64.
+        TypeError: an input that is not float64. RuntimeError: within `precision("bf16")`.
 
     Cost:
         Two forward passes for each input number, one backward for each output number.

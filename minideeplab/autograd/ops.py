@@ -14,21 +14,35 @@ Where a derivative is written down:
 Letters: N batch, H W height and width, C input channels, K output channels.
 """
 
+import numpy as np
+
 from kernels.activation import SHOWN_BY_RESULT, check_activation
-from kernels.checks import check_floats
+from kernels.bfloat16 import BFLOAT16
+from kernels.checks import check_maps
 from kernels.geometry import Window
 from minideeplab.autograd.function import Function
+from minideeplab.autograd.precision import ToBfloat16, ToFloat32
 
 # ---------------------------------------------------------------- arithmetic
 
 
+def _grad_of(k, grad, shape, dtype):
+    """The gradient of what was broadcast, in its shape and dtype."""
+    if shape == grad.shape and dtype == grad.dtype:
+        return grad
+    total = k.sum_to(grad, shape)
+    return k.to_bfloat16(total) if dtype == BFLOAT16 else total
+
+
 class Add(Function):
     def forward(self, a, b):
-        self.shapes = a.shape, b.shape
+        self.inputs = (a.shape, a.dtype), (b.shape, b.dtype)
         return self.k.add(a, b)
 
     def backward(self, grad):
-        return tuple(self.k.sum_to(grad, s) if n else None for n, s in zip(self.needs, self.shapes, strict=True))
+        return tuple(
+            _grad_of(self.k, grad, *own) if n else None for n, own in zip(self.needs, self.inputs, strict=True)
+        )
 
 
 class Multiply(Function):
@@ -38,12 +52,14 @@ class Multiply(Function):
 
     def backward(self, grad):
         a, b = self.saved
-        grad_a = self.k.sum_to(self.k.multiply(grad, b), a.shape) if self.needs[0] else None
-        grad_b = self.k.sum_to(self.k.multiply(grad, a), b.shape) if self.needs[1] else None
+        grad_a = _grad_of(self.k, self.k.multiply(grad, b), a.shape, a.dtype) if self.needs[0] else None
+        grad_b = _grad_of(self.k, self.k.multiply(grad, a), b.shape, b.dtype) if self.needs[1] else None
         return grad_a, grad_b
 
 
 class Sum(Function):
+    widens = True
+
     def forward(self, x):
         self.shape = x.shape
         return self.k.sum_to(x, ())
@@ -81,8 +97,18 @@ def multiply(a, b):
     return Multiply.apply(a, b)
 
 
+def to_bfloat16(x):
+    """A float32 tensor rounded to bfloat16; others as they are."""
+    return ToBfloat16.apply(x) if x.dtype == np.float32 else x
+
+
+def to_float32(x):
+    """A bfloat16 tensor widened to float32, exact; others as they are."""
+    return ToFloat32.apply(x) if x.dtype == BFLOAT16 else x
+
+
 def sum(x):
-    """The sum of all elements, a scalar tensor."""
+    """The sum of all elements, a scalar tensor; of bfloat16 in float32."""
     return Sum.apply(x)
 
 
@@ -110,6 +136,8 @@ def dropout(x, rate, seed):
 
 
 class Conv2d(Function):
+    maps, rounds = (0,), True
+
     def forward(self, x, w, *, stride, rate, padding):
         self.window = Window.conv(x.shape, w.shape, stride, rate, padding)
         self.saved = x, w
@@ -123,6 +151,8 @@ class Conv2d(Function):
 
 
 class DepthwiseConv2d(Function):
+    maps, rounds = (0,), True
+
     def forward(self, x, w, *, stride, rate, padding):
         self.window = Window.depthwise(x.shape, w.shape, stride, rate, padding)
         self.saved = x, w
@@ -168,8 +198,10 @@ def depthwise_conv2d(x, w, stride=1, rate=1, padding="same"):
 
 
 class ConvTranspose2d(Function):
+    maps, rounds = (0,), True
+
     def forward(self, x, w, *, stride, padding, output_padding, rate):
-        check_floats("conv_transpose2d", x=x, weight=w)
+        check_maps("conv_transpose2d", x=x, weight=w)
         self.window = Window.conv_transpose(x.shape, w.shape, stride, rate, padding, output_padding)
         self.saved = x, w
         return self.k.conv2d_grad_input(x, w, self.window)
@@ -209,6 +241,8 @@ def conv_transpose2d(x, w, stride=1, padding=0, output_padding=0, rate=1):
 
 
 class NormalisedConv2d(Function):
+    maps, rounds = (0, 4), True
+
     def forward(
         self, x, w, gamma, beta, residual=None, *, mean, var, eps, activation, stride, rate, padding, depthwise
     ):
@@ -483,6 +517,8 @@ def batch_norm(
 
 
 class Softmax(Function):
+    widens = True
+
     def forward(self, x):
         y = self.k.softmax(x)
         self.saved = (y,)
@@ -493,6 +529,8 @@ class Softmax(Function):
 
 
 class LogSoftmax(Function):
+    widens = True
+
     def forward(self, x):
         y = self.k.log_softmax(x)
         self.saved = (y,)
@@ -503,6 +541,8 @@ class LogSoftmax(Function):
 
 
 class CrossEntropy(Function):
+    widens = True
+
     def forward(self, logits, *, labels, class_weights, ignore_index, size):
         loss, total, log_normaliser = self.k.cross_entropy(logits, labels, class_weights, ignore_index, size)
         self.saved, self.size = (logits, labels, log_normaliser, total, class_weights, ignore_index), size

@@ -3,6 +3,7 @@
 import numpy as np
 
 import kernels
+from kernels.bfloat16 import BFLOAT16, name_of, sum_dtype, widen
 from minideeplab.autograd import ops
 from minideeplab.autograd.function import backpropagate
 
@@ -11,7 +12,7 @@ class Tensor:
     """An array on a device, with the gradient of a later scalar with respect to it.
 
     Attributes:
-        data: the array, float32 or float64.
+        data: the array, float32 or float64; bfloat16 for a feature map in the mode "bf16", see `precision`.
         grad: array of the same shape after `backward`, or None.
         requires_grad: whether gradients are wanted for it.
         node: the Function that made it; None for a leaf.
@@ -27,7 +28,7 @@ class Tensor:
         if isinstance(data, (list, tuple, int, float, np.generic)):
             data = np.asarray(data, None if isinstance(data, np.generic) else np.float32)
         kernels.device_of(data)
-        if data.dtype not in (np.float32, np.float64):
+        if data.dtype not in (np.float32, np.float64, BFLOAT16):
             raise TypeError(
                 f"Tensor: data must be float32 or float64, got {data.dtype}; convert with .astype(numpy.float32)"
             )
@@ -50,8 +51,9 @@ class Tensor:
         return self if self.device == device else Tensor(kernels.to_device(self.data, device))
 
     def numpy(self):
-        """The values as a NumPy array (shared, not copied, on the CPU)."""
-        return kernels.load(self.device).to_numpy(self.data)
+        """The values as a NumPy array (shared, not copied, on the CPU); of bfloat16 a float32 copy."""
+        array = kernels.load(self.device).to_numpy(self.data)
+        return widen(array) if array.dtype == BFLOAT16 else array
 
     def argmax(self):
         """The number of the largest channel at each position: (...) uint8, an array on this device."""
@@ -71,7 +73,8 @@ class Tensor:
         """Fill .grad of every leaf with d self / d leaf, summed into what is there, and free the graph.
 
         Args:
-            grad: array of this shape, the gradient of some scalar with respect to self; 1 for a scalar by default.
+            grad: array of this shape, the gradient of some scalar with respect to self; 1 for a scalar by default. For
+                a bfloat16 tensor it may be float32.
 
         Raises:
             ValueError: no `grad` although self is not a scalar, or one of another shape.
@@ -89,8 +92,10 @@ class Tensor:
                 )
             grad = kernels.load(self.device).full((), 1, self.dtype)
         k = kernels.load(kernels.device_of(self.data, grad))
+        if self.dtype == BFLOAT16 and grad.dtype == np.float32:
+            grad = k.to_bfloat16(grad)
         if grad.dtype != self.dtype:
-            raise TypeError(f"backward: grad is {grad.dtype}, the tensor is {self.dtype}")
+            raise TypeError(f"backward: grad is {name_of(grad.dtype)}, the tensor is {name_of(self.dtype)}")
         if tuple(grad.shape) != self.shape:
             raise ValueError(f"backward: grad has shape {tuple(grad.shape)}, the tensor {self.shape}")
         if self.node is None:
@@ -127,9 +132,9 @@ class Tensor:
     __radd__, __rmul__ = __add__, __mul__
 
     def _like(self, other):
-        """A number as a scalar tensor of this dtype and device; a tensor as it is."""
+        """A number as a scalar tensor of this device, and of this dtype or that of its sums; a tensor as it is."""
         if isinstance(other, (int, float, np.number)):
-            return Tensor(kernels.load(self.device).full((), other, self.dtype))
+            return Tensor(kernels.load(self.device).full((), other, sum_dtype(self.dtype)))
         if not isinstance(other, Tensor):
             raise TypeError(f"arithmetic with a Tensor needs a Tensor or a number, got {type(other).__name__}")
         return other
@@ -138,4 +143,4 @@ class Tensor:
         history = (
             f", made by {type(self.node).__name__}" if self.node else ", requires_grad" if self.requires_grad else ""
         )
-        return f"Tensor({self.shape}, {self.dtype}, {self.device}{history})"
+        return f"Tensor({self.shape}, {name_of(self.dtype)}, {self.device}{history})"

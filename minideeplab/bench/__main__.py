@@ -17,6 +17,7 @@ from minideeplab.files.whole import write_text
 EXAMPLE = """\
   python -m minideeplab.bench --suite conv
   python -m minideeplab.bench --suite model --against torch --json model.json
+  python -m minideeplab.bench --suite model --precision bf16 --against torch
   python -m minideeplab.bench --suite all --device cuda --precision tf32 --against torch"""
 
 SUITES = {"conv": conv.run, "memory": memory.run, "model": model.run, "crf": crf.run}

@@ -1,10 +1,21 @@
-"""Suite conv: single layers of DeepLab v3 and v3+ in their directions; batch norm, which follows each, with ReLU."""
+"""Suite conv: single layers of DeepLab v3 and v3+ in their directions; batch norm, which follows each, with ReLU.
+
+With --precision bf16 feature maps are bfloat16, and all of PyTorch's operands; the bound stays that of float32.
+"""
 
 import numpy as np
 
 import kernels
 from kernels.geometry import Window
-from minideeplab.bench.timing import copy_bandwidth, numpy_matmul_gflops, peak_gflops, spread, timings
+from minideeplab.bench.timing import (
+    copy_bandwidth,
+    feature_maps,
+    numpy_matmul_gflops,
+    peak_gflops,
+    spread,
+    timings,
+    torch_tensor,
+)
 
 DIRECTIONS = ("forward", "grad_input", "grad_weight")
 # kind, N, H = W, C, K, kernel, stride, rate
@@ -41,10 +52,10 @@ class Layer:
         self.name = f"{channels} {kernel}x{kernel}{options} {f'{n}x' if n > 1 else ''}{size}x{size}"
         self.padding = rate * (kernel - 1) // 2
         shape = (kernel, kernel, c, k) if kind == "conv" else (kernel, kernel, c)
-        self.x, self.w = _normal((n, size, size, c), device), _normal(shape, device)
+        (self.x,), self.w = feature_maps(device, (n, size, size, c)), _normal(shape, device)
         make = Window.conv if kind == "conv" else Window.depthwise
         self.window = make(self.x.shape, self.w.shape, stride, rate, "same")
-        self.grad = _normal(self.window.y_shape, device)
+        (self.grad,) = feature_maps(device, self.window.y_shape)
 
     def bytes_of(self, direction):
         """What a memory-bound layer must read and write."""
@@ -61,7 +72,8 @@ class Layer:
     def torch(self, torch, channels_last):
         """The same three in PyTorch, in one of its two memory formats."""
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        x, w, grad = (torch.from_numpy(kernels.to_device(a, "cpu")) for a in (self.x, self.w, self.grad))
+        x, w, grad = (torch_tensor(torch, a) for a in (self.x, self.w, self.grad))
+        w = w.to(x.dtype)
         w = w if self.kind == "conv" else w[:, :, None, :]
         x, w, grad = x.permute(0, 3, 1, 2), w.permute(3, 2, 0, 1), grad.permute(0, 3, 1, 2)
         x, w, grad = (a.to(self.device).contiguous(memory_format=layout) for a in (x, w, grad))
@@ -86,7 +98,7 @@ class Norm:
     def __init__(self, device, n, size, c):
         shape, self.device = (n * IMAGES[device], size, size, c), device
         self.name = f"batch norm {c} {f'{n}x' if n > 1 else ''}{size}x{size}"
-        self.x, self.grad = _normal(shape, device), _normal(shape, device)
+        self.x, self.grad = feature_maps(device, shape, shape)
         self.gamma, self.beta = _normal((c,), device), _normal((c,), device)
 
     def bytes_of(self, direction):
@@ -104,12 +116,9 @@ class Norm:
 
     def torch(self, torch, channels_last):
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        x, grad = (
-            torch.from_numpy(kernels.to_device(a, "cpu")).permute(0, 3, 1, 2).to(self.device)
-            for a in (self.x, self.grad)
-        )
+        x, grad = (torch_tensor(torch, a).permute(0, 3, 1, 2).to(self.device) for a in (self.x, self.grad))
         x, grad = (a.contiguous(memory_format=layout) for a in (x, grad))
-        gamma, beta = (torch.from_numpy(kernels.to_device(a, "cpu")).to(self.device) for a in (self.gamma, self.beta))
+        gamma, beta = (torch_tensor(torch, a).to(self.device) for a in (self.gamma, self.beta))
         y, mean, inverse = torch.native_batch_norm(x, gamma, beta, None, None, True, 0.1, 1e-5)
         y = y.relu_()
 

@@ -4,7 +4,7 @@ import numpy as np
 
 import kernels
 from kernels.geometry import Window
-from minideeplab.bench.timing import copy_bandwidth, spread, timings
+from minideeplab.bench.timing import copy_bandwidth, feature_maps, spread, timings
 
 SHAPE = (2, 129, 129, 128)  # 17 MB: a decoder's features
 CLASSES = 21
@@ -19,12 +19,12 @@ def cases(device):
     def normal(*shape):
         return k.copy(kernels.to_device(generator.standard_normal(shape, np.float32), device))
 
-    x, grad, y = normal(*SHAPE), normal(*SHAPE), normal(*SHAPE)
+    x, grad, y, small = feature_maps(device, SHAPE, SHAPE, SHAPE, (n, 65, 65, c))
     mean, gamma, beta = normal(c), normal(c), normal(c)
     var, size = k.full((c,), 1.5), x.nbytes
     pool = Window.pool(SHAPE, 3, 2, padding=1, ceil_mode=False)
     pooled, argmax = k.max_pool2d(x, pool)
-    small = normal(n, 65, 65, c)
+    of_pool = size + pooled.nbytes + argmax.nbytes
     logits, labels = normal(n, h, w, CLASSES), generator.integers(0, CLASSES, (n, h, w), np.uint8)
     labels = kernels.to_device(labels, device)
     large = 4 * h - 3, 4 * w - 3
@@ -44,8 +44,12 @@ def cases(device):
             lambda: k.batch_norm_grad(grad, x, y, mean, var, gamma, beta, 1e-5, "relu", True),
             7 * size,
         ),
-        ("max_pool2d 3x3 s2", lambda: k.max_pool2d(x, pool), size + 2 * pooled.nbytes),
-        ("max_pool2d_grad 3x3 s2", lambda: k.max_pool2d_grad(pooled, argmax, pool), size + 2 * pooled.nbytes),
+        ("max_pool2d 3x3 s2", lambda: k.max_pool2d(x, pool), of_pool),
+        (
+            "max_pool2d_grad 3x3 s2",
+            lambda: k.max_pool2d_grad(pooled, argmax, pool),
+            of_pool,
+        ),
         ("global average pool", lambda: k.adaptive_average_pool2d(x, 1, 1), size),
         ("resize_bilinear 65 -> 129", lambda: k.resize_bilinear(small, h, w, True), size + small.nbytes),
         ("resize_bilinear_grad", lambda: k.resize_bilinear_grad(grad, 65, 65, True), size + small.nbytes),

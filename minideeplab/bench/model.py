@@ -9,7 +9,8 @@ import numpy as np
 
 import kernels
 from minideeplab import cli, models
-from minideeplab.autograd import Tensor, no_grad
+from minideeplab.autograd import Tensor, no_grad, precision
+from minideeplab.autograd.precision import precision_in_use
 from minideeplab.bench.timing import copy_bandwidth, peak_gflops, spread, timings
 from minideeplab.nn import SGD
 from minideeplab.train import train_step
@@ -52,7 +53,7 @@ class Ours:
 
 
 class Torch:
-    """The same on PyTorch, in one of its two memory formats."""
+    """The same on PyTorch, in one of its two memory formats; in the precision bf16 within its autocast."""
 
     def __init__(self, name, channels_last, device="cpu"):
         import torch
@@ -70,17 +71,21 @@ class Torch:
 
     def inference(self):
         self.model.eval()
-        with self.torch_ops(), self.torch.inference_mode():
+        with self.torch_ops(), self.torch.inference_mode(), self._autocast():
             return self.model(self.x)
 
     def step(self):
         self.model.train()
         with self.torch_ops(), self.torch.enable_grad():
-            loss = self.model.loss(self.x, self.labels)
+            with self._autocast():
+                loss = self.model.loss(self.x, self.labels)
             self.optimiser.zero_grad()
             loss.backward()
         self.optimiser.step()
         return loss.item()
+
+    def _autocast(self):
+        return self.torch.autocast("cpu", self.torch.bfloat16, enabled=precision_in_use() == "bf16")
 
 
 def _models(device):
@@ -178,13 +183,15 @@ def _profile_table(profile, peak):
 
 def peak_memory(name, library, threads):
     """Peak resident bytes of a fresh process that makes three training steps; the interpreter and imports included."""
-    code = f"from minideeplab.bench import model; print(model.peak_of_steps({name!r}, {library!r}, {threads}))"
+    arguments = f"{name!r}, {library!r}, {threads}, {precision_in_use()!r}"
+    code = f"from minideeplab.bench import model; print(model.peak_of_steps({arguments}))"
     return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
 
-def peak_of_steps(name, library, threads):
+def peak_of_steps(name, library, threads, precision_name):
     """Peak resident bytes of this process after three training steps."""
     kernels.set_num_threads(threads)
+    precision(precision_name)
     if library != "torch":
         contender = Ours(name, checkpointed=library == "ours checkpointed")
     else:

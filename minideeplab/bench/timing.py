@@ -10,6 +10,9 @@ import time
 import numpy as np
 
 import kernels
+from kernels.bfloat16 import BFLOAT16
+from kernels.cpu.bfloat16 import numbers
+from minideeplab.autograd.precision import precision_in_use
 
 _PAUSE = 0.02  # seconds: threads that have run out of work wait for more in a loop, and would hold the next one's cores
 _LASTING = 0.02  # seconds that calls on a GPU take together
@@ -50,6 +53,21 @@ def spread(seconds):
     """(largest - smallest) / median of the middle half: how far a median can be trusted."""
     low, middle, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else seconds * 3
     return (high - low) / middle
+
+
+def feature_maps(device, *shapes):
+    """Standard normal numbers in arrays as the engine makes them, in the precision in use."""
+    k, generator = kernels.load(device), np.random.default_rng(0)
+    arrays = [k.copy(kernels.to_device(generator.standard_normal(shape, np.float32), device)) for shape in shapes]
+    return [k.to_bfloat16(a) for a in arrays] if precision_in_use() == "bf16" else arrays
+
+
+def torch_tensor(torch, array):
+    """An array as a tensor in host memory, of its dtype."""
+    array = kernels.to_device(array, "cpu")
+    if array.dtype == BFLOAT16:
+        return torch.from_numpy(numbers(array).view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
 
 
 def peak_gflops(device="cpu", repeats=7):

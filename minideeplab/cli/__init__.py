@@ -1,7 +1,7 @@
 """What all commands share: parsers, argument types, the device, exit codes, progress."""
 
 from minideeplab.cli.data_arguments import add_data_arguments, check_files, data_options, open_data, open_splits
-from minideeplab.cli.device import add_device_arguments, announce_compilation, set_threads, use_device
+from minideeplab.cli.device import add_device_arguments, announce_compilation, set_threads, use_device, use_precision
 from minideeplab.cli.guard import INTERRUPTED, deferred_interrupt, main_guard
 from minideeplab.cli.memory import peak_memory
 from minideeplab.cli.parser import (
@@ -77,4 +77,5 @@ __all__ = [
     "set_threads",
     "stored_arguments",
     "use_device",
+    "use_precision",
 ]

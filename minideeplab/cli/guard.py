@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
+from minideeplab.autograd.precision import precision, precision_in_use
 from minideeplab.cli.signals import INTERRUPTED, check_interrupt, deferred_interrupt, exit_code, heard
 from minideeplab.cli.streams import lasting_streams
 from minideeplab.errors import MiniDeepLabError
@@ -28,7 +29,7 @@ def main_guard(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequenc
 
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
-        with lasting_streams():
+        with lasting_streams(), precision(precision_in_use()):  # --precision holds for the command alone
             try:
                 with warnings.catch_warnings(), heard():
                     warnings.showwarning = _print_warning

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from kernels.bfloat16 import sum_dtype
 from minideeplab.autograd import Tensor
 from minideeplab.nn import Module
 
@@ -37,7 +38,7 @@ def footprint(f: Callable[[Tensor], Tensor], image: Tensor, position: tuple[int,
     row, column = (side // 2 for side in y.shape[1:3]) if position is None else position
     if not (0 <= row < y.shape[1] and 0 <= column < y.shape[2]):
         raise ValueError(f"footprint: position ({row}, {column}) is outside of the output, {tuple(y.shape[1:3])}")
-    one = np.zeros(y.shape, y.dtype)
+    one = np.zeros(y.shape, sum_dtype(y.dtype))
     one[0, row, column] = 1
     y.backward(Tensor(one).to(y.device).data)
     return np.abs(Tensor(x.grad).numpy()[0]).sum(axis=-1)

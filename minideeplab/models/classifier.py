@@ -25,7 +25,7 @@ class Classifier(Segmenter):
         raise NotImplementedError(f"{type(self).__name__} has no `image_logits`, which every classifier needs")
 
     def forward(self, x):
-        return super().forward(x) if self.dense else self.image_logits(x)
+        return super().forward(x) if self.dense else ops.to_float32(self.image_logits(x))
 
     def heads(self, x):
         return [self(x)]

@@ -41,6 +41,7 @@ class Segmenter(Module):
         return trace(self, x, channels)
 
     def _enlarged(self, logits, padded, x):
+        logits = ops.to_float32(logits)
         if logits.shape[1:3] != padded.shape[1:3]:
             logits = ops.resize_bilinear(logits, *padded.shape[1:3], self.align_corners)
         return logits if padded is x else ops.crop(logits, 0, 0, *x.shape[1:3])
@@ -61,6 +62,7 @@ class Segmenter(Module):
         self._check_labels(x, labels)
         total = None
         for weight, logits in self.training_logits(padded):
+            logits = ops.to_float32(logits)
             if not self.align_corners:
                 logits = self._enlarged(logits, padded, x)
             size = padded.shape[1:3] if self.align_corners else None

@@ -63,6 +63,7 @@ def cross_entropy(logits, labels, ignore_index=255, class_weights=None, size=Non
 
     Source: DeepLab v1, sections 3.1 and 4.1; void handling as in the VOC development kit.
     """
+    logits = ops.to_float32(logits)
     if class_weights is not None:
         class_weights = kernels.to_device(np.asarray(class_weights, logits.dtype), logits.device)
     labels = kernels.to_device(labels, logits.device)
@@ -96,7 +97,7 @@ def hard_pixels(logits, labels, share, ignore_index=255, class_weights=None, siz
     """
     if not 0 < share < 1:
         raise ValueError(f"hard_pixels: share must be between 0 and 1, got {share}")
-    here = kernels.to_device(labels, logits.device)
+    logits, here = ops.to_float32(logits), kernels.to_device(labels, logits.device)
     _, _, log_normaliser = kernels.load(logits.device).cross_entropy(logits.data, here, None, ignore_index, size)
     scores, labels, log_normaliser = (kernels.to_device(a, "cpu") for a in (logits.data, labels, log_normaliser))
     class_weights = None if class_weights is None else np.asarray(class_weights, scores.dtype)

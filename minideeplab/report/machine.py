@@ -11,7 +11,7 @@ def machine(device: str) -> dict[str, str]:
     """Name -> value of what decides how fast a run is: processor, cores, threads, memory, system, device."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     facts = {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": f"{os.cpu_count()}, {usable} of them for this process",
         "threads": str(kernels.num_threads()),
     }
@@ -20,7 +20,7 @@ def machine(device: str) -> dict[str, str]:
     return facts | {"system": platform.platform(), "device": device}
 
 
-def _processor() -> str:
+def processor() -> str:
     """The name that its maker gave it, where the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

@@ -70,7 +70,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Fou
                 f"{option} {getattr(args, name)}: this run began {how}; leave it out, or start a new run "
                 f"with --init-from {path}"
             )
-    fresh = {name: getattr(args, name) for name in START_ARGUMENTS if name != "data" or name in given}
+    kept = {"data"} | ({"precision"} if args.device == began.get("device") else set())  # unless another is given
+    fresh = {name: getattr(args, name) for name in START_ARGUMENTS if name not in kept or name in given}
     return argparse.Namespace(**{**vars(args), **began, **fresh}), found, given
 
 

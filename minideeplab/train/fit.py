@@ -10,6 +10,7 @@ import numpy as np
 
 import kernels
 from minideeplab import cli
+from minideeplab.autograd.precision import precision, precision_in_use
 from minideeplab.cli.config_file import arguments_of
 from minideeplab.cli.signals import check_interrupt, heard
 from minideeplab.errors import CheckpointError, UsageError
@@ -107,6 +108,7 @@ def fit(data: str | Path | None = None, model: str | None = None, *, progress: b
             stack.enter_context(cli.hidden_progress())
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         stack.callback(kernels.set_num_threads, threads)
+        stack.enter_context(precision(precision_in_use()))
         stack.enter_context(heard())
         found, code = start(arguments)
         if code == 0:

@@ -13,6 +13,7 @@ from kernel_calls import SHAPE, calls
 from strategies import assert_close
 
 import kernels
+from kernels.bfloat16 import BFLOAT16, widen
 from kernels.cpu import arrays
 
 TESTS = Path(__file__).parent.parent
@@ -27,6 +28,11 @@ def digests(dtype=np.float32):
         return hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in results)).hexdigest()
 
     return {name: digest(call()) for name, call in calls(kernels.load("cpu"), dtype).items()}
+
+
+def digests_of_both():
+    """The same in float32 and, for kernels that take them, with bfloat16 feature maps."""
+    return {name: [bits, halves[name]] for halves in [digests(BFLOAT16)] for name, bits in digests().items()}
 
 
 def run(program, **environment):
@@ -44,7 +50,7 @@ BY_THREADS = """
 results = {}
 for threads in (1, 2, 4):
     kernels.set_num_threads(threads)
-    results[threads] = test_threads.digests()
+    results[threads] = test_threads.digests_of_both()
 print(json.dumps(results))
 """
 
@@ -52,7 +58,7 @@ print(json.dumps(results))
 @pytest.fixture(scope="module")
 def called():
     """Names of the kernels that were called, here: from now on every process finds them in the cache."""
-    return list(digests())
+    return list(digests_of_both())
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +70,7 @@ def by_threads(called):
 @pytest.fixture(scope="module")
 def in_dirty_memory(called):
     """Digests of a process whose fresh memory (of glibc) is full of 3.4e38."""
-    return run("print(json.dumps(test_threads.digests()))", MALLOC_PERTURB_="128")
+    return run("print(json.dumps(test_threads.digests_of_both()))", MALLOC_PERTURB_="128")
 
 
 def test_every_kernel_is_called(called):
@@ -82,19 +88,22 @@ def test_the_same_bits_whatever_fresh_memory_holds(name, by_threads, in_dirty_me
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "BFLOAT16"])
 def test_the_same_bits_compiled_now_and_loaded_from_the_cache(dtype, tmp_path):
     """LLVM optimises a kernel once more on its way to the cache, and may then fuse other multiplies and adds."""
-    program = f"print(json.dumps(test_threads.digests(numpy.{dtype})))"
+    program = (
+        f"print(json.dumps(test_threads.digests(test_threads.{'BFLOAT16' if dtype == 'BFLOAT16' else f'np.{dtype}'})))"
+    )
     first, second = (run(program, MINIDEEPLAB_CACHE_DIR=str(tmp_path)) for _ in range(2))
     assert [name for name in NAMES if first[name] != second[name]] == []
 
 
+@pytest.mark.parametrize("dtype", [np.float32, BFLOAT16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("name", NAMES)
-def test_no_result_depends_on_what_its_memory_held(name, monkeypatch):
+def test_no_result_depends_on_what_its_memory_held(name, dtype, monkeypatch):
     """Every buffer of the pool is filled with NaN (-1 as an integer) before the kernel takes it."""
     monkeypatch.setattr(arrays, "_POOLED_FROM", 0)  # small arrays come from the pool, too
-    call = calls(kernels.load("cpu"))[name]
+    call = calls(kernels.load("cpu"), dtype)[name]
     clean = call()
     copies = [np.array(a) for a in clean]
     del clean  # its buffers go to the pool
@@ -102,7 +111,7 @@ def test_no_result_depends_on_what_its_memory_held(name, monkeypatch):
         for buffer in buffers:
             buffer.fill(0xFF)
     for expected, actual in zip(copies, call(), strict=True):
-        assert not np.isnan(actual).any()
+        assert not np.isnan(widen(actual) if getattr(actual, "dtype", None) == BFLOAT16 else actual).any()
         np.testing.assert_array_equal(actual, expected)
     arrays.release_pool()
 

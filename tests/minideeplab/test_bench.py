@@ -1,12 +1,16 @@
 """The measurements: what they count is right, and where PyTorch is installed, both sides compute the same."""
 
 import functools
+import importlib
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
-from minideeplab import Tensor, models, ops
+from kernels.bfloat16 import BFLOAT16
+from minideeplab import Tensor, models, ops, precision
+from minideeplab.autograd.precision import precision_in_use
 from minideeplab.bench import conv, crf, memory, model, timing
 from minideeplab.bench.__main__ import main
 from minideeplab.nn import Loss
@@ -65,6 +69,30 @@ def test_the_table_and_the_json(suite, tmp_path, capsys, monkeypatch):
     else:
         assert [(row["model"], row["job"]) for row in rows] == [("tiny", "inference"), ("tiny", "step")]
         assert "where a step spends its time" in out and "peak memory of the step, ours: 1.00 GB" in out
+
+
+def test_all_suites_in_bfloat16(capsys, monkeypatch, tmp_path):
+    """Layers, other kernels and models run on bfloat16 maps; beside PyTorch, where it is installed, in its autocast."""
+    monkeypatch.setattr("kernels.has_bfloat16", lambda: True)
+    monkeypatch.setattr(model, "peak_memory", lambda *args: 10**9)
+    with precision("bf16"):
+        layer, net = conv.Layer("cpu", *conv.LAYERS[1]), model.Ours("tiny")
+        assert layer.ours()["forward"]().dtype == layer.ours()["grad_input"]().dtype == BFLOAT16
+        assert layer.ours()["grad_weight"]().dtype == np.float32
+        assert "to_bfloat16" in [row["kernel"] for row in model.profile_of(net.step)]
+    try:
+        against = ["--against", importlib.import_module("torch")]
+    except ImportError:
+        against = []
+    report = tmp_path / "figures.json"
+    for suite in ("conv", "memory", "model"):
+        more = against if suite != "memory" else []
+        arguments = ["--suite", suite, "--precision", "bf16", "--repeats", "2", "--json", str(report), *more]
+        with against[-1].enable_grad() if more else nullcontext():  # which the command switches off
+            assert main(arguments[:-1] + ["torch"] if more else arguments) == 0
+        rows = json.loads(report.read_text())[suite]["rows"]
+        assert not more or all(row["ratio"] > 0 for row in rows)
+    assert precision_in_use() == "float32"
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

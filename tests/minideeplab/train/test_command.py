@@ -15,6 +15,7 @@ from train_runs import assert_same_run, command
 from voc_folder import list_ids, make_set
 
 import kernels
+from kernels.bfloat16 import BFLOAT16
 from minideeplab import evaluate
 from minideeplab.data import read_mask, write_mask, write_synthetic
 from minideeplab.train import command as train
@@ -92,6 +93,24 @@ def test_a_device_that_is_not_there(data, tmp_path, monkeypatch, capsys):
 def test_tf32_is_for_tensor_cores(data, tmp_path, capsys):
     assert train.main(command(data, tmp_path / "out", "--precision", "tf32")) == 2
     assert "--precision tf32 needs tensor cores: add --device cuda" in capsys.readouterr().err
+
+
+def test_a_run_in_bfloat16_resumes_with_the_same_numbers(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(kernels, "has_bfloat16", lambda: True)
+    for out, more in (("whole", []), ("halves", ["--stop-after", "1"])):
+        assert train.main(command(data, tmp_path / out, "--precision", "bf16", *more)) == 0
+    assert train.main(["--resume", "--out", str(tmp_path / "halves")]) == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "halves")
+    checkpoint = Checkpoint.load(tmp_path / "halves" / "last.npz")
+    assert checkpoint.args["precision"] == "bf16"
+    assert all(a.dtype != BFLOAT16 for part in (checkpoint.state, checkpoint.optimiser) for a in part.values())
+    capsys.readouterr()
+    assert (
+        evaluate.main(
+            ["--checkpoint", str(tmp_path / "whole" / "last.npz"), "--data", str(data), "--precision", "bf16"]
+        )
+        == 0
+    )
 
 
 def test_rates_follow_the_crop_and_too_large_ones_are_named(data, tmp_path, capsys):
