@@ -14,6 +14,11 @@ def sum_dtype(dtype):
     return np.dtype(np.float32) if dtype == BFLOAT16 else np.dtype(dtype)
 
 
+def name_of(dtype):
+    """What a dtype is called in messages."""
+    return "bfloat16" if dtype == BFLOAT16 else str(dtype)
+
+
 def widen(array):
     """bfloat16 -> float32, exact."""
     bits = np.ascontiguousarray(array).view(np.uint16)

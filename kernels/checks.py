@@ -1,22 +1,70 @@
-"""What a kernel may be given: one float dtype, the right shape, labels in range. Errors name op and argument."""
+"""What a kernel may be given: one float dtype, the right shape, labels in range. Errors name op and argument.
+
+Feature maps and their gradients may be bfloat16; then all parameters are float32. Losses, softmax, the CRF and the
+optimiser take float32 and float64 alone.
+"""
 
 import numpy as np
 
-from .activation import SHOWN_BY_RESULT, check_activation
+from .activation import check_activation
+from .bfloat16 import BFLOAT16, name_of, sum_dtype
+
+_FLOATS = (np.float32, np.float64)
+_PARAMETERS = ("weight", "scale", "shift", "mean", "var", "gamma", "beta", "running_mean", "running_var")
 
 
 def check_floats(op, **arrays):
     """Raise TypeError unless all are arrays of one dtype, float32 or float64."""
-    dtypes = {}
     for name, a in arrays.items():
-        dtype = getattr(a, "dtype", None)
-        if dtype is None:
-            raise TypeError(f"{op}: {name} must be an array, got {type(a).__name__}")
-        if dtype not in (np.float32, np.float64):
-            raise TypeError(f"{op}: {name} must be float32 or float64, got {dtype}")
-        dtypes[name] = dtype
-    if len(set(dtypes.values())) > 1:
-        raise TypeError(f"{op}: arrays must share one dtype, got " + ", ".join(f"{k} {v}" for k, v in dtypes.items()))
+        dtype = _dtype_of(op, name, a)
+        if dtype not in _FLOATS:
+            widened = "; widen it with to_float32" if dtype == BFLOAT16 else ""
+            raise TypeError(f"{op}: {name} must be float32 or float64, got {name_of(dtype)}{widened}")
+    if len({a.dtype for a in arrays.values()}) > 1:
+        raise TypeError(f"{op}: arrays must share one dtype, got {_dtypes(arrays)}")
+
+
+def check_maps(op, **arrays):
+    """Raise TypeError unless the maps share one dtype, and the parameters, known by name, have that of its sums.
+
+    That is float32 for bfloat16 maps, and the maps' own dtype, float32 or float64, for others.
+    """
+    maps = {name: a for name, a in arrays.items() if name not in _PARAMETERS}
+    if any(_dtype_of(op, name, a) == BFLOAT16 for name, a in maps.items()):
+        if len({a.dtype for a in maps.values()}) > 1:
+            raise TypeError(f"{op}: feature maps must share one dtype, got {_dtypes(maps)}")
+        for name, a in arrays.items():
+            if name in _PARAMETERS and _dtype_of(op, name, a) != sum_dtype(BFLOAT16):
+                raise TypeError(
+                    f"{op}: {name} must be float32 beside bfloat16 feature maps, as all parameters are, got"
+                    f" {name_of(a.dtype)}"
+                )
+    else:
+        check_floats(op, **arrays)
+
+
+def check_sum_of(op, a, b):
+    """Raise TypeError unless a and b share one dtype, or one is bfloat16 and the other a float32 bias or number."""
+    if BFLOAT16 not in (_dtype_of(op, "a", a), _dtype_of(op, "b", b)):
+        check_floats(op, a=a, b=b)
+        return
+    for name, array in (("a", a), ("b", b)):
+        if array.dtype != BFLOAT16 and (array.dtype != np.float32 or len(array.shape) > 1):
+            raise TypeError(
+                f"{op}: beside a bfloat16 array {name} must be bfloat16, or float32 with one axis at most, as a bias"
+                f" is; got {name_of(array.dtype)} of shape {tuple(array.shape)}"
+            )
+
+
+def _dtype_of(op, name, array):
+    dtype = getattr(array, "dtype", None)
+    if dtype is None:
+        raise TypeError(f"{op}: {name} must be an array, got {type(array).__name__}")
+    return dtype
+
+
+def _dtypes(arrays):
+    return ", ".join(f"{name} {name_of(a.dtype)}" for name, a in arrays.items())
 
 
 def check_shape(op, name, array, shape):
@@ -33,6 +81,7 @@ def check_labels(logits, labels, class_weights, ignore_index, size=None):
 
     They must have the height and width of the logits, or no more than those of `size`.
     """
+    check_floats("cross_entropy", logits=logits)
     check_image("cross_entropy", "logits", logits)
     dtype = getattr(labels, "dtype", None)
     if getattr(dtype, "kind", "") not in ("i", "u") or not dtype.isnative:
@@ -66,17 +115,29 @@ def check_labels(logits, labels, class_weights, ignore_index, size=None):
 
 
 def check_image(op, name, array):
-    """Raise unless `array` is a float array of the four axes N, H, W, C, none empty."""
-    check_floats(op, **{name: array})
+    """Raise unless `array` is a feature map: of the four axes N, H, W, C, none empty."""
+    check_maps(op, **{name: array})
     if len(array.shape) != 4 or min(array.shape) < 1:
         raise ValueError(
             f"{op}: {name} must have the four axes (N, H, W, C), none empty, got shape {tuple(array.shape)}"
         )
 
 
+def check_to_bfloat16(x):
+    """Raise unless x is float32: what has the digits of float64 shall keep them."""
+    if _dtype_of("to_bfloat16", "x", x) != np.float32:
+        raise TypeError(f"to_bfloat16: x must be float32, got {name_of(x.dtype)}")
+
+
+def check_to_float32(x):
+    """Raise unless x is bfloat16."""
+    if _dtype_of("to_float32", "x", x) != BFLOAT16:
+        raise TypeError(f"to_float32: x must be bfloat16, got {name_of(x.dtype)}")
+
+
 def check_argmax_of(x):
     """Raise unless x is a float array whose channels can be numbered by uint8."""
-    check_floats("argmax", x=x)
+    check_maps("argmax", x=x)
     if not x.shape or not 1 <= x.shape[-1] <= 256:
         raise ValueError(f"argmax: x must have 1 to 256 channels in its last axis, got shape {tuple(x.shape)}")
 
@@ -117,7 +178,7 @@ def check_concat(arrays):
     """Raise unless all are (N, H, W, C_i) of one dtype that agree in N, H, W."""
     if not arrays:
         raise ValueError("concat: needs at least one array")
-    check_floats("concat", **{f"input {i}": a for i, a in enumerate(arrays)})
+    check_maps("concat", **{f"input {i}": a for i, a in enumerate(arrays)})
     for i, a in enumerate(arrays):
         check_image("concat", f"input {i}", a)
     shapes = [tuple(a.shape) for a in arrays]
@@ -133,18 +194,18 @@ def check_split(x, sizes):
 
 
 def check_channels(op, x, **channels):
-    """Raise unless x is (N, H, W, C) and every other array is (C,) of the same dtype."""
+    """Raise unless x is (N, H, W, C) and every other array is (C,) of the dtype of its sums."""
     check_image(op, "x", x)
-    check_floats(op, x=x, **channels)
+    check_maps(op, x=x, **channels)
     for name, a in channels.items():
         check_shape(op, name, a, (x.shape[3],))
 
 
-def check_norm_grad(grad, x, y, activation, **channels):
-    """Raise unless the arrays fit x (N, H, W, C); y may be None where the derivative is not read from it."""
+def check_norm_grad(grad, x, activation, **channels):
+    """Raise unless the arrays fit x (N, H, W, C)."""
     check_channels("batch_norm", x, **channels)
     check_activation("batch_norm", activation)
-    check_alike("batch_norm", x=x, grad=grad, **({"y": y} if activation in SHOWN_BY_RESULT else {}))
+    check_alike("batch_norm", x=x, grad=grad)
 
 
 def check_update(params, velocities, grads, weight_decays):
@@ -164,8 +225,8 @@ def check_update(params, velocities, grads, weight_decays):
 
 
 def check_alike(op, **arrays):
-    """Raise unless all are arrays of one float dtype and one shape."""
-    check_floats(op, **arrays)
+    """Raise unless all are arrays of one shape, with dtypes as in `check_maps`."""
+    check_maps(op, **arrays)
     if len({tuple(a.shape) for a in arrays.values()}) > 1:
         raise ValueError(
             f"{op}: shapes must agree, got " + ", ".join(f"{k} {tuple(a.shape)}" for k, a in arrays.items())
@@ -174,7 +235,7 @@ def check_alike(op, **arrays):
 
 def check_dropout(x, rate):
     """Raise unless x is a float array and rate a share of its elements, less than all."""
-    check_floats("dropout", x=x)
+    check_maps("dropout", x=x)
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: rate must be in [0, 1), got {rate}")
 
