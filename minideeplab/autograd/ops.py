@@ -435,20 +435,26 @@ class BatchNorm(Function):
         if self.training:
             self.k.update_running(running_mean, running_var, mean, var, momentum, count)
         self.eps, self.activation, self.adds = eps, activation, residual is not None
-        # the activation's derivative is read from its result, or from the value before it, which is computed again
-        y_kept, residual = y if activation in SHOWN_BY_RESULT else None, residual if activation == "hardswish" else None
-        self.saved = x, residual, y_kept, mean, var, gamma, beta
+        kept = None  # x shows the activation's derivative, unless a residual hides it
+        if residual is not None and activation is not None:
+            kept = y if activation in SHOWN_BY_RESULT else residual
+        self.saved = x, kept, mean, var, gamma, beta
+        self.remakes = residual is None  # else one residual would be made from the other, back to the first
         return y
 
+    def remake(self):
+        x, _, mean, var, gamma, beta = self.saved
+        return self.k.batch_norm(x, mean, var, gamma, beta, self.eps, self.activation)
+
     def backward(self, grad):
-        x, residual, y, mean, var, gamma, beta = self.saved
+        x, kept, mean, var, gamma, beta = self.saved
         affine, activation = (mean, var, gamma, beta, self.eps), self.activation
         if not self.adds:
-            return self.k.batch_norm_grad(grad, x, y, *affine, activation, self.training)
+            return self.k.batch_norm_grad(grad, x, *affine, activation, self.training)
         if activation is not None:  # the residual gets what the activation lets pass, and so does batch norm
-            shown = self.k.batch_norm(x, *affine, None, residual) if y is None else y
+            shown = kept if activation in SHOWN_BY_RESULT else self.k.batch_norm(x, *affine, None, kept)
             grad = self.k.activate_grad(grad, shown, activation)
-        return *self.k.batch_norm_grad(grad, x, None, *affine, None, self.training), grad
+        return *self.k.batch_norm_grad(grad, x, *affine, None, self.training), grad
 
 
 def _given(residual):
