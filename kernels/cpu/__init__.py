@@ -22,5 +22,6 @@ from .pool import (
     max_pool2d_grad,
 )
 from .resize import resize_bilinear, resize_bilinear_grad, resize_nearest, resize_nearest_grad
+from .separable import separable_conv2d
 from .softmax import argmax, log_softmax, log_softmax_grad, softmax, softmax_grad
 from .update import sgd_update

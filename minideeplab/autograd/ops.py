@@ -208,6 +208,9 @@ def conv_transpose2d(x, w, stride=1, padding=0, output_padding=0, rate=1):
     return ConvTranspose2d.apply(x, w, stride=stride, padding=padding, output_padding=output_padding, rate=rate)
 
 
+_NO_DERIVATIVE = "normalised_conv2d has no derivative: use batch_norm(conv2d(x, w)) where gradients are wanted"
+
+
 class NormalisedConv2d(Function):
     def forward(
         self, x, w, gamma, beta, residual=None, *, mean, var, eps, activation, stride, rate, padding, depthwise
@@ -220,9 +223,7 @@ class NormalisedConv2d(Function):
         return self.k.conv2d(x, w, Window.conv(x.shape, w.shape, stride, rate, padding), *last_step, residual)
 
     def backward(self, grad):
-        raise RuntimeError(
-            "normalised_conv2d has no derivative: use batch_norm(conv2d(x, w)) where gradients are wanted"
-        )
+        raise RuntimeError(_NO_DERIVATIVE)
 
 
 def normalised_conv2d(
@@ -241,6 +242,40 @@ def normalised_conv2d(
         x, w, gamma, beta, *_given(residual), mean=mean, var=var, eps=eps, activation=activation, stride=stride,
         rate=rate, padding=padding, depthwise=len(w.shape) == 3,
     )  # fmt: skip
+
+
+class NormalisedSeparableConv2d(Function):
+    def forward(self, x, w, gamma, beta, w_last, gamma_last, beta_last, residual=None, *, between, last, window):
+        """between, last: (mean, var, eps, activation) of the two batch norms; window: options of the depthwise."""
+        (mean, var, eps, activation), (mean_last, var_last, eps_last, activation_last) = between, last
+        step = *self.k.batch_norm_factors(mean, var, gamma, beta, eps), activation
+        step_last = *self.k.batch_norm_factors(mean_last, var_last, gamma_last, beta_last, eps_last), activation_last
+        window = Window.depthwise(x.shape, w.shape, *window)
+        window_last = Window.conv(window.y_shape, w_last.shape)
+        in_one_pass = getattr(self.k, "separable_conv2d", None)
+        if in_one_pass is not None:
+            return in_one_pass(x, w, w_last, window, window_last, step, step_last, residual)
+        y = self.k.depthwise_conv2d(x, w, window, *step)
+        return self.k.conv2d(y, w_last, window_last, *step_last, residual)
+
+    def backward(self, grad):
+        raise RuntimeError(_NO_DERIVATIVE)
+
+
+def normalised_separable_conv2d(
+    x, w, gamma, beta, w_last, gamma_last, beta_last, between, last, stride=1, rate=1, padding="same", residual=None
+):
+    """Two `normalised_conv2d`, a depthwise and a pointwise one: in one pass where the backend has one (kernels.FUSED).
+
+    It has no derivative: for use where nothing is recorded.
+
+    Args:
+        x, w, stride, rate, padding: as of `depthwise_conv2d`; w_last: (1, 1, C, K).
+        gamma, beta, gamma_last, beta_last: (C,) and (K,) tensors of the two batch norms.
+        between, last: (mean, var, eps, activation) of each. residual: as of `batch_norm`, in the second.
+    """
+    tensors = x, w, gamma, beta, w_last, gamma_last, beta_last, *_given(residual)
+    return NormalisedSeparableConv2d.apply(*tensors, between=between, last=last, window=(stride, rate, padding))
 
 
 # ---------------------------------------------------------------- pooling
