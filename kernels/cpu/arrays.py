@@ -30,7 +30,7 @@ class _Lease:
 
 
 def _pooled(size):
-    """The smallest free buffer of `size` bytes to twice as many, or None; `size` is a size class, as all buffers are."""
+    """The smallest free buffer of `size` bytes, a size class, to twice as many; or None."""
     wanted = size
     while wanted <= 2 * size:
         if _free[wanted]:

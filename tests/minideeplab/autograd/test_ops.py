@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from op_cases import CASES, convolution, normal
 
+import kernels
 from minideeplab import Tensor, ops
 from minideeplab.autograd.function import Function
 from minideeplab.autograd.gradcheck import check_adjoint, gradcheck
@@ -21,7 +22,7 @@ def parametrised(cases):
 
 def test_every_op_has_a_case():
     in_file = {c for _, c in inspect.getmembers(ops, inspect.isclass) if issubclass(c, Function) and c is not Function}
-    assert in_file == {op for op, _ in CASES.values()} | {ops.NormalisedConv2d}
+    assert in_file == {op for op, _ in CASES.values()} | {ops.NormalisedConv2d, ops.NormalisedSeparableConv2d}
 
 
 @pytest.mark.parametrize("activation", [None, "relu", "relu6", "hardswish"])
@@ -145,6 +146,26 @@ def test_a_transposed_convolution_by_hand():
     assert row(padding=(0, 1)) == row(padding="same") == [2, 13, 20]
     assert row(padding=((0, 0), (0, 2))) == [1, 2, 13]
     assert row(rate=2) == [1, 0, 2 + 10, 0, 3 + 20, 0, 30]
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("adds", [True, False])
+def test_a_normalised_separable_convolution_is_two_normalised_ones(fused, adds, monkeypatch):
+    """In one pass, and on a backend that has no such kernel."""
+    if not fused:
+        monkeypatch.delattr(kernels.load("cpu"), "separable_conv2d")
+    x, w, w_last = Tensor(normal(2, 9, 8, 4)), Tensor(normal(3, 3, 4, seed=1)), Tensor(normal(1, 1, 4, 6, seed=2))
+    affine, affine_last = ([Tensor(normal(c, seed=s)) for s in (c, c + 1)] for c in (4, 6))
+    known, known_last = ((normal(c, seed=c + 2), normal(c, seed=c + 3) ** 2, 1e-3) for c in (4, 6))
+    residual, window = Tensor(normal(2, 5, 4, 6)) if adds else None, (2, 1, "same")
+    y = ops.normalised_conv2d(x, w, *affine, *known, "relu", *window)
+    y = ops.normalised_conv2d(y, w_last, *affine_last, *known_last, "relu6", residual=residual)
+    steps = (*known, "relu"), (*known_last, "relu6")
+    w.requires_grad = True
+    found = ops.normalised_separable_conv2d(x, w, *affine, w_last, *affine_last, *steps, *window, residual)
+    np.testing.assert_array_equal(found.numpy(), y.numpy(), strict=True)
+    with pytest.raises(RuntimeError, match="has no derivative"):
+        found.sum().backward()
 
 
 @pytest.mark.parametrize(("residual", "arrays"), [(False, 1), (True, 2)])
