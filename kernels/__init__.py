@@ -51,6 +51,10 @@ CONTRACT = {
     "update": ("sgd_update",),
 }
 
+#: Functions that some backends have besides: each does in one pass what several of the contract do in several. Whoever
+#: calls one asks whether it is there, else calls these. In `watching` it is not, so that observers see its parts.
+FUSED = ("separable_conv2d",)
+
 #: The functions of a dense CRF, which backends without MISSING_CRF have beside those of the contract.
 CRF_CONTRACT = {
     "lattice": ("build_lattice", "join_lattices", "splat", "blur", "slice_lattice"),
@@ -106,10 +110,11 @@ def watching(backend, observer):
     """Inside the block observer(name, function, args, kwargs) stands between callers and each function of a backend.
 
     It calls function(*args, **kwargs) and returns the result. Functions that call each other inside the backend are not
-    seen.
+    seen; those of FUSED are None meanwhile.
     """
     module, contract = load(backend), CONTRACT if backend in MISSING_CRF else CONTRACT | CRF_CONTRACT
     functions = {name: getattr(module, name) for names in contract.values() for name in names}
+    fused = {name: getattr(module, name) for name in FUSED if hasattr(module, name)}
 
     def watched(name, function):
         return lambda *args, **kwargs: observer(name, function, args, kwargs)
@@ -117,9 +122,11 @@ def watching(backend, observer):
     try:
         for name, function in functions.items():
             setattr(module, name, watched(name, function))
+        for name in fused:
+            setattr(module, name, None)
         yield
     finally:
-        for name, function in functions.items():
+        for name, function in (functions | fused).items():
             setattr(module, name, function)
 
 

@@ -6,7 +6,7 @@ optimiser take float32 and float64 alone.
 
 import numpy as np
 
-from .activation import SHOWN_BY_RESULT, check_activation
+from .activation import check_activation
 from .bfloat16 import BFLOAT16, name_of, sum_dtype
 
 _FLOATS = (np.float32, np.float64)
@@ -201,11 +201,11 @@ def check_channels(op, x, **channels):
         check_shape(op, name, a, (x.shape[3],))
 
 
-def check_norm_grad(grad, x, y, activation, **channels):
-    """Raise unless the arrays fit x (N, H, W, C); y may be None where the derivative is not read from it."""
+def check_norm_grad(grad, x, activation, **channels):
+    """Raise unless the arrays fit x (N, H, W, C)."""
     check_channels("batch_norm", x, **channels)
     check_activation("batch_norm", activation)
-    check_alike("batch_norm", x=x, grad=grad, **({"y": y} if activation in SHOWN_BY_RESULT else {}))
+    check_alike("batch_norm", x=x, grad=grad)
 
 
 def check_update(params, velocities, grads, weight_decays):

@@ -265,7 +265,7 @@ def batch_norm_factors(mean, var, gamma, beta, eps):
     return _like(gamma), _like(gamma)
 
 
-def batch_norm_grad(grad, x, y, mean, var, gamma, beta, eps, activation, training):
+def batch_norm_grad(grad, x, mean, var, gamma, beta, eps, activation, training):
     return _like(x), _like(gamma), _like(gamma)
 
 

@@ -98,8 +98,8 @@ def calls(k, dtype=np.float32):
         ),
         "batch_norm_factors": lambda: k.batch_norm_factors(mean, var, gamma, beta, 1e-5),
         "batch_norm_grad": lambda: (
-            *k.batch_norm_grad(grad, x, other, mean, var, gamma, beta, 1e-5, "relu", True),
-            *k.batch_norm_grad(grad, x, None, mean, var, gamma, beta, 1e-5, "hardswish", False),
+            *k.batch_norm_grad(grad, x, mean, var, gamma, beta, 1e-5, "relu", True),
+            *k.batch_norm_grad(grad, x, mean, var, gamma, beta, 1e-5, "hardswish", False),
         ),
         "update_running": lambda: in_place(k.update_running, 2, mean, var, gamma, var, 0.1, n * h * w),
         "argmax": lambda: k.argmax(halved),

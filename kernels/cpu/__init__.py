@@ -24,6 +24,7 @@ from .pool import (
 )
 from .resize import resize_bilinear, resize_bilinear_grad, resize_nearest, resize_nearest_grad
 from .rounding import to_bfloat16, to_float32
+from .separable import separable_conv2d
 from .softmax import argmax, log_softmax, log_softmax_grad, softmax, softmax_grad
 from .update import sgd_update
 

@@ -2,7 +2,8 @@
 
 A training step makes the same arrays again and again. Fresh memory from the system costs a page fault every 4 KiB,
 several times what a kernel needs to fill it, so large buffers go back to a pool when their last view dies and are
-handed out again. On this backend an array is a NumPy array.
+handed out again, if need be to an array of half their size: the large maps of a network's first layers are free when
+its last layers ask for small ones. On this backend an array is a NumPy array.
 """
 
 import math
@@ -22,12 +23,23 @@ class _Lease:
     """Owner of one pooled buffer: NumPy keeps it alive as the base of every view, and its end returns the buffer."""
 
     def __init__(self, size):
-        self.buffer = _free[size].pop() if _free[size] else _allocate(size)
+        pooled = _pooled(size)
+        self.buffer = _allocate(size) if pooled is None else pooled
         self.__array_interface__ = self.buffer.__array_interface__
 
     def __del__(self):
         if hasattr(self, "buffer"):  # there is none if the allocation failed
             _free[self.buffer.nbytes].append(self.buffer)
+
+
+def _pooled(size):
+    """The smallest free buffer of `size` bytes, a size class, to twice as many; or None."""
+    wanted = size
+    while wanted <= 2 * size:
+        if _free[wanted]:
+            return _free[wanted].pop()
+        wanted = _size_class(wanted + 1)
+    return None
 
 
 def _allocate(size):

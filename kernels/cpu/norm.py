@@ -1,39 +1,42 @@
 """Batch normalisation over N, H, W, and an activation, at the speed of memory.
 
 Sums over pixels run in fixed parts, whose results are merged in order and in float64: the same bits on any number of
-threads. The variance comes from deviations, never from a difference of large squares.
+threads. The variance comes from deviations, never from a difference of large squares. x, y, residual and grad may be
+bfloat16: all is computed in float32 then, the dtype of the parameters, and rounded once at the end.
 """
 
 import numpy as np
 from numba import prange
 
 from ..activation import SHOWN_BY_RESULT, check_activation, limits_of, slope_limits_of
+from ..bfloat16 import sum_dtype
 from ..checks import check_alike, check_channels, check_image, check_norm_grad, check_running
-from .activation import between, hardswish_row, hardswish_slope
+from .activation import between, hardswish, hardswish_slope
 from .arrays import contiguous, empty
-from .jit import jit, jit_parallel
+from .bfloat16 import narrow_as, numbers, wide
+from .jit import jit, jit_inline, jit_parallel
 from .parts import PARTS, bounds
 
 _PART = 1 << 16  # least elements of a part of a sum
-_STEP = 64  # pixels that are summed in the array's dtype, and read twice while in cache, before they go to float64
+_STEP = 64  # pixels that are summed in the parameters' dtype, and read twice while in cache, before they go to float64
 
 
 def batch_norm_statistics(x):
     """Mean and biased variance of each channel over N, H, W.
 
     Returns:
-        mean, var: (C,) in the dtype of x, merged in float64.
+        mean, var: (C,) in the dtype of x, float32 for bfloat16; merged in float64.
 
     Source: Chan, Golub and LeVeque 1979 (merging of partial means and squared deviations).
     """
     check_image("batch_norm", "x", x)
     (x,) = contiguous(x)
-    rows = x.reshape(-1, x.shape[-1])
+    rows, dtype = _rows(x), sum_dtype(x.dtype)
     parts = _parts(rows)
     mean, squares = np.zeros((parts, x.shape[-1])), np.zeros((parts, x.shape[-1]))
-    _deviations(rows, mean, squares)
+    _deviations(rows, np.empty((parts, 2, x.shape[-1]), dtype), mean, squares)
     _merge(len(rows), mean, squares)
-    return mean[0].astype(x.dtype), (squares[0] / len(rows)).astype(x.dtype)
+    return mean[0].astype(dtype), (squares[0] / len(rows)).astype(dtype)
 
 
 def batch_norm(x, mean, var, gamma, beta, eps, activation, residual=None):
@@ -49,13 +52,11 @@ def batch_norm(x, mean, var, gamma, beta, eps, activation, residual=None):
     check_activation("batch_norm", activation)
     if residual is not None:
         check_alike("batch_norm", x=x, residual=residual)
-    (x,) = contiguous(x)
-    (other,) = (x,) if residual is None else contiguous(residual)
-    y, c = empty(x.shape, x.dtype), x.shape[-1]
-    factor = gamma / np.sqrt(var + x.dtype.type(eps))
-    rows = (a.reshape(-1, c) for a in (x, other, y))
-    limits, is_hardswish = limits_of(activation, x.dtype), activation == "hardswish"
-    _normalise(*rows, mean, factor, beta, residual is not None, limits, is_hardswish)
+    x, other = contiguous(x, x if residual is None else residual)
+    y = empty(x.shape, x.dtype)
+    factor = gamma / np.sqrt(var + var.dtype.type(eps))
+    limits, is_hardswish = limits_of(activation, var.dtype), activation == "hardswish"
+    _normalise(_rows(x), _rows(other), _rows(y), mean, factor, beta, residual is not None, limits, is_hardswish)
     return y
 
 
@@ -69,7 +70,7 @@ def batch_norm_factors(mean, var, gamma, beta, eps):
     return scale, beta - scale * mean
 
 
-def batch_norm_grad(grad, x, y, mean, var, gamma, beta, eps, activation, training):
+def batch_norm_grad(grad, x, mean, var, gamma, beta, eps, activation, training):
     """Gradients of `batch_norm` in x, gamma, beta.
 
     With g = grad activation'(gamma x^ + beta), x^ = (x - mean) / sqrt(var + eps) and M = N H W:
@@ -78,35 +79,26 @@ def batch_norm_grad(grad, x, y, mean, var, gamma, beta, eps, activation, trainin
         grad_x = gamma / sqrt(var + eps) (g - [grad_beta + x^ grad_gamma] / M)    the bracket only in training, where
                                                                                  mean and var depend on x
     Args:
-        y: the output, from which the derivative of relu and relu6 is read; else it may be None.
-        beta: read with hardswish only, whose derivative needs the value before it: gamma x^ + beta is computed again.
         training: mean and var came from x.
 
+    The activation's argument is computed again from x, as in `batch_norm`, so that the output need not be kept.
     A residual needs the activation's derivative alone: with one, give `activate_grad` of the gradient, and None here.
     """
-    check_norm_grad(grad, x, y, activation, mean=mean, var=var, gamma=gamma, beta=beta)
-    c = x.shape[-1]
-    masks = activation in SHOWN_BY_RESULT
-    mask = masks, slope_limits_of(activation, x.dtype)
-    grad, x, y = contiguous(grad, x, y if masks else x)
-    grad_rows, x_rows, y_rows = grad.reshape(-1, c), x.reshape(-1, c), y.reshape(-1, c)
-    inverse = 1 / np.sqrt(var + x.dtype.type(eps))
-    if activation == "hardswish":
-        inner_grad = empty(x.shape, x.dtype).reshape(-1, c)
-        _hardswish_grad(grad_rows, x_rows, mean, gamma * inverse, beta, inner_grad)
-        grad_rows = inner_grad
-    parts = _parts(x_rows)
-    sums, products = np.zeros((parts, c)), np.zeros((parts, c))
-    _grad_sums(grad_rows, x_rows, y_rows, mean, *mask, sums, products)
-    grad_beta, grad_gamma = sums.sum(axis=0), products.sum(axis=0) * inverse
-    # grad_x = factor g + offset + slope (x - mean)
-    factor, offset, slope = gamma * inverse, np.zeros(c, x.dtype), np.zeros(c, x.dtype)
-    if training:
-        offset = (-factor * grad_beta / len(x_rows)).astype(x.dtype)
-        slope = (-factor * inverse * grad_gamma / len(x_rows)).astype(x.dtype)
+    check_norm_grad(grad, x, activation, mean=mean, var=var, gamma=gamma, beta=beta)
+    grad, x = contiguous(grad, x)
+    grad_rows, rows, dtype = _rows(grad), _rows(x), var.dtype
+    deviation = np.sqrt(var + dtype.type(eps))
+    affine = mean, gamma / deviation, beta
+    shape = activation in SHOWN_BY_RESULT, slope_limits_of(activation, dtype), activation == "hardswish"
+    parts, c = _parts(rows), x.shape[-1]
+    sums = np.zeros((parts, 2, c))
+    _grad_sums(grad_rows, rows, *affine, *shape, sums)
+    grads = np.empty((2, c), dtype)  # in gamma and beta
+    terms = np.zeros((3, c), dtype)  # grad_x = factor g + offset + slope (x - mean)
+    _merge_grads(len(rows) if training else 0, sums, 1 / deviation, gamma, grads, terms)
     grad_x = empty(x.shape, x.dtype)
-    _grad_input(grad_rows, x_rows, y_rows, mean, factor, offset, slope, *mask, grad_x.reshape(-1, c))
-    return grad_x, grad_gamma.astype(x.dtype), grad_beta.astype(x.dtype)
+    _grad_input(grad_rows, rows, *affine, *shape, terms, _rows(grad_x))
+    return grad_x, grads[0], grads[1]
 
 
 def update_running(running_mean, running_var, mean, var, momentum, count):
@@ -119,6 +111,11 @@ def update_running(running_mean, running_var, mean, var, momentum, count):
     t = mean.dtype.type
     running_mean += t(momentum) * (mean - running_mean)
     running_var += t(momentum) * (var * t(count / (count - 1)) - running_var)
+
+
+def _rows(x):
+    """The pixels of x, (N H W, C), as kernels index them."""
+    return numbers(x).reshape(-1, x.shape[-1])
 
 
 def _parts(rows):
@@ -140,26 +137,26 @@ def _merge(count, mean, squares):
 
 
 @jit_parallel
-def _deviations(rows, mean, squares):
+def _deviations(rows, steps, mean, squares):
     """Mean and sum of squared deviations of each part of the rows, by merging steps of a few rows."""
     channels = rows.shape[1]
     for part in prange(len(mean)):
         first, last = bounds(part, len(mean), rows.shape[0])
         m, s = mean[np.int64(part)], squares[np.int64(part)]
-        step_sum, step_squares = np.empty(channels, rows.dtype), np.empty(channels, rows.dtype)
+        step_sum, step_squares = steps[np.int64(part), 0], steps[np.int64(part), 1]
         for start in range(first, last, _STEP):
             stop = min(start + _STEP, last)
             step_sum[:] = 0
             step_squares[:] = 0
             for i in range(start, stop):
                 for c in range(channels):
-                    step_sum[c] += rows[i, c]
-            inverse = rows.dtype.type(1) / rows.dtype.type(stop - start)
+                    step_sum[c] += wide(rows[i, c])
+            inverse = steps.dtype.type(1) / steps.dtype.type(stop - start)
             for c in range(channels):
                 step_sum[c] *= inverse  # the step's mean
             for i in range(start, stop):
                 for c in range(channels):
-                    d = rows[i, c] - step_sum[c]
+                    d = wide(rows[i, c]) - step_sum[c]
                     step_squares[c] += d * d
             share = (stop - start) / (stop - first)  # this step's part of the pixels merged so far
             weight = share * (start - first)
@@ -177,54 +174,68 @@ def _normalise(x, residual, y, mean, factor, beta, adds, limits, is_hardswish):
         first, last = bounds(part, PARTS, x.shape[0])
         for i in range(first, last):
             for c in range(x.shape[1]):
-                v = (x[i, c] - mean[c]) * factor[c] + beta[c]
-                v = v + residual[i, c] if adds else v
-                y[i, c] = between(v, low, high)
-            if is_hardswish:
-                hardswish_row(y[i])
+                v = (wide(x[i, c]) - mean[c]) * factor[c] + beta[c]
+                v = v + wide(residual[i, c]) if adds else v
+                v = hardswish(v) if is_hardswish else between(v, low, high)
+                y[i, c] = narrow_as(v, x[i, c])
 
 
-@jit_parallel
-def _hardswish_grad(grad, x, mean, factor, beta, inner_grad):
-    """The gradient before hardswish, whose argument (x - mean) factor + beta is computed again."""
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, x.shape[0])
-        for i in range(first, last):
-            for c in range(x.shape[1]):
-                inner_grad[i, c] = grad[i, c] * hardswish_slope((x[i, c] - mean[c]) * factor[c] + beta[c])
-
-
-@jit_parallel
-def _grad_sums(grad, x, y, mean, masks, limits, sums, products):
-    """Sum of g and of g (x - mean) for each part, g being grad, where it `masks` that where low < y <= high."""
-    zero, channels = x.dtype.type(0), x.shape[1]
+@jit_inline
+def _before(grad, d, factor, beta, masks, limits, is_hardswish):
+    """The gradient before the activation of v = d factor + beta; where it `masks`, grad or 0."""
     low, high = limits
+    v = d * factor + beta
+    g = grad if not masks or (v > low) & (v <= high) else type(grad)(0)
+    return g * hardswish_slope(v) if is_hardswish else g
+
+
+@jit_parallel
+def _grad_sums(grad, x, mean, factor, beta, masks, limits, is_hardswish, sums):
+    """Sum of g and of g (x - mean) for each part, g being the gradient before the activation."""
+    channels = x.shape[1]
     for part in prange(len(sums)):
         first, last = bounds(part, len(sums), x.shape[0])
-        step_sum, step_product = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+        step_sum, step_product = np.empty(channels, mean.dtype), np.empty(channels, mean.dtype)
         for start in range(first, last, _STEP):
             step_sum[:] = 0
             step_product[:] = 0
             for i in range(start, min(start + _STEP, last)):
                 for c in range(channels):
-                    passes = not masks or (y[i, c] > low) & (y[i, c] <= high)
-                    g = grad[i, c] if passes else zero
+                    d = wide(x[i, c]) - mean[c]
+                    g = _before(wide(grad[i, c]), d, factor[c], beta[c], masks, limits, is_hardswish)
                     step_sum[c] += g
-                    step_product[c] += g * (x[i, c] - mean[c])
+                    step_product[c] += g * d
             for c in range(channels):
-                sums[np.int64(part), c] += step_sum[c]
-                products[np.int64(part), c] += step_product[c]
+                sums[np.int64(part), 0, c] += step_sum[c]
+                sums[np.int64(part), 1, c] += step_product[c]
+
+
+@jit
+def _merge_grads(count, sums, inverse, gamma, grads, terms):
+    """grad_gamma and grad_beta, and the terms of grad_x, of sums whose parts are added in order; `count` 0: of none."""
+    parts, _, channels = sums.shape
+    for part in range(1, parts):
+        for i in range(2):
+            for c in range(channels):
+                sums[0, i, c] += sums[part, i, c]
+    for c in range(channels):
+        grad_beta, grad_gamma = sums[0, 0, c], sums[0, 1, c] * inverse[c]
+        grads[0, c], grads[1, c] = grad_gamma, grad_beta
+        factor = gamma[c] * inverse[c]
+        terms[0, c] = factor
+        if count:
+            terms[1, c] = -factor * grad_beta / count
+            terms[2, c] = -factor * inverse[c] * grad_gamma / count
 
 
 @jit_parallel
-def _grad_input(grad, x, y, mean, factor, offset, slope, masks, limits, grad_x):
-    """grad_x = factor g + offset + slope (x - mean), g as in `_grad_sums`."""
-    zero = x.dtype.type(0)
-    low, high = limits
+def _grad_input(grad, x, mean, factor, beta, masks, limits, is_hardswish, terms, grad_x):
+    """grad_x = scale g + offset + slope (x - mean), g as in `_grad_sums`; terms: (3, C) these three."""
+    scale, offset, slope = terms[0], terms[1], terms[2]
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, x.shape[0])
         for i in range(first, last):
             for c in range(x.shape[1]):
-                passes = not masks or (y[i, c] > low) & (y[i, c] <= high)
-                g = grad[i, c] if passes else zero
-                grad_x[i, c] = factor[c] * g + offset[c] + slope[c] * (x[i, c] - mean[c])
+                d = wide(x[i, c]) - mean[c]
+                g = _before(wide(grad[i, c]), d, factor[c], beta[c], masks, limits, is_hardswish)
+                grad_x[i, c] = narrow_as(scale[c] * g + offset[c] + slope[c] * d, x[i, c])

@@ -64,7 +64,7 @@ def batch_norm_factors(mean, var, gamma, beta, eps):
     return scale, shift
 
 
-def batch_norm_grad(grad, x, y, mean, var, gamma, beta, eps, activation, training):
+def batch_norm_grad(grad, x, mean, var, gamma, beta, eps, activation, training):
     """Gradients of `batch_norm` in x, gamma, beta.
 
     With g = grad activation'(gamma x^ + beta), x^ = (x - mean) / sqrt(var + eps) and M = N H W:
@@ -73,28 +73,27 @@ def batch_norm_grad(grad, x, y, mean, var, gamma, beta, eps, activation, trainin
         grad_x = gamma / sqrt(var + eps) (g - [grad_beta + x^ grad_gamma] / M)    the bracket only in training, where
                                                                                  mean and var depend on x
     Args:
-        y: the output, from which the derivative of relu and relu6 is read; else it may be None.
-        beta: read with hardswish only, whose derivative needs the value before it: gamma x^ + beta is computed again.
         training: mean and var came from x.
 
+    The activation's argument is computed again from x, as in `batch_norm`, so that the output need not be kept.
     A residual needs the activation's derivative alone: with one, give `activate_grad` of the gradient, and None here.
     """
-    check_norm_grad(grad, x, y, activation, mean=mean, var=var, gamma=gamma, beta=beta)
+    check_norm_grad(grad, x, activation, mean=mean, var=var, gamma=gamma, beta=beta)
     rows, c, t = x.size // x.shape[3], x.shape[3], x.dtype.type
     grid, block = layout(c, rows)
-    masks = activation in SHOWN_BY_RESULT
-    y, mask = y if masks else x, (masks, *slope_limits_of(activation, x.dtype))
+    affine = mean, var, gamma, beta, t(eps)
     if activation == "hardswish":
         inner_grad = empty(x.shape, x.dtype)
-        _hardswish_grad(grid, block, grad, x, rows, c, mean, var, gamma, beta, t(eps), inner_grad)
+        _hardswish_grad(grid, block, grad, x, rows, c, *affine, inner_grad)
         grad = inner_grad
+    mask = activation in SHOWN_BY_RESULT, *slope_limits_of(activation, x.dtype)
     partial = empty((grid[1], c, 2), np.float64)
-    _partial_gradients(grid, block, grad, x, y, rows, c, mean, *mask, partial)
+    _partial_gradients(grid, block, grad, x, rows, c, *affine, *mask, partial)
     grad_gamma, grad_beta = empty((c,), x.dtype), empty((c,), x.dtype)
     _merge_gradients.flat(c, c, grid[1], partial, var, t(eps), grad_gamma, grad_beta)
     grad_x = empty(x.shape, x.dtype)
     share = t(1 / rows if training else 0)
-    _grad_x(grid, block, grad, x, y, rows, c, mean, var, gamma, grad_gamma, grad_beta, t(eps), share, *mask, grad_x)
+    _grad_x(grid, block, grad, x, rows, c, *affine, grad_gamma, grad_beta, share, *mask, grad_x)
     return grad_x, grad_gamma, grad_beta
 
 
@@ -190,10 +189,10 @@ def _hardswish_grad(grad, x, rows, channels, mean, var, gamma, beta, eps, inner_
 
 
 @Kernel
-def _partial_gradients(grad, x, y, rows, channels, mean, masks, low, high, partial):
+def _partial_gradients(grad, x, rows, channels, mean, var, gamma, beta, eps, masks, low, high, partial):
     """partial[part, c] = (sum g, sum g (x - mean)) of the rows of one block.
 
-    g is grad, where it `masks` that where low < y <= high.
+    g is grad, where it `masks` that where low < gamma (x - mean) / sqrt(var + eps) + beta <= high.
     """
     shared = cuda.shared.array((DOWN, ACROSS, 2), numba.float64)
     tx, ty = cuda.threadIdx.x, cuda.threadIdx.y
@@ -201,10 +200,10 @@ def _partial_gradients(grad, x, y, rows, channels, mean, masks, low, high, parti
     zero = x.dtype.type(0)
     total, product = zero, zero
     if c < channels:
-        m = mean[c]
+        factor, m, b = gamma[c] / math.sqrt(var[c] + eps), mean[c], beta[c]
         for row in range(cuda.blockIdx.y * DOWN + ty, rows, cuda.gridDim.y * DOWN):
             i = row * channels + c
-            if not masks or low < y[i] <= high:
+            if not masks or low < (x[i] - m) * factor + b <= high:
                 total += grad[i]
                 product += grad[i] * (x[i] - m)
     shared[ty, tx, 0], shared[ty, tx, 1] = total, product
@@ -232,17 +231,18 @@ def _merge_gradients(channels, parts, partial, var, eps, grad_gamma, grad_beta):
 
 @Kernel
 def _grad_x(
-    grad, x, y, rows, channels, mean, var, gamma, grad_gamma, grad_beta, eps, share, masks, low, high, grad_x
+    grad, x, rows, channels, mean, var, gamma, beta, eps, grad_gamma, grad_beta, share, masks, low, high, grad_x
 ):  # fmt: skip
     """grad_x = gamma / deviation (g - share (grad_beta + x^ grad_gamma)), share being 1 / M in training, else 0."""
     c = cuda.blockIdx.x * ACROSS + cuda.threadIdx.x
     if c < channels:
         zero, one = x.dtype.type(0), x.dtype.type(1)
-        inverse, m = one / math.sqrt(var[c] + eps), mean[c]
+        inverse, m, b = one / math.sqrt(var[c] + eps), mean[c], beta[c]
+        forward = gamma[c] / math.sqrt(var[c] + eps)  # the factor of `_normalise`, to the bit
         factor, of_beta, of_gamma = gamma[c] * inverse, share * grad_beta[c], share * grad_gamma[c] * inverse
         for row in range(cuda.blockIdx.y * DOWN + cuda.threadIdx.y, rows, cuda.gridDim.y * DOWN):
             i = row * channels + c
-            g = grad[i] if not masks or low < y[i] <= high else zero
+            g = grad[i] if not masks or low < (x[i] - m) * forward + b <= high else zero
             grad_x[i] = factor * (g - of_beta - (x[i] - m) * of_gamma)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..activation import SHOWN_BY_RESULT, check_activation
+from ..activation import check_activation
 from ..checks import check_alike, check_channels, check_image, check_norm_grad, check_running
 from .elementwise import activate, activate_grad
 from .rounding import on_maps
@@ -51,7 +51,7 @@ def batch_norm_factors(mean, var, gamma, beta, eps):
 
 
 @on_maps(1)
-def batch_norm_grad(grad, x, y, mean, var, gamma, beta, eps, activation, training):
+def batch_norm_grad(grad, x, mean, var, gamma, beta, eps, activation, training):
     """Gradients of `batch_norm` in x, gamma, beta.
 
     With g = grad activation'(gamma x^ + beta), x^ = (x - mean) / sqrt(var + eps) and M = N H W:
@@ -60,16 +60,15 @@ def batch_norm_grad(grad, x, y, mean, var, gamma, beta, eps, activation, trainin
         grad_x = gamma / sqrt(var + eps) (g - [grad_beta + x^ grad_gamma] / M)    the bracket only in training, where
                                                                                  mean and var depend on x
     Args:
-        y: the output, from which the derivative of relu and relu6 is read; else it may be None.
-        beta: read with hardswish only, whose derivative needs the value before it: gamma x^ + beta is computed again.
         training: mean and var came from x.
 
+    The activation's argument is computed again from x, as in `batch_norm`, so that the output need not be kept.
     A residual needs the activation's derivative alone: with one, give `activate_grad` of the gradient, and None here.
     """
-    check_norm_grad(grad, x, y, activation, mean=mean, var=var, gamma=gamma, beta=beta)
+    check_norm_grad(grad, x, activation, mean=mean, var=var, gamma=gamma, beta=beta)
     inverse = 1 / np.sqrt(var + x.dtype.type(eps))
     x_hat = (x - mean) * inverse
-    grad = activate_grad(grad, y if activation in SHOWN_BY_RESULT else gamma * x_hat + beta, activation)
+    grad = activate_grad(grad, (x - mean) * (gamma / np.sqrt(var + x.dtype.type(eps))) + beta, activation)
     grad_beta = grad.sum(axis=(0, 1, 2), dtype=np.float64)
     grad_gamma = (grad * x_hat).sum(axis=(0, 1, 2), dtype=np.float64)
     grad_x = grad

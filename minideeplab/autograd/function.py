@@ -2,12 +2,16 @@
 
 A `Function` is made for each call. It knows its parents, not its output, so a graph has no reference cycles: what is
 no longer needed is freed at once, without the garbage collector.
+
+A result that costs one pass over memory, such as that of batch norm, is not kept for the ops that read it. They keep a
+`Remade` in its place, and backward makes it again when the first of them needs it.
 """
 
 from contextlib import contextmanager
 
 import kernels
 
+_FREED = "backward has already run through this graph and freed it; compute the loss again"
 _recording = True
 _recomputing = False
 
@@ -40,6 +44,8 @@ class Function:
     """
 
     saved = ()
+    remakes = False  # whether `remake` gives the result again from `saved`, at the cost of a pass over memory
+    remade = None  # that result, from its first use in backward to the end of this Function's own
     parents = None  # for each input: the Function that made it, the leaf Tensor itself, or None; () after backward
     maps = None  # positions of the inputs that are feature maps; None: of those with two axes or more
     rounds = False  # whether float32 maps are rounded in the mode "bf16"; beside bfloat16 maps others always are
@@ -53,6 +59,14 @@ class Function:
     def backward(self, grad):
         """Gradient array of each input, in order; None where self.needs says so."""
         raise NotImplementedError  # pragma: no cover
+
+    def remake(self):
+        """The result of `forward`, bit for bit, where self.remakes."""
+        raise NotImplementedError  # pragma: no cover
+
+    def restore(self):
+        """Put arrays in `saved` in the place of what is made again."""
+        self.saved = tuple(a.array() if isinstance(a, Remade) else a for a in self.saved)
 
     @classmethod
     def apply(cls, *tensors, **options):
@@ -76,8 +90,25 @@ class Function:
         if any(function.needs):
             function.parents = tuple((t.node or t) if n else None for t, n in zip(tensors, function.needs, strict=True))
             function.result_shape = result.shape
+            remade = {id(t.data): Remade(t.node) for t in tensors if t.node is not None and t.node.remakes}
+            function.saved = tuple(remade.get(id(a), a) for a in function.saved)
             result.requires_grad, result.node = True, function
         return result, function
+
+
+class Remade:
+    """Stands in `saved` for the result of a Function that makes it again: once, for all that read it."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def array(self):
+        if self.function.parents == ():
+            raise RuntimeError(_FREED)
+        if self.function.remade is None:
+            self.function.restore()
+            self.function.remade = self.function.remake()
+        return self.function.remade
 
 
 class Recompute(Function):
@@ -130,8 +161,10 @@ def backpropagate(root, grad, watch=None):
     while order:
         function = order.pop()
         if function.parents == ():
-            raise RuntimeError("backward has already run through this graph and freed it; compute the loss again")
+            raise RuntimeError(_FREED)
         grad = pending.pop(function)
+        function.remade = None
+        function.restore()
         grads = function.backward(grad)
         for parent, g in zip(function.parents, grads, strict=True):
             if parent is None:

@@ -240,6 +240,9 @@ def conv_transpose2d(x, w, stride=1, padding=0, output_padding=0, rate=1):
     return ConvTranspose2d.apply(x, w, stride=stride, padding=padding, output_padding=output_padding, rate=rate)
 
 
+_NO_DERIVATIVE = "normalised_conv2d has no derivative: use batch_norm(conv2d(x, w)) where gradients are wanted"
+
+
 class NormalisedConv2d(Function):
     maps, rounds = (0, 4), True
 
@@ -254,9 +257,7 @@ class NormalisedConv2d(Function):
         return self.k.conv2d(x, w, Window.conv(x.shape, w.shape, stride, rate, padding), *last_step, residual)
 
     def backward(self, grad):
-        raise RuntimeError(
-            "normalised_conv2d has no derivative: use batch_norm(conv2d(x, w)) where gradients are wanted"
-        )
+        raise RuntimeError(_NO_DERIVATIVE)
 
 
 def normalised_conv2d(
@@ -275,6 +276,40 @@ def normalised_conv2d(
         x, w, gamma, beta, *_given(residual), mean=mean, var=var, eps=eps, activation=activation, stride=stride,
         rate=rate, padding=padding, depthwise=len(w.shape) == 3,
     )  # fmt: skip
+
+
+class NormalisedSeparableConv2d(Function):
+    def forward(self, x, w, gamma, beta, w_last, gamma_last, beta_last, residual=None, *, between, last, window):
+        """between, last: (mean, var, eps, activation) of the two batch norms; window: options of the depthwise."""
+        (mean, var, eps, activation), (mean_last, var_last, eps_last, activation_last) = between, last
+        step = *self.k.batch_norm_factors(mean, var, gamma, beta, eps), activation
+        step_last = *self.k.batch_norm_factors(mean_last, var_last, gamma_last, beta_last, eps_last), activation_last
+        window = Window.depthwise(x.shape, w.shape, *window)
+        window_last = Window.conv(window.y_shape, w_last.shape)
+        in_one_pass = getattr(self.k, "separable_conv2d", None)
+        if in_one_pass is not None:
+            return in_one_pass(x, w, w_last, window, window_last, step, step_last, residual)
+        y = self.k.depthwise_conv2d(x, w, window, *step)
+        return self.k.conv2d(y, w_last, window_last, *step_last, residual)
+
+    def backward(self, grad):
+        raise RuntimeError(_NO_DERIVATIVE)
+
+
+def normalised_separable_conv2d(
+    x, w, gamma, beta, w_last, gamma_last, beta_last, between, last, stride=1, rate=1, padding="same", residual=None
+):
+    """Two `normalised_conv2d`, a depthwise and a pointwise one: in one pass where the backend has one (kernels.FUSED).
+
+    It has no derivative: for use where nothing is recorded.
+
+    Args:
+        x, w, stride, rate, padding: as of `depthwise_conv2d`; w_last: (1, 1, C, K).
+        gamma, beta, gamma_last, beta_last: (C,) and (K,) tensors of the two batch norms.
+        between, last: (mean, var, eps, activation) of each. residual: as of `batch_norm`, in the second.
+    """
+    tensors = x, w, gamma, beta, w_last, gamma_last, beta_last, *_given(residual)
+    return NormalisedSeparableConv2d.apply(*tensors, between=between, last=last, window=(stride, rate, padding))
 
 
 # ---------------------------------------------------------------- pooling
@@ -469,20 +504,26 @@ class BatchNorm(Function):
         if self.training:
             self.k.update_running(running_mean, running_var, mean, var, momentum, count)
         self.eps, self.activation, self.adds = eps, activation, residual is not None
-        # the activation's derivative is read from its result, or from the value before it, which is computed again
-        y_kept, residual = y if activation in SHOWN_BY_RESULT else None, residual if activation == "hardswish" else None
-        self.saved = x, residual, y_kept, mean, var, gamma, beta
+        kept = None  # x shows the activation's derivative, unless a residual hides it
+        if residual is not None and activation is not None:
+            kept = y if activation in SHOWN_BY_RESULT else residual
+        self.saved = x, kept, mean, var, gamma, beta
+        self.remakes = residual is None  # else one residual would be made from the other, back to the first
         return y
 
+    def remake(self):
+        x, _, mean, var, gamma, beta = self.saved
+        return self.k.batch_norm(x, mean, var, gamma, beta, self.eps, self.activation)
+
     def backward(self, grad):
-        x, residual, y, mean, var, gamma, beta = self.saved
+        x, kept, mean, var, gamma, beta = self.saved
         affine, activation = (mean, var, gamma, beta, self.eps), self.activation
         if not self.adds:
-            return self.k.batch_norm_grad(grad, x, y, *affine, activation, self.training)
+            return self.k.batch_norm_grad(grad, x, *affine, activation, self.training)
         if activation is not None:  # the residual gets what the activation lets pass, and so does batch norm
-            shown = self.k.batch_norm(x, *affine, None, residual) if y is None else y
+            shown = kept if activation in SHOWN_BY_RESULT else self.k.batch_norm(x, *affine, None, kept)
             grad = self.k.activate_grad(grad, shown, activation)
-        return *self.k.batch_norm_grad(grad, x, None, *affine, None, self.training), grad
+        return *self.k.batch_norm_grad(grad, x, *affine, None, self.training), grad
 
 
 def _given(residual):

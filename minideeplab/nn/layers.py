@@ -140,9 +140,14 @@ class AveragePool2d(Module):
         return ops.average_pool2d(x, *self.options)
 
 
+def in_one_pass(conv, norm):
+    """Whether norm(conv(x)) takes one pass over memory: the statistics are known and nothing is recorded."""
+    return not (norm.uses_batch or is_recording() or getattr(conv, "bias", None) is not None)
+
+
 def normalised(conv, norm, x, residual=None):
-    """norm(conv(x), residual); in one pass over memory where the statistics are known and nothing is recorded."""
-    if norm.uses_batch or is_recording() or getattr(conv, "bias", None) is not None:
+    """norm(conv(x), residual), `in_one_pass` where that is possible."""
+    if not in_one_pass(conv, norm):
         return norm(conv(x), residual)
     running = norm.running_mean.data, norm.running_var.data
     options = norm.eps, norm.activation, conv.stride, conv.rate, conv.padding
@@ -180,5 +185,13 @@ class SeparableConv2d(Module):
         self.pointwise_norm = BatchNorm2d(c_out, activation)
 
     def forward(self, x, residual=None):
-        x = normalised(self.depthwise, self.depthwise_norm, x)
-        return normalised(self.pointwise, self.pointwise_norm, x, residual)
+        depthwise, between, pointwise, last = (
+            self.depthwise, self.depthwise_norm, self.pointwise, self.pointwise_norm
+        )  # fmt: skip
+        if not (in_one_pass(depthwise, between) and in_one_pass(pointwise, last)):
+            return normalised(pointwise, last, normalised(depthwise, between, x), residual)
+        return ops.normalised_separable_conv2d(
+            x, depthwise.weight, between.gamma, between.beta, pointwise.weight, last.gamma, last.beta,
+            *((n.running_mean.data, n.running_var.data, n.eps, n.activation) for n in (between, last)),
+            depthwise.stride, depthwise.rate, depthwise.padding, residual,
+        )  # fmt: skip

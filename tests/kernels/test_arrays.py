@@ -83,6 +83,15 @@ def test_dtypes_and_nearly_equal_sizes_share_buffers():
     assert address(second) == where and second.shape == (MEBI // 2 - 100,)
 
 
+def test_the_smallest_free_buffer_of_up_to_twice_the_size_is_taken():
+    held = [arrays.empty((size * MEBI,), np.uint8) for size in (9, 4, 3, 8)]
+    places = {size: address(array) for size, array in zip((9, 4, 3, 8), held, strict=True)}
+    del held
+    taken = [arrays.empty((4 * MEBI,), np.uint8) for _ in range(3)]
+    assert [address(a) for a in taken[:2]] == [places[4], places[8]]
+    assert address(taken[2]) not in places.values()  # 9 is too large, 3 too small
+
+
 @given(size=st.integers(1, 1 << 40))
 def test_a_size_class_wastes_less_than_an_eighth(size):
     assert size <= arrays._size_class(size) < size * 1.125 + 1

@@ -18,7 +18,7 @@ CONTRACT = kernels.CONTRACT | kernels.CRF_CONTRACT  # of all backends here
 NAMES = [name for names in CONTRACT.values() for name in names]
 BEYOND = {
     "reference": {"atrous_conv1d", "exact_gaussian", "simplex_of"},
-    "cpu": {"release_pool"},
+    "cpu": {"release_pool", *kernels.FUSED},
     "cuda": {"launches", "release_pool", "set_precision"},
 }  # public, of one backend only
 

@@ -19,7 +19,7 @@ from strategies import (
 )
 
 import kernels
-from kernels.activation import SHOWN_BY_RESULT
+from kernels.bfloat16 import BFLOAT16, narrow, widen
 
 EPS = 1e-5
 cpu, reference = kernels.load("cpu"), kernels.load("reference")
@@ -142,13 +142,11 @@ def test_gradients_are_those_of_the_formula(k, activation, training, seed):
     mean, var, gamma, beta = parameters(seed + 10, 4, np.float64)
     if training:
         mean, var = k.batch_norm_statistics(x)
-    y = k.batch_norm(x, mean, var, gamma, beta, EPS, activation)
     before = formula(x, mean, var, gamma, beta, None)
     assert all(abs(before - kink).min() > 1e-4 for kink in KINKS[activation])  # none within a step
     if activation == "relu6" and not training:
         assert (before > 6).any() and (before < 0).any()
-    y = y if activation in SHOWN_BY_RESULT else None
-    gradients = k.batch_norm_grad(grad, x, y, mean, var, gamma, beta, EPS, activation, training)
+    gradients = k.batch_norm_grad(grad, x, mean, var, gamma, beta, EPS, activation, training)
     expected = exact_gradients(grad, x, mean, var, gamma, beta, activation, training)
     for actual, exact in zip(gradients, expected, strict=True):
         np.testing.assert_allclose(actual, exact, rtol=0, atol=1e-7 * max(1, abs(exact).max()))
@@ -165,11 +163,10 @@ def test_cpu_gradients_equal_the_reference(dtype, activation, training, shape, s
     mean, var, gamma, beta = parameters(seed + 1, shape[3], dtype)
     if training:
         mean, var = reference.batch_norm_statistics(x)
-    y = reference.batch_norm(x, mean, var, gamma, beta, EPS, activation)
-    arrays = (grad, x, y, mean, var, gamma, beta)
+    arrays = (grad, x, mean, var, gamma, beta)
     expected = reference.batch_norm_grad(*(a.astype(np.float64) for a in arrays), EPS, activation, training)
-    moved = [arrange(a, layout) for a in arrays[:3]]
-    actual = cpu.batch_norm_grad(*moved, *arrays[3:], EPS, activation, training)
+    moved = [arrange(a, layout) for a in arrays[:2]]
+    actual = cpu.batch_norm_grad(*moved, *arrays[2:], EPS, activation, training)
     g, inverse = abs(grad).astype(np.float64), 1 / np.sqrt(var.astype(np.float64) + EPS)
     x_hat = (abs(x) + abs(mean)).astype(np.float64) * inverse
     sums = (g * x_hat).sum(axis=(0, 1, 2)), g.sum(axis=(0, 1, 2))
@@ -186,9 +183,52 @@ def test_gradient_of_the_mean_and_of_the_scale_vanish_in_training(k):
     x, grad = normal(3, (2, 9, 9, 5), (2, 9, 9, 5))
     mean, var = k.batch_norm_statistics(x)
     ones = np.ones(5)
-    grad_x, _, _ = k.batch_norm_grad(grad, x, None, mean, var, ones, ones, 0.0, None, True)
+    grad_x, _, _ = k.batch_norm_grad(grad, x, mean, var, ones, ones, 0.0, None, True)
     assert abs(grad_x.sum(axis=(0, 1, 2))).max() < 1e-12
     assert abs((grad_x * x).sum(axis=(0, 1, 2))).max() < 1e-11
+
+
+@each_backend
+@both_dtypes
+@given(shape=image_shapes(), seed=seeds, activation=activations.filter(lambda a: a in ("relu", "relu6")))
+def test_the_gradient_passes_exactly_where_the_output_shows_it(k, dtype, shape, seed, activation):
+    """The argument is computed again with the bits of the forward pass, down to values that round to a kink."""
+    x, (mean, var, gamma, beta) = normal(seed, shape, dtype=dtype), parameters(seed + 1, shape[3], dtype)
+    x[0, 0, 0] = mean - beta * np.sqrt(var + dtype(EPS)) / gamma  # its argument is 0 but for rounding
+    y = k.batch_norm(x, mean, var, gamma, beta, EPS, activation)
+    ones = np.ones_like(x)
+    grad_x, _, grad_beta = k.batch_norm_grad(ones, x, mean, var, gamma, beta, EPS, activation, False)
+    passes = (y > 0) & ((y < 6) if activation == "relu6" else True)
+    np.testing.assert_array_equal(grad_x != 0, passes)
+    np.testing.assert_array_equal(grad_beta, passes.sum(axis=(0, 1, 2)))
+
+
+# -------------------------------------------------------------------- bfloat16
+
+
+@both_modes
+@given(activation=activations, shape=image_shapes(40), seed=seeds, layout=layouts)
+@example(activation="hardswish", shape=(1, 65, 65, 40), seed=0, layout="C")  # sums in several parts
+def test_bfloat16_maps_are_widened_and_rounded_once(training, activation, shape, seed, layout):
+    x, residual, grad = (narrow(a) for a in normal(seed, shape, shape, shape, dtype=np.float32))
+    mean, var, gamma, beta = parameters(seed + 1, shape[3], np.float32)
+    wide_x, wide_residual, wide_grad = widen(x), widen(residual), widen(grad)
+    x, residual, grad = (arrange(a, layout) for a in (x, residual, grad))
+    if training:
+        mean, var = cpu.batch_norm_statistics(x)
+        for found, expected in zip((mean, var), cpu.batch_norm_statistics(wide_x), strict=True):
+            np.testing.assert_array_equal(found, expected, strict=True)
+    affine = mean, var, gamma, beta, EPS, activation
+    for found, expected in (
+        (cpu.batch_norm(x, *affine), cpu.batch_norm(wide_x, *affine)),
+        (cpu.batch_norm(x, *affine, residual), cpu.batch_norm(wide_x, *affine, wide_residual)),
+        *zip(
+            cpu.batch_norm_grad(grad, x, *affine, training), cpu.batch_norm_grad(wide_grad, wide_x, *affine, training),
+            strict=True,
+        ),
+    ):  # fmt: skip
+        assert found.dtype == (BFLOAT16 if found.ndim == 4 else np.float32)
+        np.testing.assert_array_equal(found, narrow(expected) if found.ndim == 4 else expected)
 
 
 # -------------------------------------------------------------------- running statistics and errors
@@ -210,12 +250,9 @@ REFUSED = {
     "dtypes": (lambda k: k.batch_norm(X, C, C, C.astype(float), C, EPS, "relu"), TypeError, "one .* gamma float64"),
     "statistics": (lambda k: k.batch_norm_statistics(X.astype(int)), TypeError, "x must be float32 or .* got int64"),
     "grad": (
-        lambda k: k.batch_norm_grad(X[:, :1], X, X, C, C, C, C, EPS, "relu", True),
+        lambda k: k.batch_norm_grad(X[:, :1], X, C, C, C, C, EPS, "relu", True),
         ValueError,
         "shapes must agree, .* grad ",
-    ),
-    "no output": (
-        lambda k: k.batch_norm_grad(X, X, None, C, C, C, C, EPS, "relu6", True), TypeError, "y must be an array"
     ),
 }  # fmt: skip
 

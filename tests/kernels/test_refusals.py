@@ -47,7 +47,7 @@ CALLS = {  # name: (call, error, message)
         f"batch_norm: {UNKNOWN}",
     ),
     "gradient of batch norm's unknown activation": (
-        lambda k: k.batch_norm_grad(X, X, X, C, C, C, C, 1e-5, "swish", True),
+        lambda k: k.batch_norm_grad(X, X, C, C, C, C, 1e-5, "swish", True),
         ValueError,
         f"batch_norm: {UNKNOWN}",
     ),

@@ -24,20 +24,26 @@ class XceptionBlock(Module):
         relu_inside: ReLU after every part instead of before every convolution: the exit block without shortcut.
         extra_relu: ReLU after every depthwise part in any case.
         grid: factors on the rate of the three.
+        shows_inner: the second convolution's output is read before its ReLU, too, by `forward_with_inner`.
+
+    A ReLU that alone reads a batch norm's output runs in the same pass.
     """
 
     source = "DeepLab v3+ (arXiv 1802.02611), figure 4"
 
-    def __init__(self, c_in, widths, stride, rate, shortcut, relu_inside=False, extra_relu=True, grid=(1, 1, 1)):
+    def __init__(
+        self, c_in, widths, stride, rate, shortcut, relu_inside=False, extra_relu=True, grid=(1, 1, 1),
+        shows_inner=False,
+    ):  # fmt: skip
         channels = (c_in, *widths)
-        last = "relu" if relu_inside else None  # after the pointwise part
+        after = "relu", None if shows_inner else "relu", "relu" if relu_inside else None  # the pointwise parts
         between = "relu" if relu_inside or extra_relu else None  # after the depthwise part
         self.convs = [
-            SeparableConv2d(channels[i], channels[i + 1], 3, stride if i == 2 else 1, rate * grid[i], last, between)
+            SeparableConv2d(channels[i], channels[i + 1], 3, stride if i == 2 else 1, rate * grid[i], after[i], between)
             for i in range(3)
         ]
         self.shortcut = ConvNorm(c_in, widths[-1], 1, stride, activation=None) if shortcut == "conv" else None
-        self.adds_input, self.relu_inside = shortcut == "sum", relu_inside
+        self.adds_input, self.relu_inside, self.shows_inner = shortcut == "sum", relu_inside, shows_inner
 
     def forward(self, x):
         return self.forward_with_inner(x)[0]
@@ -45,10 +51,9 @@ class XceptionBlock(Module):
     def forward_with_inner(self, x):
         """The output, and the second convolution's, which is still at the input's resolution."""
         first, second, third = self.convs
-        relu = (lambda x: x) if self.relu_inside else ops.relu
         shortcut = self.shortcut(x) if self.shortcut else x if self.adds_input else None
-        inner = second(relu(first(relu(x))))
-        return third(relu(inner), shortcut), inner
+        inner = second(first(x if self.relu_inside else ops.relu(x)))
+        return third(ops.relu(inner) if self.shows_inner else inner, shortcut), inner
 
 
 class Xception(Backbone):
@@ -94,12 +99,15 @@ class Xception(Backbone):
             channels = scaled(widths[-1])[0]
             return block
 
-        self.entry = [add(widths, stride, "conv") for widths, stride in entry]
+        self.low_level_block = _LOW_LEVEL_BLOCK[name] if low_level == "block2" else 0
+        self.low_level_inside = low_level == "block2"
+        self.entry = [
+            add(widths, stride, "conv", shows_inner=self.low_level_inside and i == self.low_level_block)
+            for i, (widths, stride) in enumerate(entry)
+        ]
         self.middle = Sequential(*(add((728,) * 3, 1, "sum") for _ in range(middle)))
         self.exit1 = add((728, 1024, 1024), 2, "conv")
         self.exit2 = add((1536, 1536, 2048), 1, None, relu_inside=True, grid=multi_grid)
-        self.low_level_block = _LOW_LEVEL_BLOCK[name] if low_level == "block2" else 0
-        self.low_level_inside = low_level == "block2"
         self.channels, self.low_level_channels = channels, scaled(256 if low_level == "block2" else 128)[0]
         self.output_stride = output_stride
 

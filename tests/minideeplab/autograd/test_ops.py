@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from op_cases import CASES, convolution, normal
 
+import kernels
 from minideeplab import Tensor, ops
 from minideeplab.autograd.function import Function
 from minideeplab.autograd.gradcheck import check_adjoint, gradcheck
@@ -21,8 +22,8 @@ def parametrised(cases):
 
 def test_every_op_has_a_case():
     in_file = {c for _, c in inspect.getmembers(ops, inspect.isclass) if issubclass(c, Function) and c is not Function}
-    in_float32 = {ops.NormalisedConv2d, ops.ToBfloat16, ops.ToFloat32}  # see test_precision.py
-    assert in_file == {op for op, _ in CASES.values()} | in_float32
+    no_case = {ops.NormalisedConv2d, ops.NormalisedSeparableConv2d, ops.ToBfloat16, ops.ToFloat32}  # test_precision.py
+    assert in_file == {op for op, _ in CASES.values()} | no_case
 
 
 @pytest.mark.parametrize("activation", [None, "relu", "relu6", "hardswish"])
@@ -148,9 +149,29 @@ def test_a_transposed_convolution_by_hand():
     assert row(rate=2) == [1, 0, 2 + 10, 0, 3 + 20, 0, 30]
 
 
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("adds", [True, False])
+def test_a_normalised_separable_convolution_is_two_normalised_ones(fused, adds, monkeypatch):
+    """In one pass, and on a backend that has no such kernel."""
+    if not fused:
+        monkeypatch.delattr(kernels.load("cpu"), "separable_conv2d")
+    x, w, w_last = Tensor(normal(2, 9, 8, 4)), Tensor(normal(3, 3, 4, seed=1)), Tensor(normal(1, 1, 4, 6, seed=2))
+    affine, affine_last = ([Tensor(normal(c, seed=s)) for s in (c, c + 1)] for c in (4, 6))
+    known, known_last = ((normal(c, seed=c + 2), normal(c, seed=c + 3) ** 2, 1e-3) for c in (4, 6))
+    residual, window = Tensor(normal(2, 5, 4, 6)) if adds else None, (2, 1, "same")
+    y = ops.normalised_conv2d(x, w, *affine, *known, "relu", *window)
+    y = ops.normalised_conv2d(y, w_last, *affine_last, *known_last, "relu6", residual=residual)
+    steps = (*known, "relu"), (*known_last, "relu6")
+    w.requires_grad = True
+    found = ops.normalised_separable_conv2d(x, w, *affine, w_last, *affine_last, *steps, *window, residual)
+    np.testing.assert_array_equal(found.numpy(), y.numpy(), strict=True)
+    with pytest.raises(RuntimeError, match="has no derivative"):
+        found.sum().backward()
+
+
 @pytest.mark.parametrize(("residual", "arrays"), [(False, 1), (True, 2)])
-def test_hardswish_keeps_what_it_computes_its_argument_from(residual, arrays):
-    """And relu its result beside the input: no activation keeps more arrays of the size of x than relu does."""
+def test_batch_norm_keeps_its_input_and_what_a_residual_hides(residual, arrays):
+    """Its derivative needs x alone; after a residual also the result, which shows relu's, or the residual."""
     kept = {}
     for activation in (None, "relu", "relu6", "hardswish"):
         x, shortcut = Tensor(normal(1, 4, 5, 3), requires_grad=True), Tensor(normal(1, 4, 5, 3, seed=1))
@@ -159,7 +180,7 @@ def test_hardswish_keeps_what_it_computes_its_argument_from(residual, arrays):
             x, one, zero, np.zeros(3), np.ones(3), activation=activation, residual=shortcut if residual else None
         )
         kept[activation] = sum(a is not None and a.shape == x.shape for a in y.node.saved)
-    assert kept == {None: 1, "relu": 2, "relu6": 2, "hardswish": arrays}
+    assert kept == {None: 1, "relu": arrays, "relu6": arrays, "hardswish": arrays}
 
 
 def test_no_activation_is_no_op():
