@@ -3,11 +3,13 @@
 import numpy as np
 
 from .activation import SHOWN_BY_RESULT, check_activation
+from .bfloat16 import BFLOAT16
 
 
 def check_floats(op, **arrays):
     """Raise TypeError unless all are arrays of one dtype, float32 or float64."""
     dtypes = {}
+    arrays = {name: a for name, a in arrays.items() if getattr(a, "dtype", None) != BFLOAT16}
     for name, a in arrays.items():
         dtype = getattr(a, "dtype", None)
         if dtype is None:

@@ -1,0 +1,290 @@
+"""Sums over channels and taps in bfloat16: the driver of dense convolution, forward and input gradient.
+
+The plan is that of float32 (plan.py). What is summed at a position is copied, with zeros up to whole steps, into a row
+of a buffer, so that blocks (half_tile.py) find 32 rows at one distance; the copy serves all blocks of output channels.
+Blocks, from the outside in: each thread has a share of the positions; a group of positions and a panel of its sum are
+copied together; a block of columns of packed weights is used for all of the group's rows while it is in the first-level
+cache. Sums are float32, on top of each other in a buffer, until the last panel; then the last step rounds them, once.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import get_num_threads, prange
+
+from ..activation import limits_of
+from ..geometry import Window
+from . import half_tile
+from .arrays import contiguous, empty
+from .bfloat16 import narrow_as, numbers
+from .half_tile import BLOCK, STEP, begin, block, end
+from .jit import jit, jit_parallel
+from .parts import bounds
+from .plan import equal_shares, forward_plan, grad_input_plan, start_rows
+from .rows import copy_row, scale_and_shift, scale_shift_and_add
+from .tile import VECTOR_BYTES, VECTORISED, transpose
+
+_PANEL = 12  # steps of a sum that are taken together: 24 KiB of a block's weights, half of a first-level cache
+_GROUP = 8  # blocks of rows that use a panel of weights together, at most
+_SUMS = 1 << 19  # bytes of a group's sums, at most: a part of a core's second-level cache
+_PACK_PARTS = 8  # parts in which the rows of a tap are packed
+_PITCH = _PANEL * STEP + 32  # numbers from one copied row to the next: an odd number of cache lines
+
+
+class HalfPlan(NamedTuple):
+    """A plan whose sums are cut into panels of whole steps."""
+
+    regions: np.ndarray  # (R, 7) of the plan
+    strides: np.ndarray  # (6,) of the plan
+    length: np.ndarray  # (R,) steps in each region's sum
+    first_panel: np.ndarray  # (R + 1,) of each region
+    panels: np.ndarray  # (P, 4) first and end of its pieces, first and end of its steps
+    pieces: np.ndarray  # (I, 4) offset in a, length, where in the copied row it goes, where the zeros after it end
+    steps: np.ndarray  # (S,) where the step's pairs start in a block of packed weights
+
+
+def whole_steps(n):
+    """n, rounded up to whole steps."""
+    return -(-n // STEP) * STEP
+
+
+@lru_cache(maxsize=512)
+def half_plan(win, forward):
+    """The plan of the forward pass or the input gradient in whole steps: a tap's channels, then zeros."""
+    plan, channels = (forward_plan(win), win.c_in) if forward else (grad_input_plan(win), win.c_out)
+    length, first_panel, panels, pieces, steps = [], [0], [], [], []
+    for s0, s1 in plan.regions[:, 4:6]:
+        segments = zip(plan.a_segments[s0:s1], plan.b_segments[s0:s1], plan.lengths[s0:s1], strict=True)
+        first_step, filled = len(steps), _PANEL
+        for a, row, n in ((a + t, row + t, n) for a, row, n in segments for t in range(0, n, channels)):
+            for c in range(0, channels, STEP):
+                if filled == _PANEL:
+                    panels.append([len(pieces), len(pieces), len(steps), len(steps)])
+                    filled = 0
+                if c == 0 or filled == 0:
+                    pieces.append([a + c, 0, filled * STEP, filled * STEP])
+                pieces[-1][1] += min(STEP, channels - c)
+                pieces[-1][3] += STEP
+                steps.append((row // channels * whole_steps(channels) + c) // 2 * BLOCK)
+                filled += 1
+                panels[-1][1::2] = len(pieces), len(steps)
+        length.append(len(steps) - first_step)
+        first_panel.append(len(panels))
+    shapes = (-1, -1, (-1, 4), (-1, 4), -1)
+    lists = (length, first_panel, panels, pieces, steps)
+    return HalfPlan(
+        plan.regions, plan.strides, *(np.array(a, np.int64).reshape(s) for a, s in zip(lists, shapes, strict=True))
+    )
+
+
+def forward(x, w, win, scale=None, shift=None, activation=None, residual=None):
+    """`conv2d` of a bfloat16 x (N, H, W, C) and float32 w: bfloat16 (N, out_h, out_w, K)."""
+    y = empty(win.y_shape, x.dtype)
+    if few_channels(win):
+        x, win = taps_side_by_side(x, win)
+        w = w.reshape(1, 1, -1, w.shape[3])
+    last_step = scale, shift, activation, residual
+    return _run(x, pack_pairs(w), y, half_plan(win, forward=True), *last_step)
+
+
+def grad_input(grad, w, win):
+    """`conv2d_grad_input` of a bfloat16 grad (N, out_h, out_w, K) and float32 w: bfloat16 (N, H, W, C)."""
+    return _run(grad, pack_pairs(w, transposed=True), empty(win.x_shape, grad.dtype), half_plan(win, forward=False))
+
+
+def few_channels(win):
+    """Whether each tap of several would fill a step badly, as the three colours of an image do."""
+    return win.k_h * win.k_w > 1 and win.c_in < STEP // 2
+
+
+def taps_side_by_side(x, win):
+    """Every position with what all its taps read in a row, zeros outside and up to whole steps; the 1x1 window of it."""
+    positions, width = win.n * win.out_h * win.out_w, whole_steps(win.k_h * win.k_w * win.c_in)
+    taps = empty((1, 1, positions, width), x.dtype)
+    down = (win.out_h, win.stride_h, win.pad_top, win.rate_h, win.k_h)
+    across = (win.out_w, win.stride_w, win.pad_left, win.rate_w, win.k_w)
+    _collect_taps(numbers(x), numbers(taps).reshape(positions, width), down, across)
+    return taps, Window.conv(taps.shape, (1, 1, width, win.c_out))
+
+
+@jit_parallel
+def _collect_taps(x, taps, down, across):
+    """taps[position, tap * C + c] = x[at the tap, c]."""
+    (out_h, stride_h, top, rate_h, k_h), (out_w, stride_w, left, rate_w, k_w) = down, across
+    n_images, height, width, channels = x.shape
+    for line in prange(n_images * out_h):
+        image, h0 = x[np.int64(line) // out_h], np.int64(line) % out_h * stride_h - top
+        for q in range(out_w):
+            row, w0 = taps[np.int64(line) * out_w + q], q * stride_w - left
+            row[:] = 0
+            for kh in range(k_h):
+                h = h0 + kh * rate_h
+                if 0 <= h < height:
+                    for kw in range(k_w):
+                        w = w0 + kw * rate_w
+                        if 0 <= w < width:
+                            to = (kh * k_w + kw) * channels
+                            for c in range(channels):
+                                row[to + c] = image[h, w, c]
+
+
+def pack_pairs(w, transposed=False):
+    """Blocks of 32 output channels, rounded to bfloat16: (blocks, taps * steps * 16, 32) pairs, zeros around w.
+
+    Args:
+        w: (KH, KW, C, K) float32: packed for sums over C, `transposed` for sums over K.
+    """
+    w = w.reshape(-1, *w.shape[2:])
+    taps, n_rows, n_columns = (w.shape[0], w.shape[2], w.shape[1]) if transposed else w.shape
+    packed = empty((-(-n_columns // BLOCK), taps, whole_steps(n_rows) // 2, BLOCK), np.uint32)
+    (_pack_transposed if transposed else _pack)(w, packed)
+    return packed.reshape(len(packed), -1, BLOCK)
+
+
+@jit
+def _pair(first, second):
+    """Two float32 numbers, rounded to bfloat16, in one uint32."""
+    none = np.uint16(0)
+    return np.uint32(narrow_as(first, none)) | np.uint32(narrow_as(second, none)) << np.uint32(16)
+
+
+@jit
+def _pair_rows(first, second, pairs):
+    for j in range(pairs.size):
+        pairs[j] = _pair(first[j], second[j])
+
+
+@jit_parallel
+def _pack(w, packed):
+    """packed[block, tap, pair, j] = w[tap, 2 pair and 2 pair + 1, block * 32 + j], reading w in order."""
+    blocks, taps, n_pairs, width = packed.shape
+    n_rows, n_columns = w.shape[1:]
+    for job in prange(taps * _PACK_PARTS):
+        tap = np.int64(job) // _PACK_PARTS
+        first, last = bounds(np.int64(job) % _PACK_PARTS, _PACK_PARTS, n_pairs)
+        zeros = np.zeros(n_columns, w.dtype)
+        for pair in range(first, last):
+            even = w[tap, 2 * pair] if 2 * pair < n_rows else zeros
+            odd = w[tap, 2 * pair + 1] if 2 * pair + 1 < n_rows else zeros
+            for b in range(blocks):
+                line, used = packed[b, tap, pair], min(width, n_columns - b * width)
+                _pair_rows(even[b * width :], odd[b * width :], line[:used])
+                line[used:] = 0
+
+
+@jit_parallel
+def _pack_transposed(w, packed):
+    """packed[block, tap, pair, j] = w[tap, block * 32 + j, 2 pair and 2 pair + 1]: rows of pairs, then turned."""
+    blocks, taps, n_pairs, width = packed.shape
+    n_columns, n_rows = w.shape[1:]
+    target = packed.reshape(-1)
+    for job in prange(taps * blocks):
+        tap, b = np.int64(job) // blocks, np.int64(job) % blocks
+        used, to = min(width, n_columns - b * width), (b * taps + tap) * n_pairs * width
+        pitch = n_pairs + 16
+        pairs = np.zeros(width * pitch, np.uint32)
+        for j in range(used):
+            row, line = w[tap, b * width + j], pairs[j * pitch : j * pitch + n_pairs]
+            for p in range(n_rows // 2):
+                line[p] = _pair(row[2 * p], row[2 * p + 1])
+            if n_rows % 2:
+                line[n_rows // 2] = _pair(row[n_rows - 1], np.float32(0))
+        turn(pairs, 0, pitch, width, n_pairs, target, to, width)
+
+
+@jit
+def turn(source, at, source_pitch, n_rows, n_columns, target, to, target_pitch):
+    """target[to + j * target_pitch + i] = source[at + i * source_pitch + j]; multiples of 16 rows and columns."""
+    side = VECTOR_BYTES // 4
+    for i in range(0, n_rows, side):
+        for j in range(0, n_columns, side):
+            here, there = at + i * source_pitch + j, to + j * target_pitch + i
+            if VECTORISED:
+                transpose(source, here, source_pitch, target, there, target_pitch)
+            else:
+                for u in range(side):
+                    for v in range(side):
+                        target[there + v * target_pitch + u] = source[here + u * source_pitch + v]
+
+
+def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=None):
+    """Fill c (bfloat16): every region of the plan, every block of output channels, then the last step where a scale is
+    given: c <- activation(scale c + shift (+ residual)), rounded once."""
+    n_columns = c.shape[-1]
+    group = max(1, min(_GROUP, _SUMS // (4 * BLOCK * BLOCK * len(packed))))
+    tiles = -(-len(a) * plan.regions[:, 0] * plan.regions[:, 1] // BLOCK)
+    first_tile, shares = equal_shares(tiles, plan.length + 2, get_num_threads())
+    none = np.empty(0, np.float32)
+    if scale is None:
+        scale, shift = none, none
+    scale, shift = contiguous(scale, shift)
+    residual = none.view(np.uint16) if residual is None else numbers(contiguous(residual)[0]).reshape(-1)
+    _run_plan(
+        half_tile.ENGINES[half_tile.ENGINE], numbers(a).reshape(-1), packed, numbers(c).reshape(-1), plan, len(a), n_columns,
+        group, first_tile, shares, scale, shift, residual, limits_of(activation, np.dtype(np.float32)), activation == "hardswish",
+    )  # fmt: skip
+    return c
+
+
+@jit_parallel
+def _run_plan(
+    engine, a, packed, c, plan, n_images, n_columns, most, first_tile, shares, scale, shift, residual, limits, is_hardswish
+):  # fmt: skip
+    """for each thread's groups of positions: for each panel: copy; for blocks of columns, of rows: block; last step."""
+    blocks, block_pairs, width = packed.shape
+    b = packed.reshape(-1)
+    pitch = blocks * width + 16  # of sums: an odd number of cache lines
+    for thread in prange(shares.size - 1):
+        begin(engine)
+        a_rows, c_rows = np.empty(most * BLOCK, np.int64), np.empty(most * BLOCK, np.int64)
+        copied = np.empty(most * BLOCK * _PITCH, np.uint16)
+        sums = np.empty(most * BLOCK * pitch, np.float32)
+        first, last = shares[np.int64(thread)], shares[np.int64(thread) + 1]
+        while first < last:
+            region = np.searchsorted(first_tile, first, side="right") - 1
+            n_tiles = min(most, last - first, first_tile[region + 1] - first)
+            start = (first - first_tile[region]) * BLOCK
+            down, across = plan.regions[region][:2]
+            n_rows = min(n_tiles * BLOCK, n_images * down * across - start)
+            start_rows(plan.regions[region], plan.strides, n_images, start, n_rows, a_rows, c_rows)
+            first += n_tiles
+            first_panel, last_panel = plan.first_panel[region], plan.first_panel[region + 1]
+            if first_panel == last_panel:  # positions that see no tap
+                sums[:] = 0
+            for panel in range(first_panel, last_panel):
+                piece0, piece1, step0, step1 = plan.panels[panel]
+                _copy_pieces(a, a_rows[:n_rows], plan.pieces[piece0:piece1], copied)
+                for column in range(blocks):
+                    for t in range(n_tiles):
+                        block(
+                            engine, copied, t * BLOCK * _PITCH, _PITCH,
+                            b, column * block_pairs * width, plan.steps[step0:step1], step1 - step0,
+                            sums, t * BLOCK * pitch + column * width, pitch, panel > first_panel,
+                        )  # fmt: skip
+            for i in range(n_rows):
+                row, out = sums[i * pitch : i * pitch + n_columns], c[c_rows[i] : c_rows[i] + n_columns]
+                if residual.size:
+                    more = residual[c_rows[i] : c_rows[i] + n_columns]
+                    scale_shift_and_add(row, scale, shift, more, limits, is_hardswish)
+                elif scale.size:
+                    scale_and_shift(row, scale, shift, limits, is_hardswish)
+                _narrow_row(row, out)
+        end(engine)
+
+
+@jit
+def _copy_pieces(a, a_rows, pieces, copied):
+    """Copy what is summed at each position into a row of its own, with zeros up to whole steps."""
+    for i in range(a_rows.size):
+        for offset, length, to, end in pieces:
+            to, end = i * _PITCH + to, i * _PITCH + end
+            copy_row(a[a_rows[i] + offset : a_rows[i] + offset + length], copied[to : to + length])
+            copied[to + length : end] = 0
+
+
+@jit
+def _narrow_row(row, out):
+    """out <- the nearest bfloat16 numbers."""
+    for c in range(out.size):
+        out[c] = narrow_as(row[c], out[c])
