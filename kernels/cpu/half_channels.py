@@ -17,12 +17,13 @@ from ..activation import limits_of
 from ..geometry import Window
 from . import half_tile
 from .arrays import contiguous, empty
-from .bfloat16 import narrow_as, numbers
-from .half_tile import BLOCK, STEP, begin, block, end
+from .bfloat16 import numbers
+from .half_rows import copy_numbers, narrow_numbers, pair_narrowed
+from .half_tile import BLOCK, STEP, TILE, begin, block, end
 from .jit import jit, jit_parallel
 from .parts import bounds
 from .plan import equal_shares, forward_plan, grad_input_plan, start_rows
-from .rows import copy_row, scale_and_shift, scale_shift_and_add
+from .rows import scale_and_shift, scale_shift_and_add
 from .tile import VECTOR_BYTES, VECTORISED, transpose
 
 _PANEL = 12  # steps of a sum that are taken together: 24 KiB of a block's weights, half of a first-level cache
@@ -57,7 +58,7 @@ def half_plan(win, forward):
     for s0, s1 in plan.regions[:, 4:6]:
         segments = zip(plan.a_segments[s0:s1], plan.b_segments[s0:s1], plan.lengths[s0:s1], strict=True)
         first_step, filled = len(steps), _PANEL
-        for a, row, n in ((a + t, row + t, n) for a, row, n in segments for t in range(0, n, channels)):
+        for a, row in ((a + t, row + t) for a, row, n in segments for t in range(0, n, channels)):
             for c in range(0, channels, STEP):
                 if filled == _PANEL:
                     panels.append([len(pieces), len(pieces), len(steps), len(steps)])
@@ -85,12 +86,13 @@ def forward(x, w, win, scale=None, shift=None, activation=None, residual=None):
         x, win = taps_side_by_side(x, win)
         w = w.reshape(1, 1, -1, w.shape[3])
     last_step = scale, shift, activation, residual
-    return _run(x, pack_pairs(w), y, half_plan(win, forward=True), *last_step)
+    return _run(x.reshape(win.n, -1), pack_pairs(w), y, half_plan(win, forward=True), *last_step)
 
 
 def grad_input(grad, w, win):
     """`conv2d_grad_input` of a bfloat16 grad (N, out_h, out_w, K) and float32 w: bfloat16 (N, H, W, C)."""
-    return _run(grad, pack_pairs(w, transposed=True), empty(win.x_shape, grad.dtype), half_plan(win, forward=False))
+    grad_x, plan = empty(win.x_shape, grad.dtype), half_plan(win, forward=False)
+    return _run(grad.reshape(win.n, -1), pack_pairs(w, transposed=True), grad_x, plan)
 
 
 def few_channels(win):
@@ -99,7 +101,7 @@ def few_channels(win):
 
 
 def taps_side_by_side(x, win):
-    """Every position with what all its taps read in a row, zeros outside and up to whole steps; the 1x1 window of it."""
+    """Every position with what all its taps read side by side, zeros outside and up to whole steps; its 1x1 window."""
     positions, width = win.n * win.out_h * win.out_w, whole_steps(win.k_h * win.k_w * win.c_in)
     taps = empty((1, 1, positions, width), x.dtype)
     down = (win.out_h, win.stride_h, win.pad_top, win.rate_h, win.k_h)
@@ -142,35 +144,26 @@ def pack_pairs(w, transposed=False):
     return packed.reshape(len(packed), -1, BLOCK)
 
 
-@jit
-def _pair(first, second):
-    """Two float32 numbers, rounded to bfloat16, in one uint32."""
-    none = np.uint16(0)
-    return np.uint32(narrow_as(first, none)) | np.uint32(narrow_as(second, none)) << np.uint32(16)
-
-
-@jit
-def _pair_rows(first, second, pairs):
-    for j in range(pairs.size):
-        pairs[j] = _pair(first[j], second[j])
-
-
 @jit_parallel
 def _pack(w, packed):
     """packed[block, tap, pair, j] = w[tap, 2 pair and 2 pair + 1, block * 32 + j], reading w in order."""
     blocks, taps, n_pairs, width = packed.shape
     n_rows, n_columns = w.shape[1:]
+    source, target, zeros = w.reshape(-1), packed.reshape(-1), np.zeros(n_columns, w.dtype)
     for job in prange(taps * _PACK_PARTS):
         tap = np.int64(job) // _PACK_PARTS
         first, last = bounds(np.int64(job) % _PACK_PARTS, _PACK_PARTS, n_pairs)
-        zeros = np.zeros(n_columns, w.dtype)
         for pair in range(first, last):
-            even = w[tap, 2 * pair] if 2 * pair < n_rows else zeros
-            odd = w[tap, 2 * pair + 1] if 2 * pair + 1 < n_rows else zeros
+            at = (tap * n_rows + 2 * pair) * n_columns
             for b in range(blocks):
-                line, used = packed[b, tap, pair], min(width, n_columns - b * width)
-                _pair_rows(even[b * width :], odd[b * width :], line[:used])
-                line[used:] = 0
+                used, to = min(width, n_columns - b * width), ((b * taps + tap) * n_pairs + pair) * width
+                if 2 * pair + 1 < n_rows:
+                    pair_narrowed(source, at + b * width, source, at + n_columns + b * width, target, to, used)
+                elif 2 * pair < n_rows:
+                    pair_narrowed(source, at + b * width, zeros, 0, target, to, used)
+                else:
+                    used = 0
+                target[to + used : to + width] = 0
 
 
 @jit_parallel
@@ -178,18 +171,16 @@ def _pack_transposed(w, packed):
     """packed[block, tap, pair, j] = w[tap, block * 32 + j, 2 pair and 2 pair + 1]: rows of pairs, then turned."""
     blocks, taps, n_pairs, width = packed.shape
     n_columns, n_rows = w.shape[1:]
-    target = packed.reshape(-1)
+    source, target = w.reshape(-1), packed.reshape(-1)
     for job in prange(taps * blocks):
         tap, b = np.int64(job) // blocks, np.int64(job) % blocks
         used, to = min(width, n_columns - b * width), (b * taps + tap) * n_pairs * width
         pitch = n_pairs + 16
         pairs = np.zeros(width * pitch, np.uint32)
+        numbers = pairs.view(np.uint16)  # two halves that follow each other are a pair
         for j in range(used):
-            row, line = w[tap, b * width + j], pairs[j * pitch : j * pitch + n_pairs]
-            for p in range(n_rows // 2):
-                line[p] = _pair(row[2 * p], row[2 * p + 1])
-            if n_rows % 2:
-                line[n_rows // 2] = _pair(row[n_rows - 1], np.float32(0))
+            at = (tap * n_columns + b * width + j) * n_rows
+            narrow_numbers(source, at, numbers, 2 * j * pitch, n_rows)
         turn(pairs, 0, pitch, width, n_pairs, target, to, width)
 
 
@@ -211,39 +202,44 @@ def turn(source, at, source_pitch, n_rows, n_columns, target, to, target_pitch):
 def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=None):
     """Fill c (bfloat16): every region of the plan, every block of output channels, then the last step where a scale is
     given: c <- activation(scale c + shift (+ residual)), rounded once."""
-    n_columns = c.shape[-1]
-    group = max(1, min(_GROUP, _SUMS // (4 * BLOCK * BLOCK * len(packed))))
+    threads = get_num_threads()
+    blocks, n_columns = len(packed), c.shape[-1]
+    most = max(1, min(_GROUP, _SUMS // (4 * BLOCK * BLOCK * blocks)))  # blocks of rows in a group
     tiles = -(-len(a) * plan.regions[:, 0] * plan.regions[:, 1] // BLOCK)
-    first_tile, shares = equal_shares(tiles, plan.length + 2, get_num_threads())
+    first_tile, shares = equal_shares(tiles, plan.length + 2, threads)
     none = np.empty(0, np.float32)
     if scale is None:
         scale, shift = none, none
     scale, shift = contiguous(scale, shift)
     residual = none.view(np.uint16) if residual is None else numbers(contiguous(residual)[0]).reshape(-1)
+    # each thread's memory starts at a cache line: a tile's rows that cross lines are loaded three times as slowly
+    copied = empty((threads, most * BLOCK * _PITCH), np.uint16)
+    sums = empty((threads, most * BLOCK, blocks * BLOCK + TILE), np.float32)  # rows of an odd number of lines
     _run_plan(
-        half_tile.ENGINES[half_tile.ENGINE], numbers(a).reshape(-1), packed, numbers(c).reshape(-1), plan, len(a), n_columns,
-        group, first_tile, shares, scale, shift, residual, limits_of(activation, np.dtype(np.float32)), activation == "hardswish",
+        half_tile.ENGINES[half_tile.ENGINE], numbers(a).reshape(-1), packed, numbers(c).reshape(-1), plan, len(a),
+        n_columns, first_tile, shares, copied, sums, scale, shift, residual,
+        limits_of(activation, np.dtype(np.float32)), activation == "hardswish",
     )  # fmt: skip
     return c
 
 
 @jit_parallel
 def _run_plan(
-    engine, a, packed, c, plan, n_images, n_columns, most, first_tile, shares, scale, shift, residual, limits, is_hardswish
+    engine, a, packed, c, plan, n_images, n_columns, first_tile, shares, all_copied, all_sums,
+    scale, shift, residual, limits, is_hardswish,
 ):  # fmt: skip
     """for each thread's groups of positions: for each panel: copy; for blocks of columns, of rows: block; last step."""
     blocks, block_pairs, width = packed.shape
     b = packed.reshape(-1)
-    pitch = blocks * width + 16  # of sums: an odd number of cache lines
+    group, pitch = all_sums.shape[1:]
     for thread in prange(shares.size - 1):
         begin(engine)
-        a_rows, c_rows = np.empty(most * BLOCK, np.int64), np.empty(most * BLOCK, np.int64)
-        copied = np.empty(most * BLOCK * _PITCH, np.uint16)
-        sums = np.empty(most * BLOCK * pitch, np.float32)
+        copied, sums = all_copied[np.int64(thread)], all_sums[np.int64(thread)].reshape(-1)
+        a_rows, c_rows = np.empty(group, np.int64), np.empty(group, np.int64)
         first, last = shares[np.int64(thread)], shares[np.int64(thread) + 1]
         while first < last:
             region = np.searchsorted(first_tile, first, side="right") - 1
-            n_tiles = min(most, last - first, first_tile[region + 1] - first)
+            n_tiles = min(group // BLOCK, last - first, first_tile[region + 1] - first)
             start = (first - first_tile[region]) * BLOCK
             down, across = plan.regions[region][:2]
             n_rows = min(n_tiles * BLOCK, n_images * down * across - start)
@@ -263,13 +259,14 @@ def _run_plan(
                             sums, t * BLOCK * pitch + column * width, pitch, panel > first_panel,
                         )  # fmt: skip
             for i in range(n_rows):
-                row, out = sums[i * pitch : i * pitch + n_columns], c[c_rows[i] : c_rows[i] + n_columns]
-                if residual.size:
-                    more = residual[c_rows[i] : c_rows[i] + n_columns]
-                    scale_shift_and_add(row, scale, shift, more, limits, is_hardswish)
-                elif scale.size:
-                    scale_and_shift(row, scale, shift, limits, is_hardswish)
-                _narrow_row(row, out)
+                if scale.size:
+                    row = sums[i * pitch : i * pitch + n_columns]
+                    if residual.size:
+                        more = residual[c_rows[i] : c_rows[i] + n_columns]
+                        scale_shift_and_add(row, scale, shift, more, limits, is_hardswish)
+                    else:
+                        scale_and_shift(row, scale, shift, limits, is_hardswish)
+                narrow_numbers(sums, i * pitch, c, c_rows[i], n_columns)
         end(engine)
 
 
@@ -277,14 +274,8 @@ def _run_plan(
 def _copy_pieces(a, a_rows, pieces, copied):
     """Copy what is summed at each position into a row of its own, with zeros up to whole steps."""
     for i in range(a_rows.size):
-        for offset, length, to, end in pieces:
-            to, end = i * _PITCH + to, i * _PITCH + end
-            copy_row(a[a_rows[i] + offset : a_rows[i] + offset + length], copied[to : to + length])
-            copied[to + length : end] = 0
-
-
-@jit
-def _narrow_row(row, out):
-    """out <- the nearest bfloat16 numbers."""
-    for c in range(out.size):
-        out[c] = narrow_as(row[c], out[c])
+        for piece in range(len(pieces)):
+            start, stop = i * _PITCH + pieces[piece, 2], i * _PITCH + pieces[piece, 3]
+            copy_numbers(a, a_rows[i] + pieces[piece, 0], copied, start, pieces[piece, 1])
+            for j in range(start + pieces[piece, 1], stop):
+                copied[j] = 0

@@ -8,19 +8,20 @@ range of pixels and a part of the weights, cut by shapes alone; partial sums of 
 from functools import lru_cache
 
 import numpy as np
-from numba import prange
+from numba import get_num_threads, prange
 
 from . import half_tile
 from .arrays import empty
 from .bfloat16 import numbers
 from .half_channels import few_channels, taps_side_by_side, turn
+from .half_rows import pair_numbers
 from .half_tile import BLOCK, PAIRS, STEP, TILE, begin, block, end
 from .jit import jit, jit_parallel
 from .parts import bounds
 from .rows import copy_row
 from .sum_over_pixels import add_in_order
 
-_PIXELS = 512  # of a chunk: 16 steps, so that reading and writing the sums does not weigh
+_PIXELS = 512  # of a chunk, at most: in 16 steps reading and writing the sums does not weigh
 _JOBS = 8  # parts of the work, where it has so many
 _SUMS = 1 << 19  # bytes of sums that a job keeps in cache
 _COLUMNS = 16  # blocks of columns in a job, at most: their gradients of a chunk are 512 KiB
@@ -31,25 +32,29 @@ def grad_weight(x, grad, win):
     w_shape = win.w_shape
     if few_channels(win):
         x, win = taps_side_by_side(x, win)
-    taps, c, k = win.k_h * win.k_w, win.c_in, win.c_out
-    positions = win.n * win.out_h * win.out_w
-    chunks = -(-positions // _PIXELS)
-    jobs, ranges = _jobs(taps * -(-c // BLOCK), -(-k // BLOCK), chunks)
-    partial = empty((ranges, taps, c, k), np.float32)
-    offsets = [
-        (kh * win.rate_h - win.pad_top, kw * win.rate_w - win.pad_left)
-        for kh in range(win.k_h)
-        for kw in range(win.k_w)
-    ]
-    sizes = np.array((win.in_h, win.in_w, win.out_h, win.out_w, win.stride_h, win.stride_w), np.int64)
-    engine = half_tile.ENGINES[half_tile.ENGINE]
-    x, grad = numbers(x).reshape(-1, c), numbers(grad).reshape(-1, k)
-    _sum_over_pixels(engine, x, grad, partial, np.array(offsets, np.int64), sizes, chunks, jobs)
+    c, k, positions = win.c_in, win.c_out, win.n * win.out_h * win.out_w
+    taps = [(kh, kw) for kh in range(win.k_h) for kw in range(win.k_w)]
+    offsets = np.array(taps) * (win.rate_h, win.rate_w) - (win.pad_top, win.pad_left)
+    sizes = np.array((win.in_h, win.in_w, win.out_h, win.out_w, win.stride_h, win.stride_w))
+    chunks, c_tiles = -(-positions // _PIXELS), -(-c // BLOCK)
+    jobs, ranges = _jobs(len(taps) * c_tiles, -(-k // BLOCK), chunks)
+    partial = empty((ranges, len(taps), c, k), np.float32)
+    # each thread's memory starts at a cache line: rows of a tile that cross lines are loaded three times as slowly
+    threads, tiles, blocks = get_num_threads(), int(max(jobs[:, 2] - jobs[:, 1])), int(max(jobs[:, 4] - jobs[:, 3]))
+    rows = BLOCK * min(c_tiles, tiles)
+    _sum_over_pixels(
+        half_tile.ENGINES[half_tile.ENGINE], numbers(x).reshape(-1, c), numbers(grad).reshape(-1, k), partial,
+        offsets, sizes, chunks, jobs,
+        empty((threads, blocks, _PIXELS // 2, BLOCK), np.uint32),
+        empty((threads, _PIXELS // 2, rows + TILE), np.uint32),
+        empty((threads, rows, _PIXELS // 2 + TILE), np.uint32),  # rows of an odd number of lines
+        empty((threads, tiles, blocks, BLOCK * BLOCK), np.float32),
+    )  # fmt: skip
     grad_w = partial[0]
     if ranges > 1:
         grad_w = empty(partial.shape[1:], np.float32)
         add_in_order(partial.reshape(ranges, -1), grad_w.reshape(-1))
-    n_rows = w_shape[0] * w_shape[1] * w_shape[2]  # without the rows that fill up steps
+    n_rows = w_shape[0] * w_shape[1] * w_shape[2]  # without those that fill up steps
     return grad_w.reshape(-1, k)[:n_rows].reshape(w_shape)
 
 
@@ -65,73 +70,86 @@ def _jobs(tiles, blocks, chunks):
     columns = -(-blocks // _COLUMNS)
     most = max(1, _SUMS // (BLOCK * BLOCK * 4 * -(-blocks // columns)))  # tiles whose sums stay in cache
     rows = min(tiles, max(-(-tiles // most), _JOBS // (ranges * columns)))
-    cuts = [
-        [(i * n // parts, (i + 1) * n // parts) for i in range(parts)]
-        for n, parts in ((tiles, rows), (blocks, columns))
-    ]
-    return np.array([(r, *t, *b) for r in range(ranges) for t in cuts[0] for b in cuts[1]], np.int64), ranges
+    tile_cuts, block_cuts = (
+        [(i * n // parts, (i + 1) * n // parts) for i in range(parts)] for n, parts in ((tiles, rows), (blocks, columns))
+    )
+    return np.array([(r, *t, *b) for r in range(ranges) for t in tile_cuts for b in block_cuts], np.int64), ranges
 
 
 @jit_parallel
-def _sum_over_pixels(engine, x, grad, partial, offsets, sizes, chunks, jobs):
+def _sum_over_pixels(
+    engine, x, grad, partial, offsets, sizes, chunks, jobs, all_grad_pairs, all_x_pairs, all_turned, all_sums
+):  # fmt: skip
     """for each job: for chunks of pixels: pair the gradient; for taps: pair and turn x; for blocks: block."""
-    ranges, taps, n_c, n_k = partial.shape
-    c_tiles, n_positions = -(-n_c // BLOCK), grad.shape[0]
-    pairs_pitch = _PIXELS // 2 + TILE  # of a turned channel: an odd number of cache lines
-    steps = np.arange(_PIXELS // STEP) * PAIRS * BLOCK
-    for job in prange(len(jobs)):
-        pixels, first_tile, last_tile, first_block, last_block = jobs[np.int64(job)]
-        n_blocks = last_block - first_block
-        most_tiles = min(c_tiles, last_tile - first_tile)
-        first_k, used_k = first_block * BLOCK, min(last_block * BLOCK, n_k) - first_block * BLOCK
-        grad_pairs = np.zeros(n_blocks * (_PIXELS // 2) * BLOCK, np.uint32)
-        x_pairs = np.zeros((_PIXELS // 2) * (most_tiles * BLOCK + TILE), np.uint32)
-        turned = np.empty(most_tiles * BLOCK * pairs_pitch, np.uint32)
-        sums = np.empty((last_tile - first_tile) * n_blocks * BLOCK * BLOCK, np.float32)
-        x_at, grad_at = np.empty(_PIXELS, np.int64), np.empty(_PIXELS, np.int64)
-        first_chunk, last_chunk = bounds(pixels, ranges, chunks)
+    threads, ranges = len(all_sums), len(partial)
+    for thread in prange(threads):
         begin(engine)
-        for chunk in range(first_chunk, last_chunk):
-            start, stop = bounds(chunk, chunks, n_positions)
-            n_steps = -(-(stop - start) // STEP)
-            grad_at[:] = -1
-            grad_at[: stop - start] = np.arange(start, stop)
-            for b in range(n_blocks):
-                at = first_k + b * BLOCK
-                channels = at, min(at + BLOCK, n_k)
-                _pair_pixels(grad, grad_at, channels, n_steps * PAIRS, grad_pairs[b * (_PIXELS // 2) * BLOCK :], BLOCK)
-            tile = first_tile
-            while tile < last_tile:
-                tap, c_tile = tile // c_tiles, tile % c_tiles
-                n_tiles = min(c_tiles - c_tile, last_tile - tile)
-                _positions_of_tap(offsets[tap], sizes, start, stop, x_at)
-                pitch = n_tiles * BLOCK + TILE
-                channels = c_tile * BLOCK, min((c_tile + n_tiles) * BLOCK, n_c)
-                _pair_pixels(x, x_at, channels, n_steps * PAIRS, x_pairs, pitch)
-                turn(x_pairs, 0, pitch, n_steps * PAIRS, n_tiles * BLOCK, turned, 0, pairs_pitch)
-                for b in range(n_blocks):
-                    for t in range(n_tiles):
-                        at = ((tile - first_tile + t) * n_blocks + b) * BLOCK * BLOCK
-                        block(
-                            engine, turned.view(np.uint16), t * BLOCK * 2 * pairs_pitch, 2 * pairs_pitch,
-                            grad_pairs, b * (_PIXELS // 2) * BLOCK, steps, n_steps,
-                            sums, at, BLOCK, chunk > first_chunk,
-                        )  # fmt: skip
-                tile += n_tiles
+        x_at = np.empty(_PIXELS, np.int64)
+        grad_pairs, x_pairs = all_grad_pairs[np.int64(thread)], all_x_pairs[np.int64(thread)]
+        turned, sums = all_turned[np.int64(thread)], all_sums[np.int64(thread)]
+        first_job, last_job = bounds(thread, threads, len(jobs))
+        for job in range(first_job, last_job):
+            pixels, first_tile, last_tile, first_block, last_block = jobs[job]
+            first_chunk, last_chunk = bounds(pixels, ranges, chunks)
+            for chunk in range(first_chunk, last_chunk):
+                start, stop = bounds(chunk, chunks, len(grad))
+                _pair_gradients(grad, start, stop, first_block, last_block, grad_pairs)
+                tile = first_tile
+                while tile < last_tile:  # the tiles of one tap after those of another
+                    n_tiles = _turn_tap(x, offsets, sizes, start, stop, tile, last_tile, x_at, x_pairs, turned)
+                    _add_products(
+                        engine, turned, n_tiles, grad_pairs, last_block - first_block, -(-(stop - start) // STEP),
+                        sums[tile - first_tile :], chunk > first_chunk,
+                    )  # fmt: skip
+                    tile += n_tiles
+            _store(sums, first_tile, last_tile, first_block, last_block, partial[pixels])
         end(engine)
-        for tile in range(first_tile, last_tile):
-            tap, first_c = tile // c_tiles, tile % c_tiles * BLOCK
-            for b in range(n_blocks):
-                k = first_k + b * BLOCK
-                used = min(BLOCK, n_k - k)
-                for c in range(first_c, min(first_c + BLOCK, n_c)):
-                    at = ((tile - first_tile) * n_blocks + b) * BLOCK * BLOCK + (c - first_c) * BLOCK
-                    copy_row(sums[at : at + used], partial[pixels, tap, c, k : k + used])
 
 
 @jit
-def _positions_of_tap(offset, sizes, start, stop, x_at):
-    """The input pixel that each of the positions start .. stop - 1 reads at a tap, -1 outside and past the last."""
+def _add_products(engine, turned, n_tiles, grad_pairs, n_blocks, n_steps, sums, accumulate):
+    """sums[t, b] (+)= the chunk's products of tile t of the input's channels and block b of the gradient's."""
+    a, a_pitch = turned.reshape(-1).view(np.uint16), 2 * turned.shape[1]
+    b, b_pitch = grad_pairs.reshape(-1), grad_pairs.shape[1] * BLOCK
+    steps, c = np.arange(n_steps) * PAIRS * BLOCK, sums.reshape(-1)
+    for j in range(n_blocks):
+        for t in range(n_tiles):
+            at = (t * sums.shape[1] + j) * BLOCK * BLOCK
+            block(engine, a, t * BLOCK * a_pitch, a_pitch, b, j * b_pitch, steps, n_steps, c, at, BLOCK, accumulate)
+
+
+@jit
+def _store(sums, first_tile, last_tile, first_block, last_block, grad_w):
+    """Copy a job's sums to where they belong in (KH * KW, C, K)."""
+    _, n_c, n_k = grad_w.shape
+    c_tiles = -(-n_c // BLOCK)
+    for tile in range(first_tile, last_tile):
+        tap, first = tile // c_tiles, tile % c_tiles * BLOCK
+        for c in range(first, min(first + BLOCK, n_c)):
+            for b in range(first_block, last_block):
+                row = sums[tile - first_tile, b - first_block, (c - first) * BLOCK : (c - first + 1) * BLOCK]
+                target = grad_w[tap, c, b * BLOCK : (b + 1) * BLOCK]
+                copy_row(row[: target.size], target)
+
+
+@jit
+def _turn_tap(x, offsets, sizes, start, stop, tile, last_tile, x_at, x_pairs, turned):
+    """turned[c, i] = channel c of two pixels that positions start + 2 i and the next read at a tap; returns how many
+    tiles of channels that are, from `tile` on to the last of its tap, or to last_tile."""
+    c_tiles = -(-x.shape[1] // BLOCK)
+    tap, first_c = tile // c_tiles, tile % c_tiles * BLOCK
+    n_tiles, n_pairs = min(c_tiles - tile % c_tiles, last_tile - tile), -(-(stop - start) // STEP) * PAIRS
+    last_c = min(first_c + n_tiles * BLOCK, x.shape[1])
+    _pixels_of_tap(offsets[tap], sizes, start, stop, x_at)
+    _pair_pixels(x, x_at[: 2 * n_pairs], first_c, last_c, x_pairs)
+    pitch, turned_pitch = x_pairs.shape[1], turned.shape[1]
+    turn(x_pairs.reshape(-1), 0, pitch, n_pairs, n_tiles * BLOCK, turned.reshape(-1), 0, turned_pitch)
+    return n_tiles
+
+
+@jit
+def _pixels_of_tap(offset, sizes, start, stop, x_at):
+    """The input pixels that the positions from `start` on read at a tap; -1 is outside, or at or after `stop`."""
     in_h, in_w, out_h, out_w, stride_h, stride_w = sizes
     n, p, q = start // (out_h * out_w), start // out_w % out_h, start % out_w
     for i in range(stop - start):
@@ -146,14 +164,36 @@ def _positions_of_tap(offset, sizes, start, stop, x_at):
 
 
 @jit
-def _pair_pixels(x, at, channels, n_pairs, pairs, pitch):
-    """pairs[i * pitch + j] = channel first + j of the pixels at[2 i] (lower half) and at[2 i + 1]; 0 where that is -1."""
-    first, last = channels
-    zeros = np.zeros(last - first, x.dtype)
-    for i in range(n_pairs):
-        even, odd = at[2 * i], at[2 * i + 1]
-        lower = x[even, first:last] if even >= 0 else zeros
-        upper = x[odd, first:last] if odd >= 0 else zeros
-        line = pairs[i * pitch : i * pitch + last - first]
-        for j in range(line.size):
-            line[j] = np.uint32(lower[j]) | np.uint32(upper[j]) << np.uint32(16)
+def _pair_pixels(x, x_at, first_c, last_c, pairs):
+    """pairs[i, c] = channel first_c + c of the pixels x_at[2 i] and x_at[2 i + 1], zeros where that is -1."""
+    flat, target, n, n_c = x.reshape(-1), pairs.reshape(-1), last_c - first_c, x.shape[1]
+    zeros = np.zeros(n, x.dtype)
+    for i in range(x_at.size // 2):
+        even, odd, to = x_at[2 * i] * n_c + first_c, x_at[2 * i + 1] * n_c + first_c, i * pairs.shape[1]
+        if even >= 0 and odd >= 0:
+            pair_numbers(flat, even, flat, odd, target, to, n)
+        elif even >= 0:
+            pair_numbers(flat, even, zeros, 0, target, to, n)
+        elif odd >= 0:
+            pair_numbers(zeros, 0, flat, odd, target, to, n)
+        else:
+            target[to : to + n] = 0
+        target[to + n : (i + 1) * pairs.shape[1]] = 0
+
+
+@jit
+def _pair_gradients(grad, start, stop, first_block, last_block, grad_pairs):
+    """grad_pairs[b, i, j] = channel j of block b of the positions start + 2 i and the next; zeros past the last."""
+    flat, target, n_k, n_pairs = grad.reshape(-1), grad_pairs.reshape(-1), grad.shape[1], grad_pairs.shape[1]
+    zeros = np.zeros(BLOCK, grad.dtype)
+    for i in range(-(-(stop - start) // STEP) * PAIRS):
+        for b in range(first_block, last_block):
+            at, used = (start + 2 * i) * n_k + b * BLOCK, min(BLOCK, n_k - b * BLOCK)
+            to = ((b - first_block) * n_pairs + i) * BLOCK
+            if start + 2 * i + 1 < stop:
+                pair_numbers(flat, at, flat, at + n_k, target, to, used)
+            elif start + 2 * i < stop:
+                pair_numbers(flat, at, zeros, 0, target, to, used)
+            else:
+                used = 0
+            target[to + used : to + BLOCK] = 0

@@ -1,0 +1,92 @@
+"""Rows of bfloat16 numbers copied, rounded or paired, 16 at a time.
+
+LLVM code, because rows are short: to make a slice of a flat array costs as much as a loop over it. Arrays are flat,
+offsets count their elements; the bits of bfloat16 numbers are uint16.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .llvm import array_data
+
+_LANES = 16
+_I = types.intp
+
+
+@intrinsic
+def copy_numbers(typingctx, source, at, target, to, n):
+    """target[to + j] = source[at + j] for j < n."""
+    return types.void(source, _I, target, _I, _I), _by_vectors(lambda builder, value: value)
+
+
+@intrinsic
+def narrow_numbers(typingctx, source, at, target, to, n):
+    """target[to + j] = the bfloat16 nearest to source[at + j], of two the even one; NaN stays NaN."""
+    return types.void(source, _I, target, _I, _I), _by_vectors(_nearest)
+
+
+@intrinsic
+def pair_numbers(typingctx, lower, at_lower, upper, at_upper, target, to, n):
+    """target[to + j] = lower[at_lower + j] in the lower, upper[at_upper + j] in the upper half of a uint32."""
+    return types.void(lower, _I, upper, _I, target, _I, _I), _by_vectors(_paired)
+
+
+@intrinsic
+def pair_narrowed(typingctx, lower, at_lower, upper, at_upper, target, to, n):
+    """`pair_numbers` of the bfloat16 nearest to float32 numbers."""
+
+    def emit(builder, lower, upper):
+        return _paired(builder, _nearest(builder, lower), _nearest(builder, upper))
+
+    return types.void(lower, _I, upper, _I, target, _I, _I), _by_vectors(emit)
+
+
+def _by_vectors(emit):
+    """Code of a function (source, at, ..., target, to, n): `emit` makes of vectors of the sources one of the target."""
+
+    def codegen(context, builder, signature, args):
+        data = array_data(context, builder, signature, args)
+        *sources, target = (builder.gep(data(i), [args[i + 1]]) for i in range(0, len(args) - 1, 2))
+
+        def put(at, lanes):
+            def vector(start):
+                kind = ir.VectorType(start.type.pointee, lanes).as_pointer()
+                return builder.bitcast(builder.gep(start, [at]), kind)
+
+            values = [builder.load(vector(source), align=2) for source in sources]
+            builder.store(emit(builder, *values), vector(target), align=2)
+
+        n, lanes = args[-1], ir.Constant(args[-1].type, _LANES)
+        whole = builder.sub(n, builder.srem(n, lanes))
+        with cgutils.for_range_slice(builder, ir.Constant(n.type, 0), whole, lanes) as (at, _):
+            put(at, _LANES)
+        with cgutils.for_range(builder, n, start=whole) as loop:
+            put(loop.index, 1)
+        return context.get_dummy_value()
+
+    return codegen
+
+
+def _splat(value, number):
+    """The number in all lanes of a vector of integers like `value`."""
+    kind = ir.VectorType(ir.IntType(32), value.type.count)
+    return ir.Constant(kind, [number] * value.type.count)
+
+
+def _nearest(builder, numbers):
+    """Bits of the nearest bfloat16, as `bfloat16.narrow_as` makes them."""
+    bits = builder.bitcast(numbers, ir.VectorType(ir.IntType(32), numbers.type.count))
+    upper = builder.lshr(bits, _splat(bits, 16))
+    half = builder.add(builder.and_(upper, _splat(bits, 1)), _splat(bits, 0x7FFF))
+    nearest, quiet = builder.lshr(builder.add(bits, half), _splat(bits, 16)), builder.or_(upper, _splat(bits, 0x40))
+    is_nan = builder.fcmp_unordered("uno", numbers, numbers)
+    return builder.trunc(builder.select(is_nan, quiet, nearest), ir.VectorType(ir.IntType(16), numbers.type.count))
+
+
+def _paired(builder, lower, upper):
+    """Two halves of 32 bits."""
+    kind = ir.VectorType(ir.IntType(32), lower.type.count)
+    lower, upper = builder.zext(lower, kind), builder.zext(upper, kind)
+    return builder.or_(lower, builder.shl(upper, _splat(lower, 16)))
