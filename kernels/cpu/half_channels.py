@@ -57,18 +57,19 @@ def half_plan(win, forward):
     length, first_panel, panels, pieces, steps = [], [0], [], [], []
     for s0, s1 in plan.regions[:, 4:6]:
         segments = zip(plan.a_segments[s0:s1], plan.b_segments[s0:s1], plan.lengths[s0:s1], strict=True)
-        first_step, filled = len(steps), _PANEL
+        first_step, filled = len(steps), _PANEL * STEP
         for a, row in ((a + t, row + t) for a, row, n in segments for t in range(0, n, channels)):
             for c in range(0, channels, STEP):
-                if filled == _PANEL:
+                if filled == _PANEL * STEP:
                     panels.append([len(pieces), len(pieces), len(steps), len(steps)])
                     filled = 0
-                if c == 0 or filled == 0:
-                    pieces.append([a + c, 0, filled * STEP, filled * STEP])
+                # what follows a piece in a, too, continues it: at rate 1 all taps of a kernel row
+                if filled == 0 or pieces[-1][0] + filled - pieces[-1][2] != a + c:
+                    pieces.append([a + c, 0, filled, filled])
                 pieces[-1][1] += min(STEP, channels - c)
-                pieces[-1][3] += STEP
+                filled += STEP
+                pieces[-1][3] = filled
                 steps.append((row // channels * whole_steps(channels) + c) // 2 * BLOCK)
-                filled += 1
                 panels[-1][1::2] = len(pieces), len(steps)
         length.append(len(steps) - first_step)
         first_panel.append(len(panels))
@@ -104,31 +105,31 @@ def taps_side_by_side(x, win):
     """Every position with what all its taps read side by side, zeros outside and up to whole steps; its 1x1 window."""
     positions, width = win.n * win.out_h * win.out_w, whole_steps(win.k_h * win.k_w * win.c_in)
     taps = empty((1, 1, positions, width), x.dtype)
-    down = (win.out_h, win.stride_h, win.pad_top, win.rate_h, win.k_h)
-    across = (win.out_w, win.stride_w, win.pad_left, win.rate_w, win.k_w)
-    _collect_taps(numbers(x), numbers(taps).reshape(positions, width), down, across)
+    down = (win.in_h, win.out_h, win.stride_h, win.pad_top, win.rate_h, win.k_h)
+    across = (win.in_w, win.out_w, win.stride_w, win.pad_left, win.rate_w, win.k_w)
+    _collect_taps(numbers(x).reshape(-1), numbers(taps).reshape(-1), win.n, win.c_in, width, down, across)
     return taps, Window.conv(taps.shape, (1, 1, width, win.c_out))
 
 
 @jit_parallel
-def _collect_taps(x, taps, down, across):
-    """taps[position, tap * C + c] = x[at the tap, c]."""
-    (out_h, stride_h, top, rate_h, k_h), (out_w, stride_w, left, rate_w, k_w) = down, across
-    n_images, height, width, channels = x.shape
+def _collect_taps(x, taps, n_images, channels, pitch, down, across):
+    """taps[position * pitch + tap * channels + c] = x[at the tap, c], zeros outside and after the last tap."""
+    (height, out_h, stride_h, top, rate_h, k_h), (width, out_w, stride_w, left, rate_w, k_w) = down, across
+    at_once = k_w if rate_w == 1 else 1  # at rate 1 the taps of a kernel row are neighbours
     for line in prange(n_images * out_h):
-        image, h0 = x[np.int64(line) // out_h], np.int64(line) % out_h * stride_h - top
+        n, p = np.int64(line) // out_h, np.int64(line) % out_h
         for q in range(out_w):
-            row, w0 = taps[np.int64(line) * out_w + q], q * stride_w - left
-            row[:] = 0
+            row = ((n * out_h + p) * out_w + q) * pitch
+            for j in range(pitch):
+                taps[row + j] = 0
             for kh in range(k_h):
-                h = h0 + kh * rate_h
-                if 0 <= h < height:
-                    for kw in range(k_w):
-                        w = w0 + kw * rate_w
-                        if 0 <= w < width:
-                            to = (kh * k_w + kw) * channels
-                            for c in range(channels):
-                                row[to + c] = image[h, w, c]
+                h = p * stride_h - top + kh * rate_h
+                for kw in range(0, k_w if 0 <= h < height else 0, at_once):
+                    w = q * stride_w - left + kw * rate_w
+                    first, last = max(0, -w), min(at_once, width - w)
+                    if first < last:
+                        at, to = (n * height + h) * width + w + first, kh * k_w + kw + first
+                        copy_numbers(x, at * channels, taps, row + to * channels, (last - first) * channels)
 
 
 def pack_pairs(w, transposed=False):
@@ -163,7 +164,8 @@ def _pack(w, packed):
                     pair_narrowed(source, at + b * width, zeros, 0, target, to, used)
                 else:
                     used = 0
-                target[to + used : to + width] = 0
+                for j in range(to + used, to + width):
+                    target[j] = 0
 
 
 @jit_parallel
@@ -207,6 +209,10 @@ def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=N
     most = max(1, min(_GROUP, _SUMS // (4 * BLOCK * BLOCK * blocks)))  # blocks of rows in a group
     tiles = -(-len(a) * plan.regions[:, 0] * plan.regions[:, 1] // BLOCK)
     first_tile, shares = equal_shares(tiles, plan.length + 2, threads)
+    # a row of an image, as the 1x1 convolution has, is read where it lies if its steps are whole, unless positions are
+    # a multiple of 2 KiB apart: they share a few cache sets and would evict each other
+    one_row = len(a) == len(plan.regions) == plan.regions[0, 0] == 1 and len(plan.pieces) == len(plan.panels)
+    direct = one_row and bool((plan.pieces[:, 1] == plan.pieces[:, 3]).all()) and plan.strides[2] % 1024 != 0
     none = np.empty(0, np.float32)
     if scale is None:
         scale, shift = none, none
@@ -216,8 +222,8 @@ def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=N
     copied = empty((threads, most * BLOCK * _PITCH), np.uint16)
     sums = empty((threads, most * BLOCK, blocks * BLOCK + TILE), np.float32)  # rows of an odd number of lines
     _run_plan(
-        half_tile.ENGINES[half_tile.ENGINE], numbers(a).reshape(-1), packed, numbers(c).reshape(-1), plan, len(a),
-        n_columns, first_tile, shares, copied, sums, scale, shift, residual,
+        half_tile.ENGINES[half_tile.ENGINE], numbers(a).reshape(-1), packed, numbers(c).reshape(-1), plan, direct,
+        len(a), n_columns, first_tile, shares, copied, sums, scale, shift, residual,
         limits_of(activation, np.dtype(np.float32)), activation == "hardswish",
     )  # fmt: skip
     return c
@@ -225,7 +231,7 @@ def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=N
 
 @jit_parallel
 def _run_plan(
-    engine, a, packed, c, plan, n_images, n_columns, first_tile, shares, all_copied, all_sums,
+    engine, a, packed, c, plan, direct, n_images, n_columns, first_tile, shares, all_copied, all_sums,
     scale, shift, residual, limits, is_hardswish,
 ):  # fmt: skip
     """for each thread's groups of positions: for each panel: copy; for blocks of columns, of rows: block; last step."""
@@ -250,13 +256,21 @@ def _run_plan(
                 sums[:] = 0
             for panel in range(first_panel, last_panel):
                 piece0, piece1, step0, step1 = plan.panels[panel]
-                _copy_pieces(a, a_rows[:n_rows], plan.pieces[piece0:piece1], copied)
+                steps, n_steps = plan.steps[step0:step1], step1 - step0
+                n_direct = n_rows // BLOCK if direct else 0  # tiles whose rows lie in a as they should
+                _copy_pieces(a, a_rows[:n_rows], n_direct * BLOCK, plan.pieces[piece0:piece1], copied)
                 for column in range(blocks):
-                    for t in range(n_tiles):
+                    b_at, c_at = column * block_pairs * width, column * width
+                    for t in range(n_direct):
+                        at = a_rows[t * BLOCK] + plan.pieces[piece0, 0]
                         block(
-                            engine, copied, t * BLOCK * _PITCH, _PITCH,
-                            b, column * block_pairs * width, plan.steps[step0:step1], step1 - step0,
-                            sums, t * BLOCK * pitch + column * width, pitch, panel > first_panel,
+                            engine, a, at, plan.strides[2], b, b_at, steps, n_steps,
+                            sums, t * BLOCK * pitch + c_at, pitch, panel > first_panel,
+                        )  # fmt: skip
+                    for t in range(n_direct, n_tiles):
+                        block(
+                            engine, copied, t * BLOCK * _PITCH, _PITCH, b, b_at, steps, n_steps,
+                            sums, t * BLOCK * pitch + c_at, pitch, panel > first_panel,
                         )  # fmt: skip
             for i in range(n_rows):
                 if scale.size:
@@ -271,9 +285,9 @@ def _run_plan(
 
 
 @jit
-def _copy_pieces(a, a_rows, pieces, copied):
-    """Copy what is summed at each position into a row of its own, with zeros up to whole steps."""
-    for i in range(a_rows.size):
+def _copy_pieces(a, a_rows, first, pieces, copied):
+    """Copy what is summed at each position from `first` on into a row of its own, with zeros up to whole steps."""
+    for i in range(first, a_rows.size):
         for piece in range(len(pieces)):
             start, stop = i * _PITCH + pieces[piece, 2], i * _PITCH + pieces[piece, 3]
             copy_numbers(a, a_rows[i] + pieces[piece, 0], copied, start, pieces[piece, 1])

@@ -166,9 +166,10 @@ def _pixels_of_tap(offset, sizes, start, stop, x_at):
 @jit
 def _pair_pixels(x, x_at, first_c, last_c, pairs):
     """pairs[i, c] = channel first_c + c of the pixels x_at[2 i] and x_at[2 i + 1], zeros where that is -1."""
-    flat, target, n, n_c = x.reshape(-1), pairs.reshape(-1), last_c - first_c, x.shape[1]
-    zeros = np.zeros(n, x.dtype)
+    flat, target, n_c = x.reshape(-1), pairs.reshape(-1), x.shape[1]
+    zeros = np.zeros(last_c - first_c, x.dtype)
     for i in range(x_at.size // 2):
+        n = last_c - first_c
         even, odd, to = x_at[2 * i] * n_c + first_c, x_at[2 * i + 1] * n_c + first_c, i * pairs.shape[1]
         if even >= 0 and odd >= 0:
             pair_numbers(flat, even, flat, odd, target, to, n)
@@ -177,8 +178,9 @@ def _pair_pixels(x, x_at, first_c, last_c, pairs):
         elif odd >= 0:
             pair_numbers(zeros, 0, flat, odd, target, to, n)
         else:
-            target[to : to + n] = 0
-        target[to + n : (i + 1) * pairs.shape[1]] = 0
+            n = 0
+        for j in range(to + n, (i + 1) * pairs.shape[1]):
+            target[j] = 0
 
 
 @jit
@@ -196,4 +198,5 @@ def _pair_gradients(grad, start, stop, first_block, last_block, grad_pairs):
                 pair_numbers(flat, at, zeros, 0, target, to, used)
             else:
                 used = 0
-            target[to + used : to + BLOCK] = 0
+            for j in range(to + used, to + BLOCK):
+                target[j] = 0

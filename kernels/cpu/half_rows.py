@@ -1,4 +1,4 @@
-"""Rows of bfloat16 numbers copied, rounded or paired, 16 at a time.
+"""Rows of bfloat16 numbers copied, rounded or paired by vectors.
 
 LLVM code, because rows are short: to make a slice of a flat array costs as much as a loop over it. Arrays are flat,
 offsets count their elements; the bits of bfloat16 numbers are uint16.
@@ -9,22 +9,35 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .half_tile import BFLOAT, HAS_DOT
 from .llvm import array_data
 
-_LANES = 16
 _I = types.intp
 
 
 @intrinsic
 def copy_numbers(typingctx, source, at, target, to, n):
     """target[to + j] = source[at + j] for j < n."""
-    return types.void(source, _I, target, _I, _I), _by_vectors(lambda builder, value: value)
+    return types.void(source, _I, target, _I, _I), _by_vectors(lambda builder, value: value, lanes=32)
 
 
 @intrinsic
 def narrow_numbers(typingctx, source, at, target, to, n):
-    """target[to + j] = the bfloat16 nearest to source[at + j], of two the even one; NaN stays NaN."""
-    return types.void(source, _I, target, _I, _I), _by_vectors(_nearest)
+    """target[to + j] = the bfloat16 nearest to source[at + j], of two the even one; NaN stays NaN.
+
+    The instruction for it, where there is one, makes a zero of numbers below 1.2e-38.
+    """
+
+    def emit(builder, numbers):
+        lanes = numbers.type.count
+        if lanes == 1 or not HAS_DOT:
+            return _nearest(builder, numbers)
+        function_type = ir.FunctionType(ir.VectorType(BFLOAT, lanes), [numbers.type])
+        name = f"llvm.x86.avx512bf16.cvtneps2bf16.{32 * lanes}"
+        rounded = builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), [numbers])
+        return builder.bitcast(rounded, ir.VectorType(ir.IntType(16), lanes))
+
+    return types.void(source, _I, target, _I, _I), _by_vectors(emit)
 
 
 @intrinsic
@@ -43,7 +56,7 @@ def pair_narrowed(typingctx, lower, at_lower, upper, at_upper, target, to, n):
     return types.void(lower, _I, upper, _I, target, _I, _I), _by_vectors(emit)
 
 
-def _by_vectors(emit):
+def _by_vectors(emit, lanes=16):
     """Code of a function (source, at, ..., target, to, n): `emit` makes of vectors of the sources one of the target."""
 
     def codegen(context, builder, signature, args):
@@ -58,10 +71,10 @@ def _by_vectors(emit):
             values = [builder.load(vector(source), align=2) for source in sources]
             builder.store(emit(builder, *values), vector(target), align=2)
 
-        n, lanes = args[-1], ir.Constant(args[-1].type, _LANES)
-        whole = builder.sub(n, builder.srem(n, lanes))
-        with cgutils.for_range_slice(builder, ir.Constant(n.type, 0), whole, lanes) as (at, _):
-            put(at, _LANES)
+        n, step = args[-1], ir.Constant(args[-1].type, lanes)
+        whole = builder.sub(n, builder.srem(n, step))
+        with cgutils.for_range_slice(builder, ir.Constant(n.type, 0), whole, step) as (at, _):
+            put(at, lanes)
         with cgutils.for_range(builder, n, start=whole) as loop:
             put(loop.index, 1)
         return context.get_dummy_value()

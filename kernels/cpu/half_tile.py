@@ -36,7 +36,7 @@ TILE = 16  # rows of a tile register, and pairs or float32 numbers in one of its
 
 _FEATURES = () if numba.config.DISABLE_JIT else host_features().split(",")
 _HAS_AMX = {"+amx-tile", "+amx-bf16"} <= set(_FEATURES)
-_HAS_DOT = "+avx512bf16" in _FEATURES
+HAS_DOT = "+avx512bf16" in _FEATURES
 
 
 def _may_use_tile_registers():
@@ -48,7 +48,7 @@ def _may_use_tile_registers():
 
 
 ENGINES = {"plain": 0, "avx512_bf16": 1, "amx": 2}
-AVAILABLE = ("plain", *["avx512_bf16"] * _HAS_DOT, *["amx"] * _may_use_tile_registers())
+AVAILABLE = ("plain", *["avx512_bf16"] * HAS_DOT, *["amx"] * _may_use_tile_registers())
 ENGINE = AVAILABLE[-1]  # what drivers run: tests change it
 FAST = ENGINE != "plain"  # whether this processor multiplies bfloat16 numbers faster than float32 ones
 
@@ -84,6 +84,7 @@ class _BFloat(ir.types.Type):
         return hash(_BFloat)
 
 
+BFLOAT = _BFloat()
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 
@@ -196,7 +197,7 @@ _DOT_ROWS = 8  # rows at a time: with two vectors of columns 16 sums, more than 
 def _emit_dot(builder, a, b, c, n_steps, accumulate):
     """Eight rows after eight rows: a pair of a in all lanes times 16 pairs of b, twice."""
     (a, a_pitch), (c, c_pitch) = a, c
-    vector, pairs = ir.VectorType(ir.FloatType(), 16), ir.VectorType(_BFloat(), 32)
+    vector, pairs = ir.VectorType(ir.FloatType(), 16), ir.VectorType(BFLOAT, 32)
     dwords = ir.VectorType(_I32, 16)
     cells = [(i, j) for i in range(_DOT_ROWS) for j in range(2)]
     sums = [cgutils.alloca_once(builder, vector) for _ in cells]  # LLVM turns them into registers
@@ -228,7 +229,7 @@ def _emit_dot(builder, a, b, c, n_steps, accumulate):
 
 
 _block_amx = _block_intrinsic(_emit_amx) if _HAS_AMX else _block_plain
-_block_dot = _block_intrinsic(_emit_dot) if _HAS_DOT else _block_plain
+_block_dot = _block_intrinsic(_emit_dot) if HAS_DOT else _block_plain
 
 
 @jit
