@@ -266,11 +266,13 @@ def _run_plan(
                         block(
                             engine, a, at, plan.strides[2], b, b_at, steps, n_steps,
                             sums, t * BLOCK * pitch + c_at, pitch, panel > first_panel,
+                            b_at + block_pairs * width + plan.steps[step0] + t * 64 * n_steps,
                         )  # fmt: skip
                     for t in range(n_direct, n_tiles):
                         block(
                             engine, copied, t * BLOCK * _PITCH, _PITCH, b, b_at, steps, n_steps,
                             sums, t * BLOCK * pitch + c_at, pitch, panel > first_panel,
+                            b_at + block_pairs * width + plan.steps[step0] + t * 64 * n_steps,
                         )  # fmt: skip
             for i in range(n_rows):
                 if scale.size:

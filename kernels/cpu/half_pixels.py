@@ -115,7 +115,7 @@ def _add_products(engine, turned, n_tiles, grad_pairs, n_blocks, n_steps, sums, 
     for j in range(n_blocks):
         for t in range(n_tiles):
             at = (t * sums.shape[1] + j) * BLOCK * BLOCK
-            block(engine, a, t * BLOCK * a_pitch, a_pitch, b, j * b_pitch, steps, n_steps, c, at, BLOCK, accumulate)
+            block(engine, a, t * BLOCK * a_pitch, a_pitch, b, j * b_pitch, steps, n_steps, c, at, BLOCK, accumulate, 0)
 
 
 @jit

@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 
 from .bfloat16 import wide
 from .jit import jit
-from .llvm import array_data, broadcast, held_or_zero
+from .llvm import array_data, broadcast, held_or_zero, prefetch
 from .tile import host_features
 
 BLOCK = 32  # rows and columns of a block
@@ -54,7 +54,7 @@ FAST = ENGINE != "plain"  # whether this processor multiplies bfloat16 numbers f
 
 
 @jit
-def _block_plain(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate):
+def _block_plain(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead):
     """The equation as loops."""
     for i in range(BLOCK):
         at = c_at + i * c_pitch
@@ -129,9 +129,9 @@ def _block_intrinsic(emit):
     """The block's equation by `emit`, which gets byte pointers and pitches in bytes."""
 
     @intrinsic
-    def block(typingctx, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate):
+    def block(typingctx, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead):
         i = types.intp
-        signature = types.void(a, i, i, b, i, b_steps, i, c, i, i, i)
+        signature = types.void(a, i, i, b, i, b_steps, i, c, i, i, i, i)
 
         def codegen(context, builder, signature, args):
             data = array_data(context, builder, signature, args)
@@ -143,7 +143,7 @@ def _block_intrinsic(emit):
                 return builder.mul(pitch, ir.Constant(_I64, itemsize))
 
             a, b, c = (start(0, 1), in_bytes(args[2], 2)), (start(3, 4), data(5)), (start(7, 8), in_bytes(args[9], 4))
-            emit(builder, a, b, c, args[6], args[10])
+            emit(builder, a, b, c, args[6], args[10], start(3, 11))
             return context.get_dummy_value()
 
         return signature, codegen
@@ -167,7 +167,7 @@ def _step_of_b(builder, b, step):
     return _offset(builder, start, (builder.load(builder.gep(steps, [step])), 4))
 
 
-def _emit_amx(builder, a, b, c, n_steps, accumulate):
+def _emit_amx(builder, a, b, c, n_steps, accumulate, ahead):
     """Registers 0 to 3 hold the four quarters of c, 4 and 5 two tiles of a, 6 and 7 two of b: 64 cycles a step."""
     (a, a_pitch), (c, c_pitch) = a, c
     quarters = [(2 * i + j, _offset(builder, c, (c_pitch, TILE * i), 64 * j)) for i in range(2) for j in range(2)]
@@ -181,6 +181,8 @@ def _emit_amx(builder, a, b, c, n_steps, accumulate):
     b_pitch = ir.Constant(_I64, 4 * BLOCK)
     with cgutils.for_range(builder, n_steps) as loop:
         a_step, b_step = _offset(builder, a, (loop.index, 2 * STEP)), _step_of_b(builder, b, loop.index)
+        for line in range(4):
+            prefetch(builder, _offset(builder, ahead, (loop.index, 256), 64 * line), to_write=False)
         for j in range(2):
             _tile_instruction(builder, "tileloadd64", 6 + j, _offset(builder, b_step, 64 * j), b_pitch)
         for i in range(2):
@@ -194,7 +196,7 @@ def _emit_amx(builder, a, b, c, n_steps, accumulate):
 _DOT_ROWS = 8  # rows at a time: with two vectors of columns 16 sums, more than enough to hide the latency
 
 
-def _emit_dot(builder, a, b, c, n_steps, accumulate):
+def _emit_dot(builder, a, b, c, n_steps, accumulate, ahead):
     """Eight rows after eight rows: a pair of a in all lanes times 16 pairs of b, twice."""
     (a, a_pitch), (c, c_pitch) = a, c
     vector, pairs = ir.VectorType(ir.FloatType(), 16), ir.VectorType(BFLOAT, 32)
@@ -233,14 +235,14 @@ _block_dot = _block_intrinsic(_emit_dot) if HAS_DOT else _block_plain
 
 
 @jit
-def block(engine, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate):
+def block(engine, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead):
     """The equation at the head of this file; between `begin` and `end`, engine: a value of ENGINES."""
     if engine == 2:
-        _block_amx(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate)
+        _block_amx(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)
     elif engine == 1:
-        _block_dot(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate)
+        _block_dot(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)
     else:
-        _block_plain(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate)
+        _block_plain(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)
 
 
 @jit

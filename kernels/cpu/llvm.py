@@ -24,7 +24,7 @@ def float_of_bits(typingctx, bits):
     return target(bits), codegen
 
 
-def _prefetch(builder, pointer, to_write):
+def prefetch(builder, pointer, to_write):
     """Ask for the pointer's cache line, to be kept in all caches; the address need not exist."""
     byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
     function = builder.module.declare_intrinsic(
@@ -191,7 +191,7 @@ def _emit_row(builder, shape, flat, rows, steps, taps, length, channels, accumul
             # offsets are read for every vector: LLVM would keep all their sums, and run out of registers
             a_taps = [builder.add(channel, tap) for tap in load_table(taps[0], n_columns)]
             for source in sources[-n_positions:]:  # what the next run will be the first to read
-                _prefetch(builder, pointer(source, builder.add(a_taps[-1], run_step)), to_write=False)
+                prefetch(builder, pointer(source, builder.add(a_taps[-1], run_step)), to_write=False)
             outs = [pointer(target, channel) for target in targets]
             sums = held_or_zero(builder, outs, itemsize, accumulate)
             weights = [load(pointer(w, builder.add(channel, tap))) for tap in load_table(taps[1])]
@@ -292,11 +292,11 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     b_line = builder.gep(b_k, [b_ahead])
     a_lines = [vector_pointer(a_line, j) for j in range(n_vectors if by_channel else 1)]
     for pointer in (*a_lines, *(vector_pointer(b_line, j) for j in range(n_vectors))):
-        _prefetch(builder, pointer, to_write=False)
+        prefetch(builder, pointer, to_write=False)
     if not by_channel:  # the results' lines travel while the sums are made: at each step a row of them, the last again
         row = builder.select(builder.icmp_unsigned("<", k, const(n_rows - 1)), k, const(n_rows - 1))
         for j in range(n_vectors):
-            _prefetch(builder, vector_pointer(builder.gep(c, [load_i64(c_rows, row)]), j), to_write=True)
+            prefetch(builder, vector_pointer(builder.gep(c, [load_i64(c_rows, row)]), j), to_write=True)
     summed = []
     for i in range(n_rows):
         x = (load_vectors if by_channel else repeated)(builder.gep(a_pointers[i], [a_offset]))
