@@ -18,7 +18,7 @@ from ..geometry import Window
 from . import half_tile
 from .arrays import contiguous, empty
 from .bfloat16 import numbers
-from .half_rows import copy_numbers, narrow_numbers, pair_narrowed
+from .half_rows import copy_numbers, narrow_numbers, pair_narrowed, scale_and_add_numbers, scale_numbers
 from .half_tile import BLOCK, STEP, TILE, begin, block, end
 from .jit import jit, jit_parallel
 from .parts import bounds
@@ -275,14 +275,7 @@ def _run_plan(
                             b_at + block_pairs * width + plan.steps[step0] + t * 64 * n_steps,
                         )  # fmt: skip
             for i in range(n_rows):
-                if scale.size:
-                    row = sums[i * pitch : i * pitch + n_columns]
-                    if residual.size:
-                        more = residual[c_rows[i] : c_rows[i] + n_columns]
-                        scale_shift_and_add(row, scale, shift, more, limits, is_hardswish)
-                    else:
-                        scale_and_shift(row, scale, shift, limits, is_hardswish)
-                narrow_numbers(sums, i * pitch, c, c_rows[i], n_columns)
+                _last_step(sums, i * pitch, scale, shift, residual, limits, is_hardswish, c, c_rows[i], n_columns)
         end(engine)
 
 
@@ -295,3 +288,22 @@ def _copy_pieces(a, a_rows, first, pieces, copied):
             copy_numbers(a, a_rows[i] + pieces[piece, 0], copied, start, pieces[piece, 1])
             for j in range(start + pieces[piece, 1], stop):
                 copied[j] = 0
+
+
+@jit
+def _last_step(sums, at, scale, shift, residual, limits, is_hardswish, c, to, n_columns):
+    """A position of c <- activation(scale sums + shift + residual), rounded."""
+    low, high = limits
+    if is_hardswish:
+        row = sums[at : at + n_columns]
+        if residual.size:
+            scale_shift_and_add(row, scale, shift, residual[to : to + n_columns], limits, is_hardswish)
+        else:
+            scale_and_shift(row, scale, shift, limits, is_hardswish)
+        narrow_numbers(sums, at, c, to, n_columns)
+    elif residual.size:
+        scale_and_add_numbers(sums, at, scale, 0, shift, 0, residual, to, low, high, c, to, n_columns)
+    elif scale.size:
+        scale_numbers(sums, at, scale, 0, shift, 0, low, high, c, to, n_columns)
+    else:
+        narrow_numbers(sums, at, c, to, n_columns)

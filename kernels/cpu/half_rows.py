@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .half_tile import BFLOAT, HAS_DOT
-from .llvm import array_data
+from .llvm import array_data, broadcast, vector_and_fma
 
 _I = types.intp
 
@@ -28,16 +28,30 @@ def narrow_numbers(typingctx, source, at, target, to, n):
     The instruction for it, where there is one, makes a zero of numbers below 1.2e-38.
     """
 
-    def emit(builder, numbers):
-        lanes = numbers.type.count
-        if lanes == 1 or not HAS_DOT:
-            return _nearest(builder, numbers)
-        function_type = ir.FunctionType(ir.VectorType(BFLOAT, lanes), [numbers.type])
-        name = f"llvm.x86.avx512bf16.cvtneps2bf16.{32 * lanes}"
-        rounded = builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), [numbers])
-        return builder.bitcast(rounded, ir.VectorType(ir.IntType(16), lanes))
+    return types.void(source, _I, target, _I, _I), _by_vectors(_rounded)
 
-    return types.void(source, _I, target, _I, _I), _by_vectors(emit)
+
+@intrinsic
+def scale_numbers(typingctx, source, at, scale, first, shift, first_too, low, high, target, to, n):
+    """target[to + j] = source[at + j] scale[first + j] + shift[first + j], between low and high, rounded likewise."""
+
+    def emit(builder, numbers, scale, shift, low, high):
+        return _rounded(builder, _between(builder, _scaled(builder, numbers, scale, shift), low, high))
+
+    f = types.float32
+    return types.void(source, _I, scale, _I, shift, _I, f, f, target, _I, _I), _by_vectors(emit)
+
+
+@intrinsic
+def scale_and_add_numbers(typingctx, source, at, scale, first, shift, first_too, more, at_more, low, high, target, to, n):
+    """`scale_numbers` with the bfloat16 more[at_more + j] added before the limits."""
+
+    def emit(builder, numbers, scale, shift, more, low, high):
+        number = builder.fadd(_scaled(builder, numbers, scale, shift), _widened(builder, more))
+        return _rounded(builder, _between(builder, number, low, high))
+
+    f = types.float32
+    return types.void(source, _I, scale, _I, shift, _I, more, _I, f, f, target, _I, _I), _by_vectors(emit)
 
 
 @intrinsic
@@ -57,11 +71,14 @@ def pair_narrowed(typingctx, lower, at_lower, upper, at_upper, target, to, n):
 
 
 def _by_vectors(emit, lanes=16):
-    """Code of a function (source, at, ..., target, to, n): `emit` makes of vectors of the sources one of the target."""
+    """Code of a function (source, at, ..., factor, ..., target, to, n): of vectors of the sources, which are arrays with
+    offsets, and of the factors, which are numbers, `emit` makes one of the target."""
 
     def codegen(context, builder, signature, args):
         data = array_data(context, builder, signature, args)
-        *sources, target = (builder.gep(data(i), [args[i + 1]]) for i in range(0, len(args) - 1, 2))
+        arrays = [i for i, kind in enumerate(signature.args) if isinstance(kind, types.Array)]
+        *sources, target = (builder.gep(data(i), [args[i + 1]]) for i in arrays)
+        factors = [arg for arg in args if arg.type == ir.FloatType()]
 
         def put(at, lanes):
             def vector(start):
@@ -69,6 +86,7 @@ def _by_vectors(emit, lanes=16):
                 return builder.bitcast(builder.gep(start, [at]), kind)
 
             values = [builder.load(vector(source), align=2) for source in sources]
+            values += [broadcast(builder, factor, ir.VectorType(factor.type, lanes)) for factor in factors]
             builder.store(emit(builder, *values), vector(target), align=2)
 
         n, step = args[-1], ir.Constant(args[-1].type, lanes)
@@ -80,6 +98,35 @@ def _by_vectors(emit, lanes=16):
         return context.get_dummy_value()
 
     return codegen
+
+
+def _widened(builder, bits):
+    """float32 of bfloat16 bits."""
+    bits = builder.zext(bits, ir.VectorType(ir.IntType(32), bits.type.count))
+    return builder.bitcast(builder.shl(bits, _splat(bits, 16)), ir.VectorType(ir.FloatType(), bits.type.count))
+
+
+def _scaled(builder, numbers, scale, shift):
+    """numbers scale + shift, rounded once."""
+    _, fma = vector_and_fma(builder, numbers.type.count, 4)
+    return builder.call(fma, [numbers, scale, shift])
+
+
+def _between(builder, numbers, low, high):
+    """No less than low and no more than high; NaN stays NaN."""
+    numbers = builder.select(builder.fcmp_ordered("<", numbers, low), low, numbers)
+    return builder.select(builder.fcmp_ordered(">", numbers, high), high, numbers)
+
+
+def _rounded(builder, numbers):
+    """Bits of the nearest bfloat16, by the instruction for it where there is one."""
+    lanes = numbers.type.count
+    if lanes == 1 or not HAS_DOT:
+        return _nearest(builder, numbers)
+    function_type = ir.FunctionType(ir.VectorType(BFLOAT, lanes), [numbers.type])
+    name = f"llvm.x86.avx512bf16.cvtneps2bf16.{32 * lanes}"
+    rounded = builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), [numbers])
+    return builder.bitcast(rounded, ir.VectorType(ir.IntType(16), lanes))
 
 
 def _splat(value, number):
