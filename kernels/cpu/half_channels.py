@@ -20,7 +20,7 @@ from .arrays import contiguous, empty
 from .bfloat16 import numbers
 from .half_rows import copy_numbers, narrow_numbers, pair_narrowed, scale_and_add_numbers, scale_numbers
 from .half_tile import BLOCK, STEP, TILE, begin, block, end
-from .jit import jit, jit_parallel
+from .jit import jit, jit_inline, jit_parallel
 from .parts import bounds
 from .plan import equal_shares, forward_plan, grad_input_plan, start_rows
 from .rows import scale_and_shift, scale_shift_and_add
@@ -290,7 +290,7 @@ def _copy_pieces(a, a_rows, first, pieces, copied):
                 copied[j] = 0
 
 
-@jit
+@jit_inline
 def _last_step(sums, at, scale, shift, residual, limits, is_hardswish, c, to, n_columns):
     """A position of c <- activation(scale sums + shift + residual), rounded."""
     low, high = limits
