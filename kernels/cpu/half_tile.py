@@ -25,7 +25,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .bfloat16 import wide
-from .jit import jit
+from .jit import jit, jit_inline
 from .llvm import array_data, broadcast, held_or_zero, prefetch
 from .tile import host_features
 
@@ -234,7 +234,7 @@ _block_amx = _block_intrinsic(_emit_amx) if _HAS_AMX else _block_plain
 _block_dot = _block_intrinsic(_emit_dot) if HAS_DOT else _block_plain
 
 
-@jit
+@jit_inline
 def block(engine, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead):
     """The equation at the head of this file; between `begin` and `end`, engine: a value of ENGINES."""
     if engine == 2:
