@@ -18,7 +18,14 @@ from ..geometry import Window
 from . import half_tile
 from .arrays import contiguous, empty
 from .bfloat16 import numbers
-from .half_rows import copy_numbers, narrow_numbers, pair_narrowed, scale_and_add_numbers, scale_numbers
+from .half_rows import (
+    copy_numbers,
+    narrow_numbers,
+    pair_narrowed,
+    scale_and_add_numbers,
+    scale_numbers,
+    zero_numbers,
+)
 from .half_tile import BLOCK, STEP, TILE, begin, block, end
 from .jit import jit, jit_inline, jit_parallel
 from .parts import bounds
@@ -120,8 +127,7 @@ def _collect_taps(x, taps, n_images, channels, pitch, down, across):
         n, p = np.int64(line) // out_h, np.int64(line) % out_h
         for q in range(out_w):
             row = ((n * out_h + p) * out_w + q) * pitch
-            for j in range(pitch):
-                taps[row + j] = 0
+            zero_numbers(taps, row, pitch)
             for kh in range(k_h):
                 h = p * stride_h - top + kh * rate_h
                 for kw in range(0, k_w if 0 <= h < height else 0, at_once):
@@ -164,8 +170,7 @@ def _pack(w, packed):
                     pair_narrowed(source, at + b * width, zeros, 0, target, to, used)
                 else:
                     used = 0
-                for j in range(to + used, to + width):
-                    target[j] = 0
+                zero_numbers(target, to + used, width - used)
 
 
 @jit_parallel
@@ -286,8 +291,8 @@ def _copy_pieces(a, a_rows, first, pieces, copied):
         for piece in range(len(pieces)):
             start, stop = i * _PITCH + pieces[piece, 2], i * _PITCH + pieces[piece, 3]
             copy_numbers(a, a_rows[i] + pieces[piece, 0], copied, start, pieces[piece, 1])
-            for j in range(start + pieces[piece, 1], stop):
-                copied[j] = 0
+            if start + pieces[piece, 1] < stop:
+                zero_numbers(copied, start + pieces[piece, 1], stop - start - pieces[piece, 1])
 
 
 @jit_inline

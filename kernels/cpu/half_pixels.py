@@ -14,7 +14,7 @@ from . import half_tile
 from .arrays import empty
 from .bfloat16 import numbers
 from .half_channels import few_channels, taps_side_by_side, turn
-from .half_rows import pair_numbers
+from .half_rows import pair_numbers, zero_numbers
 from .half_tile import BLOCK, PAIRS, STEP, TILE, begin, block, end
 from .jit import jit, jit_parallel
 from .parts import bounds
@@ -179,8 +179,7 @@ def _pair_pixels(x, x_at, first_c, last_c, pairs):
             pair_numbers(zeros, 0, flat, odd, target, to, n)
         else:
             n = 0
-        for j in range(to + n, (i + 1) * pairs.shape[1]):
-            target[j] = 0
+        zero_numbers(target, to + n, pairs.shape[1] - n)
 
 
 @jit
@@ -198,5 +197,5 @@ def _pair_gradients(grad, start, stop, first_block, last_block, grad_pairs):
                 pair_numbers(flat, at, zeros, 0, target, to, used)
             else:
                 used = 0
-            for j in range(to + used, to + BLOCK):
-                target[j] = 0
+            if used < BLOCK:
+                zero_numbers(target, to + used, BLOCK - used)

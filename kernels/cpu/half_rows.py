@@ -22,6 +22,19 @@ def copy_numbers(typingctx, source, at, target, to, n):
 
 
 @intrinsic
+def zero_numbers(typingctx, target, to, n):
+    """target[to + j] = 0 for j < n."""
+
+    def codegen(context, builder, signature, args):
+        start = builder.gep(array_data(context, builder, signature, args)(0), [args[1]])
+        itemsize = context.get_abi_sizeof(start.type.pointee)
+        cgutils.memset(builder, start, builder.mul(args[2], ir.Constant(args[2].type, itemsize)), 0)
+        return context.get_dummy_value()
+
+    return types.void(target, _I, _I), codegen
+
+
+@intrinsic
 def narrow_numbers(typingctx, source, at, target, to, n):
     """target[to + j] = the bfloat16 nearest to source[at + j], of two the even one; NaN stays NaN.
 
@@ -89,12 +102,15 @@ def _by_vectors(emit, lanes=16):
             values += [broadcast(builder, factor, ir.VectorType(factor.type, lanes)) for factor in factors]
             builder.store(emit(builder, *values), vector(target), align=2)
 
-        n, step = args[-1], ir.Constant(args[-1].type, lanes)
-        whole = builder.sub(n, builder.srem(n, step))
-        with cgutils.for_range_slice(builder, ir.Constant(n.type, 0), whole, step) as (at, _):
+        def const(value):
+            return ir.Constant(args[-1].type, value)
+
+        n = args[-1]
+        with cgutils.for_range_slice(builder, const(0), builder.and_(n, const(-lanes)), const(lanes)) as (at, _):
             put(at, lanes)
-        with cgutils.for_range(builder, n, start=whole) as loop:
-            put(loop.index, 1)
+        for part in (lanes >> i for i in range(1, lanes.bit_length())):  # what is left, by halves: 16, 8, 4, 2, 1
+            with builder.if_then(builder.icmp_signed("!=", builder.and_(n, const(part)), const(0))):
+                put(builder.and_(n, const(-2 * part)), part)
         return context.get_dummy_value()
 
     return codegen
@@ -121,11 +137,11 @@ def _between(builder, numbers, low, high):
 def _rounded(builder, numbers):
     """Bits of the nearest bfloat16, by the instruction for it where there is one."""
     lanes = numbers.type.count
-    if lanes == 1 or not HAS_DOT:
+    if lanes < 16 or not HAS_DOT:
         return _nearest(builder, numbers)
     function_type = ir.FunctionType(ir.VectorType(BFLOAT, lanes), [numbers.type])
-    name = f"llvm.x86.avx512bf16.cvtneps2bf16.{32 * lanes}"
-    rounded = builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), [numbers])
+    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.x86.avx512bf16.cvtneps2bf16.512")
+    rounded = builder.call(function, [numbers])
     return builder.bitcast(rounded, ir.VectorType(ir.IntType(16), lanes))
 
 
