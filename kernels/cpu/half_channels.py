@@ -247,9 +247,10 @@ def _run_plan(
         begin(engine)
         copied, sums = all_copied[np.int64(thread)], all_sums[np.int64(thread)].reshape(-1)
         a_rows, c_rows = np.empty(group, np.int64), np.empty(group, np.int64)
-        first, last = shares[np.int64(thread)], shares[np.int64(thread) + 1]
+        first, last, region = shares[np.int64(thread)], shares[np.int64(thread) + 1], 0
         while first < last:
-            region = np.searchsorted(first_tile, first, side="right") - 1
+            while first >= first_tile[region + 1]:
+                region += 1
             n_tiles = min(group // BLOCK, last - first, first_tile[region + 1] - first)
             start = (first - first_tile[region]) * BLOCK
             down, across = plan.regions[region][:2]
@@ -265,19 +266,14 @@ def _run_plan(
                 n_direct = n_rows // BLOCK if direct else 0  # tiles whose rows lie in a as they should
                 _copy_pieces(a, a_rows[:n_rows], n_direct * BLOCK, plan.pieces[piece0:piece1], copied)
                 for column in range(blocks):
-                    b_at, c_at = column * block_pairs * width, column * width
-                    for t in range(n_direct):
-                        at = a_rows[t * BLOCK] + plan.pieces[piece0, 0]
+                    b_at, ahead = column * block_pairs * width, (column + 1) * block_pairs * width + steps[0]
+                    for t in range(n_tiles):
+                        source = a if t < n_direct else copied
+                        at = a_rows[t * BLOCK] + plan.pieces[piece0, 0] if t < n_direct else t * BLOCK * _PITCH
                         block(
-                            engine, a, at, plan.strides[2], b, b_at, steps, n_steps,
-                            sums, t * BLOCK * pitch + c_at, pitch, panel > first_panel,
-                            b_at + block_pairs * width + plan.steps[step0] + t * 64 * n_steps,
-                        )  # fmt: skip
-                    for t in range(n_direct, n_tiles):
-                        block(
-                            engine, copied, t * BLOCK * _PITCH, _PITCH, b, b_at, steps, n_steps,
-                            sums, t * BLOCK * pitch + c_at, pitch, panel > first_panel,
-                            b_at + block_pairs * width + plan.steps[step0] + t * 64 * n_steps,
+                            engine, source, at, plan.strides[2] if t < n_direct else _PITCH, b, b_at, steps, n_steps,
+                            sums, t * BLOCK * pitch + column * width, pitch, panel > first_panel,
+                            ahead + t * 64 * n_steps,
                         )  # fmt: skip
             for i in range(n_rows):
                 _last_step(sums, i * pitch, scale, shift, residual, limits, is_hardswish, c, c_rows[i], n_columns)
