@@ -71,7 +71,7 @@ def half_plan(win, forward):
                     panels.append([len(pieces), len(pieces), len(steps), len(steps)])
                     filled = 0
                 # what follows a piece in a, too, continues it: at rate 1 all taps of a kernel row
-                if filled == 0 or pieces[-1][0] + filled - pieces[-1][2] != a + c:
+                if filled == 0 or pieces[-1][0] + pieces[-1][1] != a + c or pieces[-1][2] + pieces[-1][1] != filled:
                     pieces.append([a + c, 0, filled, filled])
                 pieces[-1][1] += min(STEP, channels - c)
                 filled += STEP
@@ -184,10 +184,10 @@ def _pack_transposed(w, packed):
         used, to = min(width, n_columns - b * width), (b * taps + tap) * n_pairs * width
         pitch = n_pairs + 16
         pairs = np.zeros(width * pitch, np.uint32)
-        numbers = pairs.view(np.uint16)  # two halves that follow each other are a pair
+        halves = pairs.view(np.uint16)  # two that follow each other are a pair
         for j in range(used):
             at = (tap * n_columns + b * width + j) * n_rows
-            narrow_numbers(source, at, numbers, 2 * j * pitch, n_rows)
+            narrow_numbers(source, at, halves, 2 * j * pitch, n_rows)
         turn(pairs, 0, pitch, width, n_pairs, target, to, width)
 
 

@@ -71,7 +71,8 @@ def _jobs(tiles, blocks, chunks):
     most = max(1, _SUMS // (BLOCK * BLOCK * 4 * -(-blocks // columns)))  # tiles whose sums stay in cache
     rows = min(tiles, max(-(-tiles // most), _JOBS // (ranges * columns)))
     tile_cuts, block_cuts = (
-        [(i * n // parts, (i + 1) * n // parts) for i in range(parts)] for n, parts in ((tiles, rows), (blocks, columns))
+        [(i * n // parts, (i + 1) * n // parts) for i in range(parts)]
+        for n, parts in ((tiles, rows), (blocks, columns))
     )
     return np.array([(r, *t, *b) for r in range(ranges) for t in tile_cuts for b in block_cuts], np.int64), ranges
 
@@ -121,7 +122,7 @@ def _add_products(engine, turned, n_tiles, grad_pairs, n_blocks, n_steps, sums, 
 @jit
 def _store(sums, first_tile, last_tile, first_block, last_block, grad_w):
     """Copy a job's sums to where they belong in (KH * KW, C, K)."""
-    _, n_c, n_k = grad_w.shape
+    n_c = grad_w.shape[1]
     c_tiles = -(-n_c // BLOCK)
     for tile in range(first_tile, last_tile):
         tap, first = tile // c_tiles, tile % c_tiles * BLOCK

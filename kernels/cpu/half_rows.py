@@ -40,7 +40,6 @@ def narrow_numbers(typingctx, source, at, target, to, n):
 
     The instruction for it, where there is one, makes a zero of numbers below 1.2e-38.
     """
-
     return types.void(source, _I, target, _I, _I), _by_vectors(_rounded)
 
 
@@ -56,7 +55,9 @@ def scale_numbers(typingctx, source, at, scale, first, shift, first_too, low, hi
 
 
 @intrinsic
-def scale_and_add_numbers(typingctx, source, at, scale, first, shift, first_too, more, at_more, low, high, target, to, n):
+def scale_and_add_numbers(
+    typingctx, source, at, scale, first, shift, first_too, more, at_more, low, high, target, to, n
+):
     """`scale_numbers` with the bfloat16 more[at_more + j] added before the limits."""
 
     def emit(builder, numbers, scale, shift, more, low, high):
@@ -84,8 +85,8 @@ def pair_narrowed(typingctx, lower, at_lower, upper, at_upper, target, to, n):
 
 
 def _by_vectors(emit, lanes=16):
-    """Code of a function (source, at, ..., factor, ..., target, to, n): of vectors of the sources, which are arrays with
-    offsets, and of the factors, which are numbers, `emit` makes one of the target."""
+    """Code of a function (source, at, ..., number, ..., target, to, n): `emit` makes a vector of the target of those of
+    the sources, which are arrays with offsets, and of numbers."""
 
     def codegen(context, builder, signature, args):
         data = array_data(context, builder, signature, args)

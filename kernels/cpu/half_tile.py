@@ -1,12 +1,14 @@
 """The block of bfloat16 products that every dense convolution in bfloat16, forward and gradients, is made of.
 
-    c[c_at + i * c_pitch + j] (+)= sum_{s, p, e} a[a_at + i * a_pitch + 32 s + 2 p + e] * b[b_at + b_steps[s] + 32 p + j][e]
+    c[c_at + i * c_pitch + j] (+)= sum_{s, p, e} a[a_at + i * a_pitch + 32 s + 2 p + e] * b[b_row + 32 p + j][e]
 
-    for i, j < BLOCK = 32, over steps s < n_steps, pairs p < PAIRS = 16 and the two numbers e of a pair
+    with b_row = b_at + b_steps[s]; i, j < BLOCK = 32; over steps s < n_steps, pairs p < PAIRS = 16 and both numbers e
+    of a pair
 
-a has the bits of bfloat16 numbers (uint16), in the order of the sum. b has pairs of them (uint32, the first in the lower
-half): the numbers that follow each other in the sum of one column lie side by side, as the instructions of x86 take
-them. c is float32, and so is every sum. A step is 32 numbers long; b_steps says where its part of b starts.
+a has the bits of bfloat16 numbers (uint16), in the order of the sum. b has pairs of them (uint32, the first in the
+lower half): what follows each other in the sum of one column lies side by side, as the instructions of x86 take it. c
+is float32, and so is every sum. A step is 32 numbers long; b_steps says where its part of b starts. At each step the
+first engine below asks for four cache lines of b, from `ahead` on; the address need not exist.
 
 Three engines compute it. "amx": Intel's tile registers, 16 x 16 sums each, four of them at a time. "avx512_bf16": dot
 products of pairs in vector registers. "plain": Numba, what tests compare with, and what other processors run. They add
