@@ -1,6 +1,5 @@
 """Numba kernels for the CPU: the functions of `kernels.reference`, fast, the same bits on any number of threads."""
 
-from . import shim
 from .arrays import copy, empty, from_numpy, full, is_finite, release_pool, reshape, synchronize, to_numpy, zeros
 from .confusion import confusion_matrix
 from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
@@ -27,6 +26,3 @@ from .rounding import to_bfloat16, to_float32
 from .separable import separable_conv2d
 from .softmax import argmax, log_softmax, log_softmax_grad, softmax, softmax_grad
 from .update import sgd_update
-
-shim.install()
-del shim

@@ -8,7 +8,9 @@ number of threads gives the same bits.
 import numpy as np
 from numba import prange
 
+from ..bfloat16 import BFLOAT16
 from ..geometry import Window
+from . import half_channels, half_pixels
 from . import pointwise as _pointwise
 from .arrays import contiguous, empty
 from .jit import jit_parallel
@@ -43,6 +45,8 @@ def conv2d(x, w, win, scale=None, shift=None, activation=None, residual=None):
         return _pointwise.pointwise(x, w, win, scale, shift, activation, residual)
     win.check("conv2d", activation, x=x, weight=w, scale=scale, shift=shift, residual=residual)
     x, w = contiguous(x, w)
+    if x.dtype == BFLOAT16:
+        return half_channels.forward(x, w, win, scale, shift, activation, residual)
     packed = pack(w)
     return run_plan(x, packed, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, activation, residual)
 
@@ -53,6 +57,8 @@ def conv2d_grad_input(grad, w, win):
         return _pointwise.pointwise_grad_input(grad, w, win)
     win.check("conv2d", grad=grad, weight=w)
     grad, w = contiguous(grad, w)
+    if grad.dtype == BFLOAT16:
+        return half_channels.grad_input(grad, w, win)
     if win.c_in * FEW <= columns(grad.dtype):
         return _grad_of_few_channels(grad, w, win)
     packed = pack(w, transposed=True)
@@ -105,6 +111,8 @@ def conv2d_grad_weight(x, grad, win):
         return _pointwise.pointwise_grad_weight(x, grad, win)
     win.check("conv2d", x=x, grad=grad)
     x, grad = contiguous(x, grad)
+    if x.dtype == BFLOAT16:
+        return half_pixels.grad_weight(x, grad, win)
     top, left = win.pad_top, win.pad_left
     # where channels fill a tile's rows badly (three of 14, or 32 of 42), those of all taps are taken together; all of
     # them must then see all positions, on padded x

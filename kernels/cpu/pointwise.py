@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..bfloat16 import BFLOAT16
+from . import half_channels, half_pixels
 from .arrays import contiguous, empty
 from .plan import forward_plan, grad_input_plan
 from .sum_over_channels import pack, run_plan
@@ -14,6 +16,8 @@ def pointwise(x, w, win, scale=None, shift=None, activation=None, residual=None)
     """y[n, p, q] = x[n, p, q] @ w[0, 0]. Args and returns as `conv2d`; win.is_pointwise must hold."""
     win.check("pointwise", activation, x=x, weight=w, scale=scale, shift=shift, residual=residual)
     x, w = contiguous(x, w)
+    if x.dtype == BFLOAT16:
+        return half_channels.forward(x, w, _one_row(win), scale, shift, activation, residual).reshape(win.y_shape)
     packed = pack(w)
     y = empty(win.y_shape, x.dtype)
     return run_plan(x.reshape(1, -1), packed, y, forward_plan(_one_row(win)), scale, shift, activation, residual)
@@ -23,6 +27,8 @@ def pointwise_grad_input(grad, w, win):
     """grad[n, p, q] @ w[0, 0]^T."""
     win.check("pointwise", grad=grad, weight=w)
     grad, w = contiguous(grad, w)
+    if grad.dtype == BFLOAT16:
+        return half_channels.grad_input(grad, w, _one_row(win)).reshape(win.x_shape)
     packed = pack(w, transposed=True)
     return run_plan(grad.reshape(1, -1), packed, empty(win.x_shape, grad.dtype), grad_input_plan(_one_row(win)))
 
@@ -31,6 +37,8 @@ def pointwise_grad_weight(x, grad, win):
     """sum over pixels of x[n, p, q]^T grad[n, p, q]: (1, 1, C, K)."""
     win.check("pointwise", x=x, grad=grad)
     x, grad = contiguous(x, grad)
+    if x.dtype == BFLOAT16:
+        return half_pixels.grad_weight(x, grad, _one_row(win))
     row = _one_row(win)
     grad_w = empty((1, win.c_in, win.c_out), x.dtype)
     spans, strides = np.array([[0, 1, 0, row.out_w]]), (0, 0, win.c_in)

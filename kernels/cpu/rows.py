@@ -38,7 +38,7 @@ def scale_shift_and_add(row, scale, shift, residual, limits, is_hardswish):
     """row <- activation(scale row + shift + residual); limits: (low, high) of the activation."""
     low, high = limits
     for c in range(row.size):
-        row[c] = between(row[c] * scale[c] + shift[c] + residual[c], low, high)
+        row[c] = between(row[c] * scale[c] + shift[c] + wide(residual[c]), low, high)
     if is_hardswish:
         hardswish_row(row)
 

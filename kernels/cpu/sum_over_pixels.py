@@ -46,7 +46,7 @@ def sum_over_pixels(x, grad, grad_w, spans, offsets, channels, strides):
         chunks_down, chunks_across, _jobs(taps, c, k, ranges, x.dtype), gather,
     )  # fmt: skip
     if ranges > 1:
-        _add_in_order(partial.reshape(ranges, -1), grad_w.reshape(-1))
+        add_in_order(partial.reshape(ranges, -1), grad_w.reshape(-1))
 
 
 def _cuts(n, parts):
@@ -179,7 +179,7 @@ def _copy_edge(grad, first, box, edge, width):
 
 
 @jit_parallel
-def _add_in_order(partial, total):
+def add_in_order(partial, total):
     """total[i] = partial[0, i] + partial[1, i] + ..., the same order for any number of threads."""
     ranges, size = partial.shape
     for part in prange(PARTS):

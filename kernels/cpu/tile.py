@@ -37,11 +37,15 @@ from .llvm_row import row_intrinsic
 from .rows import add_multiple, add_product
 
 
+def host_features():
+    """What the processor that Numba compiles for can do, "+avx2,-avx512f,...": the host, unless the user says else."""
+    features = numba.config.CPU_FEATURES
+    return llvmlite.binding.get_host_cpu_features().flatten() if features is None else features
+
+
 def _host_tile():
     """(bytes of a vector, vectors in a row of the tile, rows): accumulators and operands fit the registers."""
-    features = numba.config.CPU_FEATURES
-    if features is None:
-        features = llvmlite.binding.get_host_cpu_features().flatten()
+    features = host_features()
     if "+avx512f" in features:
         return 64, 2, 14  # 32 registers: 28 accumulators, 2 of b, 1 broadcast
     if "+avx2" in features and "+fma" in features:

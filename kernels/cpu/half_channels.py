@@ -1,0 +1,310 @@
+"""Sums over channels and taps in bfloat16: the driver of dense convolution, forward and input gradient.
+
+The plan is that of float32 (plan.py). What is summed at a position is copied, with zeros up to whole steps, into a row
+of a buffer, so that blocks (half_tile.py) find 32 rows at one distance; the copy serves all blocks of output channels.
+Blocks, from the outside in: each thread has a share of the positions; a group of positions and a panel of its sum are
+copied together; a block of columns of packed weights is used for all of the group's rows while it is in the first-level
+cache. Sums are float32, on top of each other in a buffer, until the last panel; then the last step rounds them, once.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import get_num_threads, prange
+
+from ..activation import limits_of
+from ..geometry import Window
+from . import half_tile
+from .arrays import contiguous, empty
+from .bfloat16 import numbers
+from .half_rows import (
+    copy_numbers,
+    narrow_numbers,
+    pair_narrowed,
+    scale_and_add_numbers,
+    scale_numbers,
+    zero_numbers,
+)
+from .half_tile import BLOCK, STEP, TILE, begin, block, end
+from .jit import jit, jit_inline, jit_parallel
+from .parts import bounds
+from .plan import equal_shares, forward_plan, grad_input_plan, start_rows
+from .rows import scale_and_shift, scale_shift_and_add
+from .tile import VECTOR_BYTES, VECTORISED, transpose
+
+_PANEL = 12  # steps of a sum that are taken together: 24 KiB of a block's weights, half of a first-level cache
+_GROUP = 8  # blocks of rows that use a panel of weights together, at most
+_SUMS = 1 << 19  # bytes of a group's sums, at most: a part of a core's second-level cache
+_PACK_PARTS = 8  # parts in which the rows of a tap are packed
+_PITCH = _PANEL * STEP + 32  # numbers from one copied row to the next: an odd number of cache lines
+
+
+class HalfPlan(NamedTuple):
+    """A plan whose sums are cut into panels of whole steps."""
+
+    regions: np.ndarray  # (R, 7) of the plan
+    strides: np.ndarray  # (6,) of the plan
+    length: np.ndarray  # (R,) steps in each region's sum
+    first_panel: np.ndarray  # (R + 1,) of each region
+    panels: np.ndarray  # (P, 4) first and end of its pieces, first and end of its steps
+    pieces: np.ndarray  # (I, 4) offset in a, length, where in the copied row it goes, where the zeros after it end
+    steps: np.ndarray  # (S,) where the step's pairs start in a block of packed weights
+
+
+def whole_steps(n):
+    """n, rounded up to whole steps."""
+    return -(-n // STEP) * STEP
+
+
+@lru_cache(maxsize=512)
+def half_plan(win, forward):
+    """The plan of the forward pass or the input gradient in whole steps: a tap's channels, then zeros."""
+    plan, channels = (forward_plan(win), win.c_in) if forward else (grad_input_plan(win), win.c_out)
+    length, first_panel, panels, pieces, steps = [], [0], [], [], []
+    for s0, s1 in plan.regions[:, 4:6]:
+        segments = zip(plan.a_segments[s0:s1], plan.b_segments[s0:s1], plan.lengths[s0:s1], strict=True)
+        first_step, filled = len(steps), _PANEL * STEP
+        for a, row in ((a + t, row + t) for a, row, n in segments for t in range(0, n, channels)):
+            for c in range(0, channels, STEP):
+                if filled == _PANEL * STEP:
+                    panels.append([len(pieces), len(pieces), len(steps), len(steps)])
+                    filled = 0
+                # what follows a piece in a, too, continues it: at rate 1 all taps of a kernel row
+                if filled == 0 or pieces[-1][0] + pieces[-1][1] != a + c or pieces[-1][2] + pieces[-1][1] != filled:
+                    pieces.append([a + c, 0, filled, filled])
+                pieces[-1][1] += min(STEP, channels - c)
+                filled += STEP
+                pieces[-1][3] = filled
+                steps.append((row // channels * whole_steps(channels) + c) // 2 * BLOCK)
+                panels[-1][1::2] = len(pieces), len(steps)
+        length.append(len(steps) - first_step)
+        first_panel.append(len(panels))
+    shapes = (-1, -1, (-1, 4), (-1, 4), -1)
+    lists = (length, first_panel, panels, pieces, steps)
+    return HalfPlan(
+        plan.regions, plan.strides, *(np.array(a, np.int64).reshape(s) for a, s in zip(lists, shapes, strict=True))
+    )
+
+
+def forward(x, w, win, scale=None, shift=None, activation=None, residual=None):
+    """`conv2d` of a bfloat16 x (N, H, W, C) and float32 w: bfloat16 (N, out_h, out_w, K)."""
+    y = empty(win.y_shape, x.dtype)
+    if few_channels(win):
+        x, win = taps_side_by_side(x, win)
+        w = w.reshape(1, 1, -1, w.shape[3])
+    last_step = scale, shift, activation, residual
+    return _run(x.reshape(win.n, -1), pack_pairs(w), y, half_plan(win, forward=True), *last_step)
+
+
+def grad_input(grad, w, win):
+    """`conv2d_grad_input` of a bfloat16 grad (N, out_h, out_w, K) and float32 w: bfloat16 (N, H, W, C)."""
+    grad_x, plan = empty(win.x_shape, grad.dtype), half_plan(win, forward=False)
+    return _run(grad.reshape(win.n, -1), pack_pairs(w, transposed=True), grad_x, plan)
+
+
+def few_channels(win):
+    """Whether each tap of several would fill a step badly, as the three colours of an image do."""
+    return win.k_h * win.k_w > 1 and win.c_in < STEP // 2
+
+
+def taps_side_by_side(x, win):
+    """Every position with what all its taps read side by side, zeros outside and up to whole steps; its 1x1 window."""
+    positions, width = win.n * win.out_h * win.out_w, whole_steps(win.k_h * win.k_w * win.c_in)
+    taps = empty((1, 1, positions, width), x.dtype)
+    down = (win.in_h, win.out_h, win.stride_h, win.pad_top, win.rate_h, win.k_h)
+    across = (win.in_w, win.out_w, win.stride_w, win.pad_left, win.rate_w, win.k_w)
+    _collect_taps(numbers(x).reshape(-1), numbers(taps).reshape(-1), win.n, win.c_in, width, down, across)
+    return taps, Window.conv(taps.shape, (1, 1, width, win.c_out))
+
+
+@jit_parallel
+def _collect_taps(x, taps, n_images, channels, pitch, down, across):
+    """taps[position * pitch + tap * channels + c] = x[at the tap, c], zeros outside and after the last tap."""
+    (height, out_h, stride_h, top, rate_h, k_h), (width, out_w, stride_w, left, rate_w, k_w) = down, across
+    at_once = k_w if rate_w == 1 else 1  # at rate 1 the taps of a kernel row are neighbours
+    for line in prange(n_images * out_h):
+        n, p = np.int64(line) // out_h, np.int64(line) % out_h
+        for q in range(out_w):
+            row = ((n * out_h + p) * out_w + q) * pitch
+            zero_numbers(taps, row, pitch)
+            for kh in range(k_h):
+                h = p * stride_h - top + kh * rate_h
+                for kw in range(0, k_w if 0 <= h < height else 0, at_once):
+                    w = q * stride_w - left + kw * rate_w
+                    first, last = max(0, -w), min(at_once, width - w)
+                    if first < last:
+                        at, to = (n * height + h) * width + w + first, kh * k_w + kw + first
+                        copy_numbers(x, at * channels, taps, row + to * channels, (last - first) * channels)
+
+
+def pack_pairs(w, transposed=False):
+    """Blocks of 32 output channels, rounded to bfloat16: (blocks, taps * steps * 16, 32) pairs, zeros around w.
+
+    Args:
+        w: (KH, KW, C, K) float32: packed for sums over C, `transposed` for sums over K.
+    """
+    w = w.reshape(-1, *w.shape[2:])
+    taps, n_rows, n_columns = (w.shape[0], w.shape[2], w.shape[1]) if transposed else w.shape
+    packed = empty((-(-n_columns // BLOCK), taps, whole_steps(n_rows) // 2, BLOCK), np.uint32)
+    (_pack_transposed if transposed else _pack)(w, packed)
+    return packed.reshape(len(packed), -1, BLOCK)
+
+
+@jit_parallel
+def _pack(w, packed):
+    """packed[block, tap, pair, j] = w[tap, 2 pair and 2 pair + 1, block * 32 + j], reading w in order."""
+    blocks, taps, n_pairs, width = packed.shape
+    n_rows, n_columns = w.shape[1:]
+    source, target, zeros = w.reshape(-1), packed.reshape(-1), np.zeros(n_columns, w.dtype)
+    for job in prange(taps * _PACK_PARTS):
+        tap = np.int64(job) // _PACK_PARTS
+        first, last = bounds(np.int64(job) % _PACK_PARTS, _PACK_PARTS, n_pairs)
+        for pair in range(first, last):
+            at = (tap * n_rows + 2 * pair) * n_columns
+            for b in range(blocks):
+                used, to = min(width, n_columns - b * width), ((b * taps + tap) * n_pairs + pair) * width
+                if 2 * pair + 1 < n_rows:
+                    pair_narrowed(source, at + b * width, source, at + n_columns + b * width, target, to, used)
+                elif 2 * pair < n_rows:
+                    pair_narrowed(source, at + b * width, zeros, 0, target, to, used)
+                else:
+                    used = 0
+                zero_numbers(target, to + used, width - used)
+
+
+@jit_parallel
+def _pack_transposed(w, packed):
+    """packed[block, tap, pair, j] = w[tap, block * 32 + j, 2 pair and 2 pair + 1]: rows of pairs, then turned."""
+    blocks, taps, n_pairs, width = packed.shape
+    n_columns, n_rows = w.shape[1:]
+    source, target = w.reshape(-1), packed.reshape(-1)
+    for job in prange(taps * blocks):
+        tap, b = np.int64(job) // blocks, np.int64(job) % blocks
+        used, to = min(width, n_columns - b * width), (b * taps + tap) * n_pairs * width
+        pitch = n_pairs + 16
+        pairs = np.zeros(width * pitch, np.uint32)
+        halves = pairs.view(np.uint16)  # two that follow each other are a pair
+        for j in range(used):
+            at = (tap * n_columns + b * width + j) * n_rows
+            narrow_numbers(source, at, halves, 2 * j * pitch, n_rows)
+        turn(pairs, 0, pitch, width, n_pairs, target, to, width)
+
+
+@jit
+def turn(source, at, source_pitch, n_rows, n_columns, target, to, target_pitch):
+    """target[to + j * target_pitch + i] = source[at + i * source_pitch + j]; multiples of 16 rows and columns."""
+    side = VECTOR_BYTES // 4
+    for i in range(0, n_rows, side):
+        for j in range(0, n_columns, side):
+            here, there = at + i * source_pitch + j, to + j * target_pitch + i
+            if VECTORISED:
+                transpose(source, here, source_pitch, target, there, target_pitch)
+            else:
+                for u in range(side):
+                    for v in range(side):
+                        target[there + v * target_pitch + u] = source[here + u * source_pitch + v]
+
+
+def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=None):
+    """Fill c (bfloat16): every region of the plan, every block of output channels, then the last step where a scale is
+    given: c <- activation(scale c + shift (+ residual)), rounded once."""
+    threads = get_num_threads()
+    blocks, n_columns = len(packed), c.shape[-1]
+    most = max(1, min(_GROUP, _SUMS // (4 * BLOCK * BLOCK * blocks)))  # blocks of rows in a group
+    tiles = -(-len(a) * plan.regions[:, 0] * plan.regions[:, 1] // BLOCK)
+    first_tile, shares = equal_shares(tiles, plan.length + 2, threads)
+    # a row of an image, as the 1x1 convolution has, is read where it lies if its steps are whole, unless positions are
+    # a multiple of 2 KiB apart: they share a few cache sets and would evict each other
+    one_row = len(a) == len(plan.regions) == plan.regions[0, 0] == 1 and len(plan.pieces) == len(plan.panels)
+    direct = one_row and bool((plan.pieces[:, 1] == plan.pieces[:, 3]).all()) and plan.strides[2] % 1024 != 0
+    none = np.empty(0, np.float32)
+    if scale is None:
+        scale, shift = none, none
+    scale, shift = contiguous(scale, shift)
+    residual = none.view(np.uint16) if residual is None else numbers(contiguous(residual)[0]).reshape(-1)
+    # each thread's memory starts at a cache line: a tile's rows that cross lines are loaded three times as slowly
+    copied = empty((threads, most * BLOCK * _PITCH), np.uint16)
+    sums = empty((threads, most * BLOCK, blocks * BLOCK + TILE), np.float32)  # rows of an odd number of lines
+    _run_plan(
+        half_tile.ENGINES[half_tile.ENGINE], numbers(a).reshape(-1), packed, numbers(c).reshape(-1), plan, direct,
+        len(a), n_columns, first_tile, shares, copied, sums, scale, shift, residual,
+        limits_of(activation, np.dtype(np.float32)), activation == "hardswish",
+    )  # fmt: skip
+    return c
+
+
+@jit_parallel
+def _run_plan(
+    engine, a, packed, c, plan, direct, n_images, n_columns, first_tile, shares, all_copied, all_sums,
+    scale, shift, residual, limits, is_hardswish,
+):  # fmt: skip
+    """for each thread's groups of positions: for each panel: copy; for blocks of columns, of rows: block; last step."""
+    blocks, block_pairs, width = packed.shape
+    b = packed.reshape(-1)
+    group, pitch = all_sums.shape[1:]
+    for thread in prange(shares.size - 1):
+        begin(engine)
+        copied, sums = all_copied[np.int64(thread)], all_sums[np.int64(thread)].reshape(-1)
+        a_rows, c_rows = np.empty(group, np.int64), np.empty(group, np.int64)
+        first, last, region = shares[np.int64(thread)], shares[np.int64(thread) + 1], 0
+        while first < last:
+            while first >= first_tile[region + 1]:
+                region += 1
+            n_tiles = min(group // BLOCK, last - first, first_tile[region + 1] - first)
+            start = (first - first_tile[region]) * BLOCK
+            down, across = plan.regions[region][:2]
+            n_rows = min(n_tiles * BLOCK, n_images * down * across - start)
+            start_rows(plan.regions[region], plan.strides, n_images, start, n_rows, a_rows, c_rows)
+            first += n_tiles
+            first_panel, last_panel = plan.first_panel[region], plan.first_panel[region + 1]
+            if first_panel == last_panel:  # positions that see no tap
+                sums[:] = 0
+            for panel in range(first_panel, last_panel):
+                piece0, piece1, step0, step1 = plan.panels[panel]
+                steps, n_steps = plan.steps[step0:step1], step1 - step0
+                n_direct = n_rows // BLOCK if direct else 0  # tiles whose rows lie in a as they should
+                _copy_pieces(a, a_rows[:n_rows], n_direct * BLOCK, plan.pieces[piece0:piece1], copied)
+                for column in range(blocks):
+                    b_at, ahead = column * block_pairs * width, (column + 1) * block_pairs * width + steps[0]
+                    for t in range(n_tiles):
+                        source = a if t < n_direct else copied
+                        at = a_rows[t * BLOCK] + plan.pieces[piece0, 0] if t < n_direct else t * BLOCK * _PITCH
+                        block(
+                            engine, source, at, plan.strides[2] if t < n_direct else _PITCH, b, b_at, steps, n_steps,
+                            sums, t * BLOCK * pitch + column * width, pitch, panel > first_panel,
+                            ahead + t * 64 * n_steps,
+                        )  # fmt: skip
+            for i in range(n_rows):
+                _last_step(sums, i * pitch, scale, shift, residual, limits, is_hardswish, c, c_rows[i], n_columns)
+        end(engine)
+
+
+@jit
+def _copy_pieces(a, a_rows, first, pieces, copied):
+    """Copy what is summed at each position from `first` on into a row of its own, with zeros up to whole steps."""
+    for i in range(first, a_rows.size):
+        for piece in range(len(pieces)):
+            start, stop = i * _PITCH + pieces[piece, 2], i * _PITCH + pieces[piece, 3]
+            copy_numbers(a, a_rows[i] + pieces[piece, 0], copied, start, pieces[piece, 1])
+            if start + pieces[piece, 1] < stop:
+                zero_numbers(copied, start + pieces[piece, 1], stop - start - pieces[piece, 1])
+
+
+@jit_inline
+def _last_step(sums, at, scale, shift, residual, limits, is_hardswish, c, to, n_columns):
+    """A position of c <- activation(scale sums + shift + residual), rounded."""
+    low, high = limits
+    if is_hardswish:
+        row = sums[at : at + n_columns]
+        if residual.size:
+            scale_shift_and_add(row, scale, shift, residual[to : to + n_columns], limits, is_hardswish)
+        else:
+            scale_and_shift(row, scale, shift, limits, is_hardswish)
+        narrow_numbers(sums, at, c, to, n_columns)
+    elif residual.size:
+        scale_and_add_numbers(sums, at, scale, 0, shift, 0, residual, to, low, high, c, to, n_columns)
+    elif scale.size:
+        scale_numbers(sums, at, scale, 0, shift, 0, low, high, c, to, n_columns)
+    else:
+        narrow_numbers(sums, at, c, to, n_columns)

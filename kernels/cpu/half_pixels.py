@@ -1,0 +1,202 @@
+"""Sums over pixels in bfloat16: the driver of the weight gradient of dense convolution.
+
+A block (half_tile.py) sums over what lies side by side, here pixels. So a chunk of pixels is prepared: of the output
+gradient the pixels in pairs, of the input at one tap the same, then turned, so that a row is a channel. A job owns a
+range of pixels and a part of the weights, cut by shapes alone; partial sums of ranges are added in order.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from numba import get_num_threads, prange
+
+from . import half_tile
+from .arrays import empty
+from .bfloat16 import numbers
+from .half_channels import few_channels, taps_side_by_side, turn
+from .half_rows import pair_numbers, zero_numbers
+from .half_tile import BLOCK, PAIRS, STEP, TILE, begin, block, end
+from .jit import jit, jit_parallel
+from .parts import bounds
+from .rows import copy_row
+from .sum_over_pixels import add_in_order
+
+_PIXELS = 512  # of a chunk, at most: in 16 steps reading and writing the sums does not weigh
+_JOBS = 8  # parts of the work, where it has so many
+_SUMS = 1 << 19  # bytes of sums that a job keeps in cache
+_COLUMNS = 16  # blocks of columns in a job, at most: their gradients of a chunk are 512 KiB
+
+
+def grad_weight(x, grad, win):
+    """`conv2d_grad_weight` of bfloat16 x (N, H, W, C) and grad (N, out_h, out_w, K): float32 (KH, KW, C, K)."""
+    w_shape = win.w_shape
+    if few_channels(win):
+        x, win = taps_side_by_side(x, win)
+    c, k, positions = win.c_in, win.c_out, win.n * win.out_h * win.out_w
+    taps = [(kh, kw) for kh in range(win.k_h) for kw in range(win.k_w)]
+    offsets = np.array(taps) * (win.rate_h, win.rate_w) - (win.pad_top, win.pad_left)
+    sizes = np.array((win.in_h, win.in_w, win.out_h, win.out_w, win.stride_h, win.stride_w))
+    chunks, c_tiles = -(-positions // _PIXELS), -(-c // BLOCK)
+    jobs, ranges = _jobs(len(taps) * c_tiles, -(-k // BLOCK), chunks)
+    partial = empty((ranges, len(taps), c, k), np.float32)
+    # each thread's memory starts at a cache line: rows of a tile that cross lines are loaded three times as slowly
+    threads, tiles, blocks = get_num_threads(), int(max(jobs[:, 2] - jobs[:, 1])), int(max(jobs[:, 4] - jobs[:, 3]))
+    rows = BLOCK * min(c_tiles, tiles)
+    _sum_over_pixels(
+        half_tile.ENGINES[half_tile.ENGINE], numbers(x).reshape(-1, c), numbers(grad).reshape(-1, k), partial,
+        offsets, sizes, chunks, jobs,
+        empty((threads, blocks, _PIXELS // 2, BLOCK), np.uint32),
+        empty((threads, _PIXELS // 2, rows + TILE), np.uint32),
+        empty((threads, rows, _PIXELS // 2 + TILE), np.uint32),  # rows of an odd number of lines
+        empty((threads, tiles, blocks, BLOCK * BLOCK), np.float32),
+    )  # fmt: skip
+    grad_w = partial[0]
+    if ranges > 1:
+        grad_w = empty(partial.shape[1:], np.float32)
+        add_in_order(partial.reshape(ranges, -1), grad_w.reshape(-1))
+    n_rows = w_shape[0] * w_shape[1] * w_shape[2]  # without those that fill up steps
+    return grad_w.reshape(-1, k)[:n_rows].reshape(w_shape)
+
+
+@lru_cache(maxsize=512)
+def _jobs(tiles, blocks, chunks):
+    """((J, 5) range of pixels, first and last tile of rows, first and last block of columns), number of ranges.
+
+    A tile of rows is 32 channels of one tap. Small weights are cut by pixels, large ones into parts.
+    """
+    ranges = 1
+    while BLOCK * BLOCK * 4 * tiles * blocks <= _SUMS and 2 * ranges <= min(_JOBS, chunks // 2):
+        ranges *= 2
+    columns = -(-blocks // _COLUMNS)
+    most = max(1, _SUMS // (BLOCK * BLOCK * 4 * -(-blocks // columns)))  # tiles whose sums stay in cache
+    rows = min(tiles, max(-(-tiles // most), _JOBS // (ranges * columns)))
+    tile_cuts, block_cuts = (
+        [(i * n // parts, (i + 1) * n // parts) for i in range(parts)]
+        for n, parts in ((tiles, rows), (blocks, columns))
+    )
+    return np.array([(r, *t, *b) for r in range(ranges) for t in tile_cuts for b in block_cuts], np.int64), ranges
+
+
+@jit_parallel
+def _sum_over_pixels(
+    engine, x, grad, partial, offsets, sizes, chunks, jobs, all_grad_pairs, all_x_pairs, all_turned, all_sums
+):  # fmt: skip
+    """for each job: for chunks of pixels: pair the gradient; for taps: pair and turn x; for blocks: block."""
+    threads, ranges = len(all_sums), len(partial)
+    for thread in prange(threads):
+        begin(engine)
+        x_at = np.empty(_PIXELS, np.int64)
+        grad_pairs, x_pairs = all_grad_pairs[np.int64(thread)], all_x_pairs[np.int64(thread)]
+        turned, sums = all_turned[np.int64(thread)], all_sums[np.int64(thread)]
+        first_job, last_job = bounds(thread, threads, len(jobs))
+        for job in range(first_job, last_job):
+            pixels, first_tile, last_tile, first_block, last_block = jobs[job]
+            first_chunk, last_chunk = bounds(pixels, ranges, chunks)
+            for chunk in range(first_chunk, last_chunk):
+                start, stop = bounds(chunk, chunks, len(grad))
+                _pair_gradients(grad, start, stop, first_block, last_block, grad_pairs)
+                tile = first_tile
+                while tile < last_tile:  # the tiles of one tap after those of another
+                    n_tiles = _turn_tap(x, offsets, sizes, start, stop, tile, last_tile, x_at, x_pairs, turned)
+                    _add_products(
+                        engine, turned, n_tiles, grad_pairs, last_block - first_block, -(-(stop - start) // STEP),
+                        sums[tile - first_tile :], chunk > first_chunk,
+                    )  # fmt: skip
+                    tile += n_tiles
+            _store(sums, first_tile, last_tile, first_block, last_block, partial[pixels])
+        end(engine)
+
+
+@jit
+def _add_products(engine, turned, n_tiles, grad_pairs, n_blocks, n_steps, sums, accumulate):
+    """sums[t, b] (+)= the chunk's products of tile t of the input's channels and block b of the gradient's."""
+    a, a_pitch = turned.reshape(-1).view(np.uint16), 2 * turned.shape[1]
+    b, b_pitch = grad_pairs.reshape(-1), grad_pairs.shape[1] * BLOCK
+    steps, c = np.arange(n_steps) * PAIRS * BLOCK, sums.reshape(-1)
+    for j in range(n_blocks):
+        for t in range(n_tiles):
+            at = (t * sums.shape[1] + j) * BLOCK * BLOCK
+            block(engine, a, t * BLOCK * a_pitch, a_pitch, b, j * b_pitch, steps, n_steps, c, at, BLOCK, accumulate, 0)
+
+
+@jit
+def _store(sums, first_tile, last_tile, first_block, last_block, grad_w):
+    """Copy a job's sums to where they belong in (KH * KW, C, K)."""
+    n_c = grad_w.shape[1]
+    c_tiles = -(-n_c // BLOCK)
+    for tile in range(first_tile, last_tile):
+        tap, first = tile // c_tiles, tile % c_tiles * BLOCK
+        for c in range(first, min(first + BLOCK, n_c)):
+            for b in range(first_block, last_block):
+                row = sums[tile - first_tile, b - first_block, (c - first) * BLOCK : (c - first + 1) * BLOCK]
+                target = grad_w[tap, c, b * BLOCK : (b + 1) * BLOCK]
+                copy_row(row[: target.size], target)
+
+
+@jit
+def _turn_tap(x, offsets, sizes, start, stop, tile, last_tile, x_at, x_pairs, turned):
+    """turned[c, i] = channel c of two pixels that positions start + 2 i and the next read at a tap; returns how many
+    tiles of channels that are, from `tile` on to the last of its tap, or to last_tile."""
+    c_tiles = -(-x.shape[1] // BLOCK)
+    tap, first_c = tile // c_tiles, tile % c_tiles * BLOCK
+    n_tiles, n_pairs = min(c_tiles - tile % c_tiles, last_tile - tile), -(-(stop - start) // STEP) * PAIRS
+    last_c = min(first_c + n_tiles * BLOCK, x.shape[1])
+    _pixels_of_tap(offsets[tap], sizes, start, stop, x_at)
+    _pair_pixels(x, x_at[: 2 * n_pairs], first_c, last_c, x_pairs)
+    pitch, turned_pitch = x_pairs.shape[1], turned.shape[1]
+    turn(x_pairs.reshape(-1), 0, pitch, n_pairs, n_tiles * BLOCK, turned.reshape(-1), 0, turned_pitch)
+    return n_tiles
+
+
+@jit
+def _pixels_of_tap(offset, sizes, start, stop, x_at):
+    """The input pixels that the positions from `start` on read at a tap; -1 is outside, or at or after `stop`."""
+    in_h, in_w, out_h, out_w, stride_h, stride_w = sizes
+    n, p, q = start // (out_h * out_w), start // out_w % out_h, start % out_w
+    for i in range(stop - start):
+        h, w = p * stride_h + offset[0], q * stride_w + offset[1]
+        x_at[i] = (n * in_h + h) * in_w + w if 0 <= h < in_h and 0 <= w < in_w else -1
+        q += 1
+        if q == out_w:
+            q, p = 0, p + 1
+            if p == out_h:
+                p, n = 0, n + 1
+    x_at[stop - start :] = -1
+
+
+@jit
+def _pair_pixels(x, x_at, first_c, last_c, pairs):
+    """pairs[i, c] = channel first_c + c of the pixels x_at[2 i] and x_at[2 i + 1], zeros where that is -1."""
+    flat, target, n_c = x.reshape(-1), pairs.reshape(-1), x.shape[1]
+    zeros = np.zeros(last_c - first_c, x.dtype)
+    for i in range(x_at.size // 2):
+        n = last_c - first_c
+        even, odd, to = x_at[2 * i] * n_c + first_c, x_at[2 * i + 1] * n_c + first_c, i * pairs.shape[1]
+        if even >= 0 and odd >= 0:
+            pair_numbers(flat, even, flat, odd, target, to, n)
+        elif even >= 0:
+            pair_numbers(flat, even, zeros, 0, target, to, n)
+        elif odd >= 0:
+            pair_numbers(zeros, 0, flat, odd, target, to, n)
+        else:
+            n = 0
+        zero_numbers(target, to + n, pairs.shape[1] - n)
+
+
+@jit
+def _pair_gradients(grad, start, stop, first_block, last_block, grad_pairs):
+    """grad_pairs[b, i, j] = channel j of block b of the positions start + 2 i and the next; zeros past the last."""
+    flat, target, n_k, n_pairs = grad.reshape(-1), grad_pairs.reshape(-1), grad.shape[1], grad_pairs.shape[1]
+    zeros = np.zeros(BLOCK, grad.dtype)
+    for i in range(-(-(stop - start) // STEP) * PAIRS):
+        for b in range(first_block, last_block):
+            at, used = (start + 2 * i) * n_k + b * BLOCK, min(BLOCK, n_k - b * BLOCK)
+            to = ((b - first_block) * n_pairs + i) * BLOCK
+            if start + 2 * i + 1 < stop:
+                pair_numbers(flat, at, flat, at + n_k, target, to, used)
+            elif start + 2 * i < stop:
+                pair_numbers(flat, at, zeros, 0, target, to, used)
+            else:
+                used = 0
+            if used < BLOCK:
+                zero_numbers(target, to + used, BLOCK - used)

@@ -1,0 +1,257 @@
+"""Dense convolution in bfloat16 against the definition in float64 of the same rounded numbers, on every engine."""
+
+from contextlib import contextmanager
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import ACTIVATIONS, activations, normal, seeds, windows
+
+import kernels
+from kernels import reference
+from kernels.bfloat16 import BFLOAT16, narrow, rounded, widen
+from kernels.cpu import arrays, half_rows, half_tile
+from kernels.cpu.half_channels import pack_pairs
+from kernels.cpu.jit import jit
+from kernels.geometry import Window
+
+cpu = kernels.load("cpu")
+every_engine = pytest.mark.parametrize("name", half_tile.AVAILABLE)
+EPS = float(np.finfo(np.float32).eps)
+
+
+@contextmanager
+def engine(name):
+    """Drivers run this engine."""
+    before, half_tile.ENGINE = half_tile.ENGINE, name
+    try:
+        yield
+    finally:
+        half_tile.ENGINE = before
+
+
+def assert_rounded(actual, expected, magnitude, terms):
+    """A float32 sum of products that are exact, then one rounding to bfloat16 if it is a map.
+
+    The sum is within terms eps magnitude of the exact one in any order (pairs are added before they meet the sum); of
+    that, bfloat16 with its 8 bits keeps all but 2^-8.
+    """
+    bound = terms * EPS * magnitude + 1e-36
+    if actual.dtype == BFLOAT16:
+        bound, actual = bound + 2.0**-8 * (abs(expected) + bound), widen(actual)
+    assert actual.shape == expected.shape
+    assert actual.dtype == np.float32
+    worst = (abs(actual - expected) / bound).max()
+    assert worst <= 1, f"{worst:.3g} times the bound"
+
+
+def problem(win, seed):
+    """x, w, grad: maps in bfloat16, weights in float32; and the same numbers as the kernels see them, in float64."""
+    x, w, grad = normal(seed, win.x_shape, win.w_shape, win.y_shape, dtype=np.float32)
+    return (narrow(x), w, narrow(grad)), [rounded(a).astype(np.float64) for a in (x, w, grad)]
+
+
+def compute(k, x, w, grad, win):
+    return k.conv2d(x, w, win), k.conv2d_grad_input(grad, w, win), k.conv2d_grad_weight(x, grad, win)
+
+
+def assert_equals_definition(name, win, seed):
+    given_arrays, wide = problem(win, seed)
+    terms = max(win.k_h * win.k_w * max(win.c_in, win.c_out), win.n * win.out_h * win.out_w) + 4
+    with engine(name):
+        results = compute(cpu, *given_arrays, win)
+    magnitudes = compute(reference, *map(np.abs, wide), win)
+    for a, e, m in zip(results, compute(reference, *wide, win), magnitudes, strict=True):
+        assert_rounded(a, e, m, terms)
+    assert [a.dtype for a in results] == [BFLOAT16, BFLOAT16, np.float32]
+
+
+@every_engine
+@pytest.mark.parametrize("op", ["conv2d", "pointwise"])
+@given(data=st.data(), seed=seeds)
+def test_every_geometry(name, op, data, seed):
+    assert_equals_definition(name, data.draw(windows(op)), seed)
+
+
+# Sizes at which the kernels change their way: x, weight, options.
+TURNS = {
+    "the stem": ((2, 33, 31, 3), (7, 7, 3, 64), {"stride": 2, "padding": 3}),
+    "the stem, asymmetric": ((1, 9, 8, 3), (3, 4, 3, 9), {"stride": (2, 1), "padding": ((0, 2), (3, 1))}),
+    "several panels, one of them short": ((1, 5, 6, 200), (3, 3, 200, 70), {"padding": "same"}),
+    "a tap of several panels": ((1, 5, 6, 800), (1, 1, 800, 40), {"stride": 2}),
+    "pixels read where they lie, the last ones copied": ((1, 9, 9, 64), (1, 1, 64, 40), {}),
+    "pixels 2 KiB apart": ((1, 6, 7, 1024), (1, 1, 1024, 33), {}),
+    "taps as far apart as their channels with zeros": ((1, 9, 9, 16), (3, 3, 16, 16), {"rate": 2, "padding": "same"}),
+    "several groups of positions": ((2, 30, 31, 40), (1, 1, 40, 600), {}),
+    "several chunks and ranges of pixels": ((2, 40, 45, 40), (3, 3, 40, 33), {"rate": 2, "padding": "same"}),
+    "weight gradient in parts": ((1, 12, 12, 300), (3, 3, 300, 560), {"padding": "same"}),
+    "stride beyond the kernel": ((1, 17, 19, 20), (2, 2, 20, 6), {"stride": (5, 4)}),
+    "nothing but padding": ((1, 1, 1, 2), (1, 1, 2, 3), {"stride": 2, "padding": ((3, 2), (1, 4))}),
+}
+
+
+def turn(key):
+    x_shape, w_shape, options = TURNS[key]
+    return Window.conv(x_shape, w_shape, **options)
+
+
+@every_engine
+@pytest.mark.parametrize("key", TURNS)
+def test_where_the_kernel_turns(name, key):
+    assert_equals_definition(name, turn(key), seed=1)
+
+
+@every_engine
+@given(data=st.data(), seed=seeds, activation=activations, with_residual=st.booleans())
+def test_the_last_step_comes_before_the_rounding(name, data, seed, activation, with_residual):
+    win = data.draw(windows("conv2d"))
+    (x, w, _), (wide_x, wide_w, more) = problem(win, seed)
+    scale, shift = normal(seed, (win.c_out,), (win.c_out,), dtype=np.float32)
+    if not with_residual:
+        more = 0 * more
+    plain = scale * reference.conv2d(wide_x, wide_w, win)
+    magnitude = abs(scale) * reference.conv2d(abs(wide_x), abs(wide_w), win) + abs(shift) + abs(more)
+    with engine(name):
+        residual = narrow(more.astype(np.float32)) if with_residual else None
+        y = cpu.conv2d(x, w, win, scale, shift, activation, residual)
+    terms = win.k_h * win.k_w * win.c_in + 12
+    steepest = 1.5 if activation == "hardswish" else 1.0  # of the activation: an error before it grows by so much
+    assert_rounded(y, ACTIVATIONS[activation](plain + shift + more), steepest * magnitude, terms)
+
+
+@every_engine
+@pytest.mark.parametrize("key", ["several groups of positions", "several chunks and ranges of pixels", "the stem"])
+def test_the_same_bits_on_any_number_of_threads_and_from_any_memory(name, key, monkeypatch):
+    """Every buffer is filled with NaN before the kernels take it again."""
+    monkeypatch.setattr(arrays, "_POOLED_FROM", 0)
+    win, before = turn(key), kernels.num_threads()
+    given_arrays, _ = problem(win, 3)
+    with engine(name):
+        first = [a.tobytes() for a in compute(cpu, *given_arrays, win)]
+        try:
+            for threads in range(1, before + 1):
+                kernels.set_num_threads(threads)
+                for buffers in arrays._free.values():
+                    for buffer in buffers:
+                        buffer.fill(0xFF)
+                assert [a.tobytes() for a in compute(cpu, *given_arrays, win)] == first
+        finally:
+            kernels.set_num_threads(before)
+            arrays.release_pool()
+
+
+@every_engine
+def test_nan_and_infinity_are_seen_and_spread_to_their_own_sums_alone(name):
+    win = Window.conv((1, 5, 5, 40), (1, 1, 40, 35))
+    (x, w, grad), _ = problem(win, 5)
+    x, grad = widen(x), widen(grad)
+    x[0, 1, 2, 3], x[0, 4, 4, 39], grad[0, 3, 3, 34] = np.nan, np.inf, np.nan
+    with engine(name):
+        y, grad_x, grad_w = compute(cpu, narrow(x), w, narrow(grad), win)
+    bad = np.zeros((5, 5), bool)
+    bad[1, 2] = bad[4, 4] = True
+    np.testing.assert_array_equal(~np.isfinite(widen(y))[0].all(-1), bad)
+    assert np.isnan(widen(y)[0, 1, 2]).all()
+    np.testing.assert_array_equal(np.argwhere(np.isnan(widen(grad_x)).all(-1)), [[0, 3, 3]])
+    assert np.isnan(widen(grad_x)).sum() == 40
+    finite = np.isfinite(grad_w[0, 0])
+    assert not finite[3].any()
+    assert not finite[39].any()
+    assert not finite[:, 34].any()
+    assert finite[:3, :34].all()
+
+
+@given(taps=st.integers(1, 3), c=st.integers(1, 70), k=st.integers(1, 70), transposed=st.booleans(), seed=seeds)
+def test_packed_weights_are_the_rounded_weights(taps, c, k, transposed, seed):
+    """Pairs of rows side by side, rows of a tap filled up to a step and columns to a block with zeros."""
+    w = normal(seed, (1, taps, c, k), dtype=np.float32)
+    packed = pack_pairs(w, transposed)
+    expected = rounded(w)[0].swapaxes(1, 2) if transposed else rounded(w)[0]
+    n_rows, n_columns = expected.shape[1:]
+    halves = widen(packed.view(np.uint16).view(BFLOAT16)).reshape(len(packed), taps, -1, half_tile.BLOCK, 2)
+    unpacked = halves.transpose(1, 2, 4, 0, 3).reshape(taps, halves.shape[2] * 2, -1)
+    np.testing.assert_array_equal(unpacked[:, :n_rows, :n_columns], expected)
+    assert not unpacked[:, n_rows:].any()
+    assert not unpacked[..., n_columns:].any()
+    assert unpacked.shape[1] % half_tile.STEP == unpacked.shape[2] % half_tile.BLOCK == 0
+
+
+@jit
+def run_block(engine, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead):
+    half_tile.begin(engine)
+    half_tile.block(engine, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)
+    half_tile.end(engine)
+
+
+@every_engine
+@given(steps=st.lists(st.integers(0, 4), max_size=5), accumulate=st.booleans(), seed=seeds, odd=st.integers(0, 9))
+def test_a_block_is_its_equation(name, steps, accumulate, seed, odd):
+    """Steps of b in any order, memory not aligned, and nothing beside the block changes."""
+    block, n_steps = half_tile.BLOCK, len(steps)
+    a_pitch, c_pitch, length = 32 * n_steps + 3, block + odd, 32 * n_steps
+    a, b, c = normal(seed, 5 + block * a_pitch, (7 + 5 * 16, block, 2), 9 + block * c_pitch, dtype=np.float32)
+    packed = narrow(b).view(np.uint16).view(np.uint32).reshape(-1)
+    starts, before = np.array([*steps, 0]) * 16 * block, c.copy()
+    engine_number, ahead = half_tile.ENGINES[name], 10**9 * odd
+    a_bits, b_at = narrow(a).view(np.uint16), 7 * block
+    run_block(
+        engine_number, a_bits, 5, a_pitch, packed, b_at, starts, n_steps, c, 9, c_pitch, accumulate, ahead
+    )  # fmt: skip
+    rows = rounded(a[5:]).reshape(block, a_pitch)[:, :length].astype(np.float64)
+    taken = [rounded(b)[7 + 16 * s : 23 + 16 * s].swapaxes(1, 2).reshape(32, block) for s in steps]
+    columns = np.concatenate([np.zeros((0, block)), *taken])
+    held = before[9:].reshape(block, c_pitch)[:, :block] * accumulate
+    sums = c[9:].reshape(block, c_pitch)
+    assert_rounded(sums[:, :block], rows @ columns + held, abs(rows) @ abs(columns) + abs(held), length + 4)
+    np.testing.assert_array_equal(sums[:, block:], before[9:].reshape(block, c_pitch)[:, block:])
+    np.testing.assert_array_equal(c[:9], before[:9])
+
+
+@jit
+def run_rows(numbers, halves, floats, others, scale, shift, target, pairs, n):
+    half_rows.copy_numbers(halves, 3, target[0], 5, n)
+    half_rows.zero_numbers(target[1], 5, n)
+    half_rows.narrow_numbers(floats, 3, target[2], 5, n)
+    half_rows.scale_numbers(floats, 3, scale, 1, shift, 1, np.float32(-1), np.float32(2), target[3], 5, n)
+    half_rows.scale_and_add_numbers(
+        floats, 3, scale, 1, shift, 1, halves, 4, np.float32(-1), np.float32(2), target[4], 5, n
+    )
+    half_rows.pair_numbers(halves, 3, numbers, 9, pairs[0], 5, n)
+    half_rows.pair_narrowed(floats, 3, others, 9, pairs[1], 5, n)
+
+
+@given(n=st.integers(0, 70), seed=seeds)
+def test_rows_of_any_length(n, seed):
+    floats, others, scale, shift = normal(seed, *4 * [90], dtype=np.float32)
+    floats[5] = np.nan
+    more = rounded(normal(seed + 1, 90, dtype=np.float32))
+    halves, numbers = narrow(more).view(np.uint16), narrow(others).view(np.uint16)
+    target, pairs = np.full((5, 90), 7, np.uint16), np.full((2, 90), 7, np.uint32)
+    run_rows(numbers, halves, floats, others, scale, shift, target, pairs, n)
+    scaled = (floats[3:].astype(np.float64) * scale[1:88] + shift[1:88]).astype(np.float32)[:n]
+    bits = [narrow(v).view(np.uint16) for v in (floats[3 : 3 + n], np.clip(scaled, -1, 2))]
+    added = narrow(np.clip((scaled + more[4 : 4 + n]).astype(np.float32), -1, 2)).view(np.uint16)
+    expected = [halves[3 : 3 + n], np.zeros(n), *bits, added]
+    np.testing.assert_array_equal(target[:, 5 : 5 + n], expected)
+    upper = [numbers[9 : 9 + n], narrow(others[9 : 9 + n]).view(np.uint16)]
+    lower = [halves[3 : 3 + n], bits[0]]
+    np.testing.assert_array_equal(pairs[:, 5 : 5 + n], np.array(lower) | np.array(upper).astype(np.uint32) << 16)
+    for array in (target, pairs):
+        assert (array[:, :5] == 7).all()
+        assert (array[:, 5 + n :] == 7).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "instruction", "count"), [("avx512_bf16", "vdpbf16ps", 16), ("amx", "tdpbf16ps\t%tmm", 4)]
+)
+def test_the_machine_code_has_the_instructions(name, instruction, count):
+    """Without them a block would be right, and slow."""
+    if name not in half_tile.AVAILABLE:
+        pytest.skip(f"this processor has no {name}")
+    function = numba.njit(run_block.py_func)  # one read from the cache has no code to look at
+    (a, b, c), i = (np.zeros(2000, dtype) for dtype in (np.uint16, np.uint32, np.float32)), np.zeros(1, np.int64)
+    function(half_tile.ENGINES["plain"], a, 0, 32, b, 0, i, 0, c, 0, 32, False, 0)
+    (code,) = function.inspect_asm().values()
+    assert code.count(instruction) >= count
