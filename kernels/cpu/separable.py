@@ -148,5 +148,5 @@ def _depthwise_line(x, w, buffer, to, line, regions, x_taps, w_taps, strides, si
         if first <= p < first + down:
             channel_row(
                 x, x_origin + n * strides[0] + (p - first) * strides[1], strides[2], x_taps[s0:s1], tap_columns, w,
-                w_taps[s0:s1], buffer, to + q * pitch, pitch, length, channels,
+                w_taps[s0:s1], buffer, to + q * pitch, pitch, length, channels, None, False,
             )  # fmt: skip

@@ -279,6 +279,8 @@ def normalised_conv2d(
 
 
 class NormalisedSeparableConv2d(Function):
+    maps, rounds = (0, 7), True
+
     def forward(self, x, w, gamma, beta, w_last, gamma_last, beta_last, residual=None, *, between, last, window):
         """between, last: (mean, var, eps, activation) of the two batch norms; window: options of the depthwise."""
         (mean, var, eps, activation), (mean_last, var_last, eps_last, activation_last) = between, last
