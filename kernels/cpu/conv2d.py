@@ -2,7 +2,7 @@
 
 Forward and input gradient are sums over channels and taps (sum_over_channels.py) along a plan (plan.py); the weight
 gradient is a sum over pixels (sum_over_pixels.py). Every output element is computed by one thread in one order, so any
-number of threads gives the same bits.
+number of threads gives the same bits. bfloat16 maps have drivers of their own, half_channels.py and half_pixels.py.
 """
 
 import numpy as np
