@@ -93,6 +93,31 @@ def transpose_intrinsic(vector_bytes):
     return transpose
 
 
+def copy_intrinsic(vector_bytes):
+    """target[to + j] = source[at + j] for j < the dtype's lanes in a vector."""
+
+    @intrinsic
+    def copy(typingctx, source, at, target, to):
+        i = types.intp
+        signature = types.void(source, i, target, i)
+        itemsize = 8 if source.dtype == types.float64 else 4
+
+        def codegen(context, builder, signature, args):
+            data, (vector, _) = (
+                array_data(context, builder, signature, args),
+                vector_and_fma(builder, vector_bytes // itemsize, itemsize),
+            )
+            start, end = (
+                builder.bitcast(builder.gep(data(i), [args[i + 1]]), vector.as_pointer()) for i in (0, 2)
+            )
+            builder.store(builder.load(start, align=itemsize), end, align=itemsize)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return copy
+
+
 def _emit_transpose(builder, lanes, itemsize, source, at, source_step, target, to, target_step):
     """Swap the off-diagonal quarters of the square, then of each quarter, and so on: log2(lanes) rounds."""
     i32, (vector, _) = ir.IntType(32), vector_and_fma(builder, lanes, itemsize)
@@ -217,6 +242,13 @@ def broadcast(builder, scalar, vector):
     return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(i32, vector.count), [0] * vector.count))
 
 
+def opaque(builder, value):
+    """The same integer, of which LLVM knows nothing: it would turn each sum with it into a counter of its own, and run
+    out of registers."""
+    kind = ir.FunctionType(value.type, [value.type])
+    return builder.asm(kind, "", "=r,0", [value], side_effect=False)
+
+
 def held_or_zero(builder, pointers, itemsize, accumulate):
     """First values of sums: what lies at the pointers if `accumulate`, else zeros."""
     before = builder.block
@@ -255,67 +287,76 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     c_row = [builder.gep(c, [load_i64(c_rows, const(i))]) for i in range(n_rows)]
     a_row = [load_i64(a_rows, const(i)) for i in range(n_rows)]
 
+    def ask(a_pointers, b_k, k):
+        """Requests at step k: see `tile.py`."""
+        first, step, more = ahead
+        k = opaque(builder, k)  # LLVM would make counters of these addresses too, and run out of registers
+        if by_channel:
+            a_line = builder.gep(a_pointers[-1], [builder.add(first, builder.mul(k, step))])
+            b_line = builder.gep(b_k, [more])
+            for line, j in itertools.product((a_line, b_line), range(n_vectors)):
+                _prefetch(builder, vector_pointer(line, j), to_write=False)
+        else:
+            address = builder.add(first, builder.mul(k, step))
+            _prefetch(builder, builder.inttoptr(address, ir.IntType(8).as_pointer()), to_write=False)
+            line = builder.select(builder.icmp_unsigned("<", k, const(len(cells) - 1)), k, const(len(cells) - 1))
+            row = load_i64(c_rows, builder.udiv(line, const(n_vectors)))
+            column = builder.mul(builder.urem(line, const(n_vectors)), const(lanes))
+            _prefetch(builder, builder.gep(c, [builder.add(row, column)]), to_write=True)
+
+    def run(name, first, last, sums, pointers, asks):
+        """The loop over k from first to last, and the sums after it."""
+        before = builder.block
+        body, end = (builder.append_basic_block(f"tile.{name}{part}") for part in ("", ".end"))
+        builder.cbranch(builder.icmp_signed("<", first, last), body, end)
+        builder.position_at_end(body)
+        k, inner = builder.phi(i64), [builder.phi(vector) for _ in cells]
+        a_pointers, b_base = pointers
+        b_k, a_offset = builder.gep(b_base, [builder.mul(k, b_step)]), builder.mul(k, a_step)
+        b_row = load_vectors(b_k)
+        if asks:
+            ask(a_pointers, b_k, k if by_channel else builder.add(k, done_before))
+        summed = []
+        for i in range(n_rows):
+            x = (load_vectors if by_channel else repeated)(builder.gep(a_pointers[i], [a_offset]))
+            summed += [builder.call(fma, [x[j], b_row[j], inner[i * n_vectors + j]]) for j in range(n_vectors)]
+        k_next = builder.add(k, const(1))
+        for phi, start, following in zip((k, *inner), (first, *sums), (k_next, *summed), strict=True):
+            phi.add_incoming(start, before)
+            phi.add_incoming(following, body)
+        builder.cbranch(builder.icmp_signed("<", k_next, last), body, end)
+        builder.position_at_end(end)
+        merged = [builder.phi(vector) for _ in cells]
+        for phi, without, after in zip(merged, sums, summed, strict=True):
+            phi.add_incoming(without, before)
+            phi.add_incoming(after, body)
+        return merged
+
     start = held_or_zero(builder, [vector_pointer(c_row[i], j) for i, j in cells], itemsize, accumulate)
     before = builder.block
-
-    head, segment, body, tail, done = (
-        builder.append_basic_block(f"tile.{n}") for n in ("head", "segment", "k", "next", "done")
-    )
+    head, segment, done = (builder.append_basic_block(f"tile.{n}") for n in ("head", "segment", "done"))
     builder.branch(head)
 
     builder.position_at_end(head)  # for s in range(n_segments)
-    s = builder.phi(i64)
-    s.add_incoming(const(0), before)
-    outer = [builder.phi(vector) for _ in cells]
-    for phi, value in zip(outer, start, strict=True):
-        phi.add_incoming(value, before)
+    s, done_before, outer = builder.phi(i64), builder.phi(i64), [builder.phi(vector) for _ in cells]
     builder.cbranch(builder.icmp_signed("<", s, n_segments), segment, done)
 
     builder.position_at_end(segment)
     a_base = builder.gep(a, [load_i64(a_segments, s)])
-    a_pointers = [builder.gep(a_base, [row]) for row in a_row]
-    b_base = builder.gep(b, [load_i64(b_segments, s)])
-    length = load_i64(lengths, s)
-    builder.cbranch(builder.icmp_signed(">", length, const(0)), body, tail)
-
-    builder.position_at_end(body)  # for k in range(length)
-    k = builder.phi(i64)
-    k.add_incoming(const(0), segment)
-    inner = [builder.phi(vector) for _ in cells]
-    for phi, value in zip(inner, outer, strict=True):
-        phi.add_incoming(value, segment)
-    b_k = builder.gep(b_base, [builder.mul(k, b_step)])
-    b_row = load_vectors(b_k)
-    a_offset = builder.mul(k, a_step)
-    a_ahead, a_ahead_step, b_ahead = ahead
-    a_line = builder.gep(a_pointers[-1], [builder.add(a_ahead, builder.mul(k, a_ahead_step))])
-    b_line = builder.gep(b_k, [b_ahead])
-    a_lines = [vector_pointer(a_line, j) for j in range(n_vectors if by_channel else 1)]
-    for pointer in (*a_lines, *(vector_pointer(b_line, j) for j in range(n_vectors))):
-        _prefetch(builder, pointer, to_write=False)
-    if not by_channel:  # the results' lines travel while the sums are made: at each step a row of them, the last again
-        row = builder.select(builder.icmp_unsigned("<", k, const(n_rows - 1)), k, const(n_rows - 1))
-        for j in range(n_vectors):
-            _prefetch(builder, vector_pointer(builder.gep(c, [load_i64(c_rows, row)]), j), to_write=True)
-    summed = []
-    for i in range(n_rows):
-        x = (load_vectors if by_channel else repeated)(builder.gep(a_pointers[i], [a_offset]))
-        summed += [builder.call(fma, [x[j], b_row[j], inner[i * n_vectors + j]]) for j in range(n_vectors)]
-    k_next = builder.add(k, const(1))
-    k.add_incoming(k_next, body)
-    for phi, value in zip(inner, summed, strict=True):
-        phi.add_incoming(value, body)
-    builder.cbranch(builder.icmp_signed("<", k_next, length), body, tail)
-
-    builder.position_at_end(tail)
-    merged = [builder.phi(vector) for _ in cells]
-    for phi, without, after in zip(merged, outer, summed, strict=True):
-        phi.add_incoming(without, segment)
-        phi.add_incoming(after, body)
-    s_next = builder.add(s, const(1))
-    s.add_incoming(s_next, tail)
-    for phi, value in zip(outer, merged, strict=True):
-        phi.add_incoming(value, tail)
+    pointers = [builder.gep(a_base, [row]) for row in a_row], builder.gep(b, [load_i64(b_segments, s)])
+    length, sums = load_i64(lengths, s), outer
+    if by_channel:
+        sums = run("k", const(0), length, sums, pointers, asks=True)
+    else:  # the steps that ask for memory are a loop of their own, for a request costs as much as a load
+        left = builder.sub(ahead[2], done_before)
+        asking = builder.select(builder.icmp_signed("<", left, length), left, length)
+        sums = run("ask", const(0), asking, sums, pointers, asks=True)
+        rest = builder.select(builder.icmp_signed(">", asking, const(0)), asking, const(0))
+        sums = run("k", rest, length, sums, pointers, asks=False)
+    following = builder.add(s, const(1)), builder.add(done_before, length), *sums
+    for phi, first, value in zip((s, done_before, *outer), (const(0), const(0), *start), following, strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(value, builder.block)
     builder.branch(head)
 
     builder.position_at_end(done)
