@@ -242,13 +242,6 @@ def broadcast(builder, scalar, vector):
     return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(i32, vector.count), [0] * vector.count))
 
 
-def opaque(builder, value):
-    """The same integer, of which LLVM knows nothing: it would turn each sum with it into a counter of its own, and run
-    out of registers."""
-    kind = ir.FunctionType(value.type, [value.type])
-    return builder.asm(kind, "", "=r,0", [value], side_effect=False)
-
-
 def held_or_zero(builder, pointers, itemsize, accumulate):
     """First values of sums: what lies at the pointers if `accumulate`, else zeros."""
     before = builder.block
@@ -287,50 +280,59 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     c_row = [builder.gep(c, [load_i64(c_rows, const(i))]) for i in range(n_rows)]
     a_row = [load_i64(a_rows, const(i)) for i in range(n_rows)]
 
-    def ask(a_pointers, b_k, k):
-        """Requests at step k: see `tile.py`."""
-        first, step, more = ahead
-        k = opaque(builder, k)  # LLVM would make counters of these addresses too, and run out of registers
-        if by_channel:
-            a_line = builder.gep(a_pointers[-1], [builder.add(first, builder.mul(k, step))])
-            b_line = builder.gep(b_k, [more])
-            for line, j in itertools.product((a_line, b_line), range(n_vectors)):
-                _prefetch(builder, vector_pointer(line, j), to_write=False)
-        else:
-            address = builder.add(first, builder.mul(k, step))
-            _prefetch(builder, builder.inttoptr(address, ir.IntType(8).as_pointer()), to_write=False)
-            line = builder.select(builder.icmp_unsigned("<", k, const(len(cells) - 1)), k, const(len(cells) - 1))
-            row = load_i64(c_rows, builder.udiv(line, const(n_vectors)))
-            column = builder.mul(builder.urem(line, const(n_vectors)), const(lanes))
-            _prefetch(builder, builder.gep(c, [builder.add(row, column)]), to_write=True)
+    def step(a_k, b_k, sums):
+        """The sums after one more k."""
+        b_row, after = load_vectors(b_k), []
+        for i in range(n_rows):
+            x = (load_vectors if by_channel else repeated)(builder.gep(a_k, [a_row[i]]))
+            after += [builder.call(fma, [x[j], b_row[j], sums[i * n_vectors + j]]) for j in range(n_vectors)]
+        return after
 
-    def run(name, first, last, sums, pointers, asks):
-        """The loop over k from first to last, and the sums after it."""
+    def run(name, count, unrolled, start, asks):
+        """`count` times `unrolled` steps of k from start = (pointer in a, pointer in b, what asks need, *sums)."""
         before = builder.block
         body, end = (builder.append_basic_block(f"tile.{name}{part}") for part in ("", ".end"))
-        builder.cbranch(builder.icmp_signed("<", first, last), body, end)
+        builder.cbranch(builder.icmp_signed(">", count, const(0)), body, end)
         builder.position_at_end(body)
-        k, inner = builder.phi(i64), [builder.phi(vector) for _ in cells]
-        a_pointers, b_base = pointers
-        b_k, a_offset = builder.gep(b_base, [builder.mul(k, b_step)]), builder.mul(k, a_step)
-        b_row = load_vectors(b_k)
+        index, state = builder.phi(i64), [builder.phi(value.type) for value in start]
+        a_k, b_k, asked, *sums = state
         if asks:
-            ask(a_pointers, b_k, k if by_channel else builder.add(k, done_before))
-        summed = []
-        for i in range(n_rows):
-            x = (load_vectors if by_channel else repeated)(builder.gep(a_pointers[i], [a_offset]))
-            summed += [builder.call(fma, [x[j], b_row[j], inner[i * n_vectors + j]]) for j in range(n_vectors)]
-        k_next = builder.add(k, const(1))
-        for phi, start, following in zip((k, *inner), (first, *sums), (k_next, *summed), strict=True):
-            phi.add_incoming(start, before)
-            phi.add_incoming(following, body)
-        builder.cbranch(builder.icmp_signed("<", k_next, last), body, end)
+            asked = asks(index, a_k, b_k, asked)
+        for _ in range(unrolled):
+            sums = step(a_k, b_k, sums)
+            a_k, b_k = builder.gep(a_k, [a_step]), builder.gep(b_k, [b_step])
+        following = builder.add(index, const(1))
+        for phi, first, value in zip(
+            (index, *state), (const(0), *start), (following, a_k, b_k, asked, *sums), strict=True
+        ):
+            phi.add_incoming(first, before)
+            phi.add_incoming(value, builder.block)
+        last = builder.block
+        builder.cbranch(builder.icmp_signed("<", following, count), body, end)
         builder.position_at_end(end)
-        merged = [builder.phi(vector) for _ in cells]
-        for phi, without, after in zip(merged, sums, summed, strict=True):
+        merged = [builder.phi(value.type) for value in start]
+        for phi, without, after in zip(merged, start, (a_k, b_k, asked, *sums), strict=True):
             phi.add_incoming(without, before)
-            phi.add_incoming(after, body)
+            phi.add_incoming(after, last)
         return merged
+
+    def ask_by_channel(k, a_k, b_k, asked):
+        a_line = builder.gep(a_k, [builder.add(a_row[-1], builder.add(ahead[0], builder.mul(k, ahead[1])))])
+        b_line = builder.gep(b_k, [ahead[2]])
+        for line, j in itertools.product((a_line, b_line), range(n_vectors)):
+            _prefetch(builder, vector_pointer(line, j), to_write=False)
+        return asked
+
+    def ask(group, a_k, b_k, asked):
+        """A row of the results, while there are some, and ahead[2] lines."""
+        with builder.if_then(builder.icmp_unsigned("<", group, const(n_rows))):
+            row = builder.gep(c, [load_i64(c_rows, group)])
+            for j in range(n_vectors):
+                _prefetch(builder, vector_pointer(row, j), to_write=True)
+        with cgutils.for_range(builder, ahead[2]) as loop:
+            address = builder.add(asked, builder.mul(loop.index, ahead[1]))
+            _prefetch(builder, builder.inttoptr(address, ir.IntType(8).as_pointer()), to_write=False)
+        return builder.add(asked, builder.mul(ahead[1], ahead[2]))
 
     start = held_or_zero(builder, [vector_pointer(c_row[i], j) for i, j in cells], itemsize, accumulate)
     before = builder.block
@@ -338,23 +340,19 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     builder.branch(head)
 
     builder.position_at_end(head)  # for s in range(n_segments)
-    s, done_before, outer = builder.phi(i64), builder.phi(i64), [builder.phi(vector) for _ in cells]
+    s, asked, outer = builder.phi(i64), builder.phi(i64), [builder.phi(vector) for _ in cells]
     builder.cbranch(builder.icmp_signed("<", s, n_segments), segment, done)
 
     builder.position_at_end(segment)
-    a_base = builder.gep(a, [load_i64(a_segments, s)])
-    pointers = [builder.gep(a_base, [row]) for row in a_row], builder.gep(b, [load_i64(b_segments, s)])
-    length, sums = load_i64(lengths, s), outer
+    a_k, b_k = builder.gep(a, [load_i64(a_segments, s)]), builder.gep(b, [load_i64(b_segments, s)])
+    length, state = load_i64(lengths, s), (a_k, b_k, asked, *outer)
     if by_channel:
-        sums = run("k", const(0), length, sums, pointers, asks=True)
-    else:  # the steps that ask for memory are a loop of their own, for a request costs as much as a load
-        left = builder.sub(ahead[2], done_before)
-        asking = builder.select(builder.icmp_signed("<", left, length), left, length)
-        sums = run("ask", const(0), asking, sums, pointers, asks=True)
-        rest = builder.select(builder.icmp_signed(">", asking, const(0)), asking, const(0))
-        sums = run("k", rest, length, sums, pointers, asks=False)
-    following = builder.add(s, const(1)), builder.add(done_before, length), *sums
-    for phi, first, value in zip((s, done_before, *outer), (const(0), const(0), *start), following, strict=True):
+        state = run("k", length, 1, state, ask_by_channel)
+    else:
+        state = run("group", builder.ashr(length, const(2)), 4, state, ask)
+        state = run("k", builder.and_(length, const(3)), 1, state, None)
+    following = builder.add(s, const(1)), *state[2:]
+    for phi, first, value in zip((s, asked, *outer), (const(0), ahead[0], *start), following, strict=True):
         phi.add_incoming(first, before)
         phi.add_incoming(value, builder.block)
     builder.branch(head)

@@ -14,7 +14,7 @@ from .jit import jit, jit_parallel
 from .parts import bounds
 from .plan import equal_shares, start_rows
 from .rows import copy_row, scale_and_shift, scale_shift_and_add
-from .tile import ROWS, VECTOR_BYTES, VECTORISED, VECTORS, columns, tile, transpose
+from .tile import ASKS, ROWS, VECTOR_BYTES, VECTORISED, columns, tile, transpose
 
 _GROUP = 8  # tiles that share one panel of weights
 _PANEL = 2048  # rows of packed weights in a panel: 256 KiB, a part of a core's second-level cache
@@ -140,23 +140,23 @@ def _run_plan(
                         b_offsets[s] = (block * block_rows + b_segments[s]) * width
                     # what tiles ask for: in the first block the next tile's positions, which follow its own where the
                     # kernel is 1x1; in others their share of the next block of weights, where all have no room in cache
+                    lines, following = 0, b_data
                     asks_positions = block == 0 and not use_gathered and end > panel
-                    step, n_asks, following = _LINE, VECTORS * ROWS, b_data
                     if asks_positions:
-                        step, n_asks = ROWS * a.itemsize, lengths[end - 1]
+                        lines = -(-ASKS * ROWS * lengths[end - 1] * a.itemsize // (_LINE * panel_rows))
                         following = a_data + (a_segments[end - 1] + lengths[end - 1]) * a.itemsize
                     elif b_streams:
-                        n_asks = max(n_asks, -(-panel_rows * width * b.itemsize // (_LINE * n_tiles)))
-                        next_row = (block + 1) * block_rows + b_segments[panel]
+                        lines = -(-ASKS * width * b.itemsize // (_LINE * n_tiles))
+                        next_row = b_segments[panel] + (block + 1) * block_rows
                         if block + 1 == blocks:
                             next_row = b_segments[end if end < s1 else s0]
                         following += next_row * width * b.itemsize
                     for t in range(n_tiles):
                         rows = slice(t * ROWS, (t + 1) * ROWS)
                         if asks_positions:
-                            ahead = following + a_rows[(t + 1) * ROWS - 1] * a.itemsize, step, n_asks
+                            ahead = following + a_rows[(t + 1) * ROWS - 1] * a.itemsize, _LINE, lines
                         else:
-                            ahead = following + t * n_asks * step, step, n_asks
+                            ahead = following + t * (panel_rows // ASKS * lines * _LINE), _LINE, lines
                         tile(
                             source, source_rows[rows], segments, 1,
                             b, b_panel, width,

@@ -18,12 +18,11 @@ from .jit import jit, jit_parallel
 from .llvm import copy_intrinsic
 from .parts import PARTS, bounds
 from .rows import add_row, copy_row
-from .tile import ROWS, TILE_BYTES, VECTOR_BYTES, VECTORISED, columns, tile
+from .tile import ASKS, ROWS, TILE_BYTES, VECTOR_BYTES, VECTORISED, columns, tile
 
 _RANGES = 16  # at most, of pixels, and
 _PARTIAL = 1 << 20  # bytes of all their sums
-_PIXELS = 256  # pixels in a tile's sum, about, or fewer where they have many channels:
-_CHUNK = 1 << 20  # bytes of a chunk
+_PIXELS = 128  # pixels in a chunk, about: the sum of a tile
 _SUMS = 1 << 19  # bytes of sums that a job keeps in cache
 _LINE = 64  # bytes of a cache line
 _FAR = 1024  # bytes from pixel to pixel from which on they are copied
@@ -41,9 +40,8 @@ def sum_over_pixels(x, grad, grad_w, spans, offsets, channels, strides):
     """
     taps, c, k = grad_w.shape
     width = columns(x.dtype)
-    most = max(_PIXELS // 2, min(_PIXELS, _CHUNK // ((c + k) * x.itemsize)))
     n, down, across, _ = grad.shape
-    chunks_down, chunks_across = -(-n * down // max(1, round(most / across))), -(-across // most)
+    chunks_down, chunks_across = -(-n * down // max(1, round(_PIXELS / across))), -(-across // _PIXELS)
     chunks = chunks_down * chunks_across
     ranges = 1
     while 2 * ranges * grad_w.nbytes <= _PARTIAL and 2 * ranges <= min(_RANGES, chunks // 2):
@@ -114,7 +112,6 @@ def _sum_over_pixels(
         x_rows, sum_rows = np.arange(ROWS), np.empty(ROWS, np.int64)
         x_span, calls = min(n_rows, strides[2]), taps * n_blocks * n_tiles
         columns_x, columns_grad = -(-x_span * x.itemsize // _LINE), -(-used_k * x.itemsize // _LINE)
-        sums_data = np.int64(sums.ctypes.data)
         # runs of pixels: offset in x, number of the first one in the chunk, offset in grad; length
         lines, lengths = np.empty((3, most_down), np.int64), np.empty(most_down, np.int64)
         a_segments, b_segments = np.empty(most_down, np.int64), np.empty(most_down, np.int64)
@@ -124,8 +121,9 @@ def _sum_over_pixels(
             size = (row1 - row0) * (q1 - q0) + 1  # pixels of a group, one too many: not a power of two apart
             # what the next chunk will read: columns of cache lines, each an image row long; tiles ask for them
             next_row, end_row, next_q, end_q = _box(chunk + 1, chunks_down, chunks_across, n_images * down, across)
-            units = columns_x + columns_grad if chunk + 1 < last_chunk else 0
-            units, due, column, r = units * (end_row - next_row), 0, 0, next_row
+            units = (columns_x + columns_grad) * (end_row - next_row) if chunk + 1 < last_chunk else 0
+            pieces = max(1, calls // max(1, units))
+            due, column, r, piece = 0, 0, next_row, 0
             if pack_grad:
                 for row in range(row0, row1):
                     at = (row * across + q0) * n_k + first_k
@@ -159,20 +157,23 @@ def _sum_over_pixels(
                             c = min(i, last)
                             x_rows[i] = c if pack_x else channels[first_c + row + c]
                             sum_rows[i] = at + c * width
-                        # the sums of the next tile, or a column
-                        ahead = sums_data + (at + ROWS * width) * x.itemsize, _LINE, ROWS * width * x.itemsize // _LINE
-                        due += units
+                        ahead = 0, 0, 0
+                        due += units * pieces
                         if due >= calls:
                             due = min(due - calls, calls)
+                            q, q_end = bounds(piece, pieces, end_q - next_q)
+                            lines_asked = -(-ASKS * (q_end - q) // (size - 1))
+                            q += next_q
                             if column < columns_x:
-                                at = r // down * strides[0] + r % down * strides[1] + next_q * strides[2]
+                                at = r // down * strides[0] + r % down * strides[1] + q * strides[2]
                                 at += offsets[taps - 1] + channels[first_c + n_rows - x_span]
-                                ahead = x_data + at * x.itemsize + column * _LINE, strides[2] * x.itemsize, end_q - next_q
+                                ahead = x_data + at * x.itemsize + column * _LINE, strides[2] * x.itemsize, lines_asked
                             else:
-                                at = ((r * across + next_q) * n_k + first_k) * x.itemsize
-                                at += (column - columns_x) * _LINE
-                                ahead = grad_data + at, n_k * x.itemsize, end_q - next_q
-                            r += 1
+                                at = ((r * across + q) * n_k + first_k) * x.itemsize
+                                ahead = grad_data + at + (column - columns_x) * _LINE, n_k * x.itemsize, lines_asked
+                            piece += 1
+                            if piece == pieces:
+                                piece, r = 0, r + 1
                             if r == end_row:
                                 r, column = next_row, column + 1
                         tile(
