@@ -25,7 +25,7 @@ _PARTIAL = 1 << 20  # bytes of all their sums
 _PIXELS = 128  # pixels in a chunk, about: the sum of a tile
 _SUMS = 1 << 19  # bytes of sums that a job keeps in cache
 _LINE = 64  # bytes of a cache line
-_FAR = 1024  # bytes from pixel to pixel from which on they are copied
+_FAR = 2048  # bytes from pixel to pixel from which on they are copied
 
 _copy_vector = copy_intrinsic(VECTOR_BYTES)
 
@@ -106,12 +106,15 @@ def _sum_over_pixels(
         n_rows, used_k = min(last_tile * ROWS, n_c) - first_c, min(last_block * width, n_k) - first_k
         sums = np.empty(n_blocks * taps * n_rows * width, grad.dtype)
         packed_x = np.empty(n_tiles * (most_pixels + 1) * pitch if pack_x else 0, x.dtype)
-        packed_grad = np.zeros(n_blocks * (most_pixels + 1) * width if pack_grad else 0, grad.dtype)
+        packed_grad = np.empty(n_blocks * (most_pixels + 1) * width if pack_grad else 0, grad.dtype)
+        if pack_grad and used_k < n_blocks * width:  # past the last channel
+            packed_grad[:] = 0
         a, a_step = (packed_x, pitch) if pack_x else (x, strides[2])
         b, b_step = (packed_grad, width) if pack_grad else (flat_grad, n_k)
         x_rows, sum_rows = np.arange(ROWS), np.empty(ROWS, np.int64)
         x_span, calls = min(n_rows, strides[2]), taps * n_blocks * n_tiles
-        columns_x, columns_grad = -(-x_span * x.itemsize // _LINE), -(-used_k * x.itemsize // _LINE)
+        x_bytes, grad_bytes = strides[2] * x.itemsize, n_k * x.itemsize
+        (columns_x, x_line), (columns_grad, grad_line) = _columns(x_span, strides[2], x), _columns(used_k, n_k, x)
         # runs of pixels: offset in x, number of the first one in the chunk, offset in grad; length
         lines, lengths = np.empty((3, most_down), np.int64), np.empty(most_down, np.int64)
         a_segments, b_segments = np.empty(most_down, np.int64), np.empty(most_down, np.int64)
@@ -119,7 +122,7 @@ def _sum_over_pixels(
         for chunk in range(first_chunk, last_chunk):
             row0, row1, q0, q1 = _box(chunk, chunks_down, chunks_across, n_images * down, across)
             size = (row1 - row0) * (q1 - q0) + 1  # pixels of a group, one too many: not a power of two apart
-            # what the next chunk will read: columns of cache lines, each an image row long; tiles ask for them
+            # what the next chunk will read: columns of cache lines, each an image row long; tiles ask for pieces
             next_row, end_row, next_q, end_q = _box(chunk + 1, chunks_down, chunks_across, n_images * down, across)
             units = (columns_x + columns_grad) * (end_row - next_row) if chunk + 1 < last_chunk else 0
             pieces = max(1, calls // max(1, units))
@@ -152,25 +155,25 @@ def _sum_over_pixels(
                         for line in range(count):
                             a_segments[line] = (i_tile * size + lines[1, line]) * pitch if pack_x else lines[0, line]
                         row = i_tile * ROWS
-                        at, last = ((block * taps + t) * n_rows + row) * width, n_rows - 1 - row
+                        at = ((block * taps + t) * n_rows + row) * width
                         for i in range(ROWS):  # the last tile repeats its last channel
-                            c = min(i, last)
+                            c = min(i, n_rows - 1 - row)
                             x_rows[i] = c if pack_x else channels[first_c + row + c]
                             sum_rows[i] = at + c * width
                         ahead = 0, 0, 0
                         due += units * pieces
                         if due >= calls:
                             due = min(due - calls, calls)
-                            q, q_end = bounds(piece, pieces, end_q - next_q)
-                            lines_asked = -(-ASKS * (q_end - q) // (size - 1))
-                            q += next_q
                             if column < columns_x:
-                                at = r // down * strides[0] + r % down * strides[1] + q * strides[2]
+                                at = r // down * strides[0] + r % down * strides[1] + next_q * strides[2]
                                 at += offsets[taps - 1] + channels[first_c + n_rows - x_span]
-                                ahead = x_data + at * x.itemsize + column * _LINE, strides[2] * x.itemsize, lines_asked
+                                at, step, pixel = x_data + at * x.itemsize + column * _LINE, x_line, x_bytes
                             else:
-                                at = ((r * across + q) * n_k + first_k) * x.itemsize
-                                ahead = grad_data + at + (column - columns_x) * _LINE, n_k * x.itemsize, lines_asked
+                                at = (r * across + next_q) * grad_bytes + first_k * x.itemsize
+                                at, step = grad_data + at + (column - columns_x) * _LINE, grad_line
+                                pixel = grad_bytes
+                            first, last = bounds(piece, pieces, (end_q - next_q) * pixel // step)
+                            ahead = at + first * step, step, -(-ASKS * (last - first) // (size - 1))
                             piece += 1
                             if piece == pieces:
                                 piece, r = 0, r + 1
@@ -198,6 +201,17 @@ def _box(chunk, chunks_down, chunks_across, down, across):
 
 
 @jit
+def _columns(used, step, array):
+    """Columns of cache lines that hold `used` of the `step` numbers of a pixel, and the bytes from line to line.
+
+    Where they are nearly all, one column: line after line.
+    """
+    if 4 * used >= 3 * step:
+        return 1, _LINE
+    return -(-used * array.itemsize // _LINE), step * array.itemsize
+
+
+@jit
 def _pack(source, at, step, n_pixels, n_channels, group, target, first, size, pitch):
     """target[(g size + first + i) pitch + j] = source[at + i step + g group + j], j < group, g group + j < n_channels.
 
@@ -207,14 +221,18 @@ def _pack(source, at, step, n_pixels, n_channels, group, target, first, size, pi
     groups = -(-n_channels // group)
     whole = min(groups, max(0, (n_channels - pitch) // group + 1)) if VECTORISED else 0  # whose vectors end in time
     for i in range(n_pixels):
-        for g in range(groups):
-            from_, to = at + i * step + g * group, (g * size + first + i) * pitch
-            if g < whole:
-                for j in range(0, pitch, lanes):
-                    _copy_vector(source, from_ + j, target, to + j)
-            else:
-                used = min(group, n_channels - g * group)
-                copy_row(source[from_ : from_ + used], target[to : to + used])
+        from_, to = at + i * step, (first + i) * pitch
+        for _ in range(whole):
+            _copy_vector(source, from_, target, to)
+            for j in range(lanes, pitch, lanes):
+                _copy_vector(source, from_ + j, target, to + j)
+            from_ += group
+            to += size * pitch
+        for g in range(whole, groups):
+            used = min(group, n_channels - g * group)
+            copy_row(source[from_ : from_ + used], target[to : to + used])
+            from_ += group
+            to += size * pitch
 
 
 @jit_parallel
