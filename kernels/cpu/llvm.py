@@ -5,6 +5,8 @@ Only this file, llvm_row.py and llvm_gather.py write LLVM code. All are Numba in
 functions, they put their instructions there.
 """
 
+import itertools
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -92,6 +94,31 @@ def transpose_intrinsic(vector_bytes):
         return signature, codegen
 
     return transpose
+
+
+def copy_intrinsic(vector_bytes):
+    """target[to + j] = source[at + j] for j < the dtype's lanes in a vector."""
+
+    @intrinsic
+    def copy(typingctx, source, at, target, to):
+        i = types.intp
+        signature = types.void(source, i, target, i)
+        itemsize = 8 if source.dtype == types.float64 else 4
+
+        def codegen(context, builder, signature, args):
+            data, (vector, _) = (
+                array_data(context, builder, signature, args),
+                vector_and_fma(builder, vector_bytes // itemsize, itemsize),
+            )
+            start, end = (
+                builder.bitcast(builder.gep(data(i), [args[i + 1]]), vector.as_pointer()) for i in (0, 2)
+            )
+            builder.store(builder.load(start, align=itemsize), end, align=itemsize)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return copy
 
 
 def _emit_transpose(builder, lanes, itemsize, source, at, source_step, target, to, target_step):
@@ -200,67 +227,81 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     c_row = [builder.gep(c, [load_i64(c_rows, const(i))]) for i in range(n_rows)]
     a_row = [load_i64(a_rows, const(i)) for i in range(n_rows)]
 
+    def step(a_k, b_k, sums):
+        """The sums after one more k."""
+        b_row, after = load_vectors(b_k), []
+        for i in range(n_rows):
+            x = (load_vectors if by_channel else repeated)(builder.gep(a_k, [a_row[i]]))
+            after += [builder.call(fma, [x[j], b_row[j], sums[i * n_vectors + j]]) for j in range(n_vectors)]
+        return after
+
+    def run(name, count, unrolled, start, asks):
+        """`count` times `unrolled` steps of k from start = (pointer in a, pointer in b, what asks need, *sums)."""
+        before = builder.block
+        body, end = (builder.append_basic_block(f"tile.{name}{part}") for part in ("", ".end"))
+        builder.cbranch(builder.icmp_signed(">", count, const(0)), body, end)
+        builder.position_at_end(body)
+        index, state = builder.phi(i64), [builder.phi(value.type) for value in start]
+        a_k, b_k, asked, *sums = state
+        if asks:
+            asked = asks(index, a_k, b_k, asked)
+        for _ in range(unrolled):
+            sums = step(a_k, b_k, sums)
+            a_k, b_k = builder.gep(a_k, [a_step]), builder.gep(b_k, [b_step])
+        following = builder.add(index, const(1))
+        for phi, first, value in zip(
+            (index, *state), (const(0), *start), (following, a_k, b_k, asked, *sums), strict=True
+        ):
+            phi.add_incoming(first, before)
+            phi.add_incoming(value, builder.block)
+        last = builder.block
+        builder.cbranch(builder.icmp_signed("<", following, count), body, end)
+        builder.position_at_end(end)
+        merged = [builder.phi(value.type) for value in start]
+        for phi, without, after in zip(merged, start, (a_k, b_k, asked, *sums), strict=True):
+            phi.add_incoming(without, before)
+            phi.add_incoming(after, last)
+        return merged
+
+    def ask_by_channel(k, a_k, b_k, asked):
+        a_line = builder.gep(a_k, [builder.add(a_row[-1], builder.add(ahead[0], builder.mul(k, ahead[1])))])
+        b_line = builder.gep(b_k, [ahead[2]])
+        for line, j in itertools.product((a_line, b_line), range(n_vectors)):
+            prefetch(builder, vector_pointer(line, j), to_write=False)
+        return asked
+
+    def ask(group, a_k, b_k, asked):
+        """A row of the results, while there are some, and ahead[2] lines."""
+        with builder.if_then(builder.icmp_unsigned("<", group, const(n_rows))):
+            row = builder.gep(c, [load_i64(c_rows, group)])
+            for j in range(n_vectors):
+                prefetch(builder, vector_pointer(row, j), to_write=True)
+        with cgutils.for_range(builder, ahead[2]) as loop:
+            address = builder.add(asked, builder.mul(loop.index, ahead[1]))
+            prefetch(builder, builder.inttoptr(address, ir.IntType(8).as_pointer()), to_write=False)
+        return builder.add(asked, builder.mul(ahead[1], ahead[2]))
+
     start = held_or_zero(builder, [vector_pointer(c_row[i], j) for i, j in cells], itemsize, accumulate)
     before = builder.block
-
-    head, segment, body, tail, done = (
-        builder.append_basic_block(f"tile.{n}") for n in ("head", "segment", "k", "next", "done")
-    )
+    head, segment, done = (builder.append_basic_block(f"tile.{n}") for n in ("head", "segment", "done"))
     builder.branch(head)
 
     builder.position_at_end(head)  # for s in range(n_segments)
-    s = builder.phi(i64)
-    s.add_incoming(const(0), before)
-    outer = [builder.phi(vector) for _ in cells]
-    for phi, value in zip(outer, start, strict=True):
-        phi.add_incoming(value, before)
+    s, asked, outer = builder.phi(i64), builder.phi(i64), [builder.phi(vector) for _ in cells]
     builder.cbranch(builder.icmp_signed("<", s, n_segments), segment, done)
 
     builder.position_at_end(segment)
-    a_base = builder.gep(a, [load_i64(a_segments, s)])
-    a_pointers = [builder.gep(a_base, [row]) for row in a_row]
-    b_base = builder.gep(b, [load_i64(b_segments, s)])
-    length = load_i64(lengths, s)
-    builder.cbranch(builder.icmp_signed(">", length, const(0)), body, tail)
-
-    builder.position_at_end(body)  # for k in range(length)
-    k = builder.phi(i64)
-    k.add_incoming(const(0), segment)
-    inner = [builder.phi(vector) for _ in cells]
-    for phi, value in zip(inner, outer, strict=True):
-        phi.add_incoming(value, segment)
-    b_k = builder.gep(b_base, [builder.mul(k, b_step)])
-    b_row = load_vectors(b_k)
-    a_offset = builder.mul(k, a_step)
-    a_ahead, a_ahead_step, b_ahead = ahead
-    a_line = builder.gep(a_pointers[-1], [builder.add(a_ahead, builder.mul(k, a_ahead_step))])
-    b_line = builder.gep(b_k, [b_ahead])
-    a_lines = [vector_pointer(a_line, j) for j in range(n_vectors if by_channel else 1)]
-    for pointer in (*a_lines, *(vector_pointer(b_line, j) for j in range(n_vectors))):
-        prefetch(builder, pointer, to_write=False)
-    if not by_channel:  # the results' lines travel while the sums are made: at each step a row of them, the last again
-        row = builder.select(builder.icmp_unsigned("<", k, const(n_rows - 1)), k, const(n_rows - 1))
-        for j in range(n_vectors):
-            prefetch(builder, vector_pointer(builder.gep(c, [load_i64(c_rows, row)]), j), to_write=True)
-    summed = []
-    for i in range(n_rows):
-        x = (load_vectors if by_channel else repeated)(builder.gep(a_pointers[i], [a_offset]))
-        summed += [builder.call(fma, [x[j], b_row[j], inner[i * n_vectors + j]]) for j in range(n_vectors)]
-    k_next = builder.add(k, const(1))
-    k.add_incoming(k_next, body)
-    for phi, value in zip(inner, summed, strict=True):
-        phi.add_incoming(value, body)
-    builder.cbranch(builder.icmp_signed("<", k_next, length), body, tail)
-
-    builder.position_at_end(tail)
-    merged = [builder.phi(vector) for _ in cells]
-    for phi, without, after in zip(merged, outer, summed, strict=True):
-        phi.add_incoming(without, segment)
-        phi.add_incoming(after, body)
-    s_next = builder.add(s, const(1))
-    s.add_incoming(s_next, tail)
-    for phi, value in zip(outer, merged, strict=True):
-        phi.add_incoming(value, tail)
+    a_k, b_k = builder.gep(a, [load_i64(a_segments, s)]), builder.gep(b, [load_i64(b_segments, s)])
+    length, state = load_i64(lengths, s), (a_k, b_k, asked, *outer)
+    if by_channel:
+        state = run("k", length, 1, state, ask_by_channel)
+    else:
+        state = run("group", builder.ashr(length, const(2)), 4, state, ask)
+        state = run("k", builder.and_(length, const(3)), 1, state, None)
+    following = builder.add(s, const(1)), *state[2:]
+    for phi, first, value in zip((s, asked, *outer), (const(0), ahead[0], *start), following, strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(value, builder.block)
     builder.branch(head)
 
     builder.position_at_end(done)

@@ -14,10 +14,12 @@ from .jit import jit, jit_parallel
 from .parts import bounds
 from .plan import equal_shares, start_rows
 from .rows import copy_row, scale_and_shift, scale_shift_and_add
-from .tile import ROWS, VECTOR_BYTES, VECTORISED, columns, tile, transpose
+from .tile import ASKS, ROWS, VECTOR_BYTES, VECTORISED, columns, tile, transpose
 
 _GROUP = 8  # tiles that share one panel of weights
 _PANEL = 2048  # rows of packed weights in a panel: 256 KiB, a part of a core's second-level cache
+_LINE = 64  # bytes of a cache line
+_STAYS = 1 << 19  # bytes of packed weights that stay in the second-level cache from group to group
 _PACK_PARTS = 16  # parts in which the rows of a tap are packed
 _PITCH = _PANEL + 16  # elements from one gathered row to the next; not a power of two
 
@@ -97,6 +99,8 @@ def _run_plan(
     """for each thread's groups of tiles: for each panel, block of columns, tile: tile(a, b, c); then the last step."""
     blocks, block_rows, width = packed.shape
     b = packed.reshape(-1)
+    a_data, b_data = np.int64(a.ctypes.data), np.int64(b.ctypes.data)
+    b_streams = b.size * b.itemsize > _STAYS
     for thread in prange(shares.size - 1):
         # rows of a group's tiles: where they start in a, in c, in c at one block of columns, in the two buffers
         a_rows, c_rows = np.empty(_GROUP * ROWS, np.int64), np.empty(_GROUP * ROWS, np.int64)
@@ -134,11 +138,25 @@ def _run_plan(
                         out_rows[i] = c_rows[i] + block * width if whole else edge_rows[i]
                     for s in range(panel, end):
                         b_offsets[s] = (block * block_rows + b_segments[s]) * width
-                    # the first block is the first to read a: it asks for the next tile's positions (which follow its
-                    # own where the kernel is 1x1); others ask again for what they have, at no cost that can be measured
-                    ahead = (lengths[panel] if end > panel else 0, ROWS if block == 0 and not use_gathered else 0, 0)
+                    # what tiles ask for: in the first block the next tile's positions, which follow its own where the
+                    # kernel is 1x1; in others their share of the next block of weights, where all have no room in cache
+                    lines, following = 0, b_data
+                    asks_positions = block == 0 and not use_gathered and end > panel
+                    if asks_positions:
+                        lines = -(-ASKS * ROWS * lengths[end - 1] * a.itemsize // (_LINE * panel_rows))
+                        following = a_data + (a_segments[end - 1] + lengths[end - 1]) * a.itemsize
+                    elif b_streams:
+                        lines = -(-ASKS * width * b.itemsize // (_LINE * n_tiles))
+                        next_row = b_segments[panel] + (block + 1) * block_rows
+                        if block + 1 == blocks:
+                            next_row = b_segments[end if end < s1 else s0]
+                        following += next_row * width * b.itemsize
                     for t in range(n_tiles):
                         rows = slice(t * ROWS, (t + 1) * ROWS)
+                        if asks_positions:
+                            ahead = following + a_rows[(t + 1) * ROWS - 1] * a.itemsize, _LINE, lines
+                        else:
+                            ahead = following + t * (panel_rows // ASKS * lines * _LINE), _LINE, lines
                         tile(
                             source, source_rows[rows], segments, 1,
                             b, b_panel, width,

@@ -1,24 +1,33 @@
 """Sums over pixels: the driver of the weight gradient of dense convolution.
 
 A job owns a range of pixels and a part of the weights. Small weight gradients are cut into ranges, whose partial sums
-are added in order, large ones into parts; how many of each follows from shapes, never from the number of threads.
+are added in order; how many follows from shapes alone. Large ones are cut into parts, of which each thread gets some.
+
+A job takes its pixels by chunks. A tile steps from pixel to pixel, and where that is a step of 1 KiB or more, each step
+meets another page, until a chunk has more pages than the first-level TLB has entries. Such a chunk is copied once, in the order
+in which tiles read it.
 """
 
 from functools import lru_cache
 
 import numpy as np
-from numba import prange
+from numba import get_num_threads, prange
 
 from .arrays import empty
 from .jit import jit, jit_parallel
+from .llvm import copy_intrinsic
 from .parts import PARTS, bounds
 from .rows import add_row, copy_row
-from .tile import ROWS, TILE_BYTES, columns, tile
+from .tile import ASKS, ROWS, TILE_BYTES, VECTOR_BYTES, VECTORISED, columns, tile
 
-_JOBS = 16  # parts of the work, where it has so many
-_PIXELS = 256  # pixels in a tile's sum, about
-_GATHERED = 1 << 17  # channels times pixels of x that are gathered at a time
+_RANGES = 16  # at most, of pixels, and
+_PARTIAL = 1 << 20  # bytes of all their sums
+_PIXELS = 128  # pixels in a chunk, about: the sum of a tile
 _SUMS = 1 << 19  # bytes of sums that a job keeps in cache
+_LINE = 64  # bytes of a cache line
+_FAR = 2048  # bytes from pixel to pixel from which on they are copied
+
+_copy_vector = copy_intrinsic(VECTOR_BYTES)
 
 
 def sum_over_pixels(x, grad, grad_w, spans, offsets, channels, strides):
@@ -30,20 +39,21 @@ def sum_over_pixels(x, grad, grad_w, spans, offsets, channels, strides):
             strides: steps of image, p and q in x.
     """
     taps, c, k = grad_w.shape
-    # pixels a multiple of 2 KiB apart share a few cache sets and would evict each other: copy them, where it is simple
-    side_by_side = taps == 1 and channels[-1] - channels[0] == c - 1
-    gather = side_by_side and strides[2] * x.itemsize % 2048 == 0
-    most = min(_PIXELS, max(64, _GATHERED // c)) if gather else _PIXELS
+    width = columns(x.dtype)
     n, down, across, _ = grad.shape
-    chunks_down, chunks_across = -(-n * down // max(1, round(most / across))), -(-across // most)
+    chunks_down, chunks_across = -(-n * down // max(1, round(_PIXELS / across))), -(-across // _PIXELS)
     chunks = chunks_down * chunks_across
     ranges = 1
-    while grad_w.nbytes <= _SUMS and 2 * ranges <= min(_JOBS, chunks // 2):
+    while 2 * ranges * grad_w.nbytes <= _PARTIAL and 2 * ranges <= min(_RANGES, chunks // 2):
         ranges *= 2
+    jobs = _jobs(taps, c, k, ranges, x.dtype, get_num_threads())
+    side_by_side = channels[-1] - channels[0] == c - 1
+    pack_x = side_by_side and strides[2] * x.itemsize >= _FAR
+    pack_grad = k * x.itemsize >= _FAR or k % width > 0
     partial = grad_w[None] if ranges == 1 else empty((ranges, *grad_w.shape), x.dtype)
     _sum_over_pixels(
         x.reshape(-1), grad, partial, spans, offsets, channels, np.array(strides, np.int64),
-        chunks_down, chunks_across, _jobs(taps, c, k, ranges, x.dtype), gather,
+        chunks_down, chunks_across, jobs, pack_x, pack_grad,
     )  # fmt: skip
     if ranges > 1:
         add_in_order(partial.reshape(ranges, -1), grad_w.reshape(-1))
@@ -55,127 +65,174 @@ def _cuts(n, parts):
 
 
 @lru_cache(maxsize=512)
-def _jobs(taps, c, k, ranges, dtype):
-    """About _JOBS jobs of one size: (J, 5) range of pixels, first and last tile of c, first and last block of k."""
+def _jobs(taps, c, k, ranges, dtype, threads):
+    """Jobs of one size: (J, 5) range of pixels, first and last tile of c, first and last block of k.
+
+    Every weight's sum has the same order in any cut, so the number of threads may choose it.
+    """
     width = columns(dtype)
     tiles, blocks = -(-c // ROWS), -(-k // width)
 
-    def waste(n, parts):
-        return -(-n // parts) * parts / n
+    def cost(parts):
+        c_size, k_size = -(-tiles // parts[0]), -(-blocks // parts[1])
+        most = -(-ranges * parts[0] * parts[1] // threads)  # jobs of the busiest thread
+        # a pixel's channels are fetched once for a job and tap
+        fetch = 16 / (width * k_size) + 16 / (ROWS * c_size * taps)
+        too_large = taps * ROWS * c_size * width * k_size * np.dtype(dtype).itemsize > _SUMS
+        return too_large * c_size * k_size, most * c_size * k_size * (1 + fetch)
 
-    def cost(parts):  # x is read once for each part of k, grad once for each part of c
-        c_parts, k_parts = parts
-        idle = wanted / (c_parts * k_parts)
-        return idle * waste(tiles, c_parts) * waste(blocks, k_parts) * (1 + 2 * (c_parts / c + k_parts / k))
-
-    wanted, powers = _JOBS // ranges, (1, 2, 4, 8, 16)
-    pairs = [(i, j) for i in powers for j in powers if i <= tiles and j <= blocks and i * j <= wanted]
-    c_parts, k_parts = min(pairs, key=cost)
-    sums = taps * ROWS * -(-tiles // c_parts) * width * -(-blocks // k_parts) * np.dtype(dtype).itemsize
-    c_parts = min(tiles, c_parts * -(-sums // _SUMS))
+    c_parts, k_parts = min(((i, j) for i in range(1, min(tiles, 64) + 1) for j in range(1, min(blocks, 16) + 1)), key=cost)
     c_cuts, k_cuts = _cuts(tiles, c_parts), _cuts(blocks, k_parts)
-    if waste(tiles, c_parts) < waste(blocks, k_parts):  # threads take runs of jobs: the more even cut comes first
-        jobs = [(r, *c_cut, *k_cut) for r in range(ranges) for c_cut in c_cuts for k_cut in k_cuts]
-    else:
-        jobs = [(r, *c_cut, *k_cut) for r in range(ranges) for k_cut in k_cuts for c_cut in c_cuts]
+    jobs = [(r, *c_cut, *k_cut) for r in range(ranges) for k_cut in k_cuts for c_cut in c_cuts]
     return np.array(jobs, np.int64)
 
 
 @jit_parallel
 def _sum_over_pixels(
-    x, grad, partial, spans, offsets, channels, strides, chunks_down, chunks_across, jobs, gather
+    x, grad, partial, spans, offsets, channels, strides, chunks_down, chunks_across, jobs, pack_x, pack_grad
 ):  # fmt: skip
-    """for each (range of pixels, part of k, part of c): for chunks of pixels, blocks of k, taps, c: tile."""
+    """for each (range of pixels, part of k, part of c): for chunks of pixels, taps, blocks of k, c: tile."""
     ranges, taps, n_c, n_k = partial.shape
     n_images, down, across, _ = grad.shape
-    flat_grad, width = grad.reshape(-1), TILE_BYTES // grad.itemsize
+    flat_grad, width, lanes = grad.reshape(-1), TILE_BYTES // grad.itemsize, VECTOR_BYTES // grad.itemsize
+    pitch = -(-ROWS // lanes) * lanes  # of a pixel's channels in a packed tile: whole vectors
+    x_data, grad_data = np.int64(x.ctypes.data), np.int64(grad.ctypes.data)
     most_down = -(-n_images * down // chunks_down)  # rows and pixels of a chunk
     most_pixels = most_down * -(-across // chunks_across)
     for job in prange(len(jobs)):
         pixels, first_tile, last_tile, first_block, last_block = jobs[np.int64(job)]
-        first_c, last_c = first_tile * ROWS, min(last_tile * ROWS, n_c)
-        n_rows = last_c - first_c
-        sums = np.empty((last_block - first_block) * taps * n_rows * width, grad.dtype)
-        edge = np.zeros(most_pixels * width, grad.dtype)  # grad of the last, partial block, as wide as a tile
-        pitch = n_rows + 16  # not a multiple of 2 KiB
-        gathered = np.empty(most_pixels * pitch if gather else 0, x.dtype)
-        source, x_step = (gathered, pitch) if gather else (x, strides[2])
-        x_rows, sum_rows = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64)
-        segments = np.empty((3, most_down), np.int64)  # offset in x, offset in grad, length
+        n_tiles, n_blocks = last_tile - first_tile, last_block - first_block
+        first_c, first_k = first_tile * ROWS, first_block * width
+        n_rows, used_k = min(last_tile * ROWS, n_c) - first_c, min(last_block * width, n_k) - first_k
+        sums = np.empty(n_blocks * taps * n_rows * width, grad.dtype)
+        packed_x = np.empty(n_tiles * (most_pixels + 1) * pitch if pack_x else 0, x.dtype)
+        packed_grad = np.empty(n_blocks * (most_pixels + 1) * width if pack_grad else 0, grad.dtype)
+        if pack_grad and used_k < n_blocks * width:  # past the last channel
+            packed_grad[:] = 0
+        a, a_step = (packed_x, pitch) if pack_x else (x, strides[2])
+        b, b_step = (packed_grad, width) if pack_grad else (flat_grad, n_k)
+        x_rows, sum_rows = np.arange(ROWS), np.empty(ROWS, np.int64)
+        x_span, calls = min(n_rows, strides[2]), taps * n_blocks * n_tiles
+        x_bytes, grad_bytes = strides[2] * x.itemsize, n_k * x.itemsize
+        (columns_x, x_line), (columns_grad, grad_line) = _columns(x_span, strides[2], x), _columns(used_k, n_k, x)
+        # runs of pixels: offset in x, number of the first one in the chunk, offset in grad; length
+        lines, lengths = np.empty((3, most_down), np.int64), np.empty(most_down, np.int64)
+        a_segments, b_segments = np.empty(most_down, np.int64), np.empty(most_down, np.int64)
         first_chunk, last_chunk = bounds(pixels, ranges, chunks_down * chunks_across)
         for chunk in range(first_chunk, last_chunk):
-            row0, row1 = bounds(chunk // chunks_across, chunks_down, n_images * down)
-            q0, q1 = bounds(chunk % chunks_across, chunks_across, across)
-            box = row0, row1, q0, q1  # image rows, counted through all images, and columns
-            if gather:
-                _gather_channels(x, spans[0], offsets[0] + first_c, strides, down, box, n_rows, gathered, pitch)
-            for block in range(first_block, last_block):
-                whole = (block + 1) * width <= n_k
-                if not whole:
-                    _copy_edge(grad, block * width, box, edge, width)
-                # while this block is summed, the next block's grad is fetched; at the last block the next chunk
-                grad_ahead, x_ahead = width, 0
-                if block == last_block - 1:
-                    size = (row1 - row0) * (q1 - q0)
-                    grad_ahead = size * n_k - (last_block - 1 - first_block) * width
-                    x_ahead = 0 if gather else size * strides[2]
-                for t in range(taps):
-                    # segments of x and of grad, in the arrays or in their copies
-                    count = 0
-                    top, bottom, left, right = spans[t]
-                    lo, hi = max(q0, left), min(q1, right)
-                    for row in range(row0, row1):
-                        n, p = row // down, row % down
-                        if top <= p < bottom and lo < hi:
-                            pixel = (row - row0) * (q1 - q0) + lo - q0  # its number in the chunk
-                            at_x = offsets[t] + n * strides[0] + p * strides[1] + lo * strides[2]
-                            at_grad = (row * across + lo) * n_k + block * width
-                            segments[0, count] = pixel * pitch if gather else at_x
-                            segments[1, count] = at_grad if whole else pixel * width
-                            segments[2, count] = hi - lo
-                            count += 1
-                    for row in range(first_c, last_c, ROWS):
-                        for i in range(ROWS):  # the last tile repeats its last channel
-                            c = min(row + i, last_c - 1)
-                            x_rows[i] = c - first_c if gather else channels[c]
-                            sum_rows[i] = (((block - first_block) * taps + t) * n_rows + c - first_c) * width
-                        tile(
-                            source, x_rows, segments[0], x_step,
-                            flat_grad if whole else edge, segments[1], n_k if whole else width,
-                            segments[2, :count], sums, sum_rows, width, chunk > first_chunk,
-                            (x_ahead, x_step, grad_ahead if row == first_c else 0),
-                        )  # fmt: skip
-        for block in range(first_block, last_block):
-            used = min(width, n_k - block * width)
+            row0, row1, q0, q1 = _box(chunk, chunks_down, chunks_across, n_images * down, across)
+            size = (row1 - row0) * (q1 - q0) + 1  # pixels of a group, one too many: not a power of two apart
+            # what the next chunk will read: columns of cache lines, each an image row long; tiles ask for pieces
+            next_row, end_row, next_q, end_q = _box(chunk + 1, chunks_down, chunks_across, n_images * down, across)
+            units = (columns_x + columns_grad) * (end_row - next_row) if chunk + 1 < last_chunk else 0
+            pieces = max(1, calls // max(1, units))
+            due, column, r, piece = 0, 0, next_row, 0
+            if pack_grad:
+                for row in range(row0, row1):
+                    at = (row * across + q0) * n_k + first_k
+                    _pack(flat_grad, at, n_k, q1 - q0, used_k, width, packed_grad, (row - row0) * (q1 - q0), size, width)
             for t in range(taps):
-                for c in range(first_c, last_c):
-                    at = (((block - first_block) * taps + t) * n_rows + c - first_c) * width
-                    copy_row(sums[at : at + used], partial[pixels, t, c, block * width : block * width + used])
+                count = 0
+                top, bottom, left, right = spans[t]
+                lo, hi = max(q0, left), min(q1, right)
+                for row in range(row0, row1):
+                    n, p = row // down, row % down
+                    if top <= p < bottom and lo < hi:
+                        lines[0, count] = offsets[t] + n * strides[0] + p * strides[1] + lo * strides[2]
+                        lines[1, count] = (row - row0) * (q1 - q0) + lo - q0
+                        lines[2, count] = (row * across + lo) * n_k + first_k
+                        lengths[count] = hi - lo
+                        count += 1
+                if pack_x:
+                    for line in range(count):
+                        at = lines[0, line] + first_c
+                        _pack(x, at, strides[2], hi - lo, n_rows, ROWS, packed_x, lines[1, line], size, pitch)
+                for block in range(n_blocks):
+                    for line in range(count):
+                        in_place, packed = lines[2, line] + block * width, (block * size + lines[1, line]) * width
+                        b_segments[line] = packed if pack_grad else in_place
+                    for i_tile in range(n_tiles):
+                        for line in range(count):
+                            a_segments[line] = (i_tile * size + lines[1, line]) * pitch if pack_x else lines[0, line]
+                        row = i_tile * ROWS
+                        at = ((block * taps + t) * n_rows + row) * width
+                        for i in range(ROWS):  # the last tile repeats its last channel
+                            c = min(i, n_rows - 1 - row)
+                            x_rows[i] = c if pack_x else channels[first_c + row + c]
+                            sum_rows[i] = at + c * width
+                        ahead = 0, 0, 0
+                        due += units * pieces
+                        if due >= calls:
+                            due = min(due - calls, calls)
+                            if column < columns_x:
+                                at = r // down * strides[0] + r % down * strides[1] + next_q * strides[2]
+                                at += offsets[taps - 1] + channels[first_c + n_rows - x_span]
+                                at, step, pixel = x_data + at * x.itemsize + column * _LINE, x_line, x_bytes
+                            else:
+                                at = (r * across + next_q) * grad_bytes + first_k * x.itemsize
+                                at, step = grad_data + at + (column - columns_x) * _LINE, grad_line
+                                pixel = grad_bytes
+                            first, last = bounds(piece, pieces, (end_q - next_q) * pixel // step)
+                            ahead = at + first * step, step, -(-ASKS * (last - first) // (size - 1))
+                            piece += 1
+                            if piece == pieces:
+                                piece, r = 0, r + 1
+                            if r == end_row:
+                                r, column = next_row, column + 1
+                        tile(
+                            a, x_rows, a_segments, a_step,
+                            b, b_segments, b_step,
+                            lengths[:count], sums, sum_rows, width, chunk > first_chunk, ahead,
+                        )  # fmt: skip
+        for block in range(n_blocks):
+            used = min(width, used_k - block * width)
+            for t in range(taps):
+                for c in range(n_rows):
+                    at, to = ((block * taps + t) * n_rows + c) * width, first_k + block * width
+                    copy_row(sums[at : at + used], partial[pixels, t, first_c + c, to : to + used])
 
 
 @jit
-def _gather_channels(x, span, offset, strides, down, box, n_rows, gathered, pitch):
-    """Copy n_rows channels of each pixel in the box, `pitch` apart."""
-    row0, row1, q0, q1 = box
-    top, bottom, left, right = span
-    for row in range(row0, row1):
-        n, p = row // down, row % down
-        if top <= p < bottom:
-            for q in range(max(q0, left), min(q1, right)):
-                at = offset + n * strides[0] + p * strides[1] + q * strides[2]
-                to = ((row - row0) * (q1 - q0) + q - q0) * pitch
-                copy_row(x[at : at + n_rows], gathered[to : to + n_rows])
+def _box(chunk, chunks_down, chunks_across, down, across):
+    """A chunk's positions: first and end of the rows, counted through all images, and of the columns."""
+    row0, row1 = bounds(chunk // chunks_across, chunks_down, down)
+    q0, q1 = bounds(chunk % chunks_across, chunks_across, across)
+    return row0, row1, q0, q1
 
 
 @jit
-def _copy_edge(grad, first, box, edge, width):
-    """Copy the last channels of each pixel in the box, `width` apart."""
-    row0, row1, q0, q1 = box
-    used, down = grad.shape[3] - first, grad.shape[1]
-    for row in range(row0, row1):
-        for q in range(q0, q1):
-            at = ((row - row0) * (q1 - q0) + q - q0) * width
-            copy_row(grad[row // down, row % down, q, first:], edge[at : at + used])
+def _columns(used, step, array):
+    """Columns of cache lines that hold `used` of the `step` numbers of a pixel, and the bytes from line to line.
+
+    Where they are nearly all, one column: line after line.
+    """
+    if 4 * used >= 3 * step:
+        return 1, _LINE
+    return -(-used * array.itemsize // _LINE), step * array.itemsize
+
+
+@jit
+def _pack(source, at, step, n_pixels, n_channels, group, target, first, size, pitch):
+    """target[(g size + first + i) pitch + j] = source[at + i step + g group + j], j < group, g group + j < n_channels.
+
+    A pixel's channels by groups, and in a group pixel after pixel.
+    """
+    lanes = VECTOR_BYTES // source.itemsize
+    groups = -(-n_channels // group)
+    whole = min(groups, max(0, (n_channels - pitch) // group + 1)) if VECTORISED else 0  # whose vectors end in time
+    for i in range(n_pixels):
+        from_, to = at + i * step, (first + i) * pitch
+        for _ in range(whole):
+            _copy_vector(source, from_, target, to)
+            for j in range(lanes, pitch, lanes):
+                _copy_vector(source, from_ + j, target, to + j)
+            from_ += group
+            to += size * pitch
+        for g in range(whole, groups):
+            used = min(group, n_channels - g * group)
+            copy_row(source[from_ : from_ + used], target[to : to + used])
+            from_ += group
+            to += size * pitch
 
 
 @jit_parallel

@@ -58,6 +58,7 @@ def _host_tile():
 _HOST = None if numba.config.DISABLE_JIT else _host_tile()
 VECTORISED = _HOST is not None
 VECTOR_BYTES, VECTORS, ROWS = _HOST or (32, 2, 4)
+ASKS = 4  # steps of the dense tile between requests
 TILE_BYTES = VECTORS * VECTOR_BYTES  # bytes of a row of the tile
 # 9 rows are the taps of a 3x3 kernel; with two vectors 18 accumulators, for which AVX2 has too few registers
 CHANNEL_ROWS, CHANNEL_VECTORS = 9, 1 if VECTOR_BYTES == 32 else 2
