@@ -7,6 +7,9 @@ With side 4 a square takes 36 products instead of 144. Inside the brackets stand
 register tile. winograd_plan.py has the matrices, and says where this wins.
 """
 
+import itertools
+from functools import lru_cache
+
 import numpy as np
 from numba import get_num_threads, prange
 
@@ -15,14 +18,16 @@ from .arrays import contiguous, empty
 from .jit import jit, jit_parallel
 from .llvm_transform import transform_intrinsic
 from .parts import PARTS, bounds
-from .rows import copy_row, scale_and_shift, scale_shift_and_add
+from .rows import add_row, copy_row, scale_and_shift, scale_shift_and_add
 from .sum_over_channels import pack
 from .tile import ROWS, TILE_BYTES, VECTOR_BYTES, columns, tile
 from .winograd_plan import TAPS, matrices, origins
 
 _LINE = 64
 _BLOCK = 3 << 19  # bytes of a thread's block of squares at all points: most of a second-level cache
-_CHUNK = 8 << 20  # bytes of a chunk of squares, of x and of the gradient, in the weight gradient
+_SUMS = 1 << 20  # bytes of sums at all points that a thread keeps in cache, in the weight gradient
+_SQUARES = 128  # squares in a tile's sum
+_CHUNK = 32 << 20  # bytes of a chunk of squares, of x and of the gradient, in the weight gradient
 
 
 def _transforms(side):
@@ -131,7 +136,21 @@ def _squares(
             count = min(most, last - start)
             for i in range(count):
                 n, p, q = _origin(start + i, down, across)
-                _to_points(source, n, p - top, q - left, rate_h, rate_w, side, memory, slot + i * pitch, slot, patch)
+                _to_points(
+                    source,
+                    n,
+                    p - top,
+                    q - left,
+                    rate_h,
+                    rate_w,
+                    side,
+                    0,
+                    n_channels,
+                    memory,
+                    slot + i * pitch,
+                    slot,
+                    patch,
+                )
             groups = -(-count // ROWS)
             for i in range(groups * ROWS):  # past the last square it is repeated
                 rows[i] = min(i, count - 1) * pitch
@@ -145,7 +164,7 @@ def _squares(
                         group = slice(t * ROWS, (t + 1) * ROWS)
                         tile(
                             memory, rows[group], zero, 1, b, at_b, width,
-                            length, memory, c_rows[group], width, False, (0, 0, n_channels * width),
+                            length, memory, c_rows[group], width, False, (0, 0, 0),
                         )  # fmt: skip
             for i in range(count):
                 n, p, q = _origin(start + i, down, across)
@@ -172,61 +191,64 @@ def _origin(square, down, across):
 
 
 @jit
-def _to_points(source, n, p, q, rate_h, rate_w, side, memory, to, slot, patch):
-    """memory[to + i slot + c] = (B^T x B)[i] of the square of pixels from (p, q) on, zero outside the image."""
-    pixels, at, down, across, inside = _locate(source, n, p, q, rate_h, rate_w, side + 2, patch)
-    if not inside:
-        _copy_square(source, n, p, q, rate_h, rate_w, side + 2, patch)
-    if side == 4:
-        _x_of_4(pixels, at, down, across, memory, to, 6 * slot, slot, source.shape[3])
-    else:
-        _x_of_2(pixels, at, down, across, memory, to, 4 * slot, slot, source.shape[3])
+def _to_points(source, n, p, q, rate_h, rate_w, side, first, channels, memory, to, slot, patch):
+    """memory[to + i slot + c] = (B^T x B)[i] of the square of pixels from (p, q) on, zero outside the image.
 
-
-@jit
-def _grad_to_points(grad, n, p, q, rate_h, rate_w, side, memory, to, slot, patch):
-    """memory[to + i slot + k] = (A g A^T)[i] of the square of gradients from (p, q) on, zero outside the image."""
-    pixels, at, down, across, inside = _locate(grad, n, p, q, rate_h, rate_w, side, patch)
-    if not inside:
-        _copy_square(grad, n, p, q, rate_h, rate_w, side, patch)
-    if side == 4:
-        _grad_of_4(pixels, at, down, across, memory, to, 6 * slot, slot, grad.shape[3])
-    else:
-        _grad_of_2(pixels, at, down, across, memory, to, 4 * slot, slot, grad.shape[3])
-
-
-@jit
-def _locate(image, n, p, q, rate_h, rate_w, size, patch):
-    """Where the pixels of a square lie: array, start, steps down and across, and whether they are all in the image.
-
-    If not, they are (or will be) in `patch`, side by side.
+    Of x the channels first, first + 1, ... first + channels - 1.
     """
-    _, height, width, channels = image.shape
-    if 0 <= p and p + (size - 1) * rate_h < height and 0 <= q and q + (size - 1) * rate_w < width:
-        at = ((n * height + p) * width + q) * channels
-        return image.reshape(-1), at, rate_h * width * channels, rate_w * channels, True
-    return patch, 0, size * channels, channels, False
+    pixels, at, down, across = _square(source, n, p, q, rate_h, rate_w, side + 2, first, channels, patch)
+    if side == 4:
+        _x_of_4(pixels, at, down, across, memory, to, 6 * slot, slot, channels)
+    else:
+        _x_of_2(pixels, at, down, across, memory, to, 4 * slot, slot, channels)
 
 
 @jit
-def _copy_square(source, n, p, q, rate_h, rate_w, across, patch):
-    """The pixels of a square side by side, zero outside the image."""
-    _, height, width, channels = source.shape
-    for i in range(across):
-        for j in range(across):
-            y, x, to = p + i * rate_h, q + j * rate_w, (i * across + j) * channels
+def _grad_to_points(grad, n, p, q, rate_h, rate_w, side, first, channels, memory, to, slot, patch):
+    """memory[to + i slot + k] = (A g A^T)[i] of the square of gradients from (p, q) on; otherwise as `_to_points`."""
+    pixels, at, down, across = _square(grad, n, p, q, rate_h, rate_w, side, first, channels, patch)
+    if side == 4:
+        _grad_of_4(pixels, at, down, across, memory, to, 6 * slot, slot, channels)
+    else:
+        _grad_of_2(pixels, at, down, across, memory, to, 4 * slot, slot, channels)
+
+
+@jit
+def _square(image, n, p, q, rate_h, rate_w, size, first, channels, patch):
+    """Where some channels of a square of pixels lie: array, start, steps down and across.
+
+    If the image does not have all of its pixels, they are copied to `patch` side by side, those outside as zeros.
+    """
+    _, height, width, all_channels = image.shape
+    if _is_inside(image, p, q, rate_h, rate_w, size):
+        at = ((n * height + p) * width + q) * all_channels + first
+        return image.reshape(-1), at, rate_h * width * all_channels, rate_w * all_channels
+    for i in range(size):
+        for j in range(size):
+            y, x, to = p + i * rate_h, q + j * rate_w, (i * size + j) * channels
             row = patch[to : to + channels]
             if 0 <= y < height and 0 <= x < width:
-                copy_row(source[n, y, x], row)
+                copy_row(image[n, y, x, first : first + channels], row)
             else:
                 row[:] = 0
+    return patch, 0, size * channels, channels
+
+
+@jit
+def _is_inside(image, p, q, rate_h, rate_w, size):
+    """Whether the image has all pixels of a square."""
+    down, across = p + (size - 1) * rate_h, q + (size - 1) * rate_w
+    return 0 <= p and down < image.shape[1] and 0 <= q and across < image.shape[2]
 
 
 @jit
 def _to_outputs(memory, at, slot, side, target, n, p, q, rate_h, rate_w, patch):
     """The square of outputs from (p, q) on, A^T m A of what memory holds; those outside the image are dropped."""
     _, height, width, channels = target.shape
-    pixels, to, down, across, inside = _locate(target, n, p, q, rate_h, rate_w, side, patch)
+    inside = _is_inside(target, p, q, rate_h, rate_w, side)
+    pixels = target.reshape(-1) if inside else patch
+    to = ((n * height + p) * width + q) * channels if inside else 0
+    down, across = (rate_h * width * channels, rate_w * channels) if inside else (side * channels, channels)
     if side == 4:
         _y_of_4(memory, at, 6 * slot, slot, pixels, to, down, across, channels)
     else:
@@ -244,71 +266,119 @@ def grad_weight(x, grad, win, side):
     c, k, n_points, width, itemsize = win.c_in, win.c_out, (side + 2) ** 2, columns(x.dtype), x.itemsize
     down, across = origins(win.out_h, win.rate_h, side), origins(win.out_w, win.rate_w, side)
     squares, line = win.n * len(down) * len(across), _LINE // itemsize
-    pitches = _pitch(c, itemsize), _pitch(-(-k // width) * width, itemsize)
-    chunks = -(-squares * n_points * sum(pitches) * itemsize // _CHUNK)
+    x_blocks, grad_blocks = -(-c // width), -(-k // width)
+    chunks = -(-squares * n_points * (x_blocks + grad_blocks) * width * itemsize // _CHUNK)
     most = -(-squares // chunks)
-    slots = [most * pitch + line for pitch in pitches]
-    x_points, grad_points = (empty((n_points, slot), x.dtype) for slot in slots)
-    sums = empty((n_points, c * -(-k // width) * width + line), x.dtype)
-    patches = empty((PARTS, n_points * max(c, k)), x.dtype)
+    x_points, grad_points = (empty((n_points, n * most * width + line), x.dtype) for n in (x_blocks, grad_blocks))
+    threads = get_num_threads()
+    jobs, size = _jobs(-(-c // ROWS), grad_blocks, n_points * ROWS * width * itemsize, threads)
+    work = empty((threads, (n_points + TAPS * TAPS) * (size * ROWS * width + line)), x.dtype)
     place = (win.rate_h, win.rate_w, win.pad_top, win.pad_left)
+    grad_w = empty(win.w_shape, x.dtype)
     for start in range(0, squares, most):
         count = min(most, squares - start)
-        _both_to_points(x, grad, side, down, across, place, start, count, pitches, x_points, grad_points, patches)
-        _sum_products(x_points, grad_points, pitches, sums, c, k, count, start > 0)
-    grad_w = empty(win.w_shape, x.dtype)
-    _weights_of(sums, grad_w, side)
+        _both_to_points(x, grad, side, down, across, place, start, count, most, x_points, grad_points)
+        _sum_products(x_points, grad_points, grad_w, side, count, most, start > 0, jobs, work)
     return grad_w
 
 
-@jit_parallel
-def _both_to_points(x, grad, side, down, across, place, start, count, pitches, x_points, grad_points, patches):
-    """Squares start .. start + count - 1 of x and of grad at all points."""
-    rate_h, rate_w, top, left = place
-    x_memory, x_slot, grad_memory, grad_slot = (
-        x_points.reshape(-1),
-        x_points.shape[1],
-        grad_points.reshape(-1),
-        grad_points.shape[1],
+@lru_cache(maxsize=512)
+def _jobs(tiles, blocks, tile_bytes, threads):
+    """Parts of the weights whose sums fit the cache: ((J, 4) first and last tile of c, block of k; tiles in the largest).
+
+    Every weight's sum has the same order in any cut, so the number of threads may choose it.
+    """
+
+    def cost(parts):
+        c_size, k_size = -(-tiles // parts[0]), -(-blocks // parts[1])
+        busiest = -(-parts[0] * parts[1] // threads) * c_size * k_size
+        too_large = max(1.0, c_size * k_size * tile_bytes / _SUMS)
+        return too_large * busiest * (1 + 0.1 / c_size + 0.1 / k_size)
+
+    c_parts, k_parts = min(itertools.product(range(1, tiles + 1), range(1, blocks + 1)), key=cost)
+    c_cuts, k_cuts = (
+        [bounds.py_func(part, parts, n) for part in range(parts)] for parts, n in ((c_parts, tiles), (k_parts, blocks))
     )
+    jobs = np.array([(*c_cut, *k_cut) for c_cut in c_cuts for k_cut in k_cuts], np.int64)
+    return jobs, -(-tiles // c_parts) * -(-blocks // k_parts)
+
+
+@jit_parallel
+def _both_to_points(x, grad, side, down, across, place, start, count, most, x_points, grad_points):
+    """Squares start .. start + count - 1 of x and of grad at all points, in blocks of a tile's columns:
+
+    points[point][block of channels][square][channel], `most` squares in a block.
+    """
+    rate_h, rate_w, top, left = place
+    x_memory, grad_memory = x_points.reshape(-1), grad_points.reshape(-1)
+    x_slot, grad_slot, width = x_points.shape[1], grad_points.shape[1], TILE_BYTES // x.itemsize
+    n_c, n_k = x.shape[3], grad.shape[3]
     for part in prange(PARTS):
         first, last = bounds(part, PARTS, count)
-        patch = patches[np.int64(part)]
-        for i in range(first, last):
-            n, p, q = _origin(start + i, down, across)
-            _to_points(x, n, p - top, q - left, rate_h, rate_w, side, x_memory, i * pitches[0], x_slot, patch)
-            _grad_to_points(grad, n, p, q, rate_h, rate_w, side, grad_memory, i * pitches[1], grad_slot, patch)
+        patch = np.empty(x_points.shape[0] * width, x.dtype)
+        for channel in range(0, n_c, width):
+            channels = min(width, n_c - channel)
+            for i in range(first, last):
+                n, p, q = _origin(start + i, down, across)
+                to = channel * most + i * width
+                _to_points(
+                    x, n, p - top, q - left, rate_h, rate_w, side, channel, channels, x_memory, to, x_slot, patch
+                )
+        for channel in range(0, n_k, width):
+            channels = min(width, n_k - channel)
+            for i in range(first, last):
+                n, p, q = _origin(start + i, down, across)
+                to = channel * most + i * width
+                _grad_to_points(
+                    grad, n, p, q, rate_h, rate_w, side, channel, channels, grad_memory, to, grad_slot, patch
+                )
 
 
 @jit_parallel
-def _sum_products(x_points, grad_points, pitches, sums, n_c, n_k, count, accumulate):
-    """sums[point, c, k] (+)= sum over squares of x_points[point, square, c] grad_points[point, square, k]."""
-    n_points, width = len(sums), TILE_BYTES // sums.itemsize
-    blocks, tiles = -(-n_k // width), -(-n_c // ROWS)
-    parts = -(-PARTS // n_points)
-    a, b, c = x_points.reshape(-1), grad_points.reshape(-1), sums.reshape(-1)
-    for job in prange(n_points * parts):
-        point = np.int64(job) // parts
-        first, last = bounds(np.int64(job) % parts, parts, tiles)
-        rows, c_rows = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64)
-        at_a, at_b, length = np.full(1, point * x_points.shape[1]), np.zeros(1, np.int64), np.full(1, count)
-        for block in range(blocks):
-            at_b[0] = point * grad_points.shape[1] + block * width
-            for t in range(first, last):
-                for i in range(ROWS):  # the last tile repeats its last channel
-                    rows[i] = min(t * ROWS + i, n_c - 1)
-                    c_rows[i] = point * sums.shape[1] + (rows[i] * blocks + block) * width
-                tile(a, rows, at_a, pitches[0], b, at_b, pitches[1], length, c, c_rows, width, accumulate, (0, 0, 0))
-
-
-@jit_parallel
-def _weights_of(sums, grad_w, side):
-    """grad_w[kh, kw, c] = G^T sums[:, c] G."""
+def _sum_products(x_points, grad_points, grad_w, side, count, most, accumulate, jobs, work):
+    """grad_w (+)= G^T [sum over squares of x_points[:, square, c] grad_points[:, square, k]] G, part by part."""
+    n_points, width = len(x_points), TILE_BYTES // grad_w.itemsize
     _, _, n_c, n_k = grad_w.shape
-    source, target, slot, pitch = sums.reshape(-1), grad_w.reshape(-1), sums.shape[1], sums.shape[1] // n_c
-    for channel in prange(n_c):
-        c = np.int64(channel)
-        if side == 4:
-            _grad_w_of_4(source, c * pitch, 6 * slot, slot, target, c * n_k, 3 * n_c * n_k, n_c * n_k, n_k)
-        else:
-            _grad_w_of_2(source, c * pitch, 4 * slot, slot, target, c * n_k, 3 * n_c * n_k, n_c * n_k, n_k)
+    a, b = x_points.reshape(-1), grad_points.reshape(-1)
+    threads = len(work)
+    for thread in prange(threads):
+        memory = work[np.int64(thread)]
+        rows, c_rows = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64)
+        at_a, at_b, length = np.zeros(1, np.int64), np.zeros(1, np.int64), np.empty(1, np.int64)
+        first_job, last_job = bounds(thread, threads, len(jobs))
+        for job in range(first_job, last_job):
+            first_tile, last_tile, first_block, last_block = jobs[job]
+            pitch = (last_block - first_block) * width
+            slot = (last_tile - first_tile) * ROWS * pitch + _LINE // grad_w.itemsize
+            for point in range(n_points):
+                for first in range(0, count, _SQUARES):
+                    length[0] = min(_SQUARES, count - first)
+                    at_a[0] = point * x_points.shape[1] + first * width
+                    for block in range(first_block, last_block):
+                        at_b[0] = point * grad_points.shape[1] + (block * most + first) * width
+                        for t in range(first_tile, last_tile):
+                            for i in range(ROWS):  # the last tile repeats its last channel
+                                c = min(t * ROWS + i, n_c - 1)
+                                rows[i] = c // width * most * width + c % width
+                                c_rows[i] = point * slot + (c - first_tile * ROWS) * pitch
+                                c_rows[i] += (block - first_block) * width
+                            tile(
+                                a, rows, at_a, width, b, at_b, width,
+                                length, memory, c_rows, width, first > 0, (0, 0, 0),
+                            )  # fmt: skip
+            taps = memory[n_points * slot :]
+            k0 = first_block * width
+            used = min(pitch, n_k - k0)
+            for c in range(first_tile * ROWS, min(last_tile * ROWS, n_c)):
+                at = (c - first_tile * ROWS) * pitch
+                if side == 4:
+                    _grad_w_of_4(memory, at, 6 * slot, slot, taps, 0, TAPS * pitch, pitch, pitch)
+                else:
+                    _grad_w_of_2(memory, at, 4 * slot, slot, taps, 0, TAPS * pitch, pitch, pitch)
+                for i in range(TAPS):
+                    for j in range(TAPS):
+                        at = (i * TAPS + j) * pitch
+                        if accumulate:
+                            add_row(grad_w[i, j, c, k0 : k0 + used], taps[at : at + used])
+                        else:
+                            copy_row(taps[at : at + used], grad_w[i, j, c, k0 : k0 + used])
