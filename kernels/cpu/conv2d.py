@@ -10,6 +10,7 @@ from numba import prange
 
 from ..geometry import Window
 from . import pointwise as _pointwise
+from . import winograd, winograd_grad_weight
 from .arrays import contiguous, empty
 from .jit import jit_parallel
 from .layout import pad
@@ -18,6 +19,7 @@ from .rows import add_row
 from .sum_over_channels import pack, run_plan
 from .sum_over_pixels import sum_over_pixels
 from .tile import ROWS, columns
+from .winograd_plan import side_of
 
 FEW = 4  # channels that fill no more than one FEW-th of a tile's columns are few
 
@@ -43,6 +45,8 @@ def conv2d(x, w, win, scale=None, shift=None, activation=None, residual=None):
         return _pointwise.pointwise(x, w, win, scale, shift, activation, residual)
     win.check("conv2d", activation, x=x, weight=w, scale=scale, shift=shift, residual=residual)
     x, w = contiguous(x, w)
+    if side := side_of(win, "conv2d", x.dtype):
+        return winograd.forward(x, w, win, side, scale, shift, activation, residual)
     packed = pack(w)
     return run_plan(x, packed, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, activation, residual)
 
@@ -55,6 +59,8 @@ def conv2d_grad_input(grad, w, win):
     grad, w = contiguous(grad, w)
     if win.c_in * FEW <= columns(grad.dtype):
         return _grad_of_few_channels(grad, w, win)
+    if side := side_of(win, "conv2d_grad_input", grad.dtype):
+        return winograd.grad_input(grad, w, win, side)
     packed = pack(w, transposed=True)
     return run_plan(grad, packed, empty(win.x_shape, grad.dtype), grad_input_plan(win))
 
@@ -105,6 +111,8 @@ def conv2d_grad_weight(x, grad, win):
         return _pointwise.pointwise_grad_weight(x, grad, win)
     win.check("conv2d", x=x, grad=grad)
     x, grad = contiguous(x, grad)
+    if side := side_of(win, "conv2d_grad_weight", x.dtype):
+        return winograd_grad_weight.grad_weight(x, grad, win, side)
     top, left = win.pad_top, win.pad_left
     # where channels fill a tile's rows badly (three of 14, or 32 of 42), those of all taps are taken together; all of
     # them must then see all positions, on padded x

@@ -1,7 +1,7 @@
 """LLVM code written by hand: a small matrix applied to both sides of squares of pixels, many channels at a time.
 
-Plain Numba keeps no square of 6 x 6 vectors in registers, and a loop over channels that reads 36 rows and writes 36
-stays scalar, for it cannot prove that none of them overlap.
+Plain Numba keeps no square of 6x6 vectors in registers, and a loop over channels that reads 36 rows and writes 36 stays
+scalar, for LLVM cannot prove that none of them overlap.
 """
 
 import numpy as np
@@ -14,13 +14,13 @@ from .llvm import array_data, vector_and_fma
 
 
 def transform_intrinsic(matrix, vector_bytes):
-    """target[t(p, q) + c] = sum_{i, j} matrix[p, i] matrix[q, j] source[s(i, j) + c] for c < n, n >= a vector's lanes.
+    """target[t(p, q) + c] = sum_{i, j} matrix[p, i] matrix[q, j] source[s(i, j) + c] for c = 0 .. n - 1.
 
-    s(i, j) = at + i down + j across, t(p, q) likewise. Channels that fill no vector are taken with the last one that
-    ends with them, a second time; source and target must not overlap.
+    s(i, j) = at + i down + j across, t(p, q) likewise; n is a multiple of a vector's lanes. The target must not overlap
+    the source.
 
     Args:
-        matrix: (rows, columns), of which one is the number of interpolation points, 0, a, -a, b, -b ..., infinity.
+        matrix: its rows, or its columns where they are more, belong to the points 0, a, -a, b, -b .. and infinity.
     """
 
     @intrinsic
@@ -31,8 +31,8 @@ def transform_intrinsic(matrix, vector_bytes):
 
         def codegen(context, builder, signature, args):
             data = array_data(context, builder, signature, args)
-            lanes = vector_bytes // itemsize
-            _emit(builder, matrix, lanes, itemsize, (data(0), *args[1:4]), (data(4), *args[5:8]), args[8])
+            shape = vector_bytes // itemsize, itemsize
+            _emit_transform(builder, matrix, shape, (data(0), *args[1:4]), (data(4), *args[5:8]), args[8])
             return context.get_dummy_value()
 
         return signature, codegen
@@ -40,71 +40,63 @@ def transform_intrinsic(matrix, vector_bytes):
     return transform
 
 
-def _emit(builder, matrix, lanes, itemsize, source, target, n):
-    """A loop over vectors of channels; in it columns, then rows."""
-    i64, (vector, fma) = ir.IntType(64), vector_and_fma(builder, lanes, itemsize)
-    rows, columns = matrix.shape
+def _emit_transform(builder, matrix, shape, source, target, n):
+    """A loop over vectors of channels; in it the square's columns, then its rows."""
+    (lanes, itemsize), i64 = shape, ir.IntType(64)
+    vector, fma = vector_and_fma(builder, lanes, itemsize)
+    (source, at, *source_steps), (target, to, *target_steps) = source, target
 
-    def const(value):
-        return ir.Constant(i64, value)
+    def pointers(start, steps, size, channel):
+        start = builder.gep(start, [channel])
+        rows = [builder.gep(start, [builder.mul(ir.Constant(i64, i), steps[0])]) for i in range(size)]
+        return [
+            [
+                builder.bitcast(builder.gep(row, [builder.mul(ir.Constant(i64, j), steps[1])]), vector.as_pointer())
+                for j in range(size)
+            ]
+            for row in rows
+        ]
 
-    def pointer(start, down, across, i, j, channel):
-        offset = builder.add(builder.mul(const(i), down), builder.mul(const(j), across))
-        return builder.bitcast(builder.gep(start, [builder.add(offset, channel)]), vector.as_pointer())
-
-    def apply(values):
-        return _apply(builder, vector, fma, matrix, values)
-
-    (source, at, *s_steps), (target, to, *t_steps) = source, target
-    source, target = builder.gep(source, [at]), builder.gep(target, [to])
-    last = builder.sub(n, const(lanes))
-    n_vectors = builder.sdiv(builder.add(n, const(lanes - 1)), const(lanes))
+    n_vectors = builder.sdiv(n, ir.Constant(i64, lanes))
     with cgutils.for_range(builder, n_vectors) as loop:
-        channel = builder.mul(loop.index, const(lanes))
-        channel = builder.select(builder.icmp_signed("<", channel, last), channel, last)
-        half = []  # half[j][p]: column j, its rows transformed
-        for j in range(columns):
-            pointers = [pointer(source, *s_steps, i, j, channel) for i in range(columns)]
-            half.append(apply([builder.load(p, align=itemsize) for p in pointers]))
-        for p in range(rows):
-            for q, value in enumerate(apply([column[p] for column in half])):
-                builder.store(value, pointer(target, *t_steps, p, q, channel), align=itemsize)
+        channel = builder.mul(loop.index, ir.Constant(i64, lanes))
+        sources = pointers(source, source_steps, matrix.shape[1], builder.add(at, channel))
+        targets = pointers(target, target_steps, matrix.shape[0], builder.add(to, channel))
+        columns = [[builder.load(p, align=itemsize) for p in column] for column in zip(*sources, strict=True)]
+        columns = [_product(builder, fma, matrix, column) for column in columns]
+        for row, line in zip(zip(*columns, strict=True), targets, strict=True):
+            for value, pointer in zip(_product(builder, fma, matrix, row), line, strict=True):
+                builder.store(value, pointer, align=itemsize)
 
 
-def _apply(builder, vector, fma, matrix, values):
-    """matrix @ values. The points a and -a share work: even powers of theirs are equal, odd ones are opposite."""
-    rows, columns = matrix.shape
+def _product(builder, fma, matrix, values):
+    """matrix @ values. Points a and -a share work: their even powers are equal, their odd ones opposite."""
+    n_rows, n_columns = matrix.shape
+    rows, columns = list(matrix), list(values)
+    if n_rows < n_columns:  # columns are points: sums and differences of pairs, of which a row needs one
+        for i in range(1, n_columns - 1, 2):
+            columns[i : i + 2] = builder.fadd(*values[i : i + 2]), builder.fsub(*values[i : i + 2])
+            for p, row in enumerate(rows):
+                is_sum = matrix[p, i] == matrix[p, i + 1]
+                rows[p] = np.concatenate([row[:i], [row[i] * is_sum, row[i] * (not is_sum)], row[i + 2 :]])
+        return [_sum(builder, fma, row, columns) for row in rows]
+    pairs = []
+    for i in range(1, n_rows - 1, 2):  # rows are points: what both rows of a pair have, and what has opposite signs
+        is_same = rows[i] == rows[i + 1]
+        same, opposite = (_sum(builder, fma, rows[i] * part, columns) for part in (is_same, ~is_same))
+        pairs += [builder.fadd(same, opposite), builder.fsub(same, opposite)]
+    return [_sum(builder, fma, rows[0], columns), *pairs, _sum(builder, fma, rows[-1], columns)]
 
-    def combine(weights, values):
-        """sum weights * values, from the last term to the first; None for an empty sum."""
-        total = None
-        for weight, value in zip(weights[::-1], values[::-1], strict=True):
-            if weight == 0:
-                continue
-            constant = ir.Constant(vector, [float(weight)] * vector.count)
-            if total is None:
-                total = value if weight == 1 else builder.fmul(value, constant)
-            else:
-                total = builder.fadd(value, total) if weight == 1 else builder.call(fma, [value, constant, total])
-        return total
 
-    if rows < columns:  # a sum over points: first the sum and the difference of each pair
-        values = list(values)
-        for i in range(1, columns - 1, 2):
-            a, b = values[i : i + 2]
-            values[i : i + 2] = builder.fadd(a, b), builder.fsub(a, b)
-        halved = matrix.copy()
-        for i in range(1, columns - 1, 2):
-            halved[:, i], halved[:, i + 1] = (
-                (matrix[:, i] + matrix[:, i + 1]) / 2,
-                (matrix[:, i] - matrix[:, i + 1]) / 2,
-            )
-        return [combine(row, values) for row in halved]
-    result = [combine(row, values) for row in matrix]
-    for i in range(1, rows - 1, 2):  # a row for each point: even and odd columns once for a pair
-        even, odd = np.arange(columns) % 2 == 0, np.arange(columns) % 2 == 1
-        if not (matrix[i, even] == matrix[i + 1, even]).all():
-            even, odd = odd, even
-        e, o = combine(matrix[i] * even, values), combine(matrix[i] * odd, values)
-        result[i], result[i + 1] = builder.fadd(e, o), builder.fsub(e, o)
-    return result
+def _sum(builder, fma, weights, values):
+    """sum weights * values, without the weights that are 0, from the last to the first."""
+    total = None
+    for weight, value in zip(weights[::-1], values[::-1], strict=True):
+        constant = ir.Constant(value.type, [float(weight)] * value.type.count)
+        if weight == 0:
+            continue
+        if total is None:
+            total = value if weight == 1 else builder.fmul(value, constant)
+        else:
+            total = builder.fadd(total, value) if weight == 1 else builder.call(fma, [value, constant, total])
+    return total
