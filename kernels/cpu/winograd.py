@@ -116,7 +116,7 @@ def _squares(
             for i in range(count):
                 n, p, q = origin(start + i, down, across)
                 first = slot + i * pitch
-                to_points(x, (n, p - top, q - left), rates, side, (0, n_channels), memory, first, slot, patch)
+                to_points(x, (n, p - top, q - left), rates, side, (np.int64(0), n_channels), memory, first, slot, patch)
             for i in range(tiles * ROWS):  # past the last square it is repeated
                 rows[i] = min(i, count - 1) * pitch
             for point in range(n_points):

@@ -23,7 +23,7 @@ from .winograd_plan import TAPS, origins
 _LINE = 64  # bytes of a cache line
 _CHUNK = 32 << 20  # bytes of a chunk of squares at all points
 _SUMS = 1 << 20  # bytes of sums of a part of the weights
-_SQUARES = 128  # in a tile's sum
+_SQUARES = 256  # in a tile's sum, at most: sums of many are more exact as sums of sums
 
 
 def grad_weight(x, grad, win, side):
@@ -92,9 +92,10 @@ def _both_to_points(x, grad, side, down, across, place, chunk, x_points, grad_po
 
 @jit_parallel
 def _sum_at_points(x_points, grad_points, grad_w, side, chunk, parts, work):
-    """grad_w (+)= G^T [sum over a chunk] G: for each part of the weights: for point, squares, block of k: tiles."""
+    """grad_w (+)= G^T [sum over a chunk] G: for each part of the weights, some squares, point, block of k: tiles."""
     (start, count, most), (_, _, n_c, n_k) = chunk, grad_w.shape
     n_points, width = len(x_points), TILE_BYTES // grad_w.itemsize
+    squares = -(-count // -(-count // _SQUARES))  # in a sum: as few as in the others
     a, b = x_points.reshape(-1), grad_points.reshape(-1)
     for thread in prange(len(work)):
         memory = work[np.int64(thread)]
@@ -107,9 +108,9 @@ def _sum_at_points(x_points, grad_points, grad_w, side, chunk, parts, work):
             k0, k1 = first_block * width, min(last_block * width, n_k)
             pitch = (last_block - first_block) * width
             slot = (c1 - c0) * pitch + _LINE // grad_w.itemsize
-            for point in range(n_points):
-                for first in range(0, count, _SQUARES):
-                    length[0] = min(_SQUARES, count - first)
+            for first in range(0, count, squares):
+                length[0] = min(squares, count - first)
+                for point in range(n_points):
                     at[0] = point * x_points.shape[1] + first * width
                     for k in range(k0, k1, width):
                         at_b[0] = point * grad_points.shape[1] + k * most + first * width
@@ -120,15 +121,15 @@ def _sum_at_points(x_points, grad_points, grad_w, side, chunk, parts, work):
                                 sum_rows[i] = point * slot + (c - c0) * pitch + k - k0
                             tile(
                                 a, rows, at, width, b, at_b, width,
-                                length, memory, sum_rows, width, first > 0, (0, 0, 0),
+                                length, memory, sum_rows, width, False, (0, 0, 0),
                             )  # fmt: skip
-            taps = memory[n_points * slot :]
-            for c in range(c0, c1):
-                weights_from_points(memory, (c - c0) * pitch, slot, side, taps, pitch, pitch)
-                for i in range(TAPS):
-                    for j in range(TAPS):
-                        tap, row = (i * TAPS + j) * pitch, grad_w[i, j, c, k0:k1]
-                        if start > 0:
-                            add_row(row, taps[tap : tap + row.size])
-                        else:
-                            copy_row(taps[tap : tap + row.size], row)
+                taps = memory[n_points * slot :]
+                for c in range(c0, c1):
+                    weights_from_points(memory, (c - c0) * pitch, slot, side, taps, pitch, pitch)
+                    for i in range(TAPS):
+                        for j in range(TAPS):
+                            tap, row = (i * TAPS + j) * pitch, grad_w[i, j, c, k0:k1]
+                            if start + first > 0:
+                                add_row(row, taps[tap : tap + row.size])
+                            else:
+                                copy_row(taps[tap : tap + row.size], row)

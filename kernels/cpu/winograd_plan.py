@@ -64,6 +64,7 @@ def origins(size, rate, side):
 # processor, 64 to 2048 channels on 17x17 to 129x129.
 _COSTS = {"conv2d": (40, 100, 0.95), "conv2d_grad_input": (40, 100, 0.95), "conv2d_grad_weight": (70, 50, 0.85)}
 _GAIN = 1.15  # that is worth its rounding
+_LEAST = 1 << 28  # multiply-adds: a smaller layer gains less than a millisecond, for which nobody need compile this
 
 
 @lru_cache(maxsize=1024)
@@ -93,4 +94,4 @@ def side_of(win, op, dtype):
 
     direct = win.n * int((plan.down * plan.across * plan.length).sum()) * k / share
     side = min(SIDES, key=cost)
-    return side if _GAIN * cost(side) < direct else 0
+    return side if max(_LEAST, _GAIN * cost(side)) < direct else 0
