@@ -1,8 +1,8 @@
 """LLVM code written by hand: register tiles and rows, which plain Numba does not keep in registers, a transposition
 of squares, and one bit cast.
 
-Only this file and llvm_gather.py write LLVM code. All are Numba intrinsics: called inside kernels like functions, they
-put their instructions there.
+Only this file, llvm_gather.py and llvm_transform.py write LLVM code. All are Numba intrinsics: called inside kernels
+like functions, they put their instructions there.
 """
 
 import itertools
