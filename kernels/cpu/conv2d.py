@@ -12,6 +12,7 @@ from ..bfloat16 import BFLOAT16
 from ..geometry import Window
 from . import half_channels, half_pixels
 from . import pointwise as _pointwise
+from . import winograd, winograd_grad_weight
 from .arrays import contiguous, empty
 from .jit import jit_parallel
 from .layout import pad
@@ -20,6 +21,7 @@ from .rows import add_row
 from .sum_over_channels import pack, run_plan
 from .sum_over_pixels import sum_over_pixels
 from .tile import ROWS, columns
+from .winograd_plan import side_of
 
 FEW = 4  # channels that fill no more than one FEW-th of a tile's columns are few
 
@@ -47,6 +49,8 @@ def conv2d(x, w, win, scale=None, shift=None, activation=None, residual=None):
     x, w = contiguous(x, w)
     if x.dtype == BFLOAT16:
         return half_channels.forward(x, w, win, scale, shift, activation, residual)
+    if side := side_of(win, "conv2d", x.dtype):
+        return winograd.forward(x, w, win, side, scale, shift, activation, residual)
     packed = pack(w)
     return run_plan(x, packed, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, activation, residual)
 
@@ -61,6 +65,8 @@ def conv2d_grad_input(grad, w, win):
         return half_channels.grad_input(grad, w, win)
     if win.c_in * FEW <= columns(grad.dtype):
         return _grad_of_few_channels(grad, w, win)
+    if side := side_of(win, "conv2d_grad_input", grad.dtype):
+        return winograd.grad_input(grad, w, win, side)
     packed = pack(w, transposed=True)
     return run_plan(grad, packed, empty(win.x_shape, grad.dtype), grad_input_plan(win))
 
@@ -113,6 +119,8 @@ def conv2d_grad_weight(x, grad, win):
     x, grad = contiguous(x, grad)
     if x.dtype == BFLOAT16:
         return half_pixels.grad_weight(x, grad, win)
+    if side := side_of(win, "conv2d_grad_weight", x.dtype):
+        return winograd_grad_weight.grad_weight(x, grad, win, side)
     top, left = win.pad_top, win.pad_left
     # where channels fill a tile's rows badly (three of 14, or 32 of 42), those of all taps are taken together; all of
     # them must then see all positions, on padded x
