@@ -10,9 +10,8 @@ from numba import prange
 
 from ..bfloat16 import BFLOAT16
 from ..geometry import Window
-from . import half_channels, half_pixels
+from . import half_channels, half_pixels, winograd, winograd_grad_weight
 from . import pointwise as _pointwise
-from . import winograd, winograd_grad_weight
 from .arrays import contiguous, empty
 from .jit import jit_parallel
 from .layout import pad
