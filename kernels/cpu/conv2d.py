@@ -6,7 +6,6 @@ number of threads gives the same bits. bfloat16 maps have drivers of their own, 
 """
 
 import numpy as np
-from numba import prange
 
 from ..bfloat16 import BFLOAT16
 from ..geometry import Window
@@ -84,30 +83,29 @@ def _grad_of_few_channels(grad, w, win):
     grad_x = empty(win.x_shape, grad.dtype)
     down = (win.k_h, win.stride_h, win.rate_h, win.pad_top)
     across = (win.k_w, win.stride_w, win.rate_w, win.pad_left)
-    _collect(handed.reshape(win.n, win.out_h, win.out_w, win.k_h, -1), grad_x, down, across)
+    _collect(win.n * win.in_h, handed.reshape(win.n, win.out_h, win.out_w, win.k_h, -1), grad_x, down, across)
     return grad_x
 
 
 @jit_parallel
-def _collect(handed, grad_x, down, across):
+def _collect(line, handed, grad_x, down, across):
     """grad_x[n, h, w] = sum of handed[n, p, q, kh, kw] over p s + kh r - top = h, q s + kw r - left = w."""
-    n_images, height, width, channels = grad_x.shape
+    _, height, width, channels = grad_x.shape
     (k_h, stride_h, rate_h, top), (k_w, stride_w, rate_w, left) = down, across
     at_once = k_w if rate_w == 1 else 1  # at rate 1 the taps of a kernel row go to neighbours
-    for line in prange(n_images * height):
-        n, h = np.int64(line) // height, np.int64(line) % height
-        out = grad_x[n, h].reshape(-1)
-        out[:] = 0
-        for kh in range(k_h):
-            p = (h + top - kh * rate_h) // stride_h
-            if p * stride_h + kh * rate_h - top == h and 0 <= p < handed.shape[1]:
-                for q in range(handed.shape[2]):
-                    for kw in range(0, k_w, at_once):
-                        w = q * stride_w + kw * rate_w - left
-                        first, last = max(0, -w), min(at_once, width - w)
-                        if first < last:
-                            taps = handed[n, p, q, kh, (kw + first) * channels : (kw + last) * channels]
-                            add_row(out[(w + first) * channels : (w + last) * channels], taps)
+    n, h = line // height, line % height
+    out = grad_x[n, h].reshape(-1)
+    out[:] = 0
+    for kh in range(k_h):
+        p = (h + top - kh * rate_h) // stride_h
+        if p * stride_h + kh * rate_h - top == h and 0 <= p < handed.shape[1]:
+            for q in range(handed.shape[2]):
+                for kw in range(0, k_w, at_once):
+                    w = q * stride_w + kw * rate_w - left
+                    first, last = max(0, -w), min(at_once, width - w)
+                    if first < last:
+                        taps = handed[n, p, q, kh, (kw + first) * channels : (kw + last) * channels]
+                        add_row(out[(w + first) * channels : (w + last) * channels], taps)
 
 
 def conv2d_grad_weight(x, grad, win):

@@ -9,7 +9,6 @@ collected into the columns of the small logits at once.
 import math
 
 import numpy as np
-from numba import prange
 
 from ..checks import check_labels, check_shape
 from ..geometry import bilinear_taps
@@ -18,6 +17,7 @@ from .exponential import exponentiate
 from .jit import jit_parallel
 from .parts import PARTS, bounds
 from .resize import collect_line, collect_rows, in_dtype, interpolate_line
+from .rows import copy_row
 from .softmax import shifted_exponentials
 
 
@@ -45,7 +45,9 @@ def cross_entropy(logits, labels, class_weights, ignore_index, size=None):
     log_normaliser = empty(labels.shape, logits.dtype)
     losses, totals = np.zeros(PARTS), np.zeros(PARTS)
     taps = _taps(logits, labels, size)
-    _cross_entropy(logits, labels, size is not None, *taps, weights, ignore_index, log_normaliser, losses, totals)
+    _cross_entropy(
+        PARTS, logits, labels, size is not None, *taps, weights, ignore_index, log_normaliser, losses, totals
+    )
     total = float(totals.sum())
     return float(losses.sum()) / total if total else 0.0, total, log_normaliser
 
@@ -63,11 +65,11 @@ def cross_entropy_grad(logits, labels, log_normaliser, total_weight, class_weigh
     taps = _taps(logits, labels, size)
     n, _, in_w, k = logits.shape
     narrow = empty((n, labels.shape[1], in_w, k), logits.dtype)  # every line of the image, on the logits' columns
-    _cross_entropy_grad(logits, labels, size is not None, *taps, log_normaliser, weights, ignore_index, narrow)
+    _cross_entropy_grad(PARTS, logits, labels, size is not None, *taps, log_normaliser, weights, ignore_index, narrow)
     if size is None:
         return narrow
     grad = empty(logits.shape, logits.dtype)
-    collect_rows(narrow, *taps[:3], grad)
+    collect_rows(n * grad.shape[1], narrow, *taps[:3], grad)
     return grad
 
 
@@ -81,62 +83,60 @@ def _taps(logits, labels, size):
 
 @jit_parallel
 def _cross_entropy(
-    logits, labels, enlarges, row_low, row_high, row_f, column_low, column_high, column_f, weights, ignore_index,
+    part, logits, labels, enlarges, row_low, row_high, row_f, column_low, column_high, column_f, weights, ignore_index,
     log_normaliser, losses, totals,
 ):  # fmt: skip
     n_images, height, width = labels.shape
     in_w, classes = logits.shape[2:]
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, n_images * height)
-        mixed, buffer = np.empty((in_w, classes), logits.dtype), np.empty((width, classes), logits.dtype)
-        top, e = np.empty(width, logits.dtype), np.empty((width, classes), logits.dtype)
-        loss, total = 0.0, 0.0  # float64: a batch has millions of pixels
-        for i in range(first, last):
-            n, p = i // height, i % height
-            if enlarges:
-                line, above, below = buffer, logits[n, row_low[p]], logits[n, row_high[p]]
-                interpolate_line(above, below, row_f[p], column_low, column_high, column_f, mixed, line)
-            else:
-                line = logits[n, p]
-            shifted_exponentials(line, top, e)
-            for q in range(width):
-                label = np.int64(labels[n, p, q])
-                log_normaliser[n, p, q] = top[q] + math.log(e[q].sum())
-                if label != ignore_index:
-                    loss += weights[label] * (log_normaliser[n, p, q] - line[q, label])
-                    total += weights[label]
-        losses[np.int64(part)], totals[np.int64(part)] = loss, total
+    first, last = bounds(part, PARTS, n_images * height)
+    mixed, buffer = np.empty((in_w, classes), logits.dtype), np.empty((width, classes), logits.dtype)
+    top, e = np.empty(width, logits.dtype), np.empty((width, classes), logits.dtype)
+    loss, total = 0.0, 0.0  # float64: a batch has millions of pixels
+    for i in range(first, last):
+        n, p = i // height, i % height
+        if enlarges:
+            line, above, below = buffer, logits[n, row_low[p]], logits[n, row_high[p]]
+            interpolate_line(above, below, row_f[p], column_low, column_high, column_f, mixed, line)
+        else:
+            line = logits[n, p]
+        shifted_exponentials(line, top, e)
+        for q in range(width):
+            label = np.int64(labels[n, p, q])
+            log_normaliser[n, p, q] = top[q] + math.log(e[q].sum())
+            if label != ignore_index:
+                loss += weights[label] * (log_normaliser[n, p, q] - line[q, label])
+                total += weights[label]
+    losses[part], totals[part] = loss, total
 
 
 @jit_parallel
 def _cross_entropy_grad(
-    logits, labels, enlarges, row_low, row_high, row_f, column_low, column_high, column_f, log_normaliser, weights,
-    ignore_index, narrow,
+    part, logits, labels, enlarges, row_low, row_high, row_f, column_low, column_high, column_f, log_normaliser,
+    weights, ignore_index, narrow,
 ):  # fmt: skip
     n_images, height, width = labels.shape
     in_w, classes = logits.shape[2:]
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, n_images * height)
-        mixed, buffer = np.empty((in_w, classes), logits.dtype), np.empty((width, classes), logits.dtype)
-        for i in range(first, last):
-            n, p = i // height, i % height
-            if enlarges:
-                line, above, below = buffer, logits[n, row_low[p]], logits[n, row_high[p]]
-                interpolate_line(above, below, row_f[p], column_low, column_high, column_f, mixed, line)
+    first, last = bounds(part, PARTS, n_images * height)
+    mixed, buffer = np.empty((in_w, classes), logits.dtype), np.empty((width, classes), logits.dtype)
+    for i in range(first, last):
+        n, p = i // height, i % height
+        if enlarges:
+            line, above, below = buffer, logits[n, row_low[p]], logits[n, row_high[p]]
+            interpolate_line(above, below, row_f[p], column_low, column_high, column_f, mixed, line)
+        else:
+            line = narrow[n, p]
+            copy_row(logits[n, p].reshape(-1), line.reshape(-1))
+        for q in range(width):
+            for k in range(classes):
+                line[q, k] -= log_normaliser[n, p, q]
+        exponentiate(line.reshape(-1))  # the softmax
+        for q in range(width):
+            label = np.int64(labels[n, p, q])
+            if label == ignore_index:
+                line[q] = 0
             else:
-                line = narrow[n, p]
-                line[:] = logits[n, p]
-            for q in range(width):
                 for k in range(classes):
-                    line[q, k] -= log_normaliser[n, p, q]
-            exponentiate(line.reshape(-1))  # the softmax
-            for q in range(width):
-                label = np.int64(labels[n, p, q])
-                if label == ignore_index:
-                    line[q] = 0
-                else:
-                    for k in range(classes):
-                        line[q, k] *= weights[label]
-                    line[q, label] -= weights[label]
-            if enlarges:
-                collect_line(line, column_low, column_high, column_f, narrow[n, p])
+                    line[q, k] *= weights[label]
+                line[q, label] -= weights[label]
+        if enlarges:
+            collect_line(line, column_low, column_high, column_f, narrow[n, p])

@@ -1,7 +1,6 @@
 """Elementwise arithmetic: parallel loops for what networks do most, NumPy's broadcasting for the rest."""
 
 import numpy as np
-from numba import prange
 
 from ..activation import check_activation, limits_of, slope_limits_of
 from ..bfloat16 import BFLOAT16, sum_dtype
@@ -19,11 +18,11 @@ def add(a, b):
     check_sum_of("add", a, b)
     if a.shape == b.shape and a.dtype == b.dtype and a.flags.c_contiguous and b.flags.c_contiguous:
         total = empty(a.shape, a.dtype)
-        _add(_flat(a), _flat(b), _flat(total))
+        _add(PARTS, _flat(a), _flat(b), _flat(total))
         return total
     if a.ndim > 1 and b.shape == a.shape[-1:] and b.dtype == sum_dtype(a.dtype) and a.size and a.flags.c_contiguous:
         total, (bias,) = empty(a.shape, a.dtype), contiguous(b)
-        _add_bias(_rows(a), bias, _rows(total))
+        _add_bias(PARTS, _rows(a), bias, _rows(total))
         return total
     return _broadcast(np.add, a, b)
 
@@ -54,7 +53,7 @@ def sum_to(a, shape):
     """
     if len(shape) == 1 and a.ndim > 1 and shape == a.shape[-1:]:  # a bias: sum over pixels
         partial = np.zeros((PARTS, a.shape[-1]))
-        _sum_rows(_rows(np.ascontiguousarray(a)), partial)
+        _sum_rows(PARTS, _rows(np.ascontiguousarray(a)), partial)
         return partial.sum(axis=0).astype(sum_dtype(a.dtype))
     a = to_float32(a) if a.dtype == BFLOAT16 else a
     if shape == a.shape:
@@ -71,9 +70,9 @@ def activate(x, activation):
     y = empty(x.shape, x.dtype)
     flat = _flat(np.ascontiguousarray(x)), _flat(y)
     if activation == "hardswish":
-        _hardswish(*flat)
+        _hardswish(PARTS, *flat)
     else:
-        _between(*flat, limits_of(activation, sum_dtype(x.dtype)))
+        _between(PARTS, *flat, limits_of(activation, sum_dtype(x.dtype)))
     return y
 
 
@@ -90,9 +89,9 @@ def activate_grad(grad, x, activation):
     grad_x = empty(x.shape, x.dtype)
     flat = [_flat(a) for a in (*contiguous(grad, x), grad_x)]
     if activation == "hardswish":
-        _hardswish_grad(*flat)
+        _hardswish_grad(PARTS, *flat)
     else:
-        _where_between(*flat, slope_limits_of(activation, sum_dtype(x.dtype)))
+        _where_between(PARTS, *flat, slope_limits_of(activation, sum_dtype(x.dtype)))
     return grad_x
 
 
@@ -105,7 +104,7 @@ def dropout(x, rate, seed):
     check_dropout(x, rate)
     y = empty(x.shape, x.dtype)
     threshold, factor = np.uint64(rate * 2**24), sum_dtype(x.dtype).type(1 / (1 - rate))
-    _dropout(_flat(np.ascontiguousarray(x)), _flat(y), threshold, factor, np.uint64(seed % 2**64))
+    _dropout(PARTS, _flat(np.ascontiguousarray(x)), _flat(y), threshold, factor, np.uint64(seed % 2**64))
     return y
 
 
@@ -120,84 +119,76 @@ def _rows(array):
 
 
 @jit_parallel
-def _add(a, b, total):
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, a.size)
-        p, q, out = a[first:last], b[first:last], total[first:last]
-        for i in range(out.size):
-            out[i] = narrow_as(wide(p[i]) + wide(q[i]), out[i])
+def _add(part, a, b, total):
+    first, last = bounds(part, PARTS, a.size)
+    p, q, out = a[first:last], b[first:last], total[first:last]
+    for i in range(out.size):
+        out[i] = narrow_as(wide(p[i]) + wide(q[i]), out[i])
 
 
 @jit_parallel
-def _add_bias(rows, bias, total):
+def _add_bias(part, rows, bias, total):
     """total[i, c] = rows[i, c] + bias[c]."""
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, rows.shape[0])
-        for i in range(first, last):
-            row, out = rows[i], total[i]
-            for c in range(bias.size):
-                out[c] = narrow_as(wide(row[c]) + bias[c], out[c])
+    first, last = bounds(part, PARTS, rows.shape[0])
+    for i in range(first, last):
+        row, out = rows[i], total[i]
+        for c in range(bias.size):
+            out[c] = narrow_as(wide(row[c]) + bias[c], out[c])
 
 
 @jit_parallel
-def _sum_rows(rows, partial):
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, rows.shape[0])
-        for i in range(first, last):
-            for c in range(rows.shape[1]):
-                partial[np.int64(part), c] += wide(rows[i, c])
+def _sum_rows(part, rows, partial):
+    first, last = bounds(part, PARTS, rows.shape[0])
+    for i in range(first, last):
+        for c in range(rows.shape[1]):
+            partial[part, c] += wide(rows[i, c])
 
 
 @jit_parallel
-def _between(x, y, limits):
+def _between(part, x, y, limits):
     low, high = limits
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, x.size)
-        v, out = x[first:last], y[first:last]
-        for i in range(out.size):
-            out[i] = narrow_as(between(wide(v[i]), low, high), out[i])
+    first, last = bounds(part, PARTS, x.size)
+    v, out = x[first:last], y[first:last]
+    for i in range(out.size):
+        out[i] = narrow_as(between(wide(v[i]), low, high), out[i])
 
 
 @jit_parallel
-def _where_between(grad, x, grad_x, limits):
+def _where_between(part, grad, x, grad_x, limits):
     """grad where low < x <= high, else 0."""
     low, high = limits
     zero = grad.dtype.type(0)
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, x.size)
-        g, v, out = grad[first:last], x[first:last], grad_x[first:last]
-        for i in range(out.size):
-            value = wide(v[i])
-            out[i] = g[i] if (value > low) & (value <= high) else zero
+    first, last = bounds(part, PARTS, x.size)
+    g, v, out = grad[first:last], x[first:last], grad_x[first:last]
+    for i in range(out.size):
+        value = wide(v[i])
+        out[i] = g[i] if (value > low) & (value <= high) else zero
 
 
 @jit_parallel
-def _hardswish(x, y):
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, x.size)
-        v, out = x[first:last], y[first:last]
-        for i in range(out.size):
-            out[i] = narrow_as(hardswish(wide(v[i])), out[i])
+def _hardswish(part, x, y):
+    first, last = bounds(part, PARTS, x.size)
+    v, out = x[first:last], y[first:last]
+    for i in range(out.size):
+        out[i] = narrow_as(hardswish(wide(v[i])), out[i])
 
 
 @jit_parallel
-def _hardswish_grad(grad, x, grad_x):
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, x.size)
-        g, v, out = grad[first:last], x[first:last], grad_x[first:last]
-        for i in range(out.size):
-            out[i] = narrow_as(wide(g[i]) * hardswish_slope(wide(v[i])), out[i])
+def _hardswish_grad(part, grad, x, grad_x):
+    first, last = bounds(part, PARTS, x.size)
+    g, v, out = grad[first:last], x[first:last], grad_x[first:last]
+    for i in range(out.size):
+        out[i] = narrow_as(wide(g[i]) * hardswish_slope(wide(v[i])), out[i])
 
 
 @jit_parallel
-def _dropout(x, y, threshold, factor, seed):
+def _dropout(part, x, y, threshold, factor, seed):
     zero = type(factor)(0)
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, x.size)
-        v, out, start = x[first:last], y[first:last], np.uint64(first + 1)
-        for i in range(out.size):
-            z = seed + (start + np.uint64(i)) * np.uint64(0x9E3779B97F4A7C15)
-            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            z = z ^ (z >> np.uint64(31))
-            out[i] = narrow_as(wide(v[i]) * factor if (z >> np.uint64(40)) >= threshold else zero, out[i])
+    first, last = bounds(part, PARTS, x.size)
+    v, out, start = x[first:last], y[first:last], np.uint64(first + 1)
+    for i in range(out.size):
+        z = seed + (start + np.uint64(i)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+        out[i] = narrow_as(wide(v[i]) * factor if (z >> np.uint64(40)) >= threshold else zero, out[i])

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import get_num_threads
 
 from ..activation import limits_of
 from ..geometry import Window
@@ -114,28 +114,29 @@ def taps_side_by_side(x, win):
     taps = empty((1, 1, positions, width), x.dtype)
     down = (win.in_h, win.out_h, win.stride_h, win.pad_top, win.rate_h, win.k_h)
     across = (win.in_w, win.out_w, win.stride_w, win.pad_left, win.rate_w, win.k_w)
-    _collect_taps(numbers(x).reshape(-1), numbers(taps).reshape(-1), win.n, win.c_in, width, down, across)
+    _collect_taps(
+        win.n * win.out_h, numbers(x).reshape(-1), numbers(taps).reshape(-1), win.n, win.c_in, width, down, across
+    )
     return taps, Window.conv(taps.shape, (1, 1, width, win.c_out))
 
 
 @jit_parallel
-def _collect_taps(x, taps, n_images, channels, pitch, down, across):
+def _collect_taps(line, x, taps, n_images, channels, pitch, down, across):
     """taps[position * pitch + tap * channels + c] = x[at the tap, c], zeros outside and after the last tap."""
     (height, out_h, stride_h, top, rate_h, k_h), (width, out_w, stride_w, left, rate_w, k_w) = down, across
     at_once = k_w if rate_w == 1 else 1  # at rate 1 the taps of a kernel row are neighbours
-    for line in prange(n_images * out_h):
-        n, p = np.int64(line) // out_h, np.int64(line) % out_h
-        for q in range(out_w):
-            row = ((n * out_h + p) * out_w + q) * pitch
-            zero_numbers(taps, row, pitch)
-            for kh in range(k_h):
-                h = p * stride_h - top + kh * rate_h
-                for kw in range(0, k_w if 0 <= h < height else 0, at_once):
-                    w = q * stride_w - left + kw * rate_w
-                    first, last = max(0, -w), min(at_once, width - w)
-                    if first < last:
-                        at, to = (n * height + h) * width + w + first, kh * k_w + kw + first
-                        copy_numbers(x, at * channels, taps, row + to * channels, (last - first) * channels)
+    n, p = line // out_h, line % out_h
+    for q in range(out_w):
+        row = ((n * out_h + p) * out_w + q) * pitch
+        zero_numbers(taps, row, pitch)
+        for kh in range(k_h):
+            h = p * stride_h - top + kh * rate_h
+            for kw in range(0, k_w if 0 <= h < height else 0, at_once):
+                w = q * stride_w - left + kw * rate_w
+                first, last = max(0, -w), min(at_once, width - w)
+                if first < last:
+                    at, to = (n * height + h) * width + w + first, kh * k_w + kw + first
+                    copy_numbers(x, at * channels, taps, row + to * channels, (last - first) * channels)
 
 
 def pack_pairs(w, transposed=False):
@@ -147,48 +148,49 @@ def pack_pairs(w, transposed=False):
     w = w.reshape(-1, *w.shape[2:])
     taps, n_rows, n_columns = (w.shape[0], w.shape[2], w.shape[1]) if transposed else w.shape
     packed = empty((-(-n_columns // BLOCK), taps, whole_steps(n_rows) // 2, BLOCK), np.uint32)
-    (_pack_transposed if transposed else _pack)(w, packed)
+    if transposed:
+        _pack_transposed(taps * len(packed), w, packed)
+    else:
+        _pack(taps * _PACK_PARTS, w, packed)
     return packed.reshape(len(packed), -1, BLOCK)
 
 
 @jit_parallel
-def _pack(w, packed):
+def _pack(job, w, packed):
     """packed[block, tap, pair, j] = w[tap, 2 pair and 2 pair + 1, block * 32 + j], reading w in order."""
     blocks, taps, n_pairs, width = packed.shape
     n_rows, n_columns = w.shape[1:]
     source, target, zeros = w.reshape(-1), packed.reshape(-1), np.zeros(n_columns, w.dtype)
-    for job in prange(taps * _PACK_PARTS):
-        tap = np.int64(job) // _PACK_PARTS
-        first, last = bounds(np.int64(job) % _PACK_PARTS, _PACK_PARTS, n_pairs)
-        for pair in range(first, last):
-            at = (tap * n_rows + 2 * pair) * n_columns
-            for b in range(blocks):
-                used, to = min(width, n_columns - b * width), ((b * taps + tap) * n_pairs + pair) * width
-                if 2 * pair + 1 < n_rows:
-                    pair_narrowed(source, at + b * width, source, at + n_columns + b * width, target, to, used)
-                elif 2 * pair < n_rows:
-                    pair_narrowed(source, at + b * width, zeros, 0, target, to, used)
-                else:
-                    used = 0
-                zero_numbers(target, to + used, width - used)
+    tap = job // _PACK_PARTS
+    first, last = bounds(job % _PACK_PARTS, _PACK_PARTS, n_pairs)
+    for pair in range(first, last):
+        at = (tap * n_rows + 2 * pair) * n_columns
+        for b in range(blocks):
+            used, to = min(width, n_columns - b * width), ((b * taps + tap) * n_pairs + pair) * width
+            if 2 * pair + 1 < n_rows:
+                pair_narrowed(source, at + b * width, source, at + n_columns + b * width, target, to, used)
+            elif 2 * pair < n_rows:
+                pair_narrowed(source, at + b * width, zeros, 0, target, to, used)
+            else:
+                used = 0
+            zero_numbers(target, to + used, width - used)
 
 
 @jit_parallel
-def _pack_transposed(w, packed):
+def _pack_transposed(job, w, packed):
     """packed[block, tap, pair, j] = w[tap, block * 32 + j, 2 pair and 2 pair + 1]: rows of pairs, then turned."""
     blocks, taps, n_pairs, width = packed.shape
     n_columns, n_rows = w.shape[1:]
     source, target = w.reshape(-1), packed.reshape(-1)
-    for job in prange(taps * blocks):
-        tap, b = np.int64(job) // blocks, np.int64(job) % blocks
-        used, to = min(width, n_columns - b * width), (b * taps + tap) * n_pairs * width
-        pitch = n_pairs + 16
-        pairs = np.zeros(width * pitch, np.uint32)
-        halves = pairs.view(np.uint16)  # two that follow each other are a pair
-        for j in range(used):
-            at = (tap * n_columns + b * width + j) * n_rows
-            narrow_numbers(source, at, halves, 2 * j * pitch, n_rows)
-        turn(pairs, 0, pitch, width, n_pairs, target, to, width)
+    tap, b = job // blocks, job % blocks
+    used, to = min(width, n_columns - b * width), (b * taps + tap) * n_pairs * width
+    pitch = n_pairs + 16
+    pairs = np.zeros(width * pitch, np.uint32)
+    halves = pairs.view(np.uint16)  # two that follow each other are a pair
+    for j in range(used):
+        at = (tap * n_columns + b * width + j) * n_rows
+        narrow_numbers(source, at, halves, 2 * j * pitch, n_rows)
+    turn(pairs, 0, pitch, width, n_pairs, target, to, width)
 
 
 @jit
@@ -227,8 +229,8 @@ def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=N
     copied = empty((threads, most * BLOCK * _PITCH), np.uint16)
     sums = empty((threads, most * BLOCK, blocks * BLOCK + TILE), np.float32)  # rows of an odd number of lines
     _run_plan(
-        half_tile.ENGINES[half_tile.ENGINE], numbers(a).reshape(-1), packed, numbers(c).reshape(-1), plan, direct,
-        len(a), n_columns, first_tile, shares, copied, sums, scale, shift, residual,
+        len(shares) - 1, half_tile.ENGINES[half_tile.ENGINE], numbers(a).reshape(-1), packed, numbers(c).reshape(-1),
+        plan, direct, len(a), n_columns, first_tile, shares, copied, sums, scale, shift, residual,
         limits_of(activation, np.dtype(np.float32)), activation == "hardswish",
     )  # fmt: skip
     return c
@@ -236,48 +238,47 @@ def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=N
 
 @jit_parallel
 def _run_plan(
-    engine, a, packed, c, plan, direct, n_images, n_columns, first_tile, shares, all_copied, all_sums,
+    thread, engine, a, packed, c, plan, direct, n_images, n_columns, first_tile, shares, all_copied, all_sums,
     scale, shift, residual, limits, is_hardswish,
 ):  # fmt: skip
     """for each thread's groups of positions: for each panel: copy; for blocks of columns, of rows: block; last step."""
     blocks, block_pairs, width = packed.shape
     b = packed.reshape(-1)
     group, pitch = all_sums.shape[1:]
-    for thread in prange(shares.size - 1):
-        begin(engine)
-        copied, sums = all_copied[np.int64(thread)], all_sums[np.int64(thread)].reshape(-1)
-        a_rows, c_rows = np.empty(group, np.int64), np.empty(group, np.int64)
-        first, last, region = shares[np.int64(thread)], shares[np.int64(thread) + 1], 0
-        while first < last:
-            while first >= first_tile[region + 1]:
-                region += 1
-            n_tiles = min(group // BLOCK, last - first, first_tile[region + 1] - first)
-            start = (first - first_tile[region]) * BLOCK
-            down, across = plan.regions[region][:2]
-            n_rows = min(n_tiles * BLOCK, n_images * down * across - start)
-            start_rows(plan.regions[region], plan.strides, n_images, start, n_rows, a_rows, c_rows)
-            first += n_tiles
-            first_panel, last_panel = plan.first_panel[region], plan.first_panel[region + 1]
-            if first_panel == last_panel:  # positions that see no tap
-                sums[:] = 0
-            for panel in range(first_panel, last_panel):
-                piece0, piece1, step0, step1 = plan.panels[panel]
-                steps, n_steps = plan.steps[step0:step1], step1 - step0
-                n_direct = n_rows // BLOCK if direct else 0  # tiles whose rows lie in a as they should
-                _copy_pieces(a, a_rows[:n_rows], n_direct * BLOCK, plan.pieces[piece0:piece1], copied)
-                for column in range(blocks):
-                    b_at, ahead = column * block_pairs * width, (column + 1) * block_pairs * width + steps[0]
-                    for t in range(n_tiles):
-                        source = a if t < n_direct else copied
-                        at = a_rows[t * BLOCK] + plan.pieces[piece0, 0] if t < n_direct else t * BLOCK * _PITCH
-                        block(
-                            engine, source, at, plan.strides[2] if t < n_direct else _PITCH, b, b_at, steps, n_steps,
-                            sums, t * BLOCK * pitch + column * width, pitch, panel > first_panel,
-                            ahead + t * 64 * n_steps,
-                        )  # fmt: skip
-            for i in range(n_rows):
-                _last_step(sums, i * pitch, scale, shift, residual, limits, is_hardswish, c, c_rows[i], n_columns)
-        end(engine)
+    begin(engine)
+    copied, sums = all_copied[thread], all_sums[thread].reshape(-1)
+    a_rows, c_rows = np.empty(group, np.int64), np.empty(group, np.int64)
+    first, last, region = shares[thread], shares[thread + 1], 0
+    while first < last:
+        while first >= first_tile[region + 1]:
+            region += 1
+        n_tiles = min(group // BLOCK, last - first, first_tile[region + 1] - first)
+        start = (first - first_tile[region]) * BLOCK
+        down, across = plan.regions[region][:2]
+        n_rows = min(n_tiles * BLOCK, n_images * down * across - start)
+        start_rows(plan.regions[region], plan.strides, n_images, start, n_rows, a_rows, c_rows)
+        first += n_tiles
+        first_panel, last_panel = plan.first_panel[region], plan.first_panel[region + 1]
+        if first_panel == last_panel:  # positions that see no tap
+            sums[:] = 0
+        for panel in range(first_panel, last_panel):
+            piece0, piece1, step0, step1 = plan.panels[panel]
+            steps, n_steps = plan.steps[step0:step1], step1 - step0
+            n_direct = n_rows // BLOCK if direct else 0  # tiles whose rows lie in a as they should
+            _copy_pieces(a, a_rows[:n_rows], n_direct * BLOCK, plan.pieces[piece0:piece1], copied)
+            for column in range(blocks):
+                b_at, ahead = column * block_pairs * width, (column + 1) * block_pairs * width + steps[0]
+                for t in range(n_tiles):
+                    source = a if t < n_direct else copied
+                    at = a_rows[t * BLOCK] + plan.pieces[piece0, 0] if t < n_direct else t * BLOCK * _PITCH
+                    block(
+                        engine, source, at, plan.strides[2] if t < n_direct else _PITCH, b, b_at, steps, n_steps,
+                        sums, t * BLOCK * pitch + column * width, pitch, panel > first_panel,
+                        ahead + t * 64 * n_steps,
+                    )  # fmt: skip
+        for i in range(n_rows):
+            _last_step(sums, i * pitch, scale, shift, residual, limits, is_hardswish, c, c_rows[i], n_columns)
+    end(engine)
 
 
 @jit

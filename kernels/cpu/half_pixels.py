@@ -8,7 +8,7 @@ range of pixels and a part of the weights, cut by shapes alone; partial sums of 
 from functools import lru_cache
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import get_num_threads
 
 from . import half_tile
 from .arrays import empty
@@ -17,7 +17,7 @@ from .half_channels import few_channels, taps_side_by_side, turn
 from .half_rows import pair_numbers, zero_numbers
 from .half_tile import BLOCK, PAIRS, STEP, TILE, begin, block, end
 from .jit import jit, jit_parallel
-from .parts import bounds
+from .parts import PARTS, bounds
 from .rows import copy_row
 from .sum_over_pixels import add_in_order
 
@@ -43,8 +43,8 @@ def grad_weight(x, grad, win):
     threads, tiles, blocks = get_num_threads(), int(max(jobs[:, 2] - jobs[:, 1])), int(max(jobs[:, 4] - jobs[:, 3]))
     rows = BLOCK * min(c_tiles, tiles)
     _sum_over_pixels(
-        half_tile.ENGINES[half_tile.ENGINE], numbers(x).reshape(-1, c), numbers(grad).reshape(-1, k), partial,
-        offsets, sizes, chunks, jobs,
+        threads, half_tile.ENGINES[half_tile.ENGINE], numbers(x).reshape(-1, c), numbers(grad).reshape(-1, k),
+        partial, offsets, sizes, chunks, jobs,
         empty((threads, blocks, _PIXELS // 2, BLOCK), np.uint32),
         empty((threads, _PIXELS // 2, rows + TILE), np.uint32),
         empty((threads, rows, _PIXELS // 2 + TILE), np.uint32),  # rows of an odd number of lines
@@ -53,7 +53,7 @@ def grad_weight(x, grad, win):
     grad_w = partial[0]
     if ranges > 1:
         grad_w = empty(partial.shape[1:], np.float32)
-        add_in_order(partial.reshape(ranges, -1), grad_w.reshape(-1))
+        add_in_order(PARTS, partial.reshape(ranges, -1), grad_w.reshape(-1))
     n_rows = w_shape[0] * w_shape[1] * w_shape[2]  # without those that fill up steps
     return grad_w.reshape(-1, k)[:n_rows].reshape(w_shape)
 
@@ -79,32 +79,31 @@ def _jobs(tiles, blocks, chunks):
 
 @jit_parallel
 def _sum_over_pixels(
-    engine, x, grad, partial, offsets, sizes, chunks, jobs, all_grad_pairs, all_x_pairs, all_turned, all_sums
+    thread, engine, x, grad, partial, offsets, sizes, chunks, jobs, all_grad_pairs, all_x_pairs, all_turned, all_sums
 ):  # fmt: skip
     """for each job: for chunks of pixels: pair the gradient; for taps: pair and turn x; for blocks: block."""
     threads, ranges = len(all_sums), len(partial)
-    for thread in prange(threads):
-        begin(engine)
-        x_at = np.empty(_PIXELS, np.int64)
-        grad_pairs, x_pairs = all_grad_pairs[np.int64(thread)], all_x_pairs[np.int64(thread)]
-        turned, sums = all_turned[np.int64(thread)], all_sums[np.int64(thread)]
-        first_job, last_job = bounds(thread, threads, len(jobs))
-        for job in range(first_job, last_job):
-            pixels, first_tile, last_tile, first_block, last_block = jobs[job]
-            first_chunk, last_chunk = bounds(pixels, ranges, chunks)
-            for chunk in range(first_chunk, last_chunk):
-                start, stop = bounds(chunk, chunks, len(grad))
-                _pair_gradients(grad, start, stop, first_block, last_block, grad_pairs)
-                tile = first_tile
-                while tile < last_tile:  # the tiles of one tap after those of another
-                    n_tiles = _turn_tap(x, offsets, sizes, start, stop, tile, last_tile, x_at, x_pairs, turned)
-                    _add_products(
-                        engine, turned, n_tiles, grad_pairs, last_block - first_block, -(-(stop - start) // STEP),
-                        sums[tile - first_tile :], chunk > first_chunk,
-                    )  # fmt: skip
-                    tile += n_tiles
-            _store(sums, first_tile, last_tile, first_block, last_block, partial[pixels])
-        end(engine)
+    begin(engine)
+    x_at = np.empty(_PIXELS, np.int64)
+    grad_pairs, x_pairs = all_grad_pairs[thread], all_x_pairs[thread]
+    turned, sums = all_turned[thread], all_sums[thread]
+    first_job, last_job = bounds(thread, threads, len(jobs))
+    for job in range(first_job, last_job):
+        pixels, first_tile, last_tile, first_block, last_block = jobs[job]
+        first_chunk, last_chunk = bounds(pixels, ranges, chunks)
+        for chunk in range(first_chunk, last_chunk):
+            start, stop = bounds(chunk, chunks, len(grad))
+            _pair_gradients(grad, start, stop, first_block, last_block, grad_pairs)
+            tile = first_tile
+            while tile < last_tile:  # the tiles of one tap after those of another
+                n_tiles = _turn_tap(x, offsets, sizes, start, stop, tile, last_tile, x_at, x_pairs, turned)
+                _add_products(
+                    engine, turned, n_tiles, grad_pairs, last_block - first_block, -(-(stop - start) // STEP),
+                    sums[tile - first_tile :], chunk > first_chunk,
+                )  # fmt: skip
+                tile += n_tiles
+        _store(sums, first_tile, last_tile, first_block, last_block, partial[pixels])
+    end(engine)
 
 
 @jit

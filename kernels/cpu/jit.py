@@ -14,9 +14,12 @@ import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from types import FunctionType
 
 import numba
 from numba.core.caching import _CacheLocator
+
+from .jobs import run_jobs
 
 
 def _cache_folder():
@@ -81,15 +84,9 @@ def _tolerate_faults(cache):
     cache.load_overload, cache.save_overload = load_overload, save_overload
 
 
-def _decorate(function, parallel, contract=True, **more):
-    options = {
-        **more,
-        "fastmath": {"contract"} if contract else False,
-        "parallel": parallel,
-        "error_model": "numpy",
-        "nogil": True,
-    }
-    if not _FOLDER:
+def _decorate(function, contract=True, kept=True, **more):
+    options = {"fastmath": {"contract"} if contract else False, "error_model": "numpy", "nogil": True, **more}
+    if not (_FOLDER and kept):
         return numba.njit(**options)(function)
     with _numba_cache_in(_FOLDER):
         dispatcher = numba.njit(cache=True, **options)(function)
@@ -97,21 +94,41 @@ def _decorate(function, parallel, contract=True, **more):
     return dispatcher
 
 
+def _launch(jobs, *arguments):
+    run_jobs(body, jobs, arguments)  # noqa: F821, a global of each copy
+
+
+def _launcher(function, contract=True):
+    """A kernel that runs `function` as jobs: a copy of `_launch` that bears its name, by which it is filed on disk."""
+    if numba.config.DISABLE_JIT:
+        return lambda jobs, *arguments: [function(job, *arguments) for job in range(jobs)] and None
+    body = _decorate(function, contract, kept=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    names = {"run_jobs": run_jobs, "body": body}
+    fields = ("co_name", "co_qualname", "co_filename", "co_firstlineno")
+    code = _launch.__code__.replace(**{field: getattr(function.__code__, field) for field in fields})
+    launcher = FunctionType(code, names, function.__name__)
+    launcher.__module__, launcher.__qualname__ = function.__module__, function.__qualname__
+    return _decorate(launcher, contract)
+
+
 def jit(function):
     """Serial kernel or helper."""
-    return _decorate(function, parallel=False)
+    return _decorate(function)
 
 
 def jit_inline(function):
     """Helper that is called for every row: a call would hand over each array as seven numbers."""
-    return _decorate(function, parallel=False, forceinline=True)
+    return _decorate(function, forceinline=True)
 
 
 def jit_parallel(function):
-    """Kernel with a `prange` over outputs: each element belongs to one iteration, so threads do not change the bits."""
-    return _decorate(function, parallel=True)
+    """Kernel of jobs: function(job, ...) becomes a kernel(jobs, ...) that runs them all, on all threads.
+
+    Each element that is written belongs to one job, so threads do not change the bits.
+    """
+    return _launcher(function)
 
 
 def jit_rounded(function):
     """`jit` without fused operations, for what decides on differences of one rounding as NumPy would."""
-    return _decorate(function, parallel=False, contract=False)
+    return _decorate(function, contract=False)

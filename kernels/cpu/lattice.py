@@ -9,7 +9,6 @@ number is written by one thread, in one order.
 import itertools
 
 import numpy as np
-from numba import prange
 
 from .. import reference
 from ..checks import check_features, check_join, check_lattice_values
@@ -40,7 +39,7 @@ def build_lattice(features):
     (features,) = contiguous(features)
     n, d = features.shape
     low, high = np.empty((PARTS, d)), np.empty((PARTS, d))
-    _extremes(features, low, high)
+    _extremes(PARTS, features, low, high)
     lowest, strides = key_digits(low.min(axis=0), high.max(axis=0))
     if strides is None:  # the keys of so many dimensions, or so far apart, do not fit into 64 bits
         return reference.build_lattice(features)
@@ -66,9 +65,9 @@ def join_lattices(lattices, before, after):
     vertex, slice_weight = empty((n, column[-1]), np.int32), empty((n, column[-1]), dtype)
     pixel, splat_weight = empty((n * column[-1],), np.int32), empty((n * column[-1],), dtype)
     for i, lattice in enumerate(lattices):
-        _place_corners(lattice.vertex, lattice.slice_weight, after[i], first[i], column[i], vertex, slice_weight)
+        _place_corners(PARTS, lattice.vertex, lattice.slice_weight, after[i], first[i], column[i], vertex, slice_weight)
         entries = slice(n * column[i], n * column[i + 1])
-        _place_entries(lattice.pixel, lattice.splat_weight, before[i], pixel[entries], splat_weight[entries])
+        _place_entries(PARTS, lattice.pixel, lattice.splat_weight, before[i], pixel[entries], splat_weight[entries])
     starts = [lattice.starts[:-1] + n * column[i] for i, lattice in enumerate(lattices)]
     starts = np.concatenate([*starts, [n * column[-1]]])
     return Lattice(vertex, slice_weight, starts, pixel, splat_weight, sum((a.neighbours for a in lattices), ()))
@@ -89,7 +88,7 @@ def splat(lattice, values):
     shares = np.searchsorted(lattice.starts, np.linspace(0, len(lattice.pixel), PARTS + 1))
     shares[-1] = lattice.n_vertices
     shares = np.stack([shares[:-1], shares[1:]], axis=1)[_SPREAD]
-    _splat(values.reshape(-1), values.shape[1], shares, *lattice[2:5], result.reshape(-1))
+    _splat(len(shares), values.reshape(-1), values.shape[1], shares, *lattice[2:5], result.reshape(-1))
     return result
 
 
@@ -116,7 +115,7 @@ def blur(lattice, values, reverse=False):
     nothing = (values[:0], lattice.neighbours[0][:0, :0], result[:0])
     for i in range(0, len(lattices), 2):  # two at a time: more blocks of labels, which threads can share evenly
         one, other = (*lattices[i : i + 2], nothing)[:2]
-        _blur_blocks(*one, *other, lanes, reverse)
+        _blur_blocks(2 * -(-width // lanes), *one, *other, lanes, reverse)
     return result
 
 
@@ -133,7 +132,7 @@ def slice_lattice(lattice, values):
     (values,) = contiguous(values)
     result = empty((lattice.n_pixels, values.shape[1]), values.dtype)
     corners = (a.reshape(-1) for a in contiguous(lattice.vertex, lattice.slice_weight))
-    _slice(values.reshape(-1), values.shape[1], *corners, lattice.vertex.shape[1], result.reshape(-1))
+    _slice(PARTS, values.reshape(-1), values.shape[1], *corners, lattice.vertex.shape[1], result.reshape(-1))
     return result
 
 
@@ -141,37 +140,35 @@ def slice_lattice(lattice, values):
 
 
 @jit_parallel
-def _extremes(features, low, high):
+def _extremes(part, features, low, high):
     """Smallest and largest value of each dimension in each part of the pixels."""
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, features.shape[0])
+    first, last = bounds(part, PARTS, features.shape[0])
+    for axis in range(features.shape[1]):
+        low[part, axis], high[part, axis] = np.inf, -np.inf
+    for i in range(first, last):
         for axis in range(features.shape[1]):
-            low[part, axis], high[part, axis] = np.inf, -np.inf
-        for i in range(first, last):
-            for axis in range(features.shape[1]):
-                low[part, axis] = min(low[part, axis], np.float64(features[i, axis]))
-                high[part, axis] = max(high[part, axis], np.float64(features[i, axis]))
+            low[part, axis] = min(low[part, axis], np.float64(features[i, axis]))
+            high[part, axis] = max(high[part, axis], np.float64(features[i, axis]))
 
 
 def _transposed(vertex, weights, m):
     """(starts, pixel, weight) of the matrix that has `vertex` and `weights` as the columns and values of its rows."""
     places = np.zeros((CHUNKS, m), np.int64)
-    _count(vertex, places)
+    _count(CHUNKS, vertex, places)
     starts = np.empty(m + 1, np.int64)
     _place(places, starts)
     pixel, weight = empty((vertex.size,), np.int32), empty((vertex.size,), weights.dtype)
-    _fill(vertex, weights, places, pixel, weight)
+    _fill(CHUNKS, vertex, weights, places, pixel, weight)
     return starts, pixel, weight
 
 
 @jit_parallel
-def _count(vertex, counts):
-    for chunk in prange(CHUNKS):
-        first, last = bounds(chunk, CHUNKS, vertex.shape[0])
-        own = counts[np.int64(chunk)]
-        for i in range(first, last):
-            for k in range(vertex.shape[1]):
-                own[vertex[i, k]] += 1
+def _count(chunk, vertex, counts):
+    first, last = bounds(chunk, CHUNKS, vertex.shape[0])
+    own = counts[chunk]
+    for i in range(first, last):
+        for k in range(vertex.shape[1]):
+            own[vertex[i, k]] += 1
 
 
 @jit
@@ -189,44 +186,40 @@ def _place(places, starts):
 
 
 @jit_parallel
-def _fill(vertex, weights, places, pixel, weight):
-    for chunk in prange(CHUNKS):
-        first, last = bounds(chunk, CHUNKS, vertex.shape[0])
-        own = places[np.int64(chunk)]
-        for i in range(first, last):
-            for k in range(vertex.shape[1]):
-                place = own[vertex[i, k]]
-                own[vertex[i, k]] = place + 1
-                pixel[place], weight[place] = i, weights[i, k]
+def _fill(chunk, vertex, weights, places, pixel, weight):
+    first, last = bounds(chunk, CHUNKS, vertex.shape[0])
+    own = places[chunk]
+    for i in range(first, last):
+        for k in range(vertex.shape[1]):
+            place = own[vertex[i, k]]
+            own[vertex[i, k]] = place + 1
+            pixel[place], weight[place] = i, weights[i, k]
 
 
 @jit_parallel
-def _place_corners(vertex, weight, factor, first_vertex, first_column, all_vertex, all_weight):
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, vertex.shape[0])
-        for i in range(first, last):
-            for k in range(vertex.shape[1]):
-                all_vertex[i, first_column + k] = vertex[i, k] + first_vertex
-                all_weight[i, first_column + k] = weight[i, k] * factor[i]
+def _place_corners(part, vertex, weight, factor, first_vertex, first_column, all_vertex, all_weight):
+    first, last = bounds(part, PARTS, vertex.shape[0])
+    for i in range(first, last):
+        for k in range(vertex.shape[1]):
+            all_vertex[i, first_column + k] = vertex[i, k] + first_vertex
+            all_weight[i, first_column + k] = weight[i, k] * factor[i]
 
 
 @jit_parallel
-def _place_entries(pixel, weight, factor, all_pixel, all_weight):
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, pixel.size)
-        for entry in range(first, last):
-            all_pixel[entry], all_weight[entry] = pixel[entry], weight[entry] * factor[pixel[entry]]
+def _place_entries(part, pixel, weight, factor, all_pixel, all_weight):
+    first, last = bounds(part, PARTS, pixel.size)
+    for entry in range(first, last):
+        all_pixel[entry], all_weight[entry] = pixel[entry], weight[entry] * factor[pixel[entry]]
 
 
 # ---------------------------------------------------------------- filtering
 
 
 @jit_parallel
-def _splat(x, width, shares, starts, pixel, weight, u):
-    for part in prange(len(shares)):
-        none = np.empty(0, x.dtype)  # made here, so that the compiler sees that it has no elements
-        for m in range(shares[np.int64(part), 0], shares[np.int64(part), 1]):
-            gather_row(x, width, pixel, weight, starts[m], starts[m + 1], u, m * width, none, 0)
+def _splat(part, x, width, shares, starts, pixel, weight, u):
+    none = np.empty(0, x.dtype)  # made here, so that the compiler sees that it has no elements
+    for m in range(shares[part, 0], shares[part, 1]):
+        gather_row(x, width, pixel, weight, starts[m], starts[m + 1], u, m * width, none, 0)
 
 
 def _blur_rows(values, neighbours, result, reverse):
@@ -236,40 +229,37 @@ def _blur_rows(values, neighbours, result, reverse):
     order = range(axes)[::-1] if reverse else range(axes)
     for number, axis in enumerate(order):
         source, target = buffers[0 if number == 0 else 1 + (number - 1) % 2], buffers[1 + number % 2]
-        _blur_axis(source.reshape(-1), values.shape[1], neighbours[axis], target.reshape(-1))
+        _blur_axis(PARTS, source.reshape(-1), values.shape[1], neighbours[axis], target.reshape(-1))
 
 
 @jit_parallel
-def _blur_axis(x, width, neighbours, u):
+def _blur_axis(part, x, width, neighbours, u):
     """u[m] = x[m] + (x[forward] + x[back]) / 2 along one axis."""
     n = neighbours.shape[0]
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, n)
-        for m in range(first, last):
-            forward, back = np.int64(neighbours[m, 0]), np.int64(neighbours[m, 1])
-            for k in range(width):
-                total = x[m * width + k]
-                if forward < n:
-                    total += x.dtype.type(0.5) * x[forward * width + k]
-                if back < n:
-                    total += x.dtype.type(0.5) * x[back * width + k]
-                u[m * width + k] = total
+    first, last = bounds(part, PARTS, n)
+    for m in range(first, last):
+        forward, back = np.int64(neighbours[m, 0]), np.int64(neighbours[m, 1])
+        for k in range(width):
+            total = x[m * width + k]
+            if forward < n:
+                total += x.dtype.type(0.5) * x[forward * width + k]
+            if back < n:
+                total += x.dtype.type(0.5) * x[back * width + k]
+            u[m * width + k] = total
 
 
 @jit_parallel
-def _blur_blocks(x, neighbours, y, other_x, other_neighbours, other_y, lanes, reverse):
+def _blur_blocks(job, x, neighbours, y, other_x, other_neighbours, other_y, lanes, reverse):
     """All axes of two lattices, a block of labels at a time: its rows of 32 bytes fit the second-level cache of a core.
 
     The last block starts earlier, so that it ends with the row: what it shares is written twice, with the same bits.
     """
     width = x.shape[1]
-    blocks = (width + lanes - 1) // lanes
-    for job in prange(2 * blocks):
-        column = min(np.int64(job) // 2 * lanes, width - lanes)
-        if np.int64(job) % 2 == 0:
-            _blur_block(x.reshape(-1), width, lanes, column, neighbours, reverse, y.reshape(-1))
-        else:
-            _blur_block(other_x.reshape(-1), width, lanes, column, other_neighbours, reverse, other_y.reshape(-1))
+    column = min(job // 2 * lanes, width - lanes)
+    if job % 2 == 0:
+        _blur_block(x.reshape(-1), width, lanes, column, neighbours, reverse, y.reshape(-1))
+    else:
+        _blur_block(other_x.reshape(-1), width, lanes, column, other_neighbours, reverse, other_y.reshape(-1))
 
 
 @jit
@@ -292,9 +282,8 @@ def _blur_block(x, width, lanes, column, neighbours, reverse, y):
 
 
 @jit_parallel
-def _slice(u, width, vertex, weight, corners, y):
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, vertex.size // corners)
-        none = np.empty(0, u.dtype)
-        for i in range(first, last):
-            gather_row(u, width, vertex, weight, i * corners, (i + 1) * corners, y, i * width, none, 0)
+def _slice(part, u, width, vertex, weight, corners, y):
+    first, last = bounds(part, PARTS, vertex.size // corners)
+    none = np.empty(0, u.dtype)
+    for i in range(first, last):
+        gather_row(u, width, vertex, weight, i * corners, (i + 1) * corners, y, i * width, none, 0)

@@ -1,7 +1,6 @@
 """Moving data without arithmetic: pad and crop (adjoints of each other), concat and split over channels (likewise)."""
 
 import numpy as np
-from numba import prange
 
 from ..bfloat16 import BFLOAT16, narrow
 from ..checks import check_concat, check_crop, check_pad, check_split
@@ -19,7 +18,7 @@ def pad(x, top, bottom, left, right, value=0.0):
     (x,) = contiguous(x)
     padded = empty((n, top + h + bottom, left + w + right, c), x.dtype)
     value = numbers(narrow(np.float32(value)))[()] if x.dtype == BFLOAT16 else x.dtype.type(value)
-    _pad(numbers(x), numbers(padded), top, left, value)
+    _pad(len(padded) * padded.shape[1], numbers(x), numbers(padded), top, left, value)
     return padded
 
 
@@ -38,7 +37,7 @@ def concat(arrays):
     start = 0
     target = numbers(joined).reshape(-1, joined.shape[3])
     for a in contiguous(*arrays):
-        _copy_channels(numbers(a).reshape(-1, a.shape[3]), 0, target, start, a.shape[3])
+        _copy_channels(PARTS, numbers(a).reshape(-1, a.shape[3]), 0, target, start, a.shape[3])
         start += a.shape[3]
     return joined
 
@@ -50,32 +49,30 @@ def split(x, sizes):
     source, parts, start = numbers(x).reshape(-1, x.shape[3]), [], 0
     for size in sizes:
         part = empty((*x.shape[:3], size), x.dtype)
-        _copy_channels(source, start, numbers(part).reshape(-1, size), 0, size)
+        _copy_channels(PARTS, source, start, numbers(part).reshape(-1, size), 0, size)
         parts.append(part)
         start += size
     return parts
 
 
 @jit_parallel
-def _pad(x, padded, top, left, value):
+def _pad(line, x, padded, top, left, value):
     """padded[n, top + h, left + w] = x[n, h, w], `value` around it."""
-    n_images, height = padded.shape[:2]
+    _, height = padded.shape[:2]
     n_left, n_x = left * x.shape[3], x.shape[2] * x.shape[3]
-    for line in prange(n_images * height):
-        n, h = np.int64(line) // height, np.int64(line) % height - top
-        row = padded[n, h + top].reshape(-1)
-        if 0 <= h < x.shape[1]:
-            row[:n_left] = value
-            copy_row(x[n, h].reshape(-1), row[n_left : n_left + n_x])
-            row[n_left + n_x :] = value
-        else:
-            row[:] = value
+    n, h = line // height, line % height - top
+    row = padded[n, h + top].reshape(-1)
+    if 0 <= h < x.shape[1]:
+        row[:n_left] = value
+        copy_row(x[n, h].reshape(-1), row[n_left : n_left + n_x])
+        row[n_left + n_x :] = value
+    else:
+        row[:] = value
 
 
 @jit_parallel
-def _copy_channels(source, from_channel, target, to_channel, count):
+def _copy_channels(part, source, from_channel, target, to_channel, count):
     """target[i, to_channel + c] = source[i, from_channel + c] for c < count, for every pixel i."""
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, source.shape[0])
-        for i in range(first, last):
-            copy_row(source[i, from_channel : from_channel + count], target[i, to_channel : to_channel + count])
+    first, last = bounds(part, PARTS, source.shape[0])
+    for i in range(first, last):
+        copy_row(source[i, from_channel : from_channel + count], target[i, to_channel : to_channel + count])

@@ -110,9 +110,7 @@ def copy_intrinsic(vector_bytes):
                 array_data(context, builder, signature, args),
                 vector_and_fma(builder, vector_bytes // itemsize, itemsize),
             )
-            start, end = (
-                builder.bitcast(builder.gep(data(i), [args[i + 1]]), vector.as_pointer()) for i in (0, 2)
-            )
+            start, end = (builder.bitcast(builder.gep(data(i), [args[i + 1]]), vector.as_pointer()) for i in (0, 2))
             builder.store(builder.load(start, align=itemsize), end, align=itemsize)
             return context.get_dummy_value()
 

@@ -4,7 +4,6 @@ Only the probabilities are written: messages and logits of a run of pixels stay 
 """
 
 import numpy as np
-from numba import prange
 
 from ..checks import check_mean_field
 from .arrays import contiguous
@@ -41,30 +40,30 @@ def mean_field_update(lattice, values, unary, message, q, damping=0.0):
     unary, values, message = contiguous(unary, values, unary[:0] if message is None else message)
     change = np.zeros(PARTS)
     _update(
-        values.reshape(-1), vertex.reshape(-1), weight.reshape(-1), corners, unary.reshape(-1), message.reshape(-1),
-        q.reshape(-1), q.shape[1], q.dtype.type(damping), q.dtype.type(_LOWEST[q.dtype.itemsize]), change,
+        PARTS, values.reshape(-1), vertex.reshape(-1), weight.reshape(-1), corners, unary.reshape(-1),
+        message.reshape(-1), q.reshape(-1), q.shape[1], q.dtype.type(damping), q.dtype.type(_LOWEST[q.dtype.itemsize]),
+        change,
     )  # fmt: skip
     return float(change.max())
 
 
 @jit_parallel
-def _update(values, vertex, weight, corners, unary, message, q, width, damping, lowest, change):
+def _update(part, values, vertex, weight, corners, unary, message, q, width, damping, lowest, change):
     n = q.size // width
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, n)
-        logits, e = np.empty(_RUN * width, q.dtype), np.empty(_RUN * width, q.dtype)
-        largest = np.zeros(LANES, q.dtype)
-        for start in range(first, last, _RUN):
-            count = min(_RUN, last - start)
-            for i in range(count):
-                at, entry = (start + i) * width, (start + i) * corners
-                gather_row(values, width, vertex, weight, entry, entry + corners, logits, i * width, unary, at)
-                if message.size:
-                    for k in range(width):
-                        logits[i * width + k] += message[at + k]
-            for i in range(count):
-                shift_row(logits, i * width, width, e, i * width, lowest)
-            exponentiate(e[: count * width])
-            for i in range(count):
-                mix_row(e, i * width, width, q, (start + i) * width, damping, largest)
-        change[part] = largest.max()
+    first, last = bounds(part, PARTS, n)
+    logits, e = np.empty(_RUN * width, q.dtype), np.empty(_RUN * width, q.dtype)
+    largest = np.zeros(LANES, q.dtype)
+    for start in range(first, last, _RUN):
+        count = min(_RUN, last - start)
+        for i in range(count):
+            at, entry = (start + i) * width, (start + i) * corners
+            gather_row(values, width, vertex, weight, entry, entry + corners, logits, i * width, unary, at)
+            if message.size:
+                for k in range(width):
+                    logits[i * width + k] += message[at + k]
+        for i in range(count):
+            shift_row(logits, i * width, width, e, i * width, lowest)
+        exponentiate(e[: count * width])
+        for i in range(count):
+            mix_row(e, i * width, width, q, (start + i) * width, damping, largest)
+    change[part] = largest.max()

@@ -6,7 +6,6 @@ bfloat16: all is computed in float32 then, the dtype of the parameters, and roun
 """
 
 import numpy as np
-from numba import prange
 
 from ..activation import SHOWN_BY_RESULT, check_activation, limits_of, slope_limits_of
 from ..bfloat16 import sum_dtype
@@ -34,7 +33,7 @@ def batch_norm_statistics(x):
     rows, dtype = _rows(x), sum_dtype(x.dtype)
     parts = _parts(rows)
     mean, squares = np.zeros((parts, x.shape[-1])), np.zeros((parts, x.shape[-1]))
-    _deviations(rows, np.empty((parts, 2, x.shape[-1]), dtype), mean, squares)
+    _deviations(parts, rows, np.empty((parts, 2, x.shape[-1]), dtype), mean, squares)
     _merge(len(rows), mean, squares)
     return mean[0].astype(dtype), (squares[0] / len(rows)).astype(dtype)
 
@@ -56,7 +55,7 @@ def batch_norm(x, mean, var, gamma, beta, eps, activation, residual=None):
     y = empty(x.shape, x.dtype)
     factor = gamma / np.sqrt(var + var.dtype.type(eps))
     limits, is_hardswish = limits_of(activation, var.dtype), activation == "hardswish"
-    _normalise(_rows(x), _rows(other), _rows(y), mean, factor, beta, residual is not None, limits, is_hardswish)
+    _normalise(PARTS, _rows(x), _rows(other), _rows(y), mean, factor, beta, residual is not None, limits, is_hardswish)
     return y
 
 
@@ -92,12 +91,12 @@ def batch_norm_grad(grad, x, mean, var, gamma, beta, eps, activation, training):
     shape = activation in SHOWN_BY_RESULT, slope_limits_of(activation, dtype), activation == "hardswish"
     parts, c = _parts(rows), x.shape[-1]
     sums = np.zeros((parts, 2, c))
-    _grad_sums(grad_rows, rows, *affine, *shape, sums)
+    _grad_sums(len(sums), grad_rows, rows, *affine, *shape, sums)
     grads = np.empty((2, c), dtype)  # in gamma and beta
     terms = np.zeros((3, c), dtype)  # grad_x = factor g + offset + slope (x - mean)
     _merge_grads(len(rows) if training else 0, sums, 1 / deviation, gamma, grads, terms)
     grad_x = empty(x.shape, x.dtype)
-    _grad_input(grad_rows, rows, *affine, *shape, terms, _rows(grad_x))
+    _grad_input(PARTS, grad_rows, rows, *affine, *shape, terms, _rows(grad_x))
     return grad_x, grads[0], grads[1]
 
 
@@ -137,47 +136,45 @@ def _merge(count, mean, squares):
 
 
 @jit_parallel
-def _deviations(rows, steps, mean, squares):
+def _deviations(part, rows, steps, mean, squares):
     """Mean and sum of squared deviations of each part of the rows, by merging steps of a few rows."""
     channels = rows.shape[1]
-    for part in prange(len(mean)):
-        first, last = bounds(part, len(mean), rows.shape[0])
-        m, s = mean[np.int64(part)], squares[np.int64(part)]
-        step_sum, step_squares = steps[np.int64(part), 0], steps[np.int64(part), 1]
-        for start in range(first, last, _STEP):
-            stop = min(start + _STEP, last)
-            step_sum[:] = 0
-            step_squares[:] = 0
-            for i in range(start, stop):
-                for c in range(channels):
-                    step_sum[c] += wide(rows[i, c])
-            inverse = steps.dtype.type(1) / steps.dtype.type(stop - start)
+    first, last = bounds(part, len(mean), rows.shape[0])
+    m, s = mean[part], squares[part]
+    step_sum, step_squares = steps[part, 0], steps[part, 1]
+    for start in range(first, last, _STEP):
+        stop = min(start + _STEP, last)
+        step_sum[:] = 0
+        step_squares[:] = 0
+        for i in range(start, stop):
             for c in range(channels):
-                step_sum[c] *= inverse  # the step's mean
-            for i in range(start, stop):
-                for c in range(channels):
-                    d = wide(rows[i, c]) - step_sum[c]
-                    step_squares[c] += d * d
-            share = (stop - start) / (stop - first)  # this step's part of the pixels merged so far
-            weight = share * (start - first)
+                step_sum[c] += wide(rows[i, c])
+        inverse = steps.dtype.type(1) / steps.dtype.type(stop - start)
+        for c in range(channels):
+            step_sum[c] *= inverse  # the step's mean
+        for i in range(start, stop):
             for c in range(channels):
-                delta = step_sum[c] - m[c]
-                m[c] += delta * share
-                s[c] += step_squares[c] + delta * delta * weight
+                d = wide(rows[i, c]) - step_sum[c]
+                step_squares[c] += d * d
+        share = (stop - start) / (stop - first)  # this step's part of the pixels merged so far
+        weight = share * (start - first)
+        for c in range(channels):
+            delta = step_sum[c] - m[c]
+            m[c] += delta * share
+            s[c] += step_squares[c] + delta * delta * weight
 
 
 @jit_parallel
-def _normalise(x, residual, y, mean, factor, beta, adds, limits, is_hardswish):
+def _normalise(part, x, residual, y, mean, factor, beta, adds, limits, is_hardswish):
     """y = activation((x - mean) factor + beta (+ residual where it `adds`)) in one pass over memory."""
     low, high = limits
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, x.shape[0])
-        for i in range(first, last):
-            for c in range(x.shape[1]):
-                v = (wide(x[i, c]) - mean[c]) * factor[c] + beta[c]
-                v = v + wide(residual[i, c]) if adds else v
-                v = hardswish(v) if is_hardswish else between(v, low, high)
-                y[i, c] = narrow_as(v, x[i, c])
+    first, last = bounds(part, PARTS, x.shape[0])
+    for i in range(first, last):
+        for c in range(x.shape[1]):
+            v = (wide(x[i, c]) - mean[c]) * factor[c] + beta[c]
+            v = v + wide(residual[i, c]) if adds else v
+            v = hardswish(v) if is_hardswish else between(v, low, high)
+            y[i, c] = narrow_as(v, x[i, c])
 
 
 @jit_inline
@@ -190,24 +187,23 @@ def _before(grad, d, factor, beta, masks, limits, is_hardswish):
 
 
 @jit_parallel
-def _grad_sums(grad, x, mean, factor, beta, masks, limits, is_hardswish, sums):
+def _grad_sums(part, grad, x, mean, factor, beta, masks, limits, is_hardswish, sums):
     """Sum of g and of g (x - mean) for each part, g being the gradient before the activation."""
     channels = x.shape[1]
-    for part in prange(len(sums)):
-        first, last = bounds(part, len(sums), x.shape[0])
-        step_sum, step_product = np.empty(channels, mean.dtype), np.empty(channels, mean.dtype)
-        for start in range(first, last, _STEP):
-            step_sum[:] = 0
-            step_product[:] = 0
-            for i in range(start, min(start + _STEP, last)):
-                for c in range(channels):
-                    d = wide(x[i, c]) - mean[c]
-                    g = _before(wide(grad[i, c]), d, factor[c], beta[c], masks, limits, is_hardswish)
-                    step_sum[c] += g
-                    step_product[c] += g * d
+    first, last = bounds(part, len(sums), x.shape[0])
+    step_sum, step_product = np.empty(channels, mean.dtype), np.empty(channels, mean.dtype)
+    for start in range(first, last, _STEP):
+        step_sum[:] = 0
+        step_product[:] = 0
+        for i in range(start, min(start + _STEP, last)):
             for c in range(channels):
-                sums[np.int64(part), 0, c] += step_sum[c]
-                sums[np.int64(part), 1, c] += step_product[c]
+                d = wide(x[i, c]) - mean[c]
+                g = _before(wide(grad[i, c]), d, factor[c], beta[c], masks, limits, is_hardswish)
+                step_sum[c] += g
+                step_product[c] += g * d
+        for c in range(channels):
+            sums[part, 0, c] += step_sum[c]
+            sums[part, 1, c] += step_product[c]
 
 
 @jit
@@ -229,13 +225,12 @@ def _merge_grads(count, sums, inverse, gamma, grads, terms):
 
 
 @jit_parallel
-def _grad_input(grad, x, mean, factor, beta, masks, limits, is_hardswish, terms, grad_x):
+def _grad_input(part, grad, x, mean, factor, beta, masks, limits, is_hardswish, terms, grad_x):
     """grad_x = scale g + offset + slope (x - mean), g as in `_grad_sums`; terms: (3, C) these three."""
     scale, offset, slope = terms[0], terms[1], terms[2]
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, x.shape[0])
-        for i in range(first, last):
-            for c in range(x.shape[1]):
-                d = wide(x[i, c]) - mean[c]
-                g = _before(wide(grad[i, c]), d, factor[c], beta[c], masks, limits, is_hardswish)
-                grad_x[i, c] = narrow_as(scale[c] * g + offset[c] + slope[c] * d, x[i, c])
+    first, last = bounds(part, PARTS, x.shape[0])
+    for i in range(first, last):
+        for c in range(x.shape[1]):
+            d = wide(x[i, c]) - mean[c]
+            g = _before(wide(grad[i, c]), d, factor[c], beta[c], masks, limits, is_hardswish)
+            grad_x[i, c] = narrow_as(scale[c] * g + offset[c] + slope[c] * d, x[i, c])

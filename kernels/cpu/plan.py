@@ -131,6 +131,15 @@ def start_rows(region, strides, n_images, start, n_rows, a_rows, c_rows):
 
 
 @jit
+def region_of(first, unit):
+    """The region of a unit, where `first` is as `equal_shares` gives it."""
+    region = 0
+    while first[region + 1] <= unit:
+        region += 1
+    return region
+
+
+@jit
 def equal_shares(units, cost, threads):
     """Units of work, region after region, cut into one share of equal cost for each thread.
 

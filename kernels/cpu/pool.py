@@ -6,7 +6,6 @@ it, so that one thread owns it.
 """
 
 import numpy as np
-from numba import prange
 
 from ..checks import check_argmax, check_image
 from ..geometry import adaptive_bounds
@@ -30,28 +29,28 @@ def _max(x, rows, columns):
     (x,) = contiguous(x)
     shape = (len(x), len(rows[0]), len(columns[0]), x.shape[3])
     y, argmax = empty(shape, x.dtype), empty(shape, np.int32)
-    _max_forward(numbers(x), *rows, *columns, numbers(y), argmax)
+    _max_forward(len(y) * y.shape[1], numbers(x), *rows, *columns, numbers(y), argmax)
     return y, argmax
 
 
 def _max_grad(grad, argmax, x_shape, rows, columns):
     grad, argmax = contiguous(grad, argmax)
     grad_x = empty(x_shape, grad.dtype)
-    _max_backward(numbers(grad), argmax, *rows, *columns, numbers(grad_x))
+    _max_backward(len(grad_x) * grad_x.shape[1], numbers(grad), argmax, *rows, *columns, numbers(grad_x))
     return grad_x
 
 
 def _average(x, rows, columns):
     (x,) = contiguous(x)
     y = empty((len(x), len(rows[0]), len(columns[0]), x.shape[3]), x.dtype)
-    _average_forward(numbers(x), *rows, *columns, numbers(y))
+    _average_forward(len(y) * y.shape[1], numbers(x), *rows, *columns, numbers(y))
     return y
 
 
 def _average_grad(grad, x_shape, rows, columns):
     (grad,) = contiguous(grad)
     grad_x = empty(x_shape, grad.dtype)
-    _average_backward(numbers(grad), *rows, *columns, numbers(grad_x))
+    _average_backward(len(grad_x) * grad_x.shape[1], numbers(grad), *rows, *columns, numbers(grad_x))
     return grad_x
 
 
@@ -112,71 +111,67 @@ def adaptive_max_pool2d_grad(grad, argmax, in_h, in_w):
 
 
 @jit_parallel
-def _max_forward(x, top, bottom, left, right, y, argmax):
-    n_images, out_h, out_w, channels = y.shape
-    for line in prange(n_images * out_h):
-        n, p = np.int64(line) // out_h, np.int64(line) % out_h
-        for q in range(out_w):
-            best, where = y[n, p, q], argmax[n, p, q]
-            copy_row(x[n, top[p], left[q]], best)
-            where[:] = top[p] * x.shape[2] + left[q]
-            for h in range(top[p], bottom[p]):
+def _max_forward(line, x, top, bottom, left, right, y, argmax):
+    _, out_h, out_w, channels = y.shape
+    n, p = line // out_h, line % out_h
+    for q in range(out_w):
+        best, where = y[n, p, q], argmax[n, p, q]
+        copy_row(x[n, top[p], left[q]], best)
+        where[:] = top[p] * x.shape[2] + left[q]
+        for h in range(top[p], bottom[p]):
+            for w in range(left[q], right[q]):
+                v, at = x[n, h, w], np.int32(h * x.shape[2] + w)
+                for c in range(channels):
+                    a, b = wide(v[c]), wide(best[c])
+                    wins = (a > b) | ((a != a) & (b == b))  # the first NaN, as in NumPy
+                    best[c] = v[c] if wins else best[c]
+                    where[c] = at if wins else where[c]
+
+
+@jit_parallel
+def _max_backward(line, grad, argmax, top, bottom, left, right, grad_x):
+    _, in_h, in_w, channels = grad_x.shape
+    n, h = line // in_h, line % in_h
+    sums = sums_of(grad_x[n, h])
+    zero = sums.dtype.type(0)
+    sums[:] = 0
+    for p in range(grad.shape[1]):
+        if top[p] <= h < bottom[p]:
+            for q in range(grad.shape[2]):
+                g, where = grad[n, p, q], argmax[n, p, q]
                 for w in range(left[q], right[q]):
-                    v, at = x[n, h, w], np.int32(h * x.shape[2] + w)
+                    out, at = sums[w], np.int32(h * in_w + w)
                     for c in range(channels):
-                        a, b = wide(v[c]), wide(best[c])
-                        wins = (a > b) | ((a != a) & (b == b))  # the first NaN, as in NumPy
-                        best[c] = v[c] if wins else best[c]
-                        where[c] = at if wins else where[c]
+                        out[c] += wide(g[c]) if where[c] == at else zero
+    round_into(grad_x[n, h], sums)
 
 
 @jit_parallel
-def _max_backward(grad, argmax, top, bottom, left, right, grad_x):
-    n_images, in_h, in_w, channels = grad_x.shape
-    for line in prange(n_images * in_h):
-        n, h = np.int64(line) // in_h, np.int64(line) % in_h
-        sums = sums_of(grad_x[n, h])
-        zero = sums.dtype.type(0)
-        sums[:] = 0
-        for p in range(grad.shape[1]):
-            if top[p] <= h < bottom[p]:
-                for q in range(grad.shape[2]):
-                    g, where = grad[n, p, q], argmax[n, p, q]
-                    for w in range(left[q], right[q]):
-                        out, at = sums[w], np.int32(h * in_w + w)
-                        for c in range(channels):
-                            out[c] += wide(g[c]) if where[c] == at else zero
-        round_into(grad_x[n, h], sums)
+def _average_forward(line, x, top, bottom, left, right, y):
+    _, out_h, out_w, channels = y.shape
+    n, p = line // out_h, line % out_h
+    for q in range(out_w):
+        sums = np.zeros(channels)  # float64: a bin may hold the whole image
+        for h in range(top[p], bottom[p]):
+            for w in range(left[q], right[q]):
+                for c in range(channels):
+                    sums[c] += wide(x[n, h, w, c])
+        area = (bottom[p] - top[p]) * (right[q] - left[q])
+        for c in range(channels):
+            y[n, p, q, c] = narrow_as(sums[c] / area, y[n, p, q, c])
 
 
 @jit_parallel
-def _average_forward(x, top, bottom, left, right, y):
-    n_images, out_h, out_w, channels = y.shape
-    for line in prange(n_images * out_h):
-        n, p = np.int64(line) // out_h, np.int64(line) % out_h
-        for q in range(out_w):
-            sums = np.zeros(channels)  # float64: a bin may hold the whole image
-            for h in range(top[p], bottom[p]):
+def _average_backward(line, grad, top, bottom, left, right, grad_x):
+    _, in_h, _, channels = grad_x.shape
+    n, h = line // in_h, line % in_h
+    sums = sums_of(grad_x[n, h])
+    sums[:] = 0
+    for p in range(grad.shape[1]):
+        if top[p] <= h < bottom[p]:
+            for q in range(grad.shape[2]):
+                area = sums.dtype.type((bottom[p] - top[p]) * (right[q] - left[q]))
                 for w in range(left[q], right[q]):
                     for c in range(channels):
-                        sums[c] += wide(x[n, h, w, c])
-            area = (bottom[p] - top[p]) * (right[q] - left[q])
-            for c in range(channels):
-                y[n, p, q, c] = narrow_as(sums[c] / area, y[n, p, q, c])
-
-
-@jit_parallel
-def _average_backward(grad, top, bottom, left, right, grad_x):
-    n_images, in_h, _, channels = grad_x.shape
-    for line in prange(n_images * in_h):
-        n, h = np.int64(line) // in_h, np.int64(line) % in_h
-        sums = sums_of(grad_x[n, h])
-        sums[:] = 0
-        for p in range(grad.shape[1]):
-            if top[p] <= h < bottom[p]:
-                for q in range(grad.shape[2]):
-                    area = sums.dtype.type((bottom[p] - top[p]) * (right[q] - left[q]))
-                    for w in range(left[q], right[q]):
-                        for c in range(channels):
-                            sums[w, c] += wide(grad[n, p, q, c]) / area  # no product that could fuse
-        round_into(grad_x[n, h], sums)
+                        sums[w, c] += wide(grad[n, p, q, c]) / area  # no product that could fuse
+    round_into(grad_x[n, h], sums)

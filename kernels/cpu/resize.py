@@ -5,7 +5,6 @@ input row asks the output rows that read it), so that no two threads write one e
 """
 
 import numpy as np
-from numba import prange
 
 from ..bfloat16 import sum_dtype
 from ..checks import check_image
@@ -25,7 +24,7 @@ def _nearest_taps(in_size, out_size):
 def _resize(x, rows, columns):
     (x,) = contiguous(x)
     y = empty((x.shape[0], len(rows[0]), len(columns[0]), x.shape[3]), x.dtype)
-    _interpolate(numbers(x), *in_dtype(rows, x), *in_dtype(columns, x), numbers(y))
+    _interpolate(len(y) * y.shape[1], numbers(x), *in_dtype(rows, x), *in_dtype(columns, x), numbers(y))
     return y
 
 
@@ -33,8 +32,8 @@ def _resize_grad(grad, rows, columns, in_h, in_w):
     (grad,) = contiguous(grad)
     n, out_h, _, c = grad.shape
     narrow, grad_x = empty((n, out_h, in_w, c), sum_dtype(grad.dtype)), empty((n, in_h, in_w, c), grad.dtype)
-    _collect_columns(numbers(grad), *in_dtype(columns, grad), narrow)
-    collect_rows(narrow, *in_dtype(rows, grad), numbers(grad_x))
+    _collect_columns(n * out_h, numbers(grad), *in_dtype(columns, grad), narrow)
+    collect_rows(n * in_h, narrow, *in_dtype(rows, grad), numbers(grad_x))
     return grad_x
 
 
@@ -71,13 +70,12 @@ def resize_nearest_grad(grad, in_h, in_w):
 
 
 @jit_parallel
-def _interpolate(x, row_low, row_high, row_f, column_low, column_high, column_f, y):
-    n_images, out_h = y.shape[:2]
-    for line in prange(n_images * out_h):
-        n, p = np.int64(line) // out_h, np.int64(line) % out_h
-        mixed = np.empty(x.shape[2:], row_f.dtype)
-        above, below = x[n, row_low[p]], x[n, row_high[p]]
-        interpolate_line(above, below, row_f[p], column_low, column_high, column_f, mixed, y[n, p])
+def _interpolate(line, x, row_low, row_high, row_f, column_low, column_high, column_f, y):
+    _, out_h = y.shape[:2]
+    n, p = line // out_h, line % out_h
+    mixed = np.empty(x.shape[2:], row_f.dtype)
+    above, below = x[n, row_low[p]], x[n, row_high[p]]
+    interpolate_line(above, below, row_f[p], column_low, column_high, column_f, mixed, y[n, p])
 
 
 @jit
@@ -99,11 +97,10 @@ def interpolate_line(above, below, f, low, high, column_f, mixed, line):
 
 
 @jit_parallel
-def _collect_columns(grad, low, high, f, narrow):
-    n_images, out_h = grad.shape[:2]
-    for line in prange(n_images * out_h):
-        n, p = np.int64(line) // out_h, np.int64(line) % out_h
-        collect_line(grad[n, p], low, high, f, narrow[n, p])
+def _collect_columns(line, grad, low, high, f, narrow):
+    _, out_h = grad.shape[:2]
+    n, p = line // out_h, line % out_h
+    collect_line(grad[n, p], low, high, f, narrow[n, p])
 
 
 @jit
@@ -121,23 +118,22 @@ def collect_line(line, low, high, f, narrow):
 
 
 @jit_parallel
-def collect_rows(narrow, low, high, f, grad_x):
-    n_images, in_h, in_w, channels = grad_x.shape
+def collect_rows(line, narrow, low, high, f, grad_x):
+    _, in_h, in_w, channels = grad_x.shape
     one = narrow.dtype.type(1)
-    for line in prange(n_images * in_h):
-        n, h = np.int64(line) // in_h, np.int64(line) % in_h
-        sums = sums_of(grad_x[n, h])
-        sums[:] = 0
-        first = np.searchsorted(high, h, side="left")  # high and low never decrease: the readers of a row are a run
-        last = np.searchsorted(low, h, side="right")
-        for p in range(first, last):
-            weight = narrow.dtype.type(0)
-            if low[p] == h:
-                weight += one - f[p]
-            if high[p] == h:
-                weight += f[p]
-            if weight != 0:
-                for w in range(in_w):
-                    for c in range(channels):
-                        sums[w, c] += weight * narrow[n, p, w, c]
-        round_into(grad_x[n, h], sums)
+    n, h = line // in_h, line % in_h
+    sums = sums_of(grad_x[n, h])
+    sums[:] = 0
+    for p in range(len(low)):
+        if high[p] < h or low[p] > h:
+            continue
+        weight = narrow.dtype.type(0)
+        if low[p] == h:
+            weight += one - f[p]
+        if high[p] == h:
+            weight += f[p]
+        if weight != 0:
+            for w in range(in_w):
+                for c in range(channels):
+                    sums[w, c] += weight * narrow[n, p, w, c]
+    round_into(grad_x[n, h], sums)

@@ -1,7 +1,6 @@
 """To bfloat16 and back, at the speed of memory."""
 
 import numpy as np
-from numba import prange
 
 from ..bfloat16 import BFLOAT16
 from ..checks import check_to_bfloat16, check_to_float32
@@ -29,17 +28,16 @@ def to_float32(x):
 
 def _converted(x, dtype):
     y, (x,) = empty(x.shape, dtype), contiguous(x)
-    _convert(numbers(x).reshape(-1), numbers(y).reshape(-1))
+    _convert(PARTS, numbers(x).reshape(-1), numbers(y).reshape(-1))
     return y
 
 
 @jit_parallel
-def _convert(x, y):
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, x.size)
-        v, out = x[first:last], y[first:last]
-        for i in range(out.size):
-            out[i] = narrow_as(wide(v[i]), out[i])
+def _convert(part, x, y):
+    first, last = bounds(part, PARTS, x.size)
+    v, out = x[first:last], y[first:last]
+    for i in range(out.size):
+        out[i] = narrow_as(wide(v[i]), out[i])
 
 
 def rounded(w):

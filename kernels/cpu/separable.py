@@ -8,7 +8,7 @@ The loops inside are those of `depthwise_conv2d` and `pointwise`, in their order
 """
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import get_num_threads
 
 from ..activation import limits_of
 from ..bfloat16 import BFLOAT16
@@ -53,10 +53,11 @@ def separable_conv2d(x, w_depthwise, w_pointwise, win, win_pointwise, between, l
     no_residual = np.empty(0, x.dtype)
     last_scale, last_shift, residual = contiguous(*last[:2], no_residual if residual is None else residual)
     plan = forward_plan(win)
+    threads = get_num_threads()
     _run(
-        x.reshape(-1), w.reshape(-1), pack(w_pointwise), y.reshape(-1), plan.regions, plan.a_segments,
+        threads, x.reshape(-1), w.reshape(-1), pack(w_pointwise), y.reshape(-1), plan.regions, plan.a_segments,
         plan.b_segments * win.c_in, plan.strides, (win.n * win.out_h, win.out_h, win.out_w),
-        _lines(win.out_w, _BUFFER // line), _pitch(win.c_in, x.dtype), win_pointwise.c_out, get_num_threads(),
+        _lines(win.out_w, _BUFFER // line), _pitch(win.c_in, x.dtype), win_pointwise.c_out, threads,
         (scale, shift, limits_of(activation, x.dtype), activation == "hardswish"),
         (last_scale, last_shift, limits_of(last[2], x.dtype), last[2] == "hardswish"), residual.reshape(-1),
     )  # fmt: skip
@@ -76,7 +77,8 @@ def _lines(across, most):
 
 @jit_parallel
 def _run(
-    x, w, packed, y, regions, x_taps, w_taps, strides, size, lines, pitch, n_columns, threads, between, last, residual
+    thread, x, w, packed, y, regions, x_taps, w_taps, strides, size, lines, pitch, n_columns, threads, between, last,
+    residual,
 ):  # fmt: skip
     """Fill y; size: (rows of positions in all images, in one, positions in a row)."""
     all_lines, _, across = size
@@ -86,55 +88,49 @@ def _run(
     weights = packed.reshape(-1)
     tiles = (all_lines * across + ROWS - 1) // ROWS
     most_rows = (lines * across + ROWS - 1) // ROWS * ROWS
-    for thread in prange(threads):
-        first_tile, last_tile = bounds(thread, threads, tiles)
-        position, end = first_tile * ROWS, min(last_tile * ROWS, all_lines * across)
-        buffer = np.empty(lines * across * pitch, x.dtype)
-        edge = np.empty(most_rows * width, x.dtype)  # tiles of the last, partial block before they are cut
-        rows, y_rows, out_rows = (
-            np.empty(most_rows, np.int64),
-            np.empty(most_rows, np.int64),
-            np.empty(most_rows, np.int64),
-        )
-        no_offset, block_offset, length = np.zeros(1, np.int64), np.zeros(1, np.int64), np.full(1, channels)
-        while position < end:  # threads that share a row both compute its depthwise part
-            line = position // across
-            n_lines = min(lines, all_lines - line)
-            for i in range(n_lines):
-                to = i * across * pitch
-                _depthwise_line(x, w, buffer, to, line + i, regions, x_taps, w_taps, strides, size, pitch, channels)
-                for v in range(across):
-                    scale_and_shift(
-                        buffer[to + v * pitch : to + v * pitch + channels], scale, shift, limits, is_hardswish
-                    )
-            n = min(end, (line + n_lines) * across) - position
-            n_tiles = (n + ROWS - 1) // ROWS
-            for i in range(n_tiles * ROWS):  # past the last position it is repeated
-                at = position + min(i, n - 1)
-                rows[i], y_rows[i] = (at - line * across) * pitch, at * n_columns
-            for block in range(blocks):
-                whole = (block + 1) * width <= n_columns
-                out = y if whole else edge
-                for i in range(n_tiles * ROWS):
-                    out_rows[i] = y_rows[i] + block * width if whole else i * width
-                block_offset[0] = block * channels * width
-                for t in range(n_tiles):
-                    part = slice(t * ROWS, (t + 1) * ROWS)
-                    tile(
-                        buffer, rows[part], no_offset, 1, weights, block_offset, width, length, out, out_rows[part],
-                        width, False, (0, 0, 0),
-                    )  # fmt: skip
-            for i in range(n):
-                row = y[y_rows[i] : y_rows[i] + n_columns]
-                if blocks * width > n_columns:
-                    used = n_columns - (blocks - 1) * width
-                    copy_row(edge[i * width : i * width + used], row[n_columns - used :])
-                if residual.size:
-                    more = residual[y_rows[i] : y_rows[i] + n_columns]
-                    scale_shift_and_add(row, last_scale, last_shift, more, last_limits, last_is_hardswish)
-                else:
-                    scale_and_shift(row, last_scale, last_shift, last_limits, last_is_hardswish)
-            position += n
+    first_tile, last_tile = bounds(thread, threads, tiles)
+    position, end = first_tile * ROWS, min(last_tile * ROWS, all_lines * across)
+    buffer = np.empty(lines * across * pitch, x.dtype)
+    edge = np.empty(most_rows * width, x.dtype)  # tiles of the last, partial block before they are cut
+    rows, y_rows = np.empty(most_rows, np.int64), np.empty(most_rows, np.int64)
+    out_rows = np.empty(most_rows, np.int64)
+    no_offset, block_offset, length = np.zeros(1, np.int64), np.zeros(1, np.int64), np.full(1, channels)
+    while position < end:  # threads that share a row both compute its depthwise part
+        line = position // across
+        n_lines = min(lines, all_lines - line)
+        for i in range(n_lines):
+            to = i * across * pitch
+            _depthwise_line(x, w, buffer, to, line + i, regions, x_taps, w_taps, strides, size, pitch, channels)
+            for v in range(across):
+                scale_and_shift(buffer[to + v * pitch : to + v * pitch + channels], scale, shift, limits, is_hardswish)
+        n = min(end, (line + n_lines) * across) - position
+        n_tiles = (n + ROWS - 1) // ROWS
+        for i in range(n_tiles * ROWS):  # past the last position it is repeated
+            at = position + min(i, n - 1)
+            rows[i], y_rows[i] = (at - line * across) * pitch, at * n_columns
+        for block in range(blocks):
+            whole = (block + 1) * width <= n_columns
+            out = y if whole else edge
+            for i in range(n_tiles * ROWS):
+                out_rows[i] = y_rows[i] + block * width if whole else i * width
+            block_offset[0] = block * channels * width
+            for t in range(n_tiles):
+                part = slice(t * ROWS, (t + 1) * ROWS)
+                tile(
+                    buffer, rows[part], no_offset, 1, weights, block_offset, width, length, out, out_rows[part],
+                    width, False, (0, 0, 0),
+                )  # fmt: skip
+        for i in range(n):
+            row = y[y_rows[i] : y_rows[i] + n_columns]
+            if blocks * width > n_columns:
+                used = n_columns - (blocks - 1) * width
+                copy_row(edge[i * width : i * width + used], row[n_columns - used :])
+            if residual.size:
+                more = residual[y_rows[i] : y_rows[i] + n_columns]
+                scale_shift_and_add(row, last_scale, last_shift, more, last_limits, last_is_hardswish)
+            else:
+                scale_and_shift(row, last_scale, last_shift, last_limits, last_is_hardswish)
+        position += n
 
 
 @jit

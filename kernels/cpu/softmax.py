@@ -6,7 +6,6 @@ Channels are few (21), so the exponentials are taken over runs of pixels at once
 import math
 
 import numpy as np
-from numba import prange
 
 from ..checks import check_alike, check_argmax_of, check_floats
 from .arrays import contiguous, empty
@@ -64,7 +63,7 @@ def _over_rows(kernel, *arrays):
     """Run a kernel on the arrays as rows of channels; the result has their shape."""
     result = empty(arrays[0].shape, arrays[0].dtype)
     width = arrays[0].shape[-1]
-    kernel(*(a.reshape(-1, width) for a in contiguous(*arrays)), result.reshape(-1, width))
+    kernel(PARTS, *(a.reshape(-1, width) for a in contiguous(*arrays)), result.reshape(-1, width))
     return result
 
 
@@ -81,64 +80,59 @@ def shifted_exponentials(rows, top, e):
 
 
 @jit_parallel
-def _argmax(x, labels):
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, x.shape[0])
-        for i in range(first, last):
-            best, label = wide(x[i, 0]), 0
-            for k in range(1, x.shape[1]):
-                if wide(x[i, k]) > best or (wide(x[i, k]) != wide(x[i, k]) and best == best):
-                    best, label = wide(x[i, k]), k
-            labels[i] = label
+def _argmax(part, x, labels):
+    first, last = bounds(part, PARTS, x.shape[0])
+    for i in range(first, last):
+        best, label = wide(x[i, 0]), 0
+        for k in range(1, x.shape[1]):
+            if wide(x[i, k]) > best or (wide(x[i, k]) != wide(x[i, k]) and best == best):
+                best, label = wide(x[i, k]), k
+        labels[i] = label
 
 
 @jit_parallel
-def _softmax(x, y):
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, x.shape[0])
-        top, e = np.empty(_RUN, x.dtype), np.empty((_RUN, x.shape[1]), x.dtype)
-        for start in range(first, last, _RUN):
-            count = min(_RUN, last - start)
-            shifted_exponentials(x[start : start + count], top, e)
-            for i in range(count):
-                inverse = x.dtype.type(1) / e[i].sum()
-                for k in range(x.shape[1]):
-                    y[start + i, k] = e[i, k] * inverse
+def _softmax(part, x, y):
+    first, last = bounds(part, PARTS, x.shape[0])
+    top, e = np.empty(_RUN, x.dtype), np.empty((_RUN, x.shape[1]), x.dtype)
+    for start in range(first, last, _RUN):
+        count = min(_RUN, last - start)
+        shifted_exponentials(x[start : start + count], top, e)
+        for i in range(count):
+            inverse = x.dtype.type(1) / e[i].sum()
+            for k in range(x.shape[1]):
+                y[start + i, k] = e[i, k] * inverse
 
 
 @jit_parallel
-def _softmax_grad(grad, y, grad_x):
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, y.shape[0])
-        for i in range(first, last):
-            dot = y.dtype.type(0)
-            for k in range(y.shape[1]):
-                dot += grad[i, k] * y[i, k]
-            for k in range(y.shape[1]):
-                grad_x[i, k] = y[i, k] * (grad[i, k] - dot)
+def _softmax_grad(part, grad, y, grad_x):
+    first, last = bounds(part, PARTS, y.shape[0])
+    for i in range(first, last):
+        dot = y.dtype.type(0)
+        for k in range(y.shape[1]):
+            dot += grad[i, k] * y[i, k]
+        for k in range(y.shape[1]):
+            grad_x[i, k] = y[i, k] * (grad[i, k] - dot)
 
 
 @jit_parallel
-def _log_softmax(x, y):
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, x.shape[0])
-        top, e = np.empty(_RUN, x.dtype), np.empty((_RUN, x.shape[1]), x.dtype)
-        for start in range(first, last, _RUN):
-            count = min(_RUN, last - start)
-            shifted_exponentials(x[start : start + count], top, e)
-            for i in range(count):
-                log_sum = x.dtype.type(math.log(e[i].sum()))
-                for k in range(x.shape[1]):
-                    y[start + i, k] = x[start + i, k] - top[i] - log_sum
+def _log_softmax(part, x, y):
+    first, last = bounds(part, PARTS, x.shape[0])
+    top, e = np.empty(_RUN, x.dtype), np.empty((_RUN, x.shape[1]), x.dtype)
+    for start in range(first, last, _RUN):
+        count = min(_RUN, last - start)
+        shifted_exponentials(x[start : start + count], top, e)
+        for i in range(count):
+            log_sum = x.dtype.type(math.log(e[i].sum()))
+            for k in range(x.shape[1]):
+                y[start + i, k] = x[start + i, k] - top[i] - log_sum
 
 
 @jit_parallel
-def _log_softmax_grad(grad, y, grad_x):
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, y.shape[0])
-        for i in range(first, last):
-            e = y[i].copy()
-            exponentiate(e)
-            total = grad[i].sum()
-            for k in range(y.shape[1]):
-                grad_x[i, k] = grad[i, k] - e[k] * total
+def _log_softmax_grad(part, grad, y, grad_x):
+    first, last = bounds(part, PARTS, y.shape[0])
+    for i in range(first, last):
+        e = y[i].copy()
+        exponentiate(e)
+        total = grad[i].sum()
+        for k in range(y.shape[1]):
+            grad_x[i, k] = grad[i, k] - e[k] * total

@@ -11,7 +11,7 @@ in which tiles read it.
 from functools import lru_cache
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import get_num_threads
 
 from .arrays import empty
 from .jit import jit, jit_parallel
@@ -52,11 +52,11 @@ def sum_over_pixels(x, grad, grad_w, spans, offsets, channels, strides):
     pack_grad = k * x.itemsize >= _FAR or k % width > 0
     partial = grad_w[None] if ranges == 1 else empty((ranges, *grad_w.shape), x.dtype)
     _sum_over_pixels(
-        x.reshape(-1), grad, partial, spans, offsets, channels, np.array(strides, np.int64),
+        len(jobs), x.reshape(-1), grad, partial, spans, offsets, channels, np.array(strides, np.int64),
         chunks_down, chunks_across, jobs, pack_x, pack_grad,
     )  # fmt: skip
     if ranges > 1:
-        add_in_order(partial.reshape(ranges, -1), grad_w.reshape(-1))
+        add_in_order(PARTS, partial.reshape(ranges, -1), grad_w.reshape(-1))
 
 
 def _cuts(n, parts):
@@ -81,7 +81,9 @@ def _jobs(taps, c, k, ranges, dtype, threads):
         too_large = taps * ROWS * c_size * width * k_size * np.dtype(dtype).itemsize > _SUMS
         return too_large * c_size * k_size, most * c_size * k_size * (1 + fetch)
 
-    c_parts, k_parts = min(((i, j) for i in range(1, min(tiles, 64) + 1) for j in range(1, min(blocks, 16) + 1)), key=cost)
+    c_parts, k_parts = min(
+        ((i, j) for i in range(1, min(tiles, 64) + 1) for j in range(1, min(blocks, 16) + 1)), key=cost
+    )
     c_cuts, k_cuts = _cuts(tiles, c_parts), _cuts(blocks, k_parts)
     jobs = [(r, *c_cut, *k_cut) for r in range(ranges) for k_cut in k_cuts for c_cut in c_cuts]
     return np.array(jobs, np.int64)
@@ -89,7 +91,7 @@ def _jobs(taps, c, k, ranges, dtype, threads):
 
 @jit_parallel
 def _sum_over_pixels(
-    x, grad, partial, spans, offsets, channels, strides, chunks_down, chunks_across, jobs, pack_x, pack_grad
+    job, x, grad, partial, spans, offsets, channels, strides, chunks_down, chunks_across, jobs, pack_x, pack_grad
 ):  # fmt: skip
     """for each (range of pixels, part of k, part of c): for chunks of pixels, taps, blocks of k, c: tile."""
     ranges, taps, n_c, n_k = partial.shape
@@ -99,97 +101,96 @@ def _sum_over_pixels(
     x_data, grad_data = np.int64(x.ctypes.data), np.int64(grad.ctypes.data)
     most_down = -(-n_images * down // chunks_down)  # rows and pixels of a chunk
     most_pixels = most_down * -(-across // chunks_across)
-    for job in prange(len(jobs)):
-        pixels, first_tile, last_tile, first_block, last_block = jobs[np.int64(job)]
-        n_tiles, n_blocks = last_tile - first_tile, last_block - first_block
-        first_c, first_k = first_tile * ROWS, first_block * width
-        n_rows, used_k = min(last_tile * ROWS, n_c) - first_c, min(last_block * width, n_k) - first_k
-        sums = np.empty(n_blocks * taps * n_rows * width, grad.dtype)
-        packed_x = np.empty(n_tiles * (most_pixels + 1) * pitch if pack_x else 0, x.dtype)
-        packed_grad = np.empty(n_blocks * (most_pixels + 1) * width if pack_grad else 0, grad.dtype)
-        if pack_grad and used_k < n_blocks * width:  # past the last channel
-            packed_grad[:] = 0
-        a, a_step = (packed_x, pitch) if pack_x else (x, strides[2])
-        b, b_step = (packed_grad, width) if pack_grad else (flat_grad, n_k)
-        x_rows, sum_rows = np.arange(ROWS), np.empty(ROWS, np.int64)
-        x_span, calls = min(n_rows, strides[2]), taps * n_blocks * n_tiles
-        x_bytes, grad_bytes = strides[2] * x.itemsize, n_k * x.itemsize
-        (columns_x, x_line), (columns_grad, grad_line) = _columns(x_span, strides[2], x), _columns(used_k, n_k, x)
-        # runs of pixels: offset in x, number of the first one in the chunk, offset in grad; length
-        lines, lengths = np.empty((3, most_down), np.int64), np.empty(most_down, np.int64)
-        a_segments, b_segments = np.empty(most_down, np.int64), np.empty(most_down, np.int64)
-        first_chunk, last_chunk = bounds(pixels, ranges, chunks_down * chunks_across)
-        for chunk in range(first_chunk, last_chunk):
-            row0, row1, q0, q1 = _box(chunk, chunks_down, chunks_across, n_images * down, across)
-            size = (row1 - row0) * (q1 - q0) + 1  # pixels of a group, one too many: not a power of two apart
-            # what the next chunk will read: columns of cache lines, each an image row long; tiles ask for pieces
-            next_row, end_row, next_q, end_q = _box(chunk + 1, chunks_down, chunks_across, n_images * down, across)
-            units = (columns_x + columns_grad) * (end_row - next_row) if chunk + 1 < last_chunk else 0
-            pieces = max(1, calls // max(1, units))
-            due, column, r, piece = 0, 0, next_row, 0
-            if pack_grad:
-                for row in range(row0, row1):
-                    at = (row * across + q0) * n_k + first_k
-                    _pack(flat_grad, at, n_k, q1 - q0, used_k, width, packed_grad, (row - row0) * (q1 - q0), size, width)
-            for t in range(taps):
-                count = 0
-                top, bottom, left, right = spans[t]
-                lo, hi = max(q0, left), min(q1, right)
-                for row in range(row0, row1):
-                    n, p = row // down, row % down
-                    if top <= p < bottom and lo < hi:
-                        lines[0, count] = offsets[t] + n * strides[0] + p * strides[1] + lo * strides[2]
-                        lines[1, count] = (row - row0) * (q1 - q0) + lo - q0
-                        lines[2, count] = (row * across + lo) * n_k + first_k
-                        lengths[count] = hi - lo
-                        count += 1
-                if pack_x:
+    pixels, first_tile, last_tile, first_block, last_block = jobs[job]
+    n_tiles, n_blocks = last_tile - first_tile, last_block - first_block
+    first_c, first_k = first_tile * ROWS, first_block * width
+    n_rows, used_k = min(last_tile * ROWS, n_c) - first_c, min(last_block * width, n_k) - first_k
+    sums = np.empty(n_blocks * taps * n_rows * width, grad.dtype)
+    packed_x = np.empty(n_tiles * (most_pixels + 1) * pitch if pack_x else 0, x.dtype)
+    packed_grad = np.empty(n_blocks * (most_pixels + 1) * width if pack_grad else 0, grad.dtype)
+    if pack_grad and used_k < n_blocks * width:  # past the last channel
+        packed_grad[:] = 0
+    a, a_step = (packed_x, pitch) if pack_x else (x, strides[2])
+    b, b_step = (packed_grad, width) if pack_grad else (flat_grad, n_k)
+    x_rows, sum_rows = np.arange(ROWS), np.empty(ROWS, np.int64)
+    x_span, calls = min(n_rows, strides[2]), taps * n_blocks * n_tiles
+    x_bytes, grad_bytes = strides[2] * x.itemsize, n_k * x.itemsize
+    (columns_x, x_line), (columns_grad, grad_line) = _columns(x_span, strides[2], x), _columns(used_k, n_k, x)
+    # runs of pixels: offset in x, number of the first one in the chunk, offset in grad; length
+    lines, lengths = np.empty((3, most_down), np.int64), np.empty(most_down, np.int64)
+    a_segments, b_segments = np.empty(most_down, np.int64), np.empty(most_down, np.int64)
+    first_chunk, last_chunk = bounds(pixels, ranges, chunks_down * chunks_across)
+    for chunk in range(first_chunk, last_chunk):
+        row0, row1, q0, q1 = _box(chunk, chunks_down, chunks_across, n_images * down, across)
+        size = (row1 - row0) * (q1 - q0) + 1  # pixels of a group, one too many: not a power of two apart
+        # what the next chunk will read: columns of cache lines, each an image row long; tiles ask for pieces
+        next_row, end_row, next_q, end_q = _box(chunk + 1, chunks_down, chunks_across, n_images * down, across)
+        units = (columns_x + columns_grad) * (end_row - next_row) if chunk + 1 < last_chunk else 0
+        pieces = max(1, calls // max(1, units))
+        due, column, r, piece = 0, 0, next_row, 0
+        if pack_grad:
+            for row in range(row0, row1):
+                at = (row * across + q0) * n_k + first_k
+                _pack(flat_grad, at, n_k, q1 - q0, used_k, width, packed_grad, (row - row0) * (q1 - q0), size, width)
+        for t in range(taps):
+            count = 0
+            top, bottom, left, right = spans[t]
+            lo, hi = max(q0, left), min(q1, right)
+            for row in range(row0, row1):
+                n, p = row // down, row % down
+                if top <= p < bottom and lo < hi:
+                    lines[0, count] = offsets[t] + n * strides[0] + p * strides[1] + lo * strides[2]
+                    lines[1, count] = (row - row0) * (q1 - q0) + lo - q0
+                    lines[2, count] = (row * across + lo) * n_k + first_k
+                    lengths[count] = hi - lo
+                    count += 1
+            if pack_x:
+                for line in range(count):
+                    at = lines[0, line] + first_c
+                    _pack(x, at, strides[2], hi - lo, n_rows, ROWS, packed_x, lines[1, line], size, pitch)
+            for block in range(n_blocks):
+                for line in range(count):
+                    in_place, packed = lines[2, line] + block * width, (block * size + lines[1, line]) * width
+                    b_segments[line] = packed if pack_grad else in_place
+                for i_tile in range(n_tiles):
                     for line in range(count):
-                        at = lines[0, line] + first_c
-                        _pack(x, at, strides[2], hi - lo, n_rows, ROWS, packed_x, lines[1, line], size, pitch)
-                for block in range(n_blocks):
-                    for line in range(count):
-                        in_place, packed = lines[2, line] + block * width, (block * size + lines[1, line]) * width
-                        b_segments[line] = packed if pack_grad else in_place
-                    for i_tile in range(n_tiles):
-                        for line in range(count):
-                            a_segments[line] = (i_tile * size + lines[1, line]) * pitch if pack_x else lines[0, line]
-                        row = i_tile * ROWS
-                        at = ((block * taps + t) * n_rows + row) * width
-                        for i in range(ROWS):  # the last tile repeats its last channel
-                            c = min(i, n_rows - 1 - row)
-                            x_rows[i] = c if pack_x else channels[first_c + row + c]
-                            sum_rows[i] = at + c * width
-                        ahead = 0, 0, 0
-                        due += units * pieces
-                        if due >= calls:
-                            due = min(due - calls, calls)
-                            if column < columns_x:
-                                at = r // down * strides[0] + r % down * strides[1] + next_q * strides[2]
-                                at += offsets[taps - 1] + channels[first_c + n_rows - x_span]
-                                at, step, pixel = x_data + at * x.itemsize + column * _LINE, x_line, x_bytes
-                            else:
-                                at = (r * across + next_q) * grad_bytes + first_k * x.itemsize
-                                at, step = grad_data + at + (column - columns_x) * _LINE, grad_line
-                                pixel = grad_bytes
-                            first, last = bounds(piece, pieces, (end_q - next_q) * pixel // step)
-                            ahead = at + first * step, step, -(-ASKS * (last - first) // (size - 1))
-                            piece += 1
-                            if piece == pieces:
-                                piece, r = 0, r + 1
-                            if r == end_row:
-                                r, column = next_row, column + 1
-                        tile(
-                            a, x_rows, a_segments, a_step,
-                            b, b_segments, b_step,
-                            lengths[:count], sums, sum_rows, width, chunk > first_chunk, ahead,
-                        )  # fmt: skip
-        for block in range(n_blocks):
-            used = min(width, used_k - block * width)
-            for t in range(taps):
-                for c in range(n_rows):
-                    at, to = ((block * taps + t) * n_rows + c) * width, first_k + block * width
-                    copy_row(sums[at : at + used], partial[pixels, t, first_c + c, to : to + used])
+                        a_segments[line] = (i_tile * size + lines[1, line]) * pitch if pack_x else lines[0, line]
+                    row = i_tile * ROWS
+                    at = ((block * taps + t) * n_rows + row) * width
+                    for i in range(ROWS):  # the last tile repeats its last channel
+                        c = min(i, n_rows - 1 - row)
+                        x_rows[i] = c if pack_x else channels[first_c + row + c]
+                        sum_rows[i] = at + c * width
+                    ahead = 0, 0, 0
+                    due += units * pieces
+                    if due >= calls:
+                        due = min(due - calls, calls)
+                        if column < columns_x:
+                            at = r // down * strides[0] + r % down * strides[1] + next_q * strides[2]
+                            at += offsets[taps - 1] + channels[first_c + n_rows - x_span]
+                            at, step, pixel = x_data + at * x.itemsize + column * _LINE, x_line, x_bytes
+                        else:
+                            at = (r * across + next_q) * grad_bytes + first_k * x.itemsize
+                            at, step = grad_data + at + (column - columns_x) * _LINE, grad_line
+                            pixel = grad_bytes
+                        first, last = bounds(piece, pieces, (end_q - next_q) * pixel // step)
+                        ahead = at + first * step, step, -(-ASKS * (last - first) // (size - 1))
+                        piece += 1
+                        if piece == pieces:
+                            piece, r = 0, r + 1
+                        if r == end_row:
+                            r, column = next_row, column + 1
+                    tile(
+                        a, x_rows, a_segments, a_step,
+                        b, b_segments, b_step,
+                        lengths[:count], sums, sum_rows, width, chunk > first_chunk, ahead,
+                    )  # fmt: skip
+    for block in range(n_blocks):
+        used = min(width, used_k - block * width)
+        for t in range(taps):
+            for c in range(n_rows):
+                at, to = ((block * taps + t) * n_rows + c) * width, first_k + block * width
+                copy_row(sums[at : at + used], partial[pixels, t, first_c + c, to : to + used])
 
 
 @jit
@@ -236,11 +237,10 @@ def _pack(source, at, step, n_pixels, n_channels, group, target, first, size, pi
 
 
 @jit_parallel
-def add_in_order(partial, total):
+def add_in_order(part, partial, total):
     """total[i] = partial[0, i] + partial[1, i] + ..., the same order for any number of threads."""
     ranges, size = partial.shape
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, size)
-        copy_row(partial[0, first:last], total[first:last])
-        for r in range(1, ranges):
-            add_row(total[first:last], partial[r, first:last])
+    first, last = bounds(part, PARTS, size)
+    copy_row(partial[0, first:last], total[first:last])
+    for r in range(1, ranges):
+        add_row(total[first:last], partial[r, first:last])

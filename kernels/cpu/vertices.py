@@ -7,7 +7,6 @@ that is the first of its kind in all is the first of its kind in its chunk, too:
 """
 
 import numpy as np
-from numba import prange
 
 from .arrays import empty
 from .jit import jit, jit_parallel, jit_rounded
@@ -31,14 +30,14 @@ def number_vertices(features, scale, lowest, strides, weights):
     n, axes = weights.shape
     vertex, keys = empty((n, axes), np.int32), empty((n * axes,), np.int64)
     counts = np.zeros(CHUNKS, np.int64)
-    _number_in_chunks(features, scale, lowest, strides, weights, vertex, keys, counts)
+    _number_in_chunks(CHUNKS, features, scale, lowest, strides, weights, vertex, keys, counts)
     size = 1 << int(2 * counts.sum()).bit_length()
     table_keys, table_ids = empty((size,), np.int64), np.full(size, -1, np.int32)
     numbers = empty((n * axes,), np.int32)
     m = _number_all(keys, counts, n, axes, table_keys, table_ids, numbers)
-    _rename(numbers, vertex)
+    _rename(CHUNKS, numbers, vertex)
     neighbours = np.full((axes, m, 2), m, np.int32)
-    _find_neighbours(keys, table_keys, table_ids, strides, neighbours)
+    _find_neighbours(PARTS, keys, table_keys, table_ids, strides, neighbours)
     return vertex, neighbours
 
 
@@ -114,41 +113,40 @@ def _slot(table_keys, table_ids, key):
 
 
 @jit_parallel
-def _number_in_chunks(features, scale, lowest, strides, weights, vertex, keys, counts):
+def _number_in_chunks(chunk, features, scale, lowest, strides, weights, vertex, keys, counts):
     """Number the different keys of each chunk from 0; they stand in `keys` from the chunk's first corner on."""
     n, axes = vertex.shape
-    for chunk in prange(CHUNKS):
-        first, last = bounds(chunk, CHUNKS, n)
-        found = keys[first * axes : last * axes]
-        columns, run = np.empty((3, axes, _RUN)), np.empty((_RUN, axes), np.int64)
-        before = np.full(axes, -1, np.int64)  # the keys of the pixel before: no key is negative
-        count = 0
-        table_keys, table_ids = np.empty(1 << 12, np.int64), np.full(1 << 12, -1, np.int32)
-        for start in range(first, last, _RUN):
-            length = min(_RUN, last - start)
-            _find_simplices(features, start, length, scale, lowest, strides, columns, weights, run)
-            for p in range(length):
-                for k in range(axes):
-                    key = run[p, k]
-                    if before[k] == key:
-                        vertex[start + p, k] = vertex[start + p - 1, k]
-                        continue
-                    before[k] = key
-                    slot = _slot(table_keys, table_ids, key)
-                    if table_ids[slot] < 0:
-                        table_keys[slot], table_ids[slot] = key, count
-                        found[count] = key
-                        vertex[start + p, k] = count
-                        count += 1
-                        if 2 * count > table_keys.size:
-                            size = 4 * table_keys.size
-                            table_keys, table_ids = np.empty(size, np.int64), np.full(size, -1, np.int32)
-                            for number in range(count):
-                                place = _slot(table_keys, table_ids, found[number])
-                                table_keys[place], table_ids[place] = found[number], number
-                    else:
-                        vertex[start + p, k] = table_ids[slot]
-        counts[chunk] = count
+    first, last = bounds(chunk, CHUNKS, n)
+    found = keys[first * axes : last * axes]
+    columns, run = np.empty((3, axes, _RUN)), np.empty((_RUN, axes), np.int64)
+    before = np.full(axes, -1, np.int64)  # the keys of the pixel before: no key is negative
+    count = 0
+    table_keys, table_ids = np.empty(1 << 12, np.int64), np.full(1 << 12, -1, np.int32)
+    for start in range(first, last, _RUN):
+        length = min(_RUN, last - start)
+        _find_simplices(features, start, length, scale, lowest, strides, columns, weights, run)
+        for p in range(length):
+            for k in range(axes):
+                key = run[p, k]
+                if before[k] == key:
+                    vertex[start + p, k] = vertex[start + p - 1, k]
+                    continue
+                before[k] = key
+                slot = _slot(table_keys, table_ids, key)
+                if table_ids[slot] < 0:
+                    table_keys[slot], table_ids[slot] = key, count
+                    found[count] = key
+                    vertex[start + p, k] = count
+                    count += 1
+                    if 2 * count > table_keys.size:
+                        size = 4 * table_keys.size
+                        table_keys, table_ids = np.empty(size, np.int64), np.full(size, -1, np.int32)
+                        for number in range(count):
+                            place = _slot(table_keys, table_ids, found[number])
+                            table_keys[place], table_ids[place] = found[number], number
+                else:
+                    vertex[start + p, k] = table_ids[slot]
+    counts[chunk] = count
 
 
 @jit
@@ -172,30 +170,28 @@ def _number_all(keys, counts, n, axes, table_keys, table_ids, numbers):
 
 
 @jit_parallel
-def _rename(numbers, vertex):
+def _rename(chunk, numbers, vertex):
     """From the number in a chunk to that in all."""
     n, axes = vertex.shape
-    for chunk in prange(CHUNKS):
-        first, last = bounds(chunk, CHUNKS, n)
-        own = numbers[first * axes : last * axes]
-        for i in range(first, last):
-            for k in range(axes):
-                vertex[i, k] = own[vertex[i, k]]
+    first, last = bounds(chunk, CHUNKS, n)
+    own = numbers[first * axes : last * axes]
+    for i in range(first, last):
+        for k in range(axes):
+            vertex[i, k] = own[vertex[i, k]]
 
 
 @jit_parallel
-def _find_neighbours(keys, table_keys, table_ids, strides, neighbours):
+def _find_neighbours(part, keys, table_keys, table_ids, strides, neighbours):
     """Look for the vertex one step forward along each axis; the one behind is the same relation, read backwards."""
     axes, m, _ = neighbours.shape
     wrap = strides.sum()
-    for part in prange(PARTS):
-        first, last = bounds(part, PARTS, m)
-        for v in range(first, last):
-            key = keys[v]
-            # a step adds 1 to all coordinates: the common remainder d becomes 0, and all quotients grow
-            step = wrap - (axes - 1) if key % axes == axes - 1 else 1
-            for axis in range(axes):
-                found = table_ids[_slot(table_keys, table_ids, key + step - strides[axis])]
-                if found >= 0:
-                    neighbours[axis, v, 0] = found
-                    neighbours[axis, found, 1] = v
+    first, last = bounds(part, PARTS, m)
+    for v in range(first, last):
+        key = keys[v]
+        # a step adds 1 to all coordinates: the common remainder d becomes 0, and all quotients grow
+        step = wrap - (axes - 1) if key % axes == axes - 1 else 1
+        for axis in range(axes):
+            found = table_ids[_slot(table_keys, table_ids, key + step - strides[axis])]
+            if found >= 0:
+                neighbours[axis, v, 0] = found
+                neighbours[axis, found, 1] = v

@@ -11,7 +11,7 @@ a hundredth of what the direct sum can hold.
 """
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import get_num_threads
 
 from ..activation import limits_of
 from .arrays import contiguous, empty
@@ -51,21 +51,20 @@ def _at_points(packed, side, step):
     blocks, _, width = packed.shape
     packed = packed.reshape(blocks, TAPS * TAPS, -1, width)
     points = empty(((side + 2) ** 2, packed[:, 0].size + _LINE // packed.itemsize), packed.dtype)
-    _weights_to_points(packed, points, side, step)
+    _weights_to_points(blocks * PARTS, packed, points, side, step)
     return points
 
 
 @jit_parallel
-def _weights_to_points(packed, points, side, step):
+def _weights_to_points(job, packed, points, side, step):
     """points[i] = (G w G^T)[i] for every block, channel and column; step -1: with the taps in reverse order."""
-    blocks, taps, channels, width = packed.shape
+    _, taps, channels, width = packed.shape
     source, target, tap, slot = packed.reshape(-1), points.reshape(-1), channels * width, points.shape[1]
-    for job in prange(blocks * PARTS):
-        block = np.int64(job) // PARTS
-        first, last = bounds(np.int64(job) % PARTS, PARTS, channels)
-        at = (block * taps + (0 if step > 0 else taps - 1)) * tap + first * width
-        to, n = block * tap + first * width, (last - first) * width
-        weights_to_points(source, at, step * TAPS * tap, step * tap, side, target, to, slot, n)
+    block = job // PARTS
+    first, last = bounds(job % PARTS, PARTS, channels)
+    at = (block * taps + (0 if step > 0 else taps - 1)) * tap + first * width
+    to, n = block * tap + first * width, (last - first) * width
+    weights_to_points(source, at, step * TAPS * tap, step * tap, side, target, to, slot, n)
 
 
 def _run(x, points, y, place, side, scale=None, shift=None, activation=None, residual=None):
@@ -85,7 +84,7 @@ def _run(x, points, y, place, side, scale=None, shift=None, activation=None, res
         scale, shift = none, none
     scale, shift, residual = contiguous(scale, shift, none if residual is None else residual)
     _squares(
-        x, points, y, side, down, across, place, shares, work, (most, pitch, slot),
+        len(shares) - 1, x, points, y, side, down, across, place, shares, work, (most, pitch, slot),
         scale, shift, residual.reshape(-1), limits_of(activation, y.dtype), activation == "hardswish",
     )  # fmt: skip
     return y
@@ -93,7 +92,7 @@ def _run(x, points, y, place, side, scale=None, shift=None, activation=None, res
 
 @jit_parallel
 def _squares(
-    x, points, y, side, down, across, place, shares, work, sizes, scale, shift, residual, limits, is_hardswish
+    thread, x, points, y, side, down, across, place, shares, work, sizes, scale, shift, residual, limits, is_hardswish
 ):  # fmt: skip
     """for each thread's blocks of squares: to points; for each point, block of columns: tiles; to outputs; last step.
 
@@ -104,43 +103,42 @@ def _squares(
     n_points, n_channels, (_, height, breadth, n_columns) = len(points), x.shape[3], y.shape
     width = TILE_BYTES // y.itemsize
     b, flat_y = points.reshape(-1), y.reshape(-1)
-    for thread in prange(shares.size - 1):
-        memory = work[np.int64(thread)]
-        patch = memory[(n_points + 1) * slot :]
-        rows, sum_rows = np.empty(most, np.int64), np.empty(most, np.int64)
-        at, at_b, length = np.zeros(1, np.int64), np.zeros(1, np.int64), np.full(1, n_channels)
-        last = shares[np.int64(thread) + 1]
-        for start in range(shares[np.int64(thread)], last, most):
-            count = min(most, last - start)
-            tiles = -(-count // ROWS)
-            for i in range(count):
-                n, p, q = origin(start + i, down, across)
-                first = slot + i * pitch
-                to_points(x, (n, p - top, q - left), rates, side, (np.int64(0), n_channels), memory, first, slot, patch)
-            for i in range(tiles * ROWS):  # past the last square it is repeated
-                rows[i] = min(i, count - 1) * pitch
-            for point in range(n_points):
-                at[0] = (point + 1) * slot
-                for block in range(-(-n_columns // width)):
-                    at_b[0] = point * points.shape[1] + block * n_channels * width
-                    for i in range(tiles * ROWS):
-                        sum_rows[i] = point * slot + rows[i] + block * width
-                    for t in range(tiles):
-                        group = slice(t * ROWS, (t + 1) * ROWS)
-                        tile(
-                            memory, rows[group], at, 1, b, at_b, width,
-                            length, memory, sum_rows[group], width, False, (0, 0, 0),
-                        )  # fmt: skip
-            for i in range(count):
-                n, p, q = origin(start + i, down, across)
-                to_outputs(memory, i * pitch, slot, y, (n, p, q), rates, side, patch)
-                if scale.size:
-                    for v in range(p, min(height, p + side * rates[0]), rates[0]):
-                        for u in range(q, min(breadth, q + side * rates[1]), rates[1]):
-                            first = ((n * height + v) * breadth + u) * n_columns
-                            row = flat_y[first : first + n_columns]
-                            if residual.size:
-                                more = residual[first : first + n_columns]
-                                scale_shift_and_add(row, scale, shift, more, limits, is_hardswish)
-                            else:
-                                scale_and_shift(row, scale, shift, limits, is_hardswish)
+    memory = work[thread]
+    patch = memory[(n_points + 1) * slot :]
+    rows, sum_rows = np.empty(most, np.int64), np.empty(most, np.int64)
+    at, at_b, length = np.zeros(1, np.int64), np.zeros(1, np.int64), np.full(1, n_channels)
+    last = shares[thread + 1]
+    for start in range(shares[thread], last, most):
+        count = min(most, last - start)
+        tiles = -(-count // ROWS)
+        for i in range(count):
+            n, p, q = origin(start + i, down, across)
+            first = slot + i * pitch
+            to_points(x, (n, p - top, q - left), rates, side, (np.int64(0), n_channels), memory, first, slot, patch)
+        for i in range(tiles * ROWS):  # past the last square it is repeated
+            rows[i] = min(i, count - 1) * pitch
+        for point in range(n_points):
+            at[0] = (point + 1) * slot
+            for block in range(-(-n_columns // width)):
+                at_b[0] = point * points.shape[1] + block * n_channels * width
+                for i in range(tiles * ROWS):
+                    sum_rows[i] = point * slot + rows[i] + block * width
+                for t in range(tiles):
+                    group = slice(t * ROWS, (t + 1) * ROWS)
+                    tile(
+                        memory, rows[group], at, 1, b, at_b, width,
+                        length, memory, sum_rows[group], width, False, (0, 0, 0),
+                    )  # fmt: skip
+        for i in range(count):
+            n, p, q = origin(start + i, down, across)
+            to_outputs(memory, i * pitch, slot, y, (n, p, q), rates, side, patch)
+            if scale.size:
+                for v in range(p, min(height, p + side * rates[0]), rates[0]):
+                    for u in range(q, min(breadth, q + side * rates[1]), rates[1]):
+                        first = ((n * height + v) * breadth + u) * n_columns
+                        row = flat_y[first : first + n_columns]
+                        if residual.size:
+                            more = residual[first : first + n_columns]
+                            scale_shift_and_add(row, scale, shift, more, limits, is_hardswish)
+                        else:
+                            scale_and_shift(row, scale, shift, limits, is_hardswish)

@@ -1,0 +1,67 @@
+"""Jobs on threads: run_jobs(body, jobs, arguments) calls body(job, *arguments) for job = 0 .. jobs - 1.
+
+Numba's `prange` does the same, but compiles each kernel two and a half times as long: it analyses every loop for what
+might run in parallel. Here it is known. Which thread runs which job is the threading layer's choice: every job writes
+elements of its own, so it does not matter.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.ufunc import parallel
+
+
+def start_threads():
+    """Start the threads of Numba's threading layer; a kernel that is loaded from the disk cache does it, too."""
+    parallel._launch_threads()
+
+
+@intrinsic
+def run_jobs(typing_context, body, jobs, arguments):
+    """body(job, *arguments) for each job, on the threads of Numba's threading layer; body is a jit function."""
+    inner = typing_context.resolve_function_type(body, (types.intp, *arguments.types), {})
+
+    def codegen(context, builder, signature, args):
+        start_threads()
+        library = context.active_code_library
+        library._reload_init.add(start_threads)
+        compiled = body.dispatcher.get_compile_result(inner)
+        library.add_linking_library(compiled.library)
+        callee = context.declare_function(builder.module, compiled.fndesc)
+        _, n_jobs, values = args
+        i64, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
+        held = cgutils.alloca_once_value(builder, values)
+
+        # run(first, count, steps, held): jobs *first .. *first + *count, the form that the threading layer calls
+        run = ir.Function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [i64.as_pointer(), i64.as_pointer(), pointer, held.type]),
+            f"{builder.function.name}.jobs",
+        )
+        run.linkage = "internal"
+        inside = ir.IRBuilder(run.append_basic_block())
+        first, count, values = (inside.load(run.args[i]) for i in (0, 1, 3))
+        values = [inside.extract_value(values, i) for i in range(len(arguments.types))]
+        with cgutils.for_range(inside, count, intp=i64) as loop:
+            job = inside.add(first, loop.index)
+            context.call_conv.call_function(inside, callee, inner.return_type, inner.args, [job, *values])
+        inside.ret_void()
+
+        # numba_parallel_for(run, bases, [jobs], steps, held, 0, 1, threads): job i gets bases[0] + i steps[0]
+        launch = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [pointer] * 5 + [i64, i64, ir.IntType(32)]),
+            "numba_parallel_for",
+        )
+        threads = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), "get_num_threads")
+        places = [cgutils.alloca_once_value(builder, value) for value in (i64(0), n_jobs, i64(1))]
+        base, size, step = (builder.bitcast(place, pointer) for place in places)
+        builder.call(
+            launch,
+            [builder.bitcast(run, pointer), base, size, step, builder.bitcast(held, pointer), i64(0), i64(1),
+             builder.call(threads, [])],
+        )  # fmt: skip
+        return context.get_dummy_value()
+
+    return types.void(body, jobs, arguments), codegen
