@@ -24,6 +24,9 @@ def float_of_bits(typingctx, bits):
     return target(bits), codegen
 
 
+ASKS = 4  # steps of the dense tile between requests
+
+
 def prefetch(builder, pointer, to_write):
     """Ask for the pointer's cache line, to be kept in all caches; the address need not exist."""
     byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
@@ -106,10 +109,8 @@ def copy_intrinsic(vector_bytes):
         itemsize = 8 if source.dtype == types.float64 else 4
 
         def codegen(context, builder, signature, args):
-            data, (vector, _) = (
-                array_data(context, builder, signature, args),
-                vector_and_fma(builder, vector_bytes // itemsize, itemsize),
-            )
+            data = array_data(context, builder, signature, args)
+            vector, _ = vector_and_fma(builder, vector_bytes // itemsize, itemsize)
             start, end = (builder.bitcast(builder.gep(data(i), [args[i + 1]]), vector.as_pointer()) for i in (0, 2))
             builder.store(builder.load(start, align=itemsize), end, align=itemsize)
             return context.get_dummy_value()
@@ -196,7 +197,12 @@ def held_or_zero(builder, pointers, itemsize, accumulate):
 
 
 def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumulate, ahead, by_channel, halves):
-    """A loop over segments and in it one over k; the accumulators are phi nodes of both, so they stay in registers."""
+    """A loop over segments and in it one over k; the accumulators are phi nodes of both, so they stay in registers.
+
+    Both operands have one pointer that advances, and rows a fixed distance from it. With an address of its own for each
+    row and each request LLVM keeps a counter for each, runs out of registers, and counts in memory. For the same
+    reason, and because a request costs as much as a load, the dense tile makes its requests every ASKS steps.
+    """
     n_rows, n_vectors, lanes, itemsize = shape
     i64 = ir.IntType(64)
     vector, fma = vector_and_fma(builder, lanes, itemsize)
@@ -272,8 +278,8 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
         """A row of the results, while there are some, and ahead[2] lines."""
         with builder.if_then(builder.icmp_unsigned("<", group, const(n_rows))):
             row = builder.gep(c, [load_i64(c_rows, group)])
-            for j in range(n_vectors):
-                prefetch(builder, vector_pointer(row, j), to_write=True)
+            for j in range(n_vectors):  # where rows do not start at a line, the one before holds the start
+                prefetch(builder, builder.gep(row, [const((j + 1) * lanes - 1)]), to_write=True)
         with cgutils.for_range(builder, ahead[2]) as loop:
             address = builder.add(asked, builder.mul(loop.index, ahead[1]))
             prefetch(builder, builder.inttoptr(address, ir.IntType(8).as_pointer()), to_write=False)
@@ -294,8 +300,8 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     if by_channel:
         state = run("k", length, 1, state, ask_by_channel)
     else:
-        state = run("group", builder.ashr(length, const(2)), 4, state, ask)
-        state = run("k", builder.and_(length, const(3)), 1, state, None)
+        state = run("group", builder.udiv(length, const(ASKS)), ASKS, state, ask)
+        state = run("k", builder.urem(length, const(ASKS)), 1, state, None)
     following = builder.add(s, const(1)), *state[2:]
     for phi, first, value in zip((s, asked, *outer), (const(0), ahead[0], *start), following, strict=True):
         phi.add_incoming(first, before)

@@ -11,10 +11,11 @@ from numba import get_num_threads
 from ..activation import limits_of
 from .arrays import contiguous, empty
 from .jit import jit, jit_parallel
+from .llvm import ASKS
 from .parts import bounds
 from .plan import equal_shares, region_of, start_rows
 from .rows import copy_row, scale_and_shift, scale_shift_and_add
-from .tile import ASKS, ROWS, VECTOR_BYTES, VECTORISED, columns, tile, transpose
+from .tile import ROWS, VECTOR_BYTES, VECTORISED, columns, tile, transpose
 
 _GROUP = 8  # tiles that share one panel of weights
 _PANEL = 2048  # rows of packed weights in a panel: 256 KiB, a part of a core's second-level cache

@@ -3,9 +3,9 @@
 A job owns a range of pixels and a part of the weights. Small weight gradients are cut into ranges, whose partial sums
 are added in order; how many follows from shapes alone. Large ones are cut into parts, of which each thread gets some.
 
-A job takes its pixels by chunks. A tile steps from pixel to pixel, and where that is a step of 1 KiB or more, each step
-meets another page, until a chunk has more pages than the first-level TLB has entries. Such a chunk is copied once, in the order
-in which tiles read it.
+A job takes its pixels by chunks. A tile steps from pixel to pixel: where that is far, its lines share a few cache sets
+and each lies in another page, and the chunk is copied first, in the order in which tiles read it. While they compute,
+tiles ask for the next chunk.
 """
 
 from functools import lru_cache
@@ -15,17 +15,17 @@ from numba import get_num_threads
 
 from .arrays import empty
 from .jit import jit, jit_parallel
-from .llvm import copy_intrinsic
+from .llvm import ASKS, copy_intrinsic
 from .parts import PARTS, bounds
 from .rows import add_row, copy_row
-from .tile import ASKS, ROWS, TILE_BYTES, VECTOR_BYTES, VECTORISED, columns, tile
+from .tile import ROWS, TILE_BYTES, VECTOR_BYTES, VECTORISED, columns, tile
 
 _RANGES = 16  # at most, of pixels, and
 _PARTIAL = 1 << 20  # bytes of all their sums
-_PIXELS = 128  # pixels in a chunk, about: the sum of a tile
+_PIXELS = 192  # pixels in a chunk, about: the sum of a tile
 _SUMS = 1 << 19  # bytes of sums that a job keeps in cache
-_LINE = 64  # bytes of a cache line
 _FAR = 2048  # bytes from pixel to pixel from which on they are copied
+_LINE = 64  # bytes of a cache line
 
 _copy_vector = copy_intrinsic(VECTOR_BYTES)
 
@@ -98,7 +98,6 @@ def _sum_over_pixels(
     n_images, down, across, _ = grad.shape
     flat_grad, width, lanes = grad.reshape(-1), TILE_BYTES // grad.itemsize, VECTOR_BYTES // grad.itemsize
     pitch = -(-ROWS // lanes) * lanes  # of a pixel's channels in a packed tile: whole vectors
-    x_data, grad_data = np.int64(x.ctypes.data), np.int64(grad.ctypes.data)
     most_down = -(-n_images * down // chunks_down)  # rows and pixels of a chunk
     most_pixels = most_down * -(-across // chunks_across)
     pixels, first_tile, last_tile, first_block, last_block = jobs[job]
@@ -113,21 +112,19 @@ def _sum_over_pixels(
     a, a_step = (packed_x, pitch) if pack_x else (x, strides[2])
     b, b_step = (packed_grad, width) if pack_grad else (flat_grad, n_k)
     x_rows, sum_rows = np.arange(ROWS), np.empty(ROWS, np.int64)
-    x_span, calls = min(n_rows, strides[2]), taps * n_blocks * n_tiles
-    x_bytes, grad_bytes = strides[2] * x.itemsize, n_k * x.itemsize
-    (columns_x, x_line), (columns_grad, grad_line) = _columns(x_span, strides[2], x), _columns(used_k, n_k, x)
+    calls, requests = taps * n_blocks * n_tiles, np.empty((taps * n_blocks * n_tiles, 3), np.int64)
     # runs of pixels: offset in x, number of the first one in the chunk, offset in grad; length
     lines, lengths = np.empty((3, most_down), np.int64), np.empty(most_down, np.int64)
     a_segments, b_segments = np.empty(most_down, np.int64), np.empty(most_down, np.int64)
     first_chunk, last_chunk = bounds(pixels, ranges, chunks_down * chunks_across)
     for chunk in range(first_chunk, last_chunk):
         row0, row1, q0, q1 = _box(chunk, chunks_down, chunks_across, n_images * down, across)
-        size = (row1 - row0) * (q1 - q0) + 1  # pixels of a group, one too many: not a power of two apart
-        # what the next chunk will read: columns of cache lines, each an image row long; tiles ask for pieces
-        next_row, end_row, next_q, end_q = _box(chunk + 1, chunks_down, chunks_across, n_images * down, across)
-        units = (columns_x + columns_grad) * (end_row - next_row) if chunk + 1 < last_chunk else 0
-        pieces = max(1, calls // max(1, units))
-        due, column, r, piece = 0, 0, next_row, 0
+        size = (row1 - row0) * (q1 - q0)
+        next_box = _box(chunk + 1, chunks_down, chunks_across, n_images * down, across)
+        n_requests, due, asked = 0, 0, 0
+        if chunk + 1 < last_chunk:
+            x_first = offsets[taps - 1] + channels[first_c + n_rows - min(n_rows, strides[2])]
+            n_requests = _fill_requests(requests, x, x_first, n_rows, strides, grad, first_k, used_k, next_box, size)
         if pack_grad:
             for row in range(row0, row1):
                 at = (row * across + q0) * n_k + first_k
@@ -150,11 +147,11 @@ def _sum_over_pixels(
                     _pack(x, at, strides[2], hi - lo, n_rows, ROWS, packed_x, lines[1, line], size, pitch)
             for block in range(n_blocks):
                 for line in range(count):
-                    in_place, packed = lines[2, line] + block * width, (block * size + lines[1, line]) * width
+                    in_place, packed = lines[2, line] + block * width, (block * (size + 1) + lines[1, line]) * width
                     b_segments[line] = packed if pack_grad else in_place
                 for i_tile in range(n_tiles):
                     for line in range(count):
-                        a_segments[line] = (i_tile * size + lines[1, line]) * pitch if pack_x else lines[0, line]
+                        a_segments[line] = (i_tile * (size + 1) + lines[1, line]) * pitch if pack_x else lines[0, line]
                     row = i_tile * ROWS
                     at = ((block * taps + t) * n_rows + row) * width
                     for i in range(ROWS):  # the last tile repeats its last channel
@@ -162,24 +159,10 @@ def _sum_over_pixels(
                         x_rows[i] = c if pack_x else channels[first_c + row + c]
                         sum_rows[i] = at + c * width
                     ahead = 0, 0, 0
-                    due += units * pieces
+                    due += n_requests
                     if due >= calls:
-                        due = min(due - calls, calls)
-                        if column < columns_x:
-                            at = r // down * strides[0] + r % down * strides[1] + next_q * strides[2]
-                            at += offsets[taps - 1] + channels[first_c + n_rows - x_span]
-                            at, step, pixel = x_data + at * x.itemsize + column * _LINE, x_line, x_bytes
-                        else:
-                            at = (r * across + next_q) * grad_bytes + first_k * x.itemsize
-                            at, step = grad_data + at + (column - columns_x) * _LINE, grad_line
-                            pixel = grad_bytes
-                        first, last = bounds(piece, pieces, (end_q - next_q) * pixel // step)
-                        ahead = at + first * step, step, -(-ASKS * (last - first) // (size - 1))
-                        piece += 1
-                        if piece == pieces:
-                            piece, r = 0, r + 1
-                        if r == end_row:
-                            r, column = next_row, column + 1
+                        ahead = requests[asked, 0], requests[asked, 1], requests[asked, 2]
+                        due, asked = due - calls, asked + 1
                     tile(
                         a, x_rows, a_segments, a_step,
                         b, b_segments, b_step,
@@ -202,21 +185,54 @@ def _box(chunk, chunks_down, chunks_across, down, across):
 
 
 @jit
-def _columns(used, step, array):
-    """Columns of cache lines that hold `used` of the `step` numbers of a pixel, and the bytes from line to line.
+def _fill_requests(requests, x, x_first, n_rows, strides, grad, first_k, used_k, box, steps):
+    """What tiles of so many steps shall ask for, that the box of positions be in cache: (address, step, lines).
 
-    Where they are nearly all, one column: line after line.
+    Returns how many there are; no more than fit.
+    """
+    row0, row1, q0, q1 = box
+    _, down, across, n_k = grad.shape
+    x_pixel, grad_pixel = strides[2] * x.itemsize, n_k * x.itemsize  # bytes
+    columns_x, x_step = _columns(min(n_rows, strides[2]) * x.itemsize, x_pixel)
+    columns_grad, grad_step = _columns(used_k * x.itemsize, grad_pixel)
+    pieces = max(1, len(requests) // ((columns_x + columns_grad) * (row1 - row0)))
+    count = 0
+    for row in range(row0, row1):
+        x_at = x_first + row // down * strides[0] + row % down * strides[1] + q0 * strides[2]
+        grad_at = (row * across + q0) * n_k + first_k
+        for column in range(columns_x + columns_grad):
+            if column < columns_x:
+                start, step = np.int64(x.ctypes.data) + x_at * x.itemsize + column * _LINE, x_step
+                lines = -(-(q1 - q0) * x_pixel // x_step)
+            else:
+                start, step = np.int64(grad.ctypes.data) + grad_at * x.itemsize, grad_step
+                start += (column - columns_x) * _LINE
+                lines = -(-(q1 - q0) * grad_pixel // grad_step)
+            for piece in range(min(pieces, len(requests) - count)):
+                first, last = bounds(piece, pieces, lines)
+                requests[count, 0], requests[count, 1] = start + first * step, step
+                requests[count, 2] = -(-ASKS * (last - first) // steps)
+                count += 1
+    return count
+
+
+@jit
+def _columns(used, step):
+    """Columns of cache lines that hold `used` of the `step` bytes of a pixel, and the bytes from line to line.
+
+    Where they are nearly all, one column: line after line, the order that processors follow best.
     """
     if 4 * used >= 3 * step:
         return 1, _LINE
-    return -(-used * array.itemsize // _LINE), step * array.itemsize
+    return -(-used // _LINE) + (step % _LINE > 0), step
 
 
 @jit
 def _pack(source, at, step, n_pixels, n_channels, group, target, first, size, pitch):
-    """target[(g size + first + i) pitch + j] = source[at + i step + g group + j], j < group, g group + j < n_channels.
+    """target[(g (size + 1) + first + i) pitch + j] = source[at + i step + g group + j], g group + j < n_channels.
 
-    A pixel's channels by groups, and in a group pixel after pixel.
+    A pixel's channels by groups, and in a group pixel after pixel: `size` of them, and one more, so that groups do not
+    lie a power of two apart.
     """
     lanes = VECTOR_BYTES // source.itemsize
     groups = -(-n_channels // group)
@@ -228,12 +244,12 @@ def _pack(source, at, step, n_pixels, n_channels, group, target, first, size, pi
             for j in range(lanes, pitch, lanes):
                 _copy_vector(source, from_ + j, target, to + j)
             from_ += group
-            to += size * pitch
+            to += (size + 1) * pitch
         for g in range(whole, groups):
             used = min(group, n_channels - g * group)
             copy_row(source[from_ : from_ + used], target[to : to + used])
             from_ += group
-            to += size * pitch
+            to += (size + 1) * pitch
 
 
 @jit_parallel

@@ -10,12 +10,12 @@ pass, an image row's pixels in the weight gradient. All offsets count elements o
 stay in vector registers from the first segment to the last: each step of k loads one row of b, takes ROWS values of a
 (by channel: ROWS rows of a), and does ROWS * VECTORS fused multiply-adds.
 
-Memory is far away. While a tile computes it asks for what a later tile will read: with ahead = (i, j, l), at step k for
+Memory is far away. While a tile computes it asks for what a later tile will read; this changes no result, and the
+addresses need not exist. The dense tile asks every ASKS steps, with ahead = (address, step, lines), for so many
+cache lines of a run that starts at the address, `step` bytes apart, and for a row of its own c.
+By channel, with ahead = (i, j, l), it asks at step k for
 
     a[a_rows[-1] + a_segments[s] + i + k * j]   and   b[b_segments[s] + k * b_step + l]
-
-and the dense tile also asks for the cache lines of its own c, a row at a step. This changes no result, and the
-addresses need not exist.
 
 `channel_row` computes a row of positions of a depthwise convolution, forward or input gradient.
 
@@ -58,7 +58,6 @@ def _host_tile():
 _HOST = None if numba.config.DISABLE_JIT else _host_tile()
 VECTORISED = _HOST is not None
 VECTOR_BYTES, VECTORS, ROWS = _HOST or (32, 2, 4)
-ASKS = 4  # steps of the dense tile between requests
 TILE_BYTES = VECTORS * VECTOR_BYTES  # bytes of a row of the tile
 # 9 rows are the taps of a 3x3 kernel; with two vectors 18 accumulators, for which AVX2 has too few registers
 CHANNEL_ROWS, CHANNEL_VECTORS = 9, 1 if VECTOR_BYTES == 32 else 2

@@ -80,6 +80,7 @@ TURNS = {
     "nothing but padding": ("conv2d", (1, 1, 1, 2), (1, 1, 2, 3), {"stride": 2, "padding": ((3, 2), (1, 4))}),
     "wide depthwise": ("depthwise_conv2d", (2, 9, 11, 300), (3, 3, 300), {"rate": 4, "padding": "same"}),
     "depthwise of five columns": ("depthwise_conv2d", (1, 9, 11, 7), (2, 5, 7), {"stride": 2, "padding": 2}),
+    "pixels far apart, several chunks": ("conv2d", (1, 15, 31, 515), (2, 2, 515, 523), {"padding": "same"}),
     "large pointwise": ("pointwise", (2, 21, 20, 256), (1, 1, 256, 304), {}),
     "large pointwise, weight beyond the cache": ("pointwise", (1, 5, 7, 512), (1, 1, 512, 520), {}),
 }
