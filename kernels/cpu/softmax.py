@@ -29,7 +29,7 @@ def argmax(x):
     check_argmax_of(x)
     (x,) = contiguous(x)
     labels = empty(x.shape[:-1], np.uint8)
-    _argmax(numbers(x).reshape(-1, x.shape[-1]), labels.reshape(-1))
+    _argmax(PARTS, numbers(x).reshape(-1, x.shape[-1]), labels.reshape(-1))
     return labels
 
 
