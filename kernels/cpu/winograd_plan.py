@@ -93,8 +93,7 @@ def side_of(win, op, dtype):
         return (side + 2) ** 2 * (squares * (c * k + number * (c + k)) + weight * c * k)
 
     direct = win.n * int((plan.down * plan.across * plan.length).sum()) * k / share
-    sides = (
-        (4,) if op == "conv2d_grad_weight" else SIDES
-    )  # there side 2 was slower than the direct sum in half the layers
+    # side 2 made the weight gradient slower than the direct sum in half the layers
+    sides = (4,) if op == "conv2d_grad_weight" else SIDES
     side = min(sides, key=cost)
     return side if max(_LEAST, _GAIN * cost(side)) < direct else 0
