@@ -62,8 +62,8 @@ def origins(size, rate, side):
 # What besides the products costs time, as multiply-adds: a number that is taken to a point or back, a weight at a point
 # (its memory, mostly); and what share of the tile's speed the direct sum reaches. From times on two cores of an AVX-512
 # processor, 64 to 2048 channels on 17x17 to 129x129.
-_COSTS = {"conv2d": (40, 100, 0.95), "conv2d_grad_input": (40, 100, 0.95), "conv2d_grad_weight": (70, 50, 0.85)}
-_GAIN = 1.15  # that is worth its rounding
+_COSTS = {"conv2d": (40, 80, 0.95), "conv2d_grad_input": (40, 80, 0.95), "conv2d_grad_weight": (70, 50, 0.85)}
+_GAIN = 1.25  # that is worth the rounding, and more than what this estimate is wrong by
 _LEAST = 1 << 28  # multiply-adds: a smaller layer gains less than a millisecond, for which nobody need compile this
 
 
@@ -73,8 +73,8 @@ def side_of(win, op, dtype):
 
     squares (side + 2)^2 (C K + a (C + K)) + b (side + 2)^2 C K     against     taps inside the input * C K / share
 
-    A function of the shapes and of the processor's vectors. Layers of fewer than 64 channels or 33x33 pixels, and
-    ASPP's taps, most of which lie in the padding, stay direct.
+    A function of the shapes and of the processor's vectors. ASPP, where most taps lie in the padding, and layers of few
+    pixels or channels stay direct.
 
     Args:
         op: "conv2d", "conv2d_grad_input" or "conv2d_grad_weight"; dtype: of all arrays, float32 or float64.
@@ -93,5 +93,7 @@ def side_of(win, op, dtype):
         return (side + 2) ** 2 * (squares * (c * k + number * (c + k)) + weight * c * k)
 
     direct = win.n * int((plan.down * plan.across * plan.length).sum()) * k / share
-    side = min(SIDES, key=cost)
+    # side 2 made the weight gradient slower than the direct sum in half the layers
+    sides = (4,) if op == "conv2d_grad_weight" else SIDES
+    side = min(sides, key=cost)
     return side if max(_LEAST, _GAIN * cost(side)) < direct else 0
