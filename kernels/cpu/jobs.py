@@ -17,6 +17,19 @@ def start_threads():
     parallel._launch_threads()
 
 
+def _borrowed(context, builder, kind, value):
+    """The value with arrays that own nothing: threads would fight for the counts of who holds them."""
+    if isinstance(kind, types.Array):
+        array = context.make_array(kind)(context, builder, value)
+        array.meminfo, array.parent = (ir.Constant(field.type, None) for field in (array.meminfo, array.parent))
+        return array._getvalue()
+    if isinstance(kind, types.BaseTuple):
+        for i, part in enumerate(kind.types):
+            held = _borrowed(context, builder, part, builder.extract_value(value, i))
+            value = builder.insert_value(value, held, i)
+    return value
+
+
 @intrinsic
 def run_jobs(typing_context, body, jobs, arguments):
     """body(job, *arguments) for each job, on the threads of Numba's threading layer; body is a jit function."""
@@ -31,7 +44,7 @@ def run_jobs(typing_context, body, jobs, arguments):
         callee = context.declare_function(builder.module, compiled.fndesc)
         _, n_jobs, values = args
         i64, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
-        held = cgutils.alloca_once_value(builder, values)
+        held = cgutils.alloca_once_value(builder, _borrowed(context, builder, arguments, values))
 
         # run(first, count, steps, held): jobs *first .. *first + *count, the form that the threading layer calls
         run = ir.Function(

@@ -147,8 +147,8 @@ def _emit_transpose(builder, lanes, itemsize, source, at, source_step, target, t
 def _unforeseen(builder, value):
     """The same number, of which LLVM knows nothing.
 
-    Where a caller's requests are none, for good, LLVM drops their loop, moves loads of all steps to the front, and keeps
-    four accumulators of five in memory: half the speed.
+    Where a caller has no requests, for good, LLVM drops their loop, moves loads of all steps to the front, and keeps four
+    accumulators of five in memory: half the speed.
     """
     return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], side_effect=True)
 
