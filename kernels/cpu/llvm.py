@@ -147,8 +147,8 @@ def _emit_transpose(builder, lanes, itemsize, source, at, source_step, target, t
 def _unforeseen(builder, value):
     """The same number, of which LLVM knows nothing.
 
-    Where a caller has no requests, for good, LLVM drops their loop, moves loads of all steps to the front, and keeps four
-    accumulators of five in memory: half the speed.
+    Where a caller has no requests, for good, LLVM drops their loop, moves loads of all steps to the front, and keeps
+    four accumulators of five in memory: half the speed.
     """
     return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], side_effect=True)
 
@@ -249,21 +249,21 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
         return after
 
     def run(name, count, unrolled, start, asks):
-        """`count` times `unrolled` steps of k from start = (pointer in a, pointer in b, what asks need, *sums)."""
+        """`count` times `unrolled` steps of k from start = (pointers in a and b, address and row to ask for, *sums)."""
         before = builder.block
         body, end = (builder.append_basic_block(f"tile.{name}{part}") for part in ("", ".end"))
         builder.cbranch(builder.icmp_signed(">", count, const(0)), body, end)
         builder.position_at_end(body)
         index, state = builder.phi(i64), [builder.phi(value.type) for value in start]
-        a_k, b_k, asked, *sums = state
+        a_k, b_k, address, row, *sums = state
         if asks:
-            asked = asks(index, a_k, b_k, asked)
+            address, row = asks(index, a_k, b_k, address, row)
         for _ in range(unrolled):
             sums = step(a_k, b_k, sums)
             a_k, b_k = builder.gep(a_k, [a_step]), builder.gep(b_k, [b_step])
         following = builder.add(index, const(1))
         for phi, first, value in zip(
-            (index, *state), (const(0), *start), (following, a_k, b_k, asked, *sums), strict=True
+            (index, *state), (const(0), *start), (following, a_k, b_k, address, row, *sums), strict=True
         ):
             phi.add_incoming(first, before)
             phi.add_incoming(value, builder.block)
@@ -271,28 +271,29 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
         builder.cbranch(builder.icmp_signed("<", following, count), body, end)
         builder.position_at_end(end)
         merged = [builder.phi(value.type) for value in start]
-        for phi, without, after in zip(merged, start, (a_k, b_k, asked, *sums), strict=True):
+        for phi, without, after in zip(merged, start, (a_k, b_k, address, row, *sums), strict=True):
             phi.add_incoming(without, before)
             phi.add_incoming(after, last)
         return merged
 
-    def ask_by_channel(k, a_k, b_k, asked):
+    def ask_by_channel(k, a_k, b_k, address, row):
         a_line = builder.gep(a_k, [builder.add(a_row[-1], builder.add(ahead[0], builder.mul(k, ahead[1])))])
         b_line = builder.gep(b_k, [ahead[2]])
         for line, j in itertools.product((a_line, b_line), range(n_vectors)):
             prefetch(builder, vector_pointer(line, j), to_write=False)
-        return asked
+        return address, row
 
-    def ask(group, a_k, b_k, asked):
-        """A row of the results, while there are some, and ahead[2] lines."""
-        with builder.if_then(builder.icmp_unsigned("<", group, const(n_rows))):
-            row = builder.gep(c, [load_i64(c_rows, group)])
-            for j in range(n_vectors):  # where rows do not start at a line, the one before holds the start
-                prefetch(builder, builder.gep(row, [const((j + 1) * lanes - 1)]), to_write=True)
+    def ask(group, a_k, b_k, address, row):
+        """Two rows of the results, while there are some, and ahead[2] lines."""
+        with builder.if_then(builder.icmp_unsigned("<", row, const(n_rows - n_rows % 2))):
+            for i, j in itertools.product(range(2), range(n_vectors)):
+                # of vectors the last number: where rows do not start at a line, the one before holds the start
+                line = builder.gep(c, [load_i64(c_rows, builder.add(row, const(i)))])
+                prefetch(builder, builder.gep(line, [const((j + 1) * lanes - 1)]), to_write=True)
         with cgutils.for_range(builder, ahead[2]) as loop:
-            address = builder.add(asked, builder.mul(loop.index, ahead[1]))
-            prefetch(builder, builder.inttoptr(address, ir.IntType(8).as_pointer()), to_write=False)
-        return builder.add(asked, builder.mul(ahead[1], ahead[2]))
+            line = builder.add(address, builder.mul(loop.index, ahead[1]))
+            prefetch(builder, builder.inttoptr(line, ir.IntType(8).as_pointer()), to_write=False)
+        return builder.add(address, builder.mul(ahead[1], ahead[2])), builder.add(row, const(2))
 
     if not by_channel:
         ahead = (*ahead[:2], _unforeseen(builder, ahead[2]))
@@ -302,19 +303,20 @@ def _emit_tile(builder, shape, flat, rows, segments, steps, n_segments, accumula
     builder.branch(head)
 
     builder.position_at_end(head)  # for s in range(n_segments)
-    s, asked, outer = builder.phi(i64), builder.phi(i64), [builder.phi(vector) for _ in cells]
+    s, address, row, *outer = (builder.phi(kind) for kind in (i64, i64, i64, *[vector] * len(cells)))
     builder.cbranch(builder.icmp_signed("<", s, n_segments), segment, done)
 
     builder.position_at_end(segment)
     a_k, b_k = builder.gep(a, [load_i64(a_segments, s)]), builder.gep(b, [load_i64(b_segments, s)])
-    length, state = load_i64(lengths, s), (a_k, b_k, asked, *outer)
+    length, state = load_i64(lengths, s), (a_k, b_k, address, row, *outer)
     if by_channel:
         state = run("k", length, 1, state, ask_by_channel)
     else:
         state = run("group", builder.udiv(length, const(ASKS)), ASKS, state, ask)
         state = run("k", builder.urem(length, const(ASKS)), 1, state, None)
     following = builder.add(s, const(1)), *state[2:]
-    for phi, first, value in zip((s, asked, *outer), (const(0), ahead[0], *start), following, strict=True):
+    phis, firsts = (s, address, row, *outer), (const(0), ahead[0], const(0), *start)
+    for phi, first, value in zip(phis, firsts, following, strict=True):
         phi.add_incoming(first, before)
         phi.add_incoming(value, builder.block)
     builder.branch(head)

@@ -12,7 +12,7 @@ stay in vector registers from the first segment to the last: each step of k load
 
 Memory is far away. While a tile computes it asks for what a later tile will read; this changes no result, and the
 addresses need not exist. The dense tile asks every ASKS steps, with ahead = (address, step, lines), for so many
-cache lines of a run that starts at the address, `step` bytes apart, and for a row of its own c.
+cache lines of a run that starts at the address, `step` bytes apart, and for two rows of its own c.
 By channel, with ahead = (i, j, l), it asks at step k for
 
     a[a_rows[-1] + a_segments[s] + i + k * j]   and   b[b_segments[s] + k * b_step + l]
