@@ -32,7 +32,11 @@ def _borrowed(context, builder, kind, value):
 
 @intrinsic
 def run_jobs(typing_context, body, jobs, arguments):
-    """body(job, *arguments) for each job, on the threads of Numba's threading layer; body is a jit function."""
+    """body(job, *arguments) for each job, on the threads of Numba's threading layer; body is a jit function.
+
+    Raises:
+        MemoryError: a job could not allocate what it needs, which is all that can go wrong inside.
+    """
     inner = typing_context.resolve_function_type(body, (types.intp, *arguments.types), {})
 
     def codegen(context, builder, signature, args):
@@ -43,22 +47,28 @@ def run_jobs(typing_context, body, jobs, arguments):
         library.add_linking_library(compiled.library)
         callee = context.declare_function(builder.module, compiled.fndesc)
         _, n_jobs, values = args
-        i64, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
+        i1, i64, pointer = ir.IntType(1), ir.IntType(64), ir.IntType(8).as_pointer()
         held = cgutils.alloca_once_value(builder, _borrowed(context, builder, arguments, values))
+        failed = cgutils.alloca_once_value(builder, i1(0))
+        both = cgutils.alloca_once_value(builder, cgutils.make_anonymous_struct(builder, [held, failed]))
 
-        # run(first, count, steps, held): jobs *first .. *first + *count, the form that the threading layer calls
+        # run(first, count, steps, both): jobs *first .. *first + *count, the form that the threading layer calls
         run = ir.Function(
             builder.module,
-            ir.FunctionType(ir.VoidType(), [i64.as_pointer(), i64.as_pointer(), pointer, held.type]),
+            ir.FunctionType(ir.VoidType(), [i64.as_pointer(), i64.as_pointer(), pointer, both.type]),
             f"{builder.function.name}.jobs",
         )
         run.linkage = "internal"
         inside = ir.IRBuilder(run.append_basic_block())
-        first, count, values = (inside.load(run.args[i]) for i in (0, 1, 3))
+        first, count, shared = (inside.load(run.args[i]) for i in (0, 1, 3))
+        values = inside.load(inside.extract_value(shared, 0))
         values = [inside.extract_value(values, i) for i in range(len(arguments.types))]
         with cgutils.for_range(inside, count, intp=i64) as loop:
             job = inside.add(first, loop.index)
-            context.call_conv.call_function(inside, callee, inner.return_type, inner.args, [job, *values])
+            convention = context.call_conv
+            status, _ = convention.call_function(inside, callee, inner.return_type, inner.args, [job, *values])
+            with inside.if_then(status.is_error):
+                inside.store(i1(1), inside.extract_value(shared, 1))
         inside.ret_void()
 
         # numba_parallel_for(run, bases, [jobs], steps, held, 0, 1, threads): job i gets bases[0] + i steps[0]
@@ -72,9 +82,11 @@ def run_jobs(typing_context, body, jobs, arguments):
         base, size, step = (builder.bitcast(place, pointer) for place in places)
         builder.call(
             launch,
-            [builder.bitcast(run, pointer), base, size, step, builder.bitcast(held, pointer), i64(0), i64(1),
+            [builder.bitcast(run, pointer), base, size, step, builder.bitcast(both, pointer), i64(0), i64(1),
              builder.call(threads, [])],
         )  # fmt: skip
+        with builder.if_then(builder.load(failed), likely=False):
+            context.call_conv.return_user_exc(builder, MemoryError, ("a kernel found no memory for its work",))
         return context.get_dummy_value()
 
     return types.void(body, jobs, arguments), codegen

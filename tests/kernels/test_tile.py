@@ -156,6 +156,22 @@ def test_the_loop_is_packed_fused_multiply_adds_on_whole_registers(kind, dtype):
     assert not re.search(r"vfmadd\d+s[sd]\s", code)
 
 
+@needs_vectors
+@pytest.mark.skipif(tiles.VECTOR_BYTES != 64, reason="narrower registers also copy the arguments")
+def test_sums_stay_in_registers_where_nothing_is_asked_for():
+    """A caller without requests, whose zeros LLVM sees: it would then move loads to the front, and sums to memory."""
+
+    @numba.njit(fastmath={"contract"}, error_model="numpy")
+    def caller(a, rows, segments, b, lengths, c):
+        tiles.tile(a, rows, segments, 1, b, segments, 32, lengths, c, rows, 32, True, (0, 0, 0))
+
+    floats, ints = numba.float32[::1], numba.int64[::1]
+    caller.compile((floats, ints, ints, floats, ints, floats))
+    (code,) = caller.inspect_asm().values()
+    held = tiles.ROWS * tiles.VECTORS  # once in memory each, where sums are added to what is there
+    assert len(re.findall(r"%zmm\d+, -?\d*\(%rsp\)|\(%rsp\), %zmm", code)) <= held
+
+
 @both_kinds
 @both_dtypes
 def test_a_tile_is_some_whole_vectors_wide(kind, dtype):
