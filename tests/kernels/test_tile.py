@@ -162,11 +162,11 @@ def test_sums_stay_in_registers_where_nothing_is_asked_for():
     """A caller without requests, whose zeros LLVM sees: it would then move loads to the front, and sums to memory."""
 
     @numba.njit(fastmath={"contract"}, error_model="numpy")
-    def caller(a, rows, segments, b, lengths, c):
-        tiles.tile(a, rows, segments, 1, b, segments, 32, lengths, c, rows, 32, True, (0, 0, 0))
+    def caller(a, rows, segments, b, lengths, c, width):
+        tiles.tile(a, rows, segments, 1, b, segments, width, lengths, c, rows, width, True, (0, 0, 0))
 
     floats, ints = numba.float32[::1], numba.int64[::1]
-    caller.compile((floats, ints, ints, floats, ints, floats))
+    caller.compile((floats, ints, ints, floats, ints, floats, numba.intp))
     (code,) = caller.inspect_asm().values()
     held = tiles.ROWS * tiles.VECTORS  # once in memory each, where sums are added to what is there
     assert len(re.findall(r"%zmm\d+, -?\d*\(%rsp\)|\(%rsp\), %zmm", code)) <= held
