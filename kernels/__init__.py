@@ -149,9 +149,9 @@ def is_compiled():
 
 def has_bfloat16():
     """Whether this processor multiplies bfloat16 numbers: kernels take them on any, but fast only there."""
-    from .cpu import bfloat16
+    from .cpu import half_tile
 
-    return bfloat16.is_fast()
+    return half_tile.FAST
 
 
 def num_threads():

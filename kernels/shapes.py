@@ -10,7 +10,7 @@ import numpy as np
 
 from .activation import check_activation
 from .bfloat16 import BFLOAT16, name_of, sum_dtype
-from .checks import check_to_bfloat16, check_to_float32
+from .checks import check_floats, check_sum_of, check_to_bfloat16, check_to_float32
 
 
 class ShapeArray:
@@ -101,6 +101,7 @@ def to_float32(x):
 
 
 def add(a, b):
+    check_sum_of("add", a, b)
     dtype = BFLOAT16 if BFLOAT16 in (a.dtype, b.dtype) else a.dtype
     return ShapeArray(np.broadcast_shapes(a.shape, b.shape), dtype)
 
@@ -278,6 +279,7 @@ def argmax(x):
 
 
 def softmax(x):
+    check_floats("softmax", x=x)
     return _like(x)
 
 
@@ -286,6 +288,7 @@ def softmax_grad(grad, y):
 
 
 def log_softmax(x):
+    check_floats("log_softmax", x=x)
     return _like(x)
 
 
@@ -294,6 +297,7 @@ def log_softmax_grad(grad, y):
 
 
 def cross_entropy(logits, labels, class_weights, ignore_index, size=None):
+    check_floats("cross_entropy", logits=logits)
     return 0.0, 0.0, ShapeArray(labels.shape, logits.dtype)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 import kernels
 from minideeplab import cli, figures
+from minideeplab.autograd.precision import precision, precision_in_use
 from minideeplab.cli.callables import callable_module
 from minideeplab.data import IMAGE_SUFFIXES, find_images, read_image, skipped_note, write_mask
 from minideeplab.errors import DataError
@@ -113,7 +114,7 @@ def predict(
         on_error: called with the error of a file that cannot be read, and the rest is done; None raises it.
 
     Returns:
-        An iterator over a `Segmentation` of each image, in their order.
+        An iterator over a `Segmentation` of each image, in their order, in the precision of the call.
 
     Raises:
         CheckpointError, UsageError, DataError: a file, or arguments that do not fit.
@@ -132,10 +133,10 @@ def predict(
         found += files
         for failure in failures:
             fail(DataError(failure))
-    return _segmentations(predictor, trained, found, fail, progress)
+    return _segmentations(predictor, trained, found, fail, precision_in_use(), progress)
 
 
-def _segmentations(predictor, trained, images, fail, progress=True) -> Iterator[Segmentation]:
+def _segmentations(predictor, trained, images, fail, held, progress=True) -> Iterator[Segmentation]:
     with cli.Progress(len(images), "predict") if progress else contextlib.nullcontext() as bar:
         for each in images:
             path = None if isinstance(each, np.ndarray) else Path(each)
@@ -145,7 +146,8 @@ def _segmentations(predictor, trained, images, fail, progress=True) -> Iterator[
                 fail(error)
             else:
                 start = time.perf_counter()
-                prediction = predictor(image)
+                with precision(held):
+                    prediction = predictor(image)
                 yield Segmentation(prediction, trained, path, time.perf_counter() - start)
             if bar:
                 bar.update(values=path.name if path else "")
@@ -180,7 +182,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows, seconds, tiled = [HEADING], [], 0
     cli.announce_compilation()
     named = iter(names)
-    results = _segmentations(predictor, trained, images, lambda error: (failures.append(str(error)), next(named)))
+
+    def fail(error):
+        failures.append(str(error))
+        next(named)
+
+    results = _segmentations(predictor, trained, images, fail, precision_in_use())
     for result in results:
         name = next(named)
         if args.save_probabilities:  # first: of an image in tiles the labels come with them

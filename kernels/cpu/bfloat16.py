@@ -14,11 +14,6 @@ from numba.extending import intrinsic, overload
 from ..bfloat16 import BFLOAT16
 
 
-def is_fast():
-    """Whether the processor has AVX512_BF16, or AMX for bfloat16."""
-    return has_conversion() or "+amx-bf16" in _features()
-
-
 def has_conversion():
     """Whether it has an instruction that rounds float32 to bfloat16: AVX512_BF16."""
     return "+avx512bf16" in _features() and "+avx512f" in _features()

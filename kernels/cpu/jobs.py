@@ -50,9 +50,15 @@ def run_jobs(typing_context, body, jobs, arguments):
         i1, i64, pointer = ir.IntType(1), ir.IntType(64), ir.IntType(8).as_pointer()
         held = cgutils.alloca_once_value(builder, _borrowed(context, builder, arguments, values))
         failed = cgutils.alloca_once_value(builder, i1(0))
-        both = cgutils.alloca_once_value(builder, cgutils.make_anonymous_struct(builder, [held, failed]))
+        threads = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), "get_num_threads")
+        threads = builder.call(threads, [])
+        shares = builder.sext(threads, i64)
+        both = cgutils.alloca_once_value(
+            builder, cgutils.make_anonymous_struct(builder, [held, failed, n_jobs, shares])
+        )
 
-        # run(first, count, steps, both): jobs *first .. *first + *count, the form that the threading layer calls
+        # run(first, count, steps, both): shares *first .. *first + *count of the jobs, as the threading layer
+        # calls it. A share for each thread: of jobs the layer "workqueue" gives the last thread all that do not divide
         run = ir.Function(
             builder.module,
             ir.FunctionType(ir.VoidType(), [i64.as_pointer(), i64.as_pointer(), pointer, both.type]),
@@ -63,27 +69,28 @@ def run_jobs(typing_context, body, jobs, arguments):
         first, count, shared = (inside.load(run.args[i]) for i in (0, 1, 3))
         values = inside.load(inside.extract_value(shared, 0))
         values = [inside.extract_value(values, i) for i in range(len(arguments.types))]
-        with cgutils.for_range(inside, count, intp=i64) as loop:
-            job = inside.add(first, loop.index)
+        ends = [
+            inside.sdiv(inside.mul(share, inside.extract_value(shared, 2)), inside.extract_value(shared, 3))
+            for share in (first, inside.add(first, count))
+        ]
+        with cgutils.for_range_slice(inside, *ends, i64(1)) as (job, _):
             convention = context.call_conv
             status, _ = convention.call_function(inside, callee, inner.return_type, inner.args, [job, *values])
             with inside.if_then(status.is_error):
                 inside.store(i1(1), inside.extract_value(shared, 1))
         inside.ret_void()
 
-        # numba_parallel_for(run, bases, [jobs], steps, held, 0, 1, threads): job i gets bases[0] + i steps[0]
+        # numba_parallel_for(run, bases, [threads], steps, both, 0, 1, threads): share i gets bases[0] + i steps[0]
         launch = cgutils.get_or_insert_function(
             builder.module,
             ir.FunctionType(ir.VoidType(), [pointer] * 5 + [i64, i64, ir.IntType(32)]),
             "numba_parallel_for",
         )
-        threads = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), "get_num_threads")
-        places = [cgutils.alloca_once_value(builder, value) for value in (i64(0), n_jobs, i64(1))]
+        places = [cgutils.alloca_once_value(builder, value) for value in (i64(0), shares, i64(1))]
         base, size, step = (builder.bitcast(place, pointer) for place in places)
         builder.call(
             launch,
-            [builder.bitcast(run, pointer), base, size, step, builder.bitcast(both, pointer), i64(0), i64(1),
-             builder.call(threads, [])],
+            [builder.bitcast(run, pointer), base, size, step, builder.bitcast(both, pointer), i64(0), i64(1), threads],
         )  # fmt: skip
         with builder.if_then(builder.load(failed), likely=False):
             context.call_conv.return_user_exc(builder, MemoryError, ("a kernel found no memory for its work",))

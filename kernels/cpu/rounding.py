@@ -14,7 +14,7 @@ def to_bfloat16(x):
     """float32 -> the nearest bfloat16, of two the even one; NaN stays NaN.
 
     Args:
-        x: float32 array of any shape. The error is at most 2^-8 |x| where |x| is at least 2^-126.
+        x: float32 array of any shape. The error is at most 2^-8 |x| where |x| is at least 2^-126 and at most 3.38e38.
     """
     check_to_bfloat16(x)
     return _converted(x, BFLOAT16)

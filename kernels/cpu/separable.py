@@ -12,6 +12,7 @@ from numba import get_num_threads
 
 from ..activation import limits_of
 from ..bfloat16 import BFLOAT16
+from ..checks import check_maps
 from .arrays import contiguous, empty
 from .depthwise import depthwise_conv2d
 from .jit import jit, jit_parallel
@@ -36,18 +37,26 @@ def separable_conv2d(x, w_depthwise, w_pointwise, win, win_pointwise, between, l
     Returns:
         (N, out_h, out_w, K).
 
+    Raises:
+        ValueError: shapes or windows that do not fit each other. TypeError: dtypes.
+
     Cost: win.macs + win_pointwise.macs; the depthwise result is neither written to memory nor read, unless it has so
     many channels that the cache holds too few positions of it.
     """
-    line = win.out_w * _pitch(win.c_in, x.dtype) * x.dtype.itemsize  # bytes of a row of positions in the buffer
-    if x.dtype == BFLOAT16 or _BUFFER // line * win.out_w < min(_LEAST, win.out_h * win.out_w):
-        y = depthwise_conv2d(x, w_depthwise, win, *between)
-        return pointwise(y, w_pointwise, win_pointwise, *last, residual)
     scale, shift, activation = between
     win.check("depthwise_conv2d", activation, x=x, weight=w_depthwise, scale=scale, shift=shift)
-    win_pointwise.check(
-        "pointwise", last[2], weight=w_pointwise, scale=last[0], shift=last[1], residual=residual
-    )  # fmt: skip
+    win_pointwise.check("pointwise", last[2], weight=w_pointwise, scale=last[0], shift=last[1], residual=residual)
+    check_maps("separable_conv2d", x=x, weight=w_pointwise)
+    if win_pointwise.x_shape != win.y_shape:
+        raise ValueError(
+            f"separable_conv2d: the pointwise window was made for {win_pointwise.x_shape}, but the depthwise result is"
+            f" {win.y_shape}"
+        )
+    line = win.out_w * _pitch(win.c_in, x.dtype) * x.dtype.itemsize  # bytes of a row of positions in the buffer
+    two_steps = scale is not None and last[0] is not None
+    if x.dtype == BFLOAT16 or not two_steps or _BUFFER // line * win.out_w < min(_LEAST, win.out_h * win.out_w):
+        y = depthwise_conv2d(x, w_depthwise, win, *between)
+        return pointwise(y, w_pointwise, win_pointwise, *last, residual)
     x, w, scale, shift = contiguous(x, w_depthwise, scale, shift)
     y = empty(win_pointwise.y_shape, x.dtype)
     no_residual = np.empty(0, x.dtype)

@@ -146,7 +146,7 @@ def _run_plan(
                 if asks_positions:
                     lines = -(-ASKS * ROWS * lengths[end - 1] * a.itemsize // (_LINE * panel_rows))
                     following = a_data + (a_segments[end - 1] + lengths[end - 1]) * a.itemsize
-                elif b_streams:
+                elif b_streams and end > panel:
                     lines = -(-ASKS * width * b.itemsize // (_LINE * n_tiles))
                     next_row = b_segments[panel] + (block + 1) * block_rows
                     if block + 1 == blocks:

@@ -509,7 +509,8 @@ class BatchNorm(Function):
         kept = None  # x shows the activation's derivative, unless a residual hides it
         if residual is not None and activation is not None:
             kept = y if activation in SHOWN_BY_RESULT else residual
-        self.saved = x, kept, mean, var, gamma, beta
+        # copies: what is made again in backward must be what was made now, whatever becomes of the parameters
+        self.saved = x, kept, mean, var, self.k.copy(gamma), self.k.copy(beta)
         self.remakes = residual is None  # else one residual would be made from the other, back to the first
         return y
 

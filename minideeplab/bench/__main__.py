@@ -13,6 +13,7 @@ from minideeplab import cli
 from minideeplab.bench import conv, crf, memory, model
 from minideeplab.errors import UsageError
 from minideeplab.files.whole import write_text
+from minideeplab.report.machine import processor
 
 EXAMPLE = """\
   python -m minideeplab.bench --suite conv
@@ -58,7 +59,9 @@ def main(argv=None):
         torch.set_grad_enabled(False)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
     suites = SUITES if args.suite == "all" else [args.suite]
-    figures = {
+    machine = {"processor": processor(), "precision": args.precision, "threads": threads}
+    print(f"{machine['processor']}, {args.precision}, {cli.counted(threads, 'thread')}")
+    figures = machine | {
         suite: SUITES[suite](pydensecrf if suite == "crf" else torch, args.repeats, args.device) for suite in suites
     }
     if report:

@@ -30,12 +30,12 @@ def use_device(args: argparse.Namespace) -> int:
     """
     global _computes_here
     _computes_here = args.device == "cpu"
+    if args.device == "cuda" and args.precision == "bf16":
+        raise UsageError("--precision bf16 is for --device cpu; on a GPU tf32 is the faster precision")
     try:
         kernels.load(args.device)
     except (ImportError, RuntimeError) as error:
         raise UsageError(f"--device {args.device}: {error}") from error
-    if args.device == "cuda" and args.precision == "bf16":
-        raise UsageError("--precision bf16 is for --device cpu; on a GPU tf32 is the faster precision")
     if args.device == "cuda":
         try:
             kernels.load("cuda").set_precision(args.precision)
@@ -58,7 +58,7 @@ def use_precision(name: str) -> None:
 
         raise UsageError(
             f"--precision bf16 needs a processor with AVX512_BF16 or AMX, which this one ({processor()}) has not; "
-            "without them it would be slower than float32: leave the option away"
+            "without them it would be slower than float32: take --precision float32"
         )
     precision(name)
 

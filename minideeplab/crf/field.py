@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 import kernels
+from kernels.bfloat16 import name_of
 from kernels.geometry import Window
 from minideeplab.crf.filters import GaussianFilter, LatticeFilter
 from minideeplab.crf.rows import concat_rows, split_rows
@@ -215,7 +216,7 @@ class DenseField:
 def _checked_unary(unary):
     unary = np.ascontiguousarray(unary)
     if unary.dtype not in (np.float32, np.float64):
-        raise TypeError(f"unary must be float32 or float64, got {unary.dtype}")
+        raise TypeError(f"unary must be float32 or float64, got {name_of(unary.dtype)}")
     if unary.ndim != 2 or 0 in unary.shape:
         raise ValueError(f"unary must be (N, K), costs of K labels for N pixels, got shape {unary.shape}")
     if not np.isfinite(unary).all():

@@ -5,7 +5,7 @@ Source: Zheng et al. 2015, "Conditional Random Fields as Recurrent Neural Networ
 
 import numpy as np
 
-from minideeplab.autograd import ops
+from minideeplab.autograd import ops, precision
 from minideeplab.autograd.function import Function
 from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_filter
 from minideeplab.crf.presets import preset_of
@@ -88,7 +88,7 @@ class CRFLayer(Module):
 
     def forward(self, logits, images):
         """images: (N, H, W, C) array in units of the preset, colours of 0 .. 255."""
-        images, preset = np.asarray(images), self.preset
+        images, preset, logits = np.asarray(images), self.preset, ops.to_float32(logits)
         if images.ndim != 4 or images.shape[:3] != logits.shape[:3]:
             raise ValueError(f"CRFLayer: images must be (N, H, W, C) as the logits {logits.shape}, got {images.shape}")
         if logits.shape[3] != self.smooth_weight.shape[0]:
@@ -101,9 +101,10 @@ class CRFLayer(Module):
         looks = [bilateral_features(image, preset.sxy, preset.srgb, dtype) for image in images]
         looks = [LatticeFilter(features, norm, device) for features in looks]
         refined = logits
-        for _ in range(self.iterations):
-            q = ops.softmax(refined)
-            message = self.smooth_weight * filter_each(q, [place] * len(images))
-            message = message + self.bilateral_weight * filter_each(q, looks)
-            refined = logits - ops.conv2d(message, self.compatibility)
+        with precision("float32"):
+            for _ in range(self.iterations):
+                q = ops.softmax(refined)
+                message = self.smooth_weight * filter_each(q, [place] * len(images))
+                message = message + self.bilateral_weight * filter_each(q, looks)
+                refined = logits - ops.conv2d(message, self.compatibility)
         return refined

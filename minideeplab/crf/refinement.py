@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kernels.bfloat16 import name_of
 from minideeplab.crf.field import DenseField
 from minideeplab.crf.filters import LatticeFilter, SeparableFilter, bilateral_features, position_filter
 from minideeplab.crf.presets import KINDS, LEAST_PROBABILITY, SMOOTHNESS, preset_of
@@ -121,7 +122,8 @@ def _unary_of(scores, image, kind, confidence, unknown):
         return unary, False, names
     if scores.dtype.kind != "f":
         raise TypeError(
-            f"scores must be floats (H, W, K) or (K, H, W), or labels (H, W), got {scores.dtype} {scores.shape}"
+            "scores must be floats (H, W, K) or (K, H, W), or labels (H, W),"
+            f" got {name_of(scores.dtype)} {scores.shape}"
         )
     if scores.ndim != 3 or size not in (scores.shape[:2], scores.shape[1:]):
         raise ValueError(

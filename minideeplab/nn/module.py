@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 import kernels
+from kernels.bfloat16 import name_of
 from minideeplab.autograd.function import is_recording, recompute
 from minideeplab.autograd.tensor import Tensor
 from minideeplab.nn.allocation import zeros
@@ -161,7 +162,16 @@ class Module:
         return copy.deepcopy(self, copies | {id(t.grad): None for t in own if t.grad is not None})
 
     def astype(self, dtype):
-        """Convert all parameters and buffers in place, to float64 for gradient checks. Returns self."""
+        """Convert all parameters and buffers in place, to float64 for gradient checks. Returns self.
+
+        Raises:
+            TypeError: another dtype than float32 and float64; for bfloat16 maps see `minideeplab.precision`.
+        """
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(
+                f"astype: parameters are float32 or float64, got {name_of(np.dtype(dtype))}; for bfloat16 maps see"
+                " minideeplab.precision"
+            )
         for _, t in self._named((Parameter, Buffer)):
             t.data, t.grad = kernels.to_device(t.numpy().astype(dtype), t.device), None
         return self

@@ -138,7 +138,7 @@ def _description(training: Training, threads: int) -> list[str]:
     size = f"{args.crop_size} x {args.crop_size}" + (f" in {args.accumulate} parts" if args.accumulate > 1 else "")
     lines.append(
         f"run    {steps} in {epochs}, batches of {args.batch_size} crops of {size}, "
-        f"{cli.counted(threads, 'thread')}, seed {args.seed}{place}"
+        f"{cli.counted(threads, 'thread')}, {args.precision}, seed {args.seed}{place}"
     )
     if training.class_weights is not None and not training.state.step:
         lines.append(class_weights.table(training.class_weights, train_set))

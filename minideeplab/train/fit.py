@@ -90,6 +90,8 @@ def fit(data: str | Path | None = None, model: str | None = None, *, progress: b
             resume=True; `python -m minideeplab.train --help` lists them. In the place of a file label_map takes a
             mapping {255: 1, 2: "car"}, class_weights a mapping {"car": 2.5} or a number for each class.
 
+    Within `minideeplab.precision("bf16")` it is the default of `precision`.
+
     Returns:
         The `Run`. With find_lr=True or dry_run=True the `RateSearch` or the `DryRun`: then nothing is trained.
 
@@ -100,6 +102,9 @@ def fit(data: str | Path | None = None, model: str | None = None, *, progress: b
             and fit(resume=True, out=...) continues it.
     """
     config = options.pop("config", None)
+    on_cpu, is_new = options.get("device", "cpu") == "cpu", config is None and not options.get("resume")
+    if precision_in_use() == "bf16" and on_cpu and is_new:
+        options.setdefault("precision", "bf16")
     arguments = [] if config is None else [f"--config={config}"]
     arguments += arguments_of(train_parser(), {"data": data, "model": model} | _without_objects(options), "fit")
     threads = kernels.num_threads()

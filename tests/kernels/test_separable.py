@@ -95,3 +95,20 @@ def test_observers_see_the_two_convolutions():
         assert cpu.separable_conv2d is None
     assert cpu.separable_conv2d is separable.separable_conv2d and not seen
     assert not hasattr(kernels.load("reference"), "separable_conv2d")
+
+
+def test_windows_and_dtypes_that_do_not_fit_are_refused():
+    win = Window.depthwise((1, 33, 9, 8), (3, 3, 8), padding="same")
+    x, w, w_last = normal(0, win.x_shape, win.w_shape, (1, 1, 8, 32), dtype=np.float32)
+    scale, shift, scale_last, shift_last = normal(1, (8,), (8,), (32,), (32,), dtype=np.float32)
+    steps = (scale, shift, "relu"), (scale_last, shift_last, None)
+    for height in (20, 40):
+        other = Window.conv((1, height, 9, 8), w_last.shape)
+        with pytest.raises(ValueError, match="pointwise window was made for"):
+            cpu.separable_conv2d(x, w, w_last, win, other, *steps)
+    last = Window.conv(win.y_shape, w_last.shape)
+    doubles = [a.astype(np.float64) for a in (w_last, scale_last, shift_last)]
+    with pytest.raises(TypeError, match="share one dtype"):
+        cpu.separable_conv2d(x, w, doubles[0], win, last, steps[0], (*doubles[1:], None))
+    y = cpu.separable_conv2d(x, w, w_last, win, last, (None, None, None), (None, None, None))
+    np.testing.assert_array_equal(y, cpu.pointwise(cpu.depthwise_conv2d(x, w, win), w_last, last))

@@ -11,6 +11,7 @@ from minideeplab.autograd.function import topological
 from minideeplab.autograd.gradcheck import check_adjoint, check_direction
 from minideeplab.autograd.precision import precision_in_use
 from minideeplab.cost import cost_of
+from minideeplab.crf import CRFLayer
 from minideeplab.nn import SGD, freeze_batch_norm, losses
 from minideeplab.train import train_step
 
@@ -324,3 +325,35 @@ def test_costs_are_counted_in_the_mode():
         )  # fmt: skip
         assert one.receptive_field == other.receptive_field and one.output_stride == other.output_stride
         assert other.activation_bytes * (1 if one is plain.layers[-1] else 2) == one.activation_bytes
+
+
+def test_a_crf_goes_on_in_float32():
+    logits, images = normal(3, (1, 9, 8, 3), dtype=np.float32), np.full((1, 9, 8, 3), 100, np.uint8)
+    expected = CRFLayer(3)(Tensor(logits), images)
+    with precision("bf16"):
+        found = CRFLayer(3)(Tensor(logits), images)
+        of_bfloat16 = CRFLayer(3)(ops.to_bfloat16(Tensor(rounded(logits))), images)
+    np.testing.assert_array_equal(found.numpy(), expected.numpy())
+    np.testing.assert_array_equal(of_bfloat16.numpy(), CRFLayer(3)(Tensor(rounded(logits)), images).numpy())
+
+
+def test_parameters_are_never_bfloat16():
+    with pytest.raises(TypeError, match="astype: parameters are float32 or float64, got bfloat16; for bfloat16 maps"):
+        models.build("fcn-32s", num_classes=3, width=0.125).astype(BFLOAT16)
+
+
+def test_what_is_made_again_is_what_was_made():
+    """A batch norm whose gamma changes between forward and backward: its reader's gradient is that of before."""
+    x, w = normal(0, (2, 6, 5, 4), (1, 1, 4, 3), dtype=np.float32)
+    running = normal(2, (4,), (4,), dtype=np.float32)
+
+    def gradient(change):
+        gamma, beta = (Tensor(a, requires_grad=True) for a in (np.ones(4, np.float32), np.zeros(4, np.float32)))
+        weight = Tensor(w, requires_grad=True)
+        y = ops.batch_norm(Tensor(x, requires_grad=True), gamma, beta, *(a.copy() for a in running), activation="relu")
+        loss = ops.conv2d(y, weight).sum()
+        gamma.data *= change
+        loss.backward()
+        return weight.grad
+
+    np.testing.assert_array_equal(gradient(np.float32(3)), gradient(np.float32(1)))
