@@ -1,6 +1,6 @@
 """Jobs on threads: run_jobs(body, jobs, arguments) calls body(job, *arguments) for job = 0 .. jobs - 1.
 
-Numba's `prange` does the same, but compiles each kernel two and a half times as long: it analyses every loop for what
+Numba's `prange` does the same, but compiles each kernel twice as long: it analyses every loop for what
 might run in parallel. Here it is known. Which thread runs which job is the threading layer's choice: every job writes
 elements of its own, so it does not matter.
 """

@@ -35,7 +35,8 @@ def precision(name):
 
     Args:
         name: "float32", or "bf16": half the memory of the activations, and several times the multiply-adds a second on
-            processors with bfloat16 instructions (`kernels.has_bfloat16`). On others it computes the same, slowly.
+            processors with bfloat16 instructions (`kernels.has_bfloat16`). On others it computes the same, slowly, and
+            the commands refuse it. The mode is one for all threads.
 
     Raises:
         ValueError: another name.
