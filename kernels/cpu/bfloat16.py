@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from ..bfloat16 import BFLOAT16
+from ..bfloat16 import BFLOAT16, narrow, widen
 
 
 def has_conversion():
@@ -67,10 +67,13 @@ def narrow_as(typingctx, value, like):
 
 def sums_of(maps):
     """Inside kernels: what sums for some results are made in: their own memory, for bfloat16 float32 beside it."""
+    return np.empty(maps.shape, np.float32) if maps.dtype == np.uint16 else maps
 
 
 def round_into(maps, sums):
     """Inside kernels: maps <- the sums that `sums_of` gave, rounded, where these are not the same memory."""
+    if maps.dtype == np.uint16:
+        maps[...] = narrow(sums).view(np.uint16)
 
 
 @overload(sums_of)
@@ -102,3 +105,12 @@ def _last_step_of(maps, start, scale, shift, limits):
     if maps.dtype == types.uint16:
         return lambda maps, start, scale, shift, limits: (maps, start, scale, shift, limits[0], limits[1])
     return lambda maps, start, scale, shift, limits: None
+
+
+if numba.config.DISABLE_JIT:  # kernels are Python then, to step through
+
+    def wide(value):
+        return widen(np.array(value).view(BFLOAT16))[()] if isinstance(value, np.uint16) else value
+
+    def narrow_as(value, like):
+        return narrow(np.array(value)).view(np.uint16)[()] if isinstance(like, np.uint16) else type(like)(value)

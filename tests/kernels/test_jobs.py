@@ -75,3 +75,22 @@ print(k.add(np.ones(1000, np.float32), np.ones(1000, np.float32)).sum(), *elemen
         for _ in range(2)
     ]
     assert outputs == ["2000.0\n", "2000.0 1\n"]
+
+
+def test_without_compilation_kernels_are_python():
+    """NUMBA_DISABLE_JIT=1, to step through them in a debugger; bfloat16's dense convolution alone is always compiled."""
+    code = """
+import numpy as np, kernels
+from kernels.geometry import Window
+k, r = kernels.load("cpu"), kernels.load("reference")
+x, w = (np.random.default_rng(0).standard_normal(s, np.float32) for s in ((1, 5, 6, 4), (3, 3, 4, 5)))
+win, deep = Window.conv(x.shape, w.shape, padding="same"), Window.depthwise(x.shape, (3, 3, 4), padding="same")
+for name, args in (
+    ("add", (x, x)), ("conv2d", (x, w, win)), ("depthwise_conv2d", (x, w[..., 0], deep)),
+    ("depthwise_conv2d_grad_weight", (x, x, deep)), ("resize_bilinear", (x, 9, 7, True)),
+):
+    np.testing.assert_allclose(getattr(k, name)(*args), getattr(r, name)(*args), rtol=1e-4, atol=1e-4, err_msg=name)
+halves = k.to_bfloat16(x)
+assert (k.to_float32(k.add(halves, halves)) == r.to_float32(r.add(halves, halves))).all()
+"""
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"NUMBA_DISABLE_JIT": "1"}, check=True)
