@@ -78,7 +78,7 @@ print(k.add(np.ones(1000, np.float32), np.ones(1000, np.float32)).sum(), *elemen
 
 
 def test_without_compilation_kernels_are_python():
-    """NUMBA_DISABLE_JIT=1, to step through them in a debugger; bfloat16's dense convolution alone is always compiled."""
+    """NUMBA_DISABLE_JIT=1, to step through them in a debugger; dense convolution in bfloat16 alone needs compiling."""
     code = """
 import numpy as np, kernels
 from kernels.geometry import Window
