@@ -218,97 +218,17 @@ def channel_row_vector(
         while t < a_taps.size:
             left = a_taps.size - t
             n = 9 if left >= 9 else 6 if left >= 6 else 4 if left >= 4 else 2 if left >= 2 else 1
-            x_taps, k_taps = a_taps[t : t + n], w_taps[t : t + n]
+            x, k, more, done = a_taps[t : t + n], w_taps[t : t + n], t > 0, final and t + n == a_taps.size
             if n == 9:
-                _row_of_9(
-                    a,
-                    a_row,
-                    a_step,
-                    x_taps,
-                    w,
-                    k_taps,
-                    c,
-                    c_row,
-                    c_step,
-                    length,
-                    first,
-                    n_vectors,
-                    t > 0,
-                    last,
-                    final and t + n == a_taps.size,
-                )
+                _row_of_9(a, a_row, a_step, x, w, k, c, c_row, c_step, length, first, n_vectors, more, last, done)
             elif n == 6:
-                _row_of_6(
-                    a,
-                    a_row,
-                    a_step,
-                    x_taps,
-                    w,
-                    k_taps,
-                    c,
-                    c_row,
-                    c_step,
-                    length,
-                    first,
-                    n_vectors,
-                    t > 0,
-                    last,
-                    final and t + n == a_taps.size,
-                )
+                _row_of_6(a, a_row, a_step, x, w, k, c, c_row, c_step, length, first, n_vectors, more, last, done)
             elif n == 4:
-                _row_of_4(
-                    a,
-                    a_row,
-                    a_step,
-                    x_taps,
-                    w,
-                    k_taps,
-                    c,
-                    c_row,
-                    c_step,
-                    length,
-                    first,
-                    n_vectors,
-                    t > 0,
-                    last,
-                    final and t + n == a_taps.size,
-                )
+                _row_of_4(a, a_row, a_step, x, w, k, c, c_row, c_step, length, first, n_vectors, more, last, done)
             elif n == 2:
-                _row_of_2(
-                    a,
-                    a_row,
-                    a_step,
-                    x_taps,
-                    w,
-                    k_taps,
-                    c,
-                    c_row,
-                    c_step,
-                    length,
-                    first,
-                    n_vectors,
-                    t > 0,
-                    last,
-                    final and t + n == a_taps.size,
-                )
+                _row_of_2(a, a_row, a_step, x, w, k, c, c_row, c_step, length, first, n_vectors, more, last, done)
             else:
-                _row_of_1(
-                    a,
-                    a_row,
-                    a_step,
-                    x_taps,
-                    w,
-                    k_taps,
-                    c,
-                    c_row,
-                    c_step,
-                    length,
-                    first,
-                    n_vectors,
-                    t > 0,
-                    last,
-                    final and t + n == a_taps.size,
-                )
+                _row_of_1(a, a_row, a_step, x, w, k, c, c_row, c_step, length, first, n_vectors, more, last, done)
             t += n
 
 
