@@ -509,8 +509,9 @@ class BatchNorm(Function):
         kept = None  # x shows the activation's derivative, unless a residual hides it
         if residual is not None and activation is not None:
             kept = y if activation in SHOWN_BY_RESULT else residual
-        # copies: what is made again in backward must be what was made now, whatever becomes of the parameters
-        self.saved = x, kept, mean, var, self.k.copy(gamma), self.k.copy(beta)
+        if any(self.needs):  # what backward makes again must be what was made now, whatever becomes of the parameters
+            gamma, beta = self.k.copy(gamma), self.k.copy(beta)
+        self.saved = x, kept, mean, var, gamma, beta
         self.remakes = residual is None  # else one residual would be made from the other, back to the first
         return y
 
