@@ -43,7 +43,7 @@ def refine(
     Raises:
         ValueError, TypeError: values that do not fit, and what to change.
 
-    Cost: for 500 x 375 pixels and 21 labels on two cores 0.15 s with "pydensecrf", 0.4 .. 1.2 s with "deeplab-v2" and
+    Cost: for 500 x 375 pixels and 21 labels on two cores 0.13 s with "pydensecrf", 0.4 .. 1.2 s with "deeplab-v2" and
     "crfasrnn": the smaller srgb, the more vertices.
     """
     chosen = preset_of(preset, **settings)
