@@ -4,25 +4,13 @@ A kernel takes the bits of a bfloat16 array as uint16, from `numbers`, and reads
 and `narrow_as`. For float32 and float64 both do nothing, so that one source serves all three.
 """
 
-import llvmlite.binding
 import numba
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
 from ..bfloat16 import BFLOAT16, narrow, widen
-
-
-def has_conversion():
-    """Whether it has an instruction that rounds float32 to bfloat16: AVX512_BF16."""
-    return "+avx512bf16" in _features() and "+avx512f" in _features()
-
-
-def _features():
-    if numba.config.CPU_FEATURES is None:
-        return llvmlite.binding.get_host_cpu_features().flatten()
-    return numba.config.CPU_FEATURES
+from .llvm_bfloat16 import nearest_bits, widened
 
 
 def numbers(array):
@@ -36,11 +24,7 @@ def wide(typingctx, value):
     if value != types.uint16:
         return value(value), lambda context, builder, signature, args: args[0]
 
-    def codegen(context, builder, signature, args):
-        bits = builder.shl(builder.zext(args[0], ir.IntType(32)), ir.Constant(ir.IntType(32), 16))
-        return builder.bitcast(bits, ir.FloatType())
-
-    return types.float32(value), codegen
+    return types.float32(value), lambda context, builder, signature, args: widened(builder, args[0])
 
 
 @intrinsic
@@ -52,15 +36,7 @@ def narrow_as(typingctx, value, like):
         )
 
     def codegen(context, builder, signature, args):
-        i32 = ir.IntType(32)
-        number = context.cast(builder, args[0], signature.args[0], types.float32)
-        bits = builder.bitcast(number, i32)
-        upper = builder.lshr(bits, ir.Constant(i32, 16))
-        odd = builder.and_(upper, ir.Constant(i32, 1))
-        nearest = builder.lshr(builder.add(bits, builder.add(odd, ir.Constant(i32, 0x7FFF))), ir.Constant(i32, 16))
-        quiet = builder.or_(upper, ir.Constant(i32, 0x40))
-        is_nan = builder.fcmp_unordered("uno", number, number)
-        return builder.trunc(builder.select(is_nan, quiet, nearest), ir.IntType(16))
+        return nearest_bits(builder, context.cast(builder, args[0], signature.args[0], types.float32))
 
     return types.uint16(value, like), codegen
 

@@ -9,8 +9,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .half_tile import BFLOAT, HAS_DOT
 from .llvm import array_data, broadcast, vector_and_fma
+from .llvm_bfloat16 import nearest_bits, rounded_bits, widened
 
 _I = types.intp
 
@@ -40,7 +40,7 @@ def narrow_numbers(typingctx, source, at, target, to, n):
 
     The instruction for it, where there is one, makes a zero of numbers below 1.2e-38.
     """
-    return types.void(source, _I, target, _I, _I), _by_vectors(_rounded)
+    return types.void(source, _I, target, _I, _I), _by_vectors(rounded_bits)
 
 
 @intrinsic
@@ -48,7 +48,7 @@ def scale_numbers(typingctx, source, at, scale, first, shift, first_too, low, hi
     """target[to + j] = source[at + j] scale[first + j] + shift[first + j], between low and high, rounded likewise."""
 
     def emit(builder, numbers, scale, shift, low, high):
-        return _rounded(builder, _between(builder, _scaled(builder, numbers, scale, shift), low, high))
+        return rounded_bits(builder, _between(builder, _scaled(builder, numbers, scale, shift), low, high))
 
     f = types.float32
     return types.void(source, _I, scale, _I, shift, _I, f, f, target, _I, _I), _by_vectors(emit)
@@ -61,8 +61,8 @@ def scale_and_add_numbers(
     """`scale_numbers` with the bfloat16 more[at_more + j] added before the limits."""
 
     def emit(builder, numbers, scale, shift, more, low, high):
-        number = builder.fadd(_scaled(builder, numbers, scale, shift), _widened(builder, more))
-        return _rounded(builder, _between(builder, number, low, high))
+        number = builder.fadd(_scaled(builder, numbers, scale, shift), widened(builder, more))
+        return rounded_bits(builder, _between(builder, number, low, high))
 
     f = types.float32
     return types.void(source, _I, scale, _I, shift, _I, more, _I, f, f, target, _I, _I), _by_vectors(emit)
@@ -79,7 +79,7 @@ def pair_narrowed(typingctx, lower, at_lower, upper, at_upper, target, to, n):
     """`pair_numbers` of the bfloat16 nearest to float32 numbers."""
 
     def emit(builder, lower, upper):
-        return _paired(builder, _nearest(builder, lower), _nearest(builder, upper))
+        return _paired(builder, nearest_bits(builder, lower), nearest_bits(builder, upper))
 
     return types.void(lower, _I, upper, _I, target, _I, _I), _by_vectors(emit)
 
@@ -117,12 +117,6 @@ def _by_vectors(emit, lanes=16):
     return codegen
 
 
-def _widened(builder, bits):
-    """float32 of bfloat16 bits."""
-    bits = builder.zext(bits, ir.VectorType(ir.IntType(32), bits.type.count))
-    return builder.bitcast(builder.shl(bits, _splat(bits, 16)), ir.VectorType(ir.FloatType(), bits.type.count))
-
-
 def _scaled(builder, numbers, scale, shift):
     """numbers scale + shift, rounded once."""
     _, fma = vector_and_fma(builder, numbers.type.count, 4)
@@ -135,35 +129,8 @@ def _between(builder, numbers, low, high):
     return builder.select(builder.fcmp_ordered(">", numbers, high), high, numbers)
 
 
-def _rounded(builder, numbers):
-    """Bits of the nearest bfloat16, by the instruction for it where there is one."""
-    lanes = numbers.type.count
-    if lanes < 16 or not HAS_DOT:
-        return _nearest(builder, numbers)
-    function_type = ir.FunctionType(ir.VectorType(BFLOAT, lanes), [numbers.type])
-    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.x86.avx512bf16.cvtneps2bf16.512")
-    rounded = builder.call(function, [numbers])
-    return builder.bitcast(rounded, ir.VectorType(ir.IntType(16), lanes))
-
-
-def _splat(value, number):
-    """The number in all lanes of a vector of integers like `value`."""
-    kind = ir.VectorType(ir.IntType(32), value.type.count)
-    return ir.Constant(kind, [number] * value.type.count)
-
-
-def _nearest(builder, numbers):
-    """Bits of the nearest bfloat16, as `bfloat16.narrow_as` makes them."""
-    bits = builder.bitcast(numbers, ir.VectorType(ir.IntType(32), numbers.type.count))
-    upper = builder.lshr(bits, _splat(bits, 16))
-    half = builder.add(builder.and_(upper, _splat(bits, 1)), _splat(bits, 0x7FFF))
-    nearest, quiet = builder.lshr(builder.add(bits, half), _splat(bits, 16)), builder.or_(upper, _splat(bits, 0x40))
-    is_nan = builder.fcmp_unordered("uno", numbers, numbers)
-    return builder.trunc(builder.select(is_nan, quiet, nearest), ir.VectorType(ir.IntType(16), numbers.type.count))
-
-
 def _paired(builder, lower, upper):
     """Two halves of 32 bits."""
     kind = ir.VectorType(ir.IntType(32), lower.type.count)
     lower, upper = builder.zext(lower, kind), builder.zext(upper, kind)
-    return builder.or_(lower, builder.shl(upper, _splat(lower, 16)))
+    return builder.or_(lower, builder.shl(upper, ir.Constant(kind, [16] * kind.count)))

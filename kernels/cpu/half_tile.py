@@ -19,7 +19,6 @@ import ctypes
 import platform
 import sys
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -29,28 +28,25 @@ from numba.extending import intrinsic
 from .bfloat16 import wide
 from .jit import jit, jit_inline
 from .llvm import array_data, broadcast, held_or_zero, prefetch
-from .tile import host_features
+from .llvm_bfloat16 import BFLOAT
+from .processor import HAS_AMX_BF16, HAS_AVX512_BF16
 
 BLOCK = 32  # rows and columns of a block
 STEP = 32  # numbers of a sum that are taken together
 PAIRS = STEP // 2
 TILE = 16  # rows of a tile register, and pairs or float32 numbers in one of its rows
 
-_FEATURES = () if numba.config.DISABLE_JIT else host_features().split(",")
-_HAS_AMX = {"+amx-tile", "+amx-bf16"} <= set(_FEATURES)
-HAS_DOT = "+avx512bf16" in _FEATURES
-
 
 def _may_use_tile_registers():
     """Linux gives their 8 KiB of state only to a process that asks, once, before its threads start."""
-    if not (_HAS_AMX and sys.platform == "linux" and platform.machine() == "x86_64"):
+    if not (HAS_AMX_BF16 and sys.platform == "linux" and platform.machine() == "x86_64"):
         return False
     arch_prctl, request, tile_data = 158, 0x1023, 18
     return ctypes.CDLL(None).syscall(arch_prctl, request, tile_data) == 0
 
 
 ENGINES = {"plain": 0, "avx512_bf16": 1, "amx": 2}
-AVAILABLE = ("plain", *["avx512_bf16"] * HAS_DOT, *["amx"] * _may_use_tile_registers())
+AVAILABLE = ("plain", *["avx512_bf16"] * HAS_AVX512_BF16, *["amx"] * _may_use_tile_registers())
 ENGINE = AVAILABLE[-1]  # what drivers run: tests change it
 FAST = ENGINE != "plain"  # whether this processor multiplies bfloat16 numbers faster than float32 ones
 
@@ -73,20 +69,6 @@ def _block_plain(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, 
                     row[j] += first * wide(np.uint16(pairs[j] & 0xFFFF)) + second * wide(np.uint16(pairs[j] >> 16))
 
 
-class _BFloat(ir.types.Type):
-    """LLVM's bfloat, which llvmlite does not name."""
-
-    def _to_string(self):
-        return "bfloat"
-
-    def __eq__(self, other):
-        return isinstance(other, _BFloat)
-
-    def __hash__(self):
-        return hash(_BFloat)
-
-
-BFLOAT = _BFloat()
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 
@@ -232,8 +214,8 @@ def _emit_dot(builder, a, b, c, n_steps, accumulate, ahead):
             builder.store(builder.load(held), out, align=4)
 
 
-_block_amx = _block_intrinsic(_emit_amx) if _HAS_AMX else _block_plain
-_block_dot = _block_intrinsic(_emit_dot) if HAS_DOT else _block_plain
+_block_amx = _block_intrinsic(_emit_amx) if HAS_AMX_BF16 else _block_plain
+_block_dot = _block_intrinsic(_emit_dot) if HAS_AVX512_BF16 else _block_plain
 
 
 @jit_inline
@@ -250,12 +232,12 @@ def block(engine, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch,
 @jit
 def begin(engine):
     """Before a thread's first block."""
-    if _HAS_AMX and engine == 2:
+    if HAS_AMX_BF16 and engine == 2:
         _configure_tiles()
 
 
 @jit
 def end(engine):
     """After a thread's last block."""
-    if _HAS_AMX and engine == 2:
+    if HAS_AMX_BF16 and engine == 2:
         _release_tiles()

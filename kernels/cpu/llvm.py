@@ -12,6 +12,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .llvm_bfloat16 import widened
+
 
 @intrinsic
 def float_of_bits(typingctx, bits):
@@ -168,10 +170,8 @@ def load_vector(builder, pointer, vector, halves=False):
     if not halves:
         align = 8 if vector.element == ir.DoubleType() else 4
         return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=align)
-    bits, words = (ir.VectorType(ir.IntType(size), vector.count) for size in (16, 32))
-    loaded = builder.load(builder.bitcast(pointer, bits.as_pointer()), align=2)
-    sixteen = ir.Constant(words, [16] * vector.count)
-    return builder.bitcast(builder.shl(builder.zext(loaded, words), sixteen), vector)
+    bits = ir.VectorType(ir.IntType(16), vector.count)
+    return widened(builder, builder.load(builder.bitcast(pointer, bits.as_pointer()), align=2))
 
 
 def _load_pairs(builder, pointer, vector):

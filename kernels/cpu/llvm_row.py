@@ -11,10 +11,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .bfloat16 import has_conversion
 from .llvm import array_data, broadcast, held_or_zero, load_vector, prefetch, vector_and_fma
-
-_CONVERTS = has_conversion()
+from .llvm_bfloat16 import rounded_bits
 
 
 def row_intrinsic(n_rows, n_columns, n_positions, vector_bytes):
@@ -164,35 +162,5 @@ def _finish(builder, last, channel, sums, outs, fma):
         result.add_incoming(plain, before)
         result.add_incoming(value, after)
     for result, out in zip(results, outs, strict=True):
-        store_rounded(builder, result, out)
-
-
-class _BFloat(ir.Type):
-    """LLVM's type for bfloat16, which llvmlite has no name for."""
-
-    def _to_string(self):
-        return "bfloat"
-
-
-def store_rounded(builder, value, pointer):
-    """Store float32 lanes as bfloat16: the nearest, of two the even one.
-
-    With AVX512_BF16 in one instruction, which takes numbers below 2^-126 for zero.
-    """
-    lanes = value.type.count
-    i32, bits = ir.IntType(32), ir.VectorType(ir.IntType(16), lanes)
-    if _CONVERTS and lanes == 16:
-        halves = builder.bitcast(builder.fptrunc(value, ir.VectorType(_BFloat(), lanes)), bits)
-    else:
-        words = ir.VectorType(i32, lanes)
-
-        def const(number):
-            return ir.Constant(words, [number] * lanes)
-
-        whole = builder.bitcast(value, words)
-        upper = builder.lshr(whole, const(16))
-        nearest = builder.add(whole, builder.add(builder.and_(upper, const(1)), const(0x7FFF)))
-        quiet = builder.or_(upper, const(0x40))
-        is_nan = builder.fcmp_unordered("uno", value, value)
-        halves = builder.trunc(builder.select(is_nan, quiet, builder.lshr(nearest, const(16))), bits)
-    builder.store(halves, builder.bitcast(pointer, bits.as_pointer()), align=2)
+        bits = rounded_bits(builder, result)
+        builder.store(bits, builder.bitcast(out, bits.type.as_pointer()), align=2)

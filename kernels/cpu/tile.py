@@ -27,35 +27,27 @@ accumulators in registers. Their `_plain` versions are the same in plain Numba: 
 understand them, and what unknown processors run.
 """
 
-import llvmlite.binding
-import numba
 import numpy as np
 
 from .jit import jit
 from .llvm import tile_intrinsic, transpose_intrinsic
 from .llvm_row import row_intrinsic
+from .processor import FEATURES
 from .rows import add_multiple, add_product
-
-
-def host_features():
-    """What the processor that Numba compiles for can do, "+avx2,-avx512f,...": the host, unless the user says else."""
-    features = numba.config.CPU_FEATURES
-    return llvmlite.binding.get_host_cpu_features().flatten() if features is None else features
 
 
 def _host_tile():
     """(bytes of a vector, vectors in a row of the tile, rows): accumulators and operands fit the registers."""
-    features = host_features()
-    if "+avx512f" in features:
+    if "+avx512f" in FEATURES:
         return 64, 2, 14  # 32 registers: 28 accumulators, 2 of b, 1 broadcast
-    if "+avx2" in features and "+fma" in features:
+    if "+avx2" in FEATURES and "+fma" in FEATURES:
         return 32, 2, 6  # 16 registers: 12 accumulators, 2 of b, 1 broadcast
-    if "+neon" in features or "+asimd" in features:
+    if "+neon" in FEATURES or "+asimd" in FEATURES:
         return 16, 3, 8  # 32 registers: 24 accumulators, 3 of b, 1 broadcast
     return None
 
 
-_HOST = None if numba.config.DISABLE_JIT else _host_tile()
+_HOST = _host_tile()
 VECTORISED = _HOST is not None
 VECTOR_BYTES, VECTORS, ROWS = _HOST or (32, 2, 4)
 TILE_BYTES = VECTORS * VECTOR_BYTES  # bytes of a row of the tile

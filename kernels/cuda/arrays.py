@@ -105,6 +105,11 @@ def address_of(buffer):
     return buffer.__cuda_array_interface__["data"][0]
 
 
+def refuse_bfloat16():
+    """Raise the TypeError of whoever asks for bfloat16 on this device."""
+    raise TypeError("the device cuda has no bfloat16 kernels: compute in float32 there, or in tf32 (set_precision)")
+
+
 def empty(shape, dtype=np.float32):
     """Array with undefined contents.
 
@@ -113,7 +118,7 @@ def empty(shape, dtype=np.float32):
     """
     shape, dtype = tuple(int(size) for size in shape), np.dtype(dtype)
     if dtype == BFLOAT16:
-        raise TypeError("the device cuda has no bfloat16 kernels: compute in float32 there, or in tf32 (set_precision)")
+        refuse_bfloat16()
     try:
         return DeviceArray(shape, dtype, _Lease((_size_class(max(1, math.prod(shape))), dtype)))
     except Exception as error:
