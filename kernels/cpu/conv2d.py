@@ -8,11 +8,11 @@ bfloat16 maps have drivers of their own, half_channels.py and half_pixels.py.
 
 import numpy as np
 
-from ..bfloat16 import BFLOAT16
 from ..geometry import Window
 from . import half_channels, half_pixels, winograd, winograd_grad_weight
 from . import pointwise as _pointwise
 from .arrays import contiguous, empty
+from .half_tile import takes
 from .jit import jit_parallel
 from .layout import pad
 from .plan import forward_plan, grad_input_plan
@@ -47,10 +47,10 @@ def conv2d(x, w, win, scale=None, shift=None, activation=None, residual=None):
         return _pointwise.pointwise(x, w, win, scale, shift, activation, residual)
     win.check("conv2d", activation, x=x, weight=w, scale=scale, shift=shift, residual=residual)
     x, w = contiguous(x, w)
-    if x.dtype == BFLOAT16:
-        return half_channels.forward(x, w, win, scale, shift, activation, residual)
     if side := side_of(win, "conv2d", x.dtype):
         return winograd.forward(x, w, win, side, scale, shift, activation, residual)
+    if takes(x.dtype, win):
+        return half_channels.forward(x, w, win, scale, shift, activation, residual)
     packed = pack(w)
     return run_plan(x, packed, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, activation, residual)
 
@@ -61,12 +61,12 @@ def conv2d_grad_input(grad, w, win):
         return _pointwise.pointwise_grad_input(grad, w, win)
     win.check("conv2d", grad=grad, weight=w)
     grad, w = contiguous(grad, w)
-    if grad.dtype == BFLOAT16:
+    if side := side_of(win, "conv2d_grad_input", grad.dtype):
+        return winograd.grad_input(grad, w, win, side)
+    if takes(grad.dtype, win):
         return half_channels.grad_input(grad, w, win)
     if win.c_in * FEW <= columns(grad.dtype):
         return _grad_of_few_channels(grad, w, win)
-    if side := side_of(win, "conv2d_grad_input", grad.dtype):
-        return winograd.grad_input(grad, w, win, side)
     packed = pack(w, transposed=True)
     return run_plan(grad, packed, empty(win.x_shape, grad.dtype), grad_input_plan(win))
 
@@ -116,10 +116,10 @@ def conv2d_grad_weight(x, grad, win):
         return _pointwise.pointwise_grad_weight(x, grad, win)
     win.check("conv2d", x=x, grad=grad)
     x, grad = contiguous(x, grad)
-    if x.dtype == BFLOAT16:
-        return half_pixels.grad_weight(x, grad, win)
     if side := side_of(win, "conv2d_grad_weight", x.dtype):
         return winograd_grad_weight.grad_weight(x, grad, win, side)
+    if takes(x.dtype, win):
+        return half_pixels.grad_weight(x, grad, win)
     top, left = win.pad_top, win.pad_left
     # where channels fill a tile's rows badly (three of 14, or 32 of 42), those of all taps are taken together; all of
     # them must then see all positions, on padded x

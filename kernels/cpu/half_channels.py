@@ -1,10 +1,11 @@
-"""Sums over channels and taps in bfloat16: the driver of dense convolution, forward and input gradient.
+"""Sums over channels and taps by bfloat16 products: the driver of dense convolution, forward and input gradient, in
+bfloat16, and in float32 where each number is cut into three bfloat16 slices (half_tile.py).
 
-The plan is that of float32 (plan.py). What is summed at a position is copied, with zeros up to whole steps, into a row
-of a buffer, so that blocks (half_tile.py) find 32 rows at one distance; the copy serves all blocks of output channels.
-Blocks, from the outside in: each thread has a share of the positions; a group of positions and a panel of its sum are
+The plan is that of tile.py's driver (plan.py). What is summed at a position is copied, in slices, with zeros up to
+whole steps, into a row of a buffer, so that blocks find 32 rows at one distance; the copy serves all blocks of output
+channels. Blocks, from the outside in: each thread has a share of the positions; a group of positions and a panel of its sum are
 copied together; a block of columns of packed weights is used for all of the group's rows while it is in the first-level
-cache. Sums are float32, on top of each other in a buffer, until the last panel; then the last step rounds them, once.
+cache. Sums are float32, on top of each other in a buffer, until the last panel; then the last step stores them, rounded once.
 """
 
 from functools import lru_cache
@@ -20,28 +21,31 @@ from .arrays import contiguous, empty
 from .bfloat16 import numbers
 from .half_rows import (
     copy_numbers,
-    narrow_numbers,
+    lay_out,
     pair_narrowed,
+    pair_numbers,
+    put_numbers,
     scale_and_add_numbers,
     scale_numbers,
     zero_numbers,
 )
-from .half_tile import BLOCK, STEP, TILE, begin, block, end
+from .half_tile import BLOCK, PAIRS, SLICES, STEP, TILE, begin, block, end, slices_of
 from .jit import jit, jit_inline, jit_parallel
 from .parts import bounds
 from .plan import equal_shares, forward_plan, grad_input_plan, start_rows
 from .rows import scale_and_shift, scale_shift_and_add
 from .tile import VECTOR_BYTES, VECTORISED, transpose
 
-_PANEL = 12  # steps of a sum that are taken together: 24 KiB of a block's weights, half of a first-level cache
+# steps of a sum that are taken together, at most, by slices
+_PANELS = {1: 12, SLICES: 32}
 _GROUP = 8  # blocks of rows that use a panel of weights together, at most
-_SUMS = 1 << 19  # bytes of a group's sums, at most: a part of a core's second-level cache
+_SUMS = 1 << 20  # bytes of a group's sums, at most: a part of a core's second-level cache
+_COPIES = 7 << 17  # bytes of a group's copied rows, at most: likewise
 _PACK_PARTS = 8  # parts in which the rows of a tap are packed
-_PITCH = _PANEL * STEP + 32  # numbers from one copied row to the next: an odd number of cache lines
 
 
 class HalfPlan(NamedTuple):
-    """A plan whose sums are cut into panels of whole steps."""
+    """A plan whose sums are cut into panels of whole steps; a step of `slices` has so many times 32 numbers."""
 
     regions: np.ndarray  # (R, 7) of the plan
     strides: np.ndarray  # (6,) of the plan
@@ -58,16 +62,19 @@ def whole_steps(n):
 
 
 @lru_cache(maxsize=512)
-def half_plan(win, forward):
+def half_plan(win, slices, forward):
     """The plan of the forward pass or the input gradient in whole steps: a tap's channels, then zeros."""
     plan, channels = (forward_plan(win), win.c_in) if forward else (grad_input_plan(win), win.c_out)
     length, first_panel, panels, pieces, steps = [], [0], [], [], []
     for s0, s1 in plan.regions[:, 4:6]:
         segments = zip(plan.a_segments[s0:s1], plan.b_segments[s0:s1], plan.lengths[s0:s1], strict=True)
-        first_step, filled = len(steps), _PANEL * STEP
-        for a, row in ((a + t, row + t) for a, row, n in segments for t in range(0, n, channels)):
+        taps = [(a + t, row + t) for a, row, n in segments for t in range(0, n, channels)]
+        length.append(len(taps) * whole_steps(channels) // STEP)
+        panel = -(-length[-1] // max(1, -(-length[-1] // _PANELS[slices]))) * STEP  # of equal length
+        filled = panel
+        for a, row in taps:
             for c in range(0, channels, STEP):
-                if filled == _PANEL * STEP:
+                if filled == panel:
                     panels.append([len(pieces), len(pieces), len(steps), len(steps)])
                     filled = 0
                 # what follows a piece in a, too, continues it: at rate 1 all taps of a kernel row
@@ -76,9 +83,8 @@ def half_plan(win, forward):
                 pieces[-1][1] += min(STEP, channels - c)
                 filled += STEP
                 pieces[-1][3] = filled
-                steps.append((row // channels * whole_steps(channels) + c) // 2 * BLOCK)
+                steps.append((row // channels * whole_steps(channels) + c) // 2 * BLOCK * slices)
                 panels[-1][1::2] = len(pieces), len(steps)
-        length.append(len(steps) - first_step)
         first_panel.append(len(panels))
     shapes = (-1, -1, (-1, 4), (-1, 4), -1)
     lists = (length, first_panel, panels, pieces, steps)
@@ -88,19 +94,20 @@ def half_plan(win, forward):
 
 
 def forward(x, w, win, scale=None, shift=None, activation=None, residual=None):
-    """`conv2d` of a bfloat16 x (N, H, W, C) and float32 w: bfloat16 (N, out_h, out_w, K)."""
-    y = empty(win.y_shape, x.dtype)
+    """`conv2d` of x (N, H, W, C), bfloat16 or float32, and float32 w: (N, out_h, out_w, K) in the dtype of x."""
+    y, slices = empty(win.y_shape, x.dtype), slices_of(x.dtype)
     if few_channels(win):
         x, win = taps_side_by_side(x, win)
         w = w.reshape(1, 1, -1, w.shape[3])
     last_step = scale, shift, activation, residual
-    return _run(x.reshape(win.n, -1), pack_pairs(w), y, half_plan(win, forward=True), *last_step)
+    return _run(x.reshape(win.n, -1), pack_pairs(w, slices), y, half_plan(win, slices, forward=True), *last_step)
 
 
 def grad_input(grad, w, win):
-    """`conv2d_grad_input` of a bfloat16 grad (N, out_h, out_w, K) and float32 w: bfloat16 (N, H, W, C)."""
-    grad_x, plan = empty(win.x_shape, grad.dtype), half_plan(win, forward=False)
-    return _run(grad.reshape(win.n, -1), pack_pairs(w, transposed=True), grad_x, plan)
+    """`conv2d_grad_input` of grad (N, out_h, out_w, K), bfloat16 or float32, and float32 w: (N, H, W, C) likewise."""
+    grad_x, slices = empty(win.x_shape, grad.dtype), slices_of(grad.dtype)
+    plan = half_plan(win, slices, forward=False)
+    return _run(grad.reshape(win.n, -1), pack_pairs(w, slices, transposed=True), grad_x, plan)
 
 
 def few_channels(win):
@@ -139,15 +146,16 @@ def _collect_taps(line, x, taps, n_images, channels, pitch, down, across):
                     copy_numbers(x, at * channels, taps, row + to * channels, (last - first) * channels)
 
 
-def pack_pairs(w, transposed=False):
-    """Blocks of 32 output channels, rounded to bfloat16: (blocks, taps * steps * 16, 32) pairs, zeros around w.
+def pack_pairs(w, slices, transposed=False):
+    """Blocks of 32 output channels: (blocks, taps * steps * slices * 16, 32) pairs of bfloat16 numbers, zeros around w.
 
     Args:
         w: (KH, KW, C, K) float32: packed for sums over C, `transposed` for sums over K.
+        slices: 1, w rounded to bfloat16, or 3, all of w.
     """
     w = w.reshape(-1, *w.shape[2:])
     taps, n_rows, n_columns = (w.shape[0], w.shape[2], w.shape[1]) if transposed else w.shape
-    packed = empty((-(-n_columns // BLOCK), taps, whole_steps(n_rows) // 2, BLOCK), np.uint32)
+    packed = empty((-(-n_columns // BLOCK), taps, whole_steps(n_rows) // STEP, slices, PAIRS, BLOCK), np.uint32)
     if transposed:
         _pack_transposed(taps * len(packed), w, packed)
     else:
@@ -157,31 +165,34 @@ def pack_pairs(w, transposed=False):
 
 @jit_parallel
 def _pack(job, w, packed):
-    """packed[block, tap, pair, j] = w[tap, 2 pair and 2 pair + 1, block * 32 + j], reading w in order."""
-    blocks, taps, n_pairs, width = packed.shape
+    """packed[block, tap, step, slice, pair, j] = w[tap, 32 step + 2 pair and the next, block * 32 + j], in order."""
+    blocks, taps, n_steps, slices, _, width = packed.shape
     n_rows, n_columns = w.shape[1:]
     source, target, zeros = w.reshape(-1), packed.reshape(-1), np.zeros(n_columns, w.dtype)
-    tap = job // _PACK_PARTS
-    first, last = bounds(job % _PACK_PARTS, _PACK_PARTS, n_pairs)
+    tap, pitch = job // _PACK_PARTS, PAIRS * width
+    first, last = bounds(job % _PACK_PARTS, _PACK_PARTS, n_steps * PAIRS)
     for pair in range(first, last):
         at = (tap * n_rows + 2 * pair) * n_columns
         for b in range(blocks):
-            used, to = min(width, n_columns - b * width), ((b * taps + tap) * n_pairs + pair) * width
-            if 2 * pair + 1 < n_rows:
-                pair_narrowed(source, at + b * width, source, at + n_columns + b * width, target, to, used)
-            elif 2 * pair < n_rows:
-                pair_narrowed(source, at + b * width, zeros, 0, target, to, used)
+            used = min(width, n_columns - b * width) if 2 * pair < n_rows else 0
+            to = ((b * taps + tap) * n_steps + pair // PAIRS) * slices * pitch + pair % PAIRS * width
+            lower, below, upper = at + b * width, source, at + n_columns + b * width
+            if 2 * pair + 1 >= n_rows:  # the last row has none below it
+                below, upper = zeros, 0
+            if slices == 1:
+                pair_narrowed(source, lower, below, upper, target, to, used)
             else:
-                used = 0
-            zero_numbers(target, to + used, width - used)
+                pair_numbers(source, lower, below, upper, target, to, pitch, used)
+            for i in range(slices):
+                zero_numbers(target, to + i * pitch + used, width - used)
 
 
 @jit_parallel
 def _pack_transposed(job, w, packed):
-    """packed[block, tap, pair, j] = w[tap, block * 32 + j, 2 pair and 2 pair + 1]: rows of pairs, then turned."""
-    blocks, taps, n_pairs, width = packed.shape
+    """packed[block, tap, ..., pair, j] = w[tap, block * 32 + j, 2 pair and the next]: rows of pairs, then turned."""
+    blocks, taps, n_steps, slices, _, width = packed.shape
     n_columns, n_rows = w.shape[1:]
-    source, target = w.reshape(-1), packed.reshape(-1)
+    source, target, n_pairs = w.reshape(-1), packed.reshape(-1), n_steps * slices * PAIRS
     tap, b = job // blocks, job % blocks
     used, to = min(width, n_columns - b * width), (b * taps + tap) * n_pairs * width
     pitch = n_pairs + 16
@@ -189,7 +200,10 @@ def _pack_transposed(job, w, packed):
     halves = pairs.view(np.uint16)  # two that follow each other are a pair
     for j in range(used):
         at = (tap * n_columns + b * width + j) * n_rows
-        narrow_numbers(source, at, halves, 2 * j * pitch, n_rows)
+        if slices == 1:
+            put_numbers(source, at, halves, 2 * j * pitch, n_rows)
+        else:
+            lay_out(source, at, halves, 2 * j * pitch, n_rows)
     turn(pairs, 0, pitch, width, n_pairs, target, to, width)
 
 
@@ -209,28 +223,33 @@ def turn(source, at, source_pitch, n_rows, n_columns, target, to, target_pitch):
 
 
 def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=None):
-    """Fill c (bfloat16): every region of the plan, every block of output channels, then the last step where a scale is
-    given: c <- activation(scale c + shift (+ residual)), rounded once."""
-    threads = get_num_threads()
+    """Fill c: every region of the plan, every block of output channels, then the last step where a scale is given:
+    c <- activation(scale c + shift (+ residual))."""
+    threads, slices = get_num_threads(), slices_of(c.dtype)
     blocks, n_columns = len(packed), c.shape[-1]
-    most = max(1, min(_GROUP, _SUMS // (4 * BLOCK * BLOCK * blocks)))  # blocks of rows in a group
+    widest = int((plan.panels[:, 3] - plan.panels[:, 2]).max(initial=0))
+    pitch = (widest * slices | 1) * STEP  # from one copied row to the next: an odd number of cache lines
+    most = min(_GROUP, _SUMS // (4 * BLOCK * BLOCK * blocks), _COPIES // (2 * BLOCK * pitch))
+    most = max(1, most)  # blocks of rows in a group
     tiles = -(-len(a) * plan.regions[:, 0] * plan.regions[:, 1] // BLOCK)
     first_tile, shares = equal_shares(tiles, plan.length + 2, threads)
-    # a row of an image, as the 1x1 convolution has, is read where it lies if its steps are whole, unless positions are
-    # a multiple of 2 KiB apart: they share a few cache sets and would evict each other
+    # a row of a bfloat16 image, as the 1x1 convolution has, is read where it lies if its steps are whole, unless
+    # positions are a multiple of 2 KiB apart: they share a few cache sets and would evict each other
     one_row = len(a) == len(plan.regions) == plan.regions[0, 0] == 1 and len(plan.pieces) == len(plan.panels)
-    direct = one_row and bool((plan.pieces[:, 1] == plan.pieces[:, 3]).all()) and plan.strides[2] % 1024 != 0
+    whole = slices == 1 and bool((plan.pieces[:, 1] == plan.pieces[:, 3]).all())
+    direct = one_row and whole and plan.strides[2] % 1024 != 0
     none = np.empty(0, np.float32)
     if scale is None:
         scale, shift = none, none
     scale, shift = contiguous(scale, shift)
-    residual = none.view(np.uint16) if residual is None else numbers(contiguous(residual)[0]).reshape(-1)
+    residual = numbers(np.empty(0, c.dtype) if residual is None else contiguous(residual)[0]).reshape(-1)
     # each thread's memory starts at a cache line: a tile's rows that cross lines are loaded three times as slowly
-    copied = empty((threads, most * BLOCK * _PITCH), np.uint16)
+    copied = empty((threads, most * BLOCK, pitch), np.uint16)
     sums = empty((threads, most * BLOCK, blocks * BLOCK + TILE), np.float32)  # rows of an odd number of lines
     _run_plan(
-        len(shares) - 1, half_tile.ENGINES[half_tile.ENGINE], numbers(a).reshape(-1), packed, numbers(c).reshape(-1),
-        plan, direct, len(a), n_columns, first_tile, shares, copied, sums, scale, shift, residual,
+        len(shares) - 1, half_tile.ENGINES[half_tile.ENGINE], slices, numbers(a).reshape(-1),
+        numbers(a).reshape(-1) if direct else np.empty(0, np.uint16), packed, numbers(c).reshape(-1), plan, len(a),
+        n_columns, first_tile, shares, copied, sums, scale, shift, residual,
         limits_of(activation, np.dtype(np.float32)), activation == "hardswish",
     )  # fmt: skip
     return c
@@ -238,15 +257,19 @@ def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=N
 
 @jit_parallel
 def _run_plan(
-    thread, engine, a, packed, c, plan, direct, n_images, n_columns, first_tile, shares, all_copied, all_sums,
+    thread, engine, slices, a, direct, packed, c, plan, n_images, n_columns, first_tile, shares, all_copied, all_sums,
     scale, shift, residual, limits, is_hardswish,
 ):  # fmt: skip
-    """for each thread's groups of positions: for each panel: copy; for blocks of columns, of rows: block; last step."""
+    """for each thread's groups of positions: for each panel: copy; for blocks of columns, of rows: block; last step.
+
+    direct: a, if its rows can be read where they lie; else empty.
+    """
     blocks, block_pairs, width = packed.shape
     b = packed.reshape(-1)
     group, pitch = all_sums.shape[1:]
     begin(engine)
-    copied, sums = all_copied[thread], all_sums[thread].reshape(-1)
+    copied, copied_pitch = all_copied[thread].reshape(-1), all_copied.shape[2]
+    sums = all_sums[thread].reshape(-1)
     a_rows, c_rows = np.empty(group, np.int64), np.empty(group, np.int64)
     first, last, region = shares[thread], shares[thread + 1], 0
     while first < last:
@@ -264,37 +287,29 @@ def _run_plan(
         for panel in range(first_panel, last_panel):
             piece0, piece1, step0, step1 = plan.panels[panel]
             steps, n_steps = plan.steps[step0:step1], step1 - step0
-            n_direct = n_rows // BLOCK if direct else 0  # tiles whose rows lie in a as they should
-            _copy_pieces(a, a_rows[:n_rows], n_direct * BLOCK, plan.pieces[piece0:piece1], copied)
+            n_direct = n_rows // BLOCK if direct.size else 0  # tiles whose rows lie in a as they should
+            for i in range(n_direct * BLOCK, n_rows):
+                for piece in range(piece0, piece1):
+                    at, length, to, _ = plan.pieces[piece]
+                    lay_out(a, a_rows[i] + at, copied, i * copied_pitch + to * slices, length)
             for column in range(blocks):
                 b_at, ahead = column * block_pairs * width, (column + 1) * block_pairs * width + steps[0]
                 for t in range(n_tiles):
-                    source = a if t < n_direct else copied
-                    at = a_rows[t * BLOCK] + plan.pieces[piece0, 0] if t < n_direct else t * BLOCK * _PITCH
+                    source, source_pitch = (direct, plan.strides[2]) if t < n_direct else (copied, copied_pitch)
+                    at = a_rows[t * BLOCK] + plan.pieces[piece0, 0] if t < n_direct else t * BLOCK * copied_pitch
                     block(
-                        engine, source, at, plan.strides[2] if t < n_direct else _PITCH, b, b_at, steps, n_steps,
+                        engine, slices, source, at, source_pitch, b, b_at, steps, n_steps,
                         sums, t * BLOCK * pitch + column * width, pitch, panel > first_panel,
-                        ahead + t * 64 * n_steps,
+                        ahead + t * 64 * slices * n_steps,
                     )  # fmt: skip
         for i in range(n_rows):
             _last_step(sums, i * pitch, scale, shift, residual, limits, is_hardswish, c, c_rows[i], n_columns)
     end(engine)
 
 
-@jit
-def _copy_pieces(a, a_rows, first, pieces, copied):
-    """Copy what is summed at each position from `first` on into a row of its own, with zeros up to whole steps."""
-    for i in range(first, a_rows.size):
-        for piece in range(len(pieces)):
-            start, stop = i * _PITCH + pieces[piece, 2], i * _PITCH + pieces[piece, 3]
-            copy_numbers(a, a_rows[i] + pieces[piece, 0], copied, start, pieces[piece, 1])
-            if start + pieces[piece, 1] < stop:
-                zero_numbers(copied, start + pieces[piece, 1], stop - start - pieces[piece, 1])
-
-
 @jit_inline
 def _last_step(sums, at, scale, shift, residual, limits, is_hardswish, c, to, n_columns):
-    """A position of c <- activation(scale sums + shift + residual), rounded."""
+    """A position of c <- activation(scale sums + shift + residual)."""
     low, high = limits
     if is_hardswish:
         row = sums[at : at + n_columns]
@@ -302,10 +317,10 @@ def _last_step(sums, at, scale, shift, residual, limits, is_hardswish, c, to, n_
             scale_shift_and_add(row, scale, shift, residual[to : to + n_columns], limits, is_hardswish)
         else:
             scale_and_shift(row, scale, shift, limits, is_hardswish)
-        narrow_numbers(sums, at, c, to, n_columns)
+        put_numbers(sums, at, c, to, n_columns)
     elif residual.size:
         scale_and_add_numbers(sums, at, scale, 0, shift, 0, residual, to, low, high, c, to, n_columns)
     elif scale.size:
         scale_numbers(sums, at, scale, 0, shift, 0, low, high, c, to, n_columns)
     else:
-        narrow_numbers(sums, at, c, to, n_columns)
+        put_numbers(sums, at, c, to, n_columns)

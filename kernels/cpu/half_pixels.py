@@ -1,4 +1,5 @@
-"""Sums over pixels in bfloat16: the driver of the weight gradient of dense convolution.
+"""Sums over pixels by bfloat16 products: the driver of the weight gradient of dense convolution, in bfloat16, and in
+float32 where each number is cut into three bfloat16 slices (half_tile.py).
 
 A block (half_tile.py) sums over what lies side by side, here pixels. So a chunk of pixels is prepared: of the output
 gradient the pixels in pairs, of the input at one tap the same, then turned, so that a row is a channel. A job owns a
@@ -15,28 +16,30 @@ from .arrays import empty
 from .bfloat16 import numbers
 from .half_channels import few_channels, taps_side_by_side, turn
 from .half_rows import pair_numbers, zero_numbers
-from .half_tile import BLOCK, PAIRS, STEP, TILE, begin, block, end
+from .half_tile import BLOCK, PAIRS, SLICES, STEP, TILE, begin, block, end, slices_of
 from .jit import jit, jit_parallel
 from .parts import PARTS, bounds
 from .rows import copy_row
 from .sum_over_pixels import add_in_order
 
-_PIXELS = 512  # of a chunk, at most: in 16 steps reading and writing the sums does not weigh
+# pixels of a chunk, at most, by slices: in so many steps reading and writing the sums does not weigh
+_PIXELS = {1: 512, SLICES: 128}
 _JOBS = 8  # parts of the work, where it has so many
 _SUMS = 1 << 19  # bytes of sums that a job keeps in cache
-_COLUMNS = 16  # blocks of columns in a job, at most: their gradients of a chunk are 512 KiB
+_COLUMNS = 8  # blocks of columns in a job, at most: their gradients of a chunk stay in cache
 
 
 def grad_weight(x, grad, win):
-    """`conv2d_grad_weight` of bfloat16 x (N, H, W, C) and grad (N, out_h, out_w, K): float32 (KH, KW, C, K)."""
-    w_shape = win.w_shape
+    """`conv2d_grad_weight` of x (N, H, W, C) and grad (N, out_h, out_w, K), both bfloat16 or float32: float32
+    (KH, KW, C, K)."""
+    w_shape, slices, pixels = win.w_shape, slices_of(x.dtype), _PIXELS[slices_of(x.dtype)]
     if few_channels(win):
         x, win = taps_side_by_side(x, win)
     c, k, positions = win.c_in, win.c_out, win.n * win.out_h * win.out_w
     taps = [(kh, kw) for kh in range(win.k_h) for kw in range(win.k_w)]
     offsets = np.array(taps) * (win.rate_h, win.rate_w) - (win.pad_top, win.pad_left)
     sizes = np.array((win.in_h, win.in_w, win.out_h, win.out_w, win.stride_h, win.stride_w))
-    chunks, c_tiles = -(-positions // _PIXELS), -(-c // BLOCK)
+    chunks, c_tiles = -(-positions // pixels), -(-c // BLOCK)
     jobs, ranges = _jobs(len(taps) * c_tiles, -(-k // BLOCK), chunks)
     partial = empty((ranges, len(taps), c, k), np.float32)
     # each thread's memory starts at a cache line: rows of a tile that cross lines are loaded three times as slowly
@@ -45,9 +48,9 @@ def grad_weight(x, grad, win):
     _sum_over_pixels(
         threads, half_tile.ENGINES[half_tile.ENGINE], numbers(x).reshape(-1, c), numbers(grad).reshape(-1, k),
         partial, offsets, sizes, chunks, jobs,
-        empty((threads, blocks, _PIXELS // 2, BLOCK), np.uint32),
-        empty((threads, _PIXELS // 2, rows + TILE), np.uint32),
-        empty((threads, rows, _PIXELS // 2 + TILE), np.uint32),  # rows of an odd number of lines
+        empty((threads, blocks, pixels // STEP, slices, PAIRS, BLOCK), np.uint32),
+        empty((threads, pixels // STEP, slices, PAIRS, rows + TILE), np.uint32),
+        empty((threads, rows, (pixels // STEP * slices | 1) * TILE), np.uint32),  # rows of an odd number of lines
         empty((threads, tiles, blocks, BLOCK * BLOCK), np.float32),
     )  # fmt: skip
     grad_w = partial[0]
@@ -84,8 +87,8 @@ def _sum_over_pixels(
     """for each job: for chunks of pixels: pair the gradient; for taps: pair and turn x; for blocks: block."""
     threads, ranges = len(all_sums), len(partial)
     begin(engine)
-    x_at = np.empty(_PIXELS, np.int64)
     grad_pairs, x_pairs = all_grad_pairs[thread], all_x_pairs[thread]
+    x_at = np.empty(len(x_pairs) * STEP, np.int64)
     turned, sums = all_turned[thread], all_sums[thread]
     first_job, last_job = bounds(thread, threads, len(jobs))
     for job in range(first_job, last_job):
@@ -110,12 +113,16 @@ def _sum_over_pixels(
 def _add_products(engine, turned, n_tiles, grad_pairs, n_blocks, n_steps, sums, accumulate):
     """sums[t, b] (+)= the chunk's products of tile t of the input's channels and block b of the gradient's."""
     a, a_pitch = turned.reshape(-1).view(np.uint16), 2 * turned.shape[1]
-    b, b_pitch = grad_pairs.reshape(-1), grad_pairs.shape[1] * BLOCK
-    steps, c = np.arange(n_steps) * PAIRS * BLOCK, sums.reshape(-1)
+    _, all_steps, slices, _, _ = grad_pairs.shape
+    b, step = grad_pairs.reshape(-1), slices * PAIRS * BLOCK
+    steps, c = np.arange(n_steps) * step, sums.reshape(-1)
     for j in range(n_blocks):
         for t in range(n_tiles):
             at = (t * sums.shape[1] + j) * BLOCK * BLOCK
-            block(engine, a, t * BLOCK * a_pitch, a_pitch, b, j * b_pitch, steps, n_steps, c, at, BLOCK, accumulate, 0)
+            block(
+                engine, slices, a, t * BLOCK * a_pitch, a_pitch, b, j * all_steps * step, steps, n_steps,
+                c, at, BLOCK, accumulate, 0,
+            )  # fmt: skip
 
 
 @jit
@@ -134,15 +141,16 @@ def _store(sums, first_tile, last_tile, first_block, last_block, grad_w):
 
 @jit
 def _turn_tap(x, offsets, sizes, start, stop, tile, last_tile, x_at, x_pairs, turned):
-    """turned[c, i] = channel c of two pixels that positions start + 2 i and the next read at a tap; returns how many
-    tiles of channels that are, from `tile` on to the last of its tap, or to last_tile."""
+    """turned[c, i] = channel c of two pixels that positions start + 2 i and the next read at a tap, in slices; returns
+    how many tiles of channels that are, from `tile` on to the last of its tap, or to last_tile."""
     c_tiles = -(-x.shape[1] // BLOCK)
     tap, first_c = tile // c_tiles, tile % c_tiles * BLOCK
-    n_tiles, n_pairs = min(c_tiles - tile % c_tiles, last_tile - tile), -(-(stop - start) // STEP) * PAIRS
+    n_tiles, n_steps = min(c_tiles - tile % c_tiles, last_tile - tile), -(-(stop - start) // STEP)
     last_c = min(first_c + n_tiles * BLOCK, x.shape[1])
     _pixels_of_tap(offsets[tap], sizes, start, stop, x_at)
-    _pair_pixels(x, x_at[: 2 * n_pairs], first_c, last_c, x_pairs)
-    pitch, turned_pitch = x_pairs.shape[1], turned.shape[1]
+    _pair_pixels(x, x_at[: n_steps * STEP], first_c, last_c, x_pairs)
+    _, slices, _, pitch = x_pairs.shape
+    n_pairs, turned_pitch = n_steps * slices * PAIRS, turned.shape[1]
     turn(x_pairs.reshape(-1), 0, pitch, n_pairs, n_tiles * BLOCK, turned.reshape(-1), 0, turned_pitch)
     return n_tiles
 
@@ -165,37 +173,44 @@ def _pixels_of_tap(offset, sizes, start, stop, x_at):
 
 @jit
 def _pair_pixels(x, x_at, first_c, last_c, pairs):
-    """pairs[i, c] = channel first_c + c of the pixels x_at[2 i] and x_at[2 i + 1], zeros where that is -1."""
+    """pairs[step, slice, i, c] = channel first_c + c of the pixels x_at[32 step + 2 i] and the next, zeros where that
+    is -1."""
     flat, target, n_c = x.reshape(-1), pairs.reshape(-1), x.shape[1]
-    zeros = np.zeros(last_c - first_c, x.dtype)
+    _, slices, _, row = pairs.shape
+    zeros, pitch = np.zeros(last_c - first_c, x.dtype), PAIRS * row
     for i in range(x_at.size // 2):
         n = last_c - first_c
-        even, odd, to = x_at[2 * i] * n_c + first_c, x_at[2 * i + 1] * n_c + first_c, i * pairs.shape[1]
+        even, odd = x_at[2 * i] * n_c + first_c, x_at[2 * i + 1] * n_c + first_c
+        to = i // PAIRS * slices * pitch + i % PAIRS * row
         if even >= 0 and odd >= 0:
-            pair_numbers(flat, even, flat, odd, target, to, n)
+            pair_numbers(flat, even, flat, odd, target, to, pitch, n)
         elif even >= 0:
-            pair_numbers(flat, even, zeros, 0, target, to, n)
+            pair_numbers(flat, even, zeros, 0, target, to, pitch, n)
         elif odd >= 0:
-            pair_numbers(zeros, 0, flat, odd, target, to, n)
+            pair_numbers(zeros, 0, flat, odd, target, to, pitch, n)
         else:
             n = 0
-        zero_numbers(target, to + n, pairs.shape[1] - n)
+        for s in range(slices):
+            zero_numbers(target, to + s * pitch + n, row - n)
 
 
 @jit
 def _pair_gradients(grad, start, stop, first_block, last_block, grad_pairs):
-    """grad_pairs[b, i, j] = channel j of block b of the positions start + 2 i and the next; zeros past the last."""
-    flat, target, n_k, n_pairs = grad.reshape(-1), grad_pairs.reshape(-1), grad.shape[1], grad_pairs.shape[1]
-    zeros = np.zeros(BLOCK, grad.dtype)
+    """grad_pairs[b, step, slice, i, j] = channel j of block b of the positions start + 32 step + 2 i and the next;
+    zeros past the last."""
+    flat, target, n_k = grad.reshape(-1), grad_pairs.reshape(-1), grad.shape[1]
+    _, n_steps, slices, _, _ = grad_pairs.shape
+    zeros, pitch = np.zeros(BLOCK, grad.dtype), PAIRS * BLOCK
     for i in range(-(-(stop - start) // STEP) * PAIRS):
         for b in range(first_block, last_block):
             at, used = (start + 2 * i) * n_k + b * BLOCK, min(BLOCK, n_k - b * BLOCK)
-            to = ((b - first_block) * n_pairs + i) * BLOCK
+            to = ((b - first_block) * n_steps + i // PAIRS) * slices * pitch + i % PAIRS * BLOCK
             if start + 2 * i + 1 < stop:
-                pair_numbers(flat, at, flat, at + n_k, target, to, used)
+                pair_numbers(flat, at, flat, at + n_k, target, to, pitch, used)
             elif start + 2 * i < stop:
-                pair_numbers(flat, at, zeros, 0, target, to, used)
+                pair_numbers(flat, at, zeros, 0, target, to, pitch, used)
             else:
                 used = 0
             if used < BLOCK:
-                zero_numbers(target, to + used, BLOCK - used)
+                for s in range(slices):
+                    zero_numbers(target, to + s * pitch + used, BLOCK - used)

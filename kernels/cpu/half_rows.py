@@ -1,4 +1,4 @@
-"""Rows of bfloat16 numbers copied, rounded or paired by vectors.
+"""Rows of numbers copied, scaled, rounded to bfloat16, cut into bfloat16 slices or paired, by vectors.
 
 LLVM code, because rows are short: to make a slice of a flat array costs as much as a loop over it. Arrays are flat,
 offsets count their elements; the bits of bfloat16 numbers are uint16.
@@ -13,6 +13,7 @@ from .llvm import array_data, broadcast, vector_and_fma
 from .llvm_bfloat16 import nearest_bits, rounded_bits, widened
 
 _I = types.intp
+_STEP = 32  # numbers of a slice that lie side by side: half_tile.STEP
 
 
 @intrinsic
@@ -35,20 +36,78 @@ def zero_numbers(typingctx, target, to, n):
 
 
 @intrinsic
-def narrow_numbers(typingctx, source, at, target, to, n):
-    """target[to + j] = the bfloat16 nearest to source[at + j], of two the even one; NaN stays NaN.
+def put_numbers(typingctx, source, at, target, to, n):
+    """target[to + j] = source[at + j], float32; as bfloat16 the nearest, of two the even one, and NaN stays NaN.
 
     The instruction for it, where there is one, makes a zero of numbers below 1.2e-38.
     """
-    return types.void(source, _I, target, _I, _I), _by_vectors(rounded_bits)
+    return types.void(source, _I, target, _I, _I), _by_vectors(_rounding_to(target))
+
+
+@intrinsic
+def lay_out(typingctx, source, at, target, to, n):
+    """Bits of bfloat16 numbers as `half_tile.block` reads them: whole steps, zeros after the last.
+
+    bfloat16: target[to + j] = source[at + j]. float32: the slices of each step of 32 numbers one after the other,
+    target[to + 96 s + 32 i + j] = slice i of source[at + 32 s + j].
+    """
+    signature = types.void(source, _I, target, _I, _I)
+    if source.dtype == types.uint16:
+        copy = _by_vectors(lambda builder, value: value, lanes=_STEP)
+
+        def codegen(context, builder, signature, args):
+            copy(context, builder, signature, args)
+            end = builder.gep(array_data(context, builder, signature, args)(2), [builder.add(args[3], args[4])])
+            odd = builder.and_(builder.neg(args[4]), ir.Constant(args[4].type, _STEP - 1))
+            with builder.if_then(builder.icmp_signed("!=", odd, ir.Constant(odd.type, 0))):
+                cgutils.memset(builder, end, builder.mul(odd, ir.Constant(odd.type, 2)), 0)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    def codegen(context, builder, signature, args):
+        data = array_data(context, builder, signature, args)
+        start, to, n = builder.gep(data(0), [args[1]]), builder.gep(data(2), [args[3]]), args[4]
+        lanes, vector = 16, ir.VectorType(ir.FloatType(), 16)
+
+        def const(value):
+            return ir.Constant(n.type, value)
+
+        def put(at, load):
+            for half in range(0, _STEP, lanes):
+                numbers = load(builder.add(at, const(half)))
+                for i, bits in enumerate(slices(builder, numbers)):
+                    offset = builder.add(builder.mul(at, const(3)), const(i * _STEP + half))
+                    builder.store(bits, builder.bitcast(builder.gep(to, [offset]), bits.type.as_pointer()), align=2)
+
+        def pointer(at):
+            return builder.bitcast(builder.gep(start, [at]), vector.as_pointer())
+
+        def masked(at):
+            indices = ir.Constant(ir.VectorType(n.type, lanes), list(range(lanes)))
+            left = broadcast(builder, builder.sub(n, at), indices.type)
+            mask = builder.icmp_signed("<", indices, left)
+            function_type = ir.FunctionType(vector, [vector.as_pointer(), ir.IntType(32), mask.type, vector])
+            function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.masked.load.v16f32.p0")
+            return builder.call(function, [pointer(at), ir.Constant(ir.IntType(32), 4), mask, ir.Constant(vector, None)])
+
+        whole = builder.and_(n, const(-_STEP))
+        with cgutils.for_range_slice(builder, const(0), whole, const(_STEP)) as (at, _):
+            put(at, lambda at: builder.load(pointer(at), align=4))
+        with builder.if_then(builder.icmp_signed("!=", whole, n)):
+            put(whole, masked)
+        return context.get_dummy_value()
+
+    return signature, codegen
 
 
 @intrinsic
 def scale_numbers(typingctx, source, at, scale, first, shift, first_too, low, high, target, to, n):
-    """target[to + j] = source[at + j] scale[first + j] + shift[first + j], between low and high, rounded likewise."""
+    """target[to + j] = source[at + j] scale[first + j] + shift[first + j], between low and high, as `put_numbers`."""
+    put = _rounding_to(target)
 
     def emit(builder, numbers, scale, shift, low, high):
-        return rounded_bits(builder, _between(builder, _scaled(builder, numbers, scale, shift), low, high))
+        return put(builder, _between(builder, _scaled(builder, numbers, scale, shift), low, high))
 
     f = types.float32
     return types.void(source, _I, scale, _I, shift, _I, f, f, target, _I, _I), _by_vectors(emit)
@@ -58,20 +117,31 @@ def scale_numbers(typingctx, source, at, scale, first, shift, first_too, low, hi
 def scale_and_add_numbers(
     typingctx, source, at, scale, first, shift, first_too, more, at_more, low, high, target, to, n
 ):
-    """`scale_numbers` with the bfloat16 more[at_more + j] added before the limits."""
+    """`scale_numbers` with more[at_more + j], of the target's dtype, added before the limits."""
+    put = _rounding_to(target)
 
     def emit(builder, numbers, scale, shift, more, low, high):
-        number = builder.fadd(_scaled(builder, numbers, scale, shift), widened(builder, more))
-        return rounded_bits(builder, _between(builder, number, low, high))
+        more = widened(builder, more) if target.dtype == types.uint16 else more
+        return put(builder, _between(builder, builder.fadd(_scaled(builder, numbers, scale, shift), more), low, high))
 
     f = types.float32
     return types.void(source, _I, scale, _I, shift, _I, more, _I, f, f, target, _I, _I), _by_vectors(emit)
 
 
 @intrinsic
-def pair_numbers(typingctx, lower, at_lower, upper, at_upper, target, to, n):
-    """target[to + j] = lower[at_lower + j] in the lower, upper[at_upper + j] in the upper half of a uint32."""
-    return types.void(lower, _I, upper, _I, target, _I, _I), _by_vectors(_paired)
+def pair_numbers(typingctx, lower, at_lower, upper, at_upper, target, to, pitch, n):
+    """target[to + j] = lower[at_lower + j] in the lower, upper[at_upper + j] in the upper half of a uint32.
+
+    Of float32 numbers the slices i = 0, 1, 2 go to target[to + i pitch + j].
+    """
+    signature = types.void(lower, _I, upper, _I, target, _I, _I, _I)
+    if lower.dtype == types.uint16:
+        return signature, _by_vectors(lambda builder, lower, upper: [_paired(builder, lower, upper)])
+
+    def emit(builder, *rows):
+        return [_paired(builder, *bits) for bits in zip(*(slices(builder, row) for row in rows), strict=True)]
+
+    return signature, _by_vectors(emit)
 
 
 @intrinsic
@@ -84,9 +154,29 @@ def pair_narrowed(typingctx, lower, at_lower, upper, at_upper, target, to, n):
     return types.void(lower, _I, upper, _I, target, _I, _I), _by_vectors(emit)
 
 
+def slices(builder, numbers):
+    """Bits of three bfloat16 vectors whose sum is the float32 one: the nearest, then the nearest to what is left.
+
+    Each takes 8 of the 24 bits, so the last is exact. What is left of infinity, and of what rounds to it (3.39e38), is
+    NaN; a slice below 2^-126 may be zero.
+    """
+    found = []
+    for last in (False, False, True):
+        found.append(rounded_bits(builder, numbers))
+        if not last:
+            numbers = builder.fsub(numbers, widened(builder, found[-1]))
+    return found
+
+
+def _rounding_to(target):
+    """Code that makes float32 vectors numbers of the target: bfloat16, or as they are."""
+    return rounded_bits if target.dtype == types.uint16 else lambda builder, numbers: numbers
+
+
 def _by_vectors(emit, lanes=16):
     """Code of a function (source, at, ..., number, ..., target, to, n): `emit` makes a vector of the target of those of
-    the sources, which are arrays with offsets, and of numbers."""
+    the sources, which are arrays with offsets, and of numbers. Between `to` and n may stand a pitch: `emit` makes as
+    many vectors as it likes, for targets at this distance."""
 
     def codegen(context, builder, signature, args):
         data = array_data(context, builder, signature, args)
@@ -101,7 +191,10 @@ def _by_vectors(emit, lanes=16):
 
             values = [builder.load(vector(source), align=2) for source in sources]
             values += [broadcast(builder, factor, ir.VectorType(factor.type, lanes)) for factor in factors]
-            builder.store(emit(builder, *values), vector(target), align=2)
+            results = emit(builder, *values)
+            for i, result in enumerate(results if isinstance(results, list) else [results]):
+                start = builder.gep(target, [builder.mul(args[-2], const(i))]) if i else target
+                builder.store(result, vector(start), align=2)
 
         def const(value):
             return ir.Constant(args[-1].type, value)

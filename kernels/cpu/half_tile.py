@@ -1,9 +1,20 @@
-"""The block of bfloat16 products that every dense convolution in bfloat16, forward and gradients, is made of.
+"""The block of bfloat16 products that dense convolution in bfloat16, forward and gradients, is made of; where the
+processor has tile registers, dense convolution in float32, too.
 
     c[c_at + i * c_pitch + j] (+)= sum_{s, p, e} a[a_at + i * a_pitch + 32 s + 2 p + e] * b[b_row + 32 p + j][e]
 
     with b_row = b_at + b_steps[s]; i, j < BLOCK = 32; over steps s < n_steps, pairs p < PAIRS = 16 and both numbers e
     of a pair
+
+A float32 number of 24 bits is the sum of SLICES = 3 bfloat16 numbers of 8 bits each: x = x0 + x1 + x2, |x1| <= 2^-9 |x0|
+and |x2| <= 2^-9 |x1|. Of the nine products of two such sums six count; the other three together are at most
+2^-25 |x w|, half of what float32 rounds off a product. With `slices` = 3 a step of a has 3 x 32 numbers and one of b
+3 x 16 x 32 pairs, slice after slice, and the sum goes over
+
+    (2, 0) (1, 0) (1, 1) (0, 1) (0, 2) (0, 0)    slices of (a, b)
+
+An engine adds up the products of a step before they meet the sum, so the result is closer to the exact one than that of
+a chain of multiply-adds (kernels/cpu/README.md has the errors). Source: Henry, Tang & Heinecke 2019, arXiv 1904.06376.
 
 a has the bits of bfloat16 numbers (uint16), in the order of the sum. b has pairs of them (uint32, the first in the
 lower half): what follows each other in the sum of one column lies side by side, as the instructions of x86 take it. c
@@ -19,12 +30,14 @@ import ctypes
 import platform
 import sys
 
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..bfloat16 import BFLOAT16
 from .bfloat16 import wide
 from .jit import jit, jit_inline
 from .llvm import array_data, broadcast, held_or_zero, prefetch
@@ -34,6 +47,9 @@ from .processor import HAS_AMX_BF16, HAS_AVX512_BF16
 BLOCK = 32  # rows and columns of a block
 STEP = 32  # numbers of a sum that are taken together
 PAIRS = STEP // 2
+SLICES = 3  # bfloat16 numbers that a float32 number is the sum of
+# slices of a and of b in the order of the sum: neighbours share one, which stays in its register
+_PRODUCTS = {1: ((0, 0),), SLICES: ((2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0))}
 TILE = 16  # rows of a tile register, and pairs or float32 numbers in one of its rows
 
 
@@ -51,22 +67,45 @@ ENGINE = AVAILABLE[-1]  # what drivers run: tests change it
 FAST = ENGINE != "plain"  # whether this processor multiplies bfloat16 numbers faster than float32 ones
 
 
-@jit
-def _block_plain(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead):
+def slices_of(dtype):
+    """Slices of the numbers of maps and weights: 1 for bfloat16, 3 for float32."""
+    return 1 if dtype == BFLOAT16 else SLICES
+
+
+_LEAST_CHANNELS = 96  # of both maps: with fewer, cutting numbers into slices costs what the products gain
+
+
+def takes(dtype, win):
+    """Whether these blocks should compute a convolution: any in bfloat16; in float32 where the engine multiplies more
+    than six times as fast as vectors do. Else it is the tile of tile.py."""
+    is_fast = ENGINE == "amx" and not numba.config.DISABLE_JIT
+    few = min(win.c_in, win.c_out) < _LEAST_CHANNELS
+    return dtype == BFLOAT16 or (dtype == np.float32 and is_fast and not few)
+
+
+def _block_plain(slices):
     """The equation as loops."""
-    for i in range(BLOCK):
-        at = c_at + i * c_pitch
-        row = c[at : at + BLOCK]
-        if not accumulate:
-            row[:] = 0
-        for s in range(n_steps):
-            for p in range(PAIRS):
-                at = a_at + i * a_pitch + STEP * s + 2 * p
-                first, second = wide(a[at]), wide(a[at + 1])
-                at = b_at + b_steps[s] + BLOCK * p
-                pairs = b[at : at + BLOCK]
-                for j in range(BLOCK):
-                    row[j] += first * wide(np.uint16(pairs[j] & 0xFFFF)) + second * wide(np.uint16(pairs[j] >> 16))
+    products = np.array(_PRODUCTS[slices])
+
+    @jit
+    def block(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead):
+        for i in range(BLOCK):
+            at = c_at + i * c_pitch
+            row = c[at : at + BLOCK]
+            if not accumulate:
+                row[:] = 0
+            for s in range(n_steps):
+                for of_a, of_b in products:
+                    for p in range(PAIRS):
+                        at = a_at + i * a_pitch + STEP * (slices * s + of_a) + 2 * p
+                        first, second = wide(a[at]), wide(a[at + 1])
+                        at = b_at + b_steps[s] + BLOCK * (PAIRS * of_b + p)
+                        pairs = b[at : at + BLOCK]
+                        for j in range(BLOCK):
+                            lower, upper = wide(np.uint16(pairs[j] & 0xFFFF)), wide(np.uint16(pairs[j] >> 16))
+                            row[j] += first * lower + second * upper
+
+    return block
 
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -109,7 +148,7 @@ def _release_tiles(typingctx):
     return types.void(), codegen
 
 
-def _block_intrinsic(emit):
+def _block_intrinsic(emit, slices):
     """The block's equation by `emit`, which gets byte pointers and pitches in bytes."""
 
     @intrinsic
@@ -127,7 +166,7 @@ def _block_intrinsic(emit):
                 return builder.mul(pitch, ir.Constant(_I64, itemsize))
 
             a, b, c = (start(0, 1), in_bytes(args[2], 2)), (start(3, 4), data(5)), (start(7, 8), in_bytes(args[9], 4))
-            emit(builder, a, b, c, args[6], args[10], start(3, 11))
+            emit(builder, slices, a, b, c, args[6], args[10], start(3, 11))
             return context.get_dummy_value()
 
         return signature, codegen
@@ -151,8 +190,8 @@ def _step_of_b(builder, b, step):
     return _offset(builder, start, (builder.load(builder.gep(steps, [step])), 4))
 
 
-def _emit_amx(builder, a, b, c, n_steps, accumulate, ahead):
-    """Registers 0 to 3 hold the four quarters of c, 4 and 5 two tiles of a, 6 and 7 two of b: 64 cycles a step."""
+def _emit_amx(builder, slices, a, b, c, n_steps, accumulate, ahead):
+    """Registers 0 to 3 hold the four quarters of c, 4 and 5 two tiles of a, 6 and 7 two of b: 64 cycles a product."""
     (a, a_pitch), (c, c_pitch) = a, c
     quarters = [(2 * i + j, _offset(builder, c, (c_pitch, TILE * i), 64 * j)) for i in range(2) for j in range(2)]
     with builder.if_else(builder.icmp_signed("!=", accumulate, ir.Constant(_I64, 0))) as (on_top, afresh):
@@ -162,25 +201,34 @@ def _emit_amx(builder, a, b, c, n_steps, accumulate, ahead):
         with afresh:
             for register, _ in quarters:
                 _tile_instruction(builder, "tilezero", register)
-    b_pitch = ir.Constant(_I64, 4 * BLOCK)
+    b_pitch, held = ir.Constant(_I64, 4 * BLOCK), {}
+
+    def load(register, content, pointer, pitch):
+        if held.get(register) != content:
+            held[register] = content
+            _tile_instruction(builder, "tileloadd64", register, pointer, pitch)
+
     with cgutils.for_range(builder, n_steps) as loop:
-        a_step, b_step = _offset(builder, a, (loop.index, 2 * STEP)), _step_of_b(builder, b, loop.index)
-        for line in range(4):
-            prefetch(builder, _offset(builder, ahead, (loop.index, 256), 64 * line), to_write=False)
-        for j in range(2):
-            _tile_instruction(builder, "tileloadd64", 6 + j, _offset(builder, b_step, 64 * j), b_pitch)
-        for i in range(2):
-            _tile_instruction(builder, "tileloadd64", 4 + i, _offset(builder, a_step, (a_pitch, TILE * i)), a_pitch)
+        a_step, b_step = _offset(builder, a, (loop.index, 2 * STEP * slices)), _step_of_b(builder, b, loop.index)
+        for line in range(4 * slices):
+            prefetch(builder, _offset(builder, ahead, (loop.index, 256 * slices), 64 * line), to_write=False)
+        for of_a, of_b in _PRODUCTS[slices]:
+            a_slice, b_slice = (_offset(builder, a_step, 2 * STEP * of_a), _offset(builder, b_step, _SLICE * of_b))
             for j in range(2):
-                _tile_instruction(builder, "tdpbf16ps", 2 * i + j, 4 + i, 6 + j)
+                load(6 + j, of_b, _offset(builder, b_slice, 64 * j), b_pitch)
+            for i in range(2):
+                load(4 + i, of_a, _offset(builder, a_slice, (a_pitch, TILE * i)), a_pitch)
+                for j in range(2):
+                    _tile_instruction(builder, "tdpbf16ps", 2 * i + j, 4 + i, 6 + j)
     for register, quarter in quarters:
         _tile_instruction(builder, "tilestored64", register, quarter, c_pitch)
 
 
+_SLICE = 4 * PAIRS * BLOCK  # bytes of a slice of b in a step
 _DOT_ROWS = 8  # rows at a time: with two vectors of columns 16 sums, more than enough to hide the latency
 
 
-def _emit_dot(builder, a, b, c, n_steps, accumulate, ahead):
+def _emit_dot(builder, slices, a, b, c, n_steps, accumulate, ahead):
     """Eight rows after eight rows: a pair of a in all lanes times 16 pairs of b, twice."""
     (a, a_pitch), (c, c_pitch) = a, c
     vector, pairs = ir.VectorType(ir.FloatType(), 16), ir.VectorType(BFLOAT, 32)
@@ -199,34 +247,50 @@ def _emit_dot(builder, a, b, c, n_steps, accumulate, ahead):
         for held, value in zip(sums, held_or_zero(builder, outs, 4, accumulate), strict=True):
             builder.store(value, held)
         with cgutils.for_range(builder, n_steps) as loop:
-            b_step, a_step = _step_of_b(builder, b, loop.index), builder.mul(loop.index, ir.Constant(_I64, 2 * STEP))
-            with cgutils.for_range(builder, ir.Constant(_I64, PAIRS)) as pair:
-                b_pair = _offset(builder, b_step, (pair.index, 4 * BLOCK))
-                columns = [load(_offset(builder, b_pair, 64 * j), pairs, 4) for j in range(2)]
-                for i in range(_DOT_ROWS):
-                    value = load(_offset(builder, a_rows[i], a_step, (pair.index, 4)), _I32, 2)
-                    value = builder.bitcast(broadcast(builder, value, dwords), pairs)
-                    for j in range(2):
-                        held = sums[2 * i + j]
-                        args = builder.load(held), value, columns[j]
-                        builder.store(_instruction(builder, "avx512bf16.dpbf16ps.512", vector, *args), held)
+            b_step = _step_of_b(builder, b, loop.index)
+            for of_a, of_b in _PRODUCTS[slices]:
+                with cgutils.for_range(builder, ir.Constant(_I64, PAIRS)) as pair:
+                    b_pair = _offset(builder, b_step, (pair.index, 4 * BLOCK), _SLICE * of_b)
+                    columns = [load(_offset(builder, b_pair, 64 * j), pairs, 4) for j in range(2)]
+                    a_pair = builder.mul(loop.index, ir.Constant(_I64, 2 * STEP * slices))
+                    a_pair = builder.add(a_pair, builder.mul(pair.index, ir.Constant(_I64, 4)))
+                    for i in range(_DOT_ROWS):
+                        value = load(_offset(builder, a_rows[i], a_pair, 2 * STEP * of_a), _I32, 2)
+                        value = builder.bitcast(broadcast(builder, value, dwords), pairs)
+                        for j in range(2):
+                            held = sums[2 * i + j]
+                            args = builder.load(held), value, columns[j]
+                            builder.store(_instruction(builder, "avx512bf16.dpbf16ps.512", vector, *args), held)
         for held, out in zip(sums, outs, strict=True):
             builder.store(builder.load(held), out, align=4)
 
 
-_block_amx = _block_intrinsic(_emit_amx) if HAS_AMX_BF16 else _block_plain
-_block_dot = _block_intrinsic(_emit_dot) if HAS_AVX512_BF16 else _block_plain
+def _blocks(emit, available):
+    """The block of one slice, and that of three."""
+    return [_block_intrinsic(emit, n) if available else _block_plain(n) for n in _PRODUCTS]
+
+
+_plain, _plain_sliced = _blocks(None, available=False)
+_dot, _dot_sliced = _blocks(_emit_dot, HAS_AVX512_BF16)
+_amx, _amx_sliced = _blocks(_emit_amx, HAS_AMX_BF16)
 
 
 @jit_inline
-def block(engine, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead):
-    """The equation at the head of this file; between `begin` and `end`, engine: a value of ENGINES."""
-    if engine == 2:
-        _block_amx(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)
+def block(engine, slices, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead):
+    """The equation at the head of this file; between `begin` and `end`, engine: a value of ENGINES, slices: 1 or 3."""
+    if slices == 1:
+        if engine == 2:
+            _amx(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)
+        elif engine == 1:
+            _dot(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)
+        else:
+            _plain(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)
+    elif engine == 2:
+        _amx_sliced(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)
     elif engine == 1:
-        _block_dot(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)
+        _dot_sliced(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)
     else:
-        _block_plain(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)
+        _plain_sliced(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)
 
 
 @jit

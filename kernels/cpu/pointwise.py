@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..bfloat16 import BFLOAT16
 from . import half_channels, half_pixels
 from .arrays import contiguous, empty
+from .half_tile import takes
 from .plan import forward_plan, grad_input_plan
 from .sum_over_channels import pack, run_plan
 from .sum_over_pixels import sum_over_pixels
@@ -16,7 +16,7 @@ def pointwise(x, w, win, scale=None, shift=None, activation=None, residual=None)
     """y[n, p, q] = x[n, p, q] @ w[0, 0]. Args and returns as `conv2d`; win.is_pointwise must hold."""
     win.check("pointwise", activation, x=x, weight=w, scale=scale, shift=shift, residual=residual)
     x, w = contiguous(x, w)
-    if x.dtype == BFLOAT16:
+    if takes(x.dtype, win):
         return half_channels.forward(x, w, _one_row(win), scale, shift, activation, residual).reshape(win.y_shape)
     packed = pack(w)
     y = empty(win.y_shape, x.dtype)
@@ -27,7 +27,7 @@ def pointwise_grad_input(grad, w, win):
     """grad[n, p, q] @ w[0, 0]^T."""
     win.check("pointwise", grad=grad, weight=w)
     grad, w = contiguous(grad, w)
-    if grad.dtype == BFLOAT16:
+    if takes(grad.dtype, win):
         return half_channels.grad_input(grad, w, _one_row(win)).reshape(win.x_shape)
     packed = pack(w, transposed=True)
     return run_plan(grad.reshape(1, -1), packed, empty(win.x_shape, grad.dtype), grad_input_plan(_one_row(win)))
@@ -37,7 +37,7 @@ def pointwise_grad_weight(x, grad, win):
     """sum over pixels of x[n, p, q]^T grad[n, p, q]: (1, 1, C, K)."""
     win.check("pointwise", x=x, grad=grad)
     x, grad = contiguous(x, grad)
-    if x.dtype == BFLOAT16:
+    if takes(x.dtype, win):
         return half_pixels.grad_weight(x, grad, _one_row(win))
     row = _one_row(win)
     grad_w = empty((1, win.c_in, win.c_out), x.dtype)

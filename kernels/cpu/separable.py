@@ -11,10 +11,10 @@ import numpy as np
 from numba import get_num_threads
 
 from ..activation import limits_of
-from ..bfloat16 import BFLOAT16
 from ..checks import check_maps
 from .arrays import contiguous, empty
 from .depthwise import depthwise_conv2d
+from .half_tile import takes
 from .jit import jit, jit_parallel
 from .parts import bounds
 from .plan import forward_plan
@@ -54,7 +54,7 @@ def separable_conv2d(x, w_depthwise, w_pointwise, win, win_pointwise, between, l
         )
     line = win.out_w * _pitch(win.c_in, x.dtype) * x.dtype.itemsize  # bytes of a row of positions in the buffer
     two_steps = scale is not None and last[0] is not None
-    if x.dtype == BFLOAT16 or not two_steps or _BUFFER // line * win.out_w < min(_LEAST, win.out_h * win.out_w):
+    if takes(x.dtype, win_pointwise) or not two_steps or _BUFFER // line * win.out_w < min(_LEAST, win.out_h * win.out_w):
         y = depthwise_conv2d(x, w_depthwise, win, *between)
         return pointwise(y, w_pointwise, win_pointwise, *last, residual)
     x, w, scale, shift = contiguous(x, w_depthwise, scale, shift)

@@ -167,7 +167,7 @@ def test_nan_and_infinity_are_seen_and_spread_to_their_own_sums_alone(name):
 def test_packed_weights_are_the_rounded_weights(taps, c, k, transposed, seed):
     """Pairs of rows side by side, rows of a tap filled up to a step and columns to a block with zeros."""
     w = normal(seed, (1, taps, c, k), dtype=np.float32)
-    packed = pack_pairs(w, transposed)
+    packed = pack_pairs(w, 1, transposed)
     expected = rounded(w)[0].swapaxes(1, 2) if transposed else rounded(w)[0]
     n_rows, n_columns = expected.shape[1:]
     halves = widen(packed.view(np.uint16).view(BFLOAT16)).reshape(len(packed), taps, -1, half_tile.BLOCK, 2)
