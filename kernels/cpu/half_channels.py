@@ -3,9 +3,9 @@ bfloat16, and in float32 where each number is cut into three bfloat16 slices (ha
 
 The plan is that of tile.py's driver (plan.py). What is summed at a position is copied, in slices, with zeros up to
 whole steps, into a row of a buffer, so that blocks find 32 rows at one distance; the copy serves all blocks of output
-channels. Blocks, from the outside in: each thread has a share of the positions; a group of positions and a panel of its sum are
-copied together; a block of columns of packed weights is used for all of the group's rows while it is in the first-level
-cache. Sums are float32, on top of each other in a buffer, until the last panel; then the last step stores them, rounded once.
+channels. Blocks, from the outside in: each thread has a share of the positions; a group of positions and a panel of its
+sum are copied together; a block of columns of packed weights is used for all of the group's rows while it is in cache.
+Sums are float32, on top of each other in a buffer, until the last panel; then the last step stores them, rounded once.
 """
 
 from functools import lru_cache

@@ -9,11 +9,11 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .half_tile import STEP
 from .llvm import array_data, broadcast, vector_and_fma
 from .llvm_bfloat16 import nearest_bits, rounded_bits, widened
 
 _I = types.intp
-_STEP = 32  # numbers of a slice that lie side by side: half_tile.STEP
 
 
 @intrinsic
@@ -53,12 +53,12 @@ def lay_out(typingctx, source, at, target, to, n):
     """
     signature = types.void(source, _I, target, _I, _I)
     if source.dtype == types.uint16:
-        copy = _by_vectors(lambda builder, value: value, lanes=_STEP)
+        copy = _by_vectors(lambda builder, value: value, lanes=STEP)
 
         def codegen(context, builder, signature, args):
             copy(context, builder, signature, args)
             end = builder.gep(array_data(context, builder, signature, args)(2), [builder.add(args[3], args[4])])
-            odd = builder.and_(builder.neg(args[4]), ir.Constant(args[4].type, _STEP - 1))
+            odd = builder.and_(builder.neg(args[4]), ir.Constant(args[4].type, STEP - 1))
             with builder.if_then(builder.icmp_signed("!=", odd, ir.Constant(odd.type, 0))):
                 cgutils.memset(builder, end, builder.mul(odd, ir.Constant(odd.type, 2)), 0)
             return context.get_dummy_value()
@@ -74,10 +74,10 @@ def lay_out(typingctx, source, at, target, to, n):
             return ir.Constant(n.type, value)
 
         def put(at, load):
-            for half in range(0, _STEP, lanes):
+            for half in range(0, STEP, lanes):
                 numbers = load(builder.add(at, const(half)))
                 for i, bits in enumerate(slices(builder, numbers)):
-                    offset = builder.add(builder.mul(at, const(3)), const(i * _STEP + half))
+                    offset = builder.add(builder.mul(at, const(3)), const(i * STEP + half))
                     builder.store(bits, builder.bitcast(builder.gep(to, [offset]), bits.type.as_pointer()), align=2)
 
         def pointer(at):
@@ -89,10 +89,11 @@ def lay_out(typingctx, source, at, target, to, n):
             mask = builder.icmp_signed("<", indices, left)
             function_type = ir.FunctionType(vector, [vector.as_pointer(), ir.IntType(32), mask.type, vector])
             function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.masked.load.v16f32.p0")
-            return builder.call(function, [pointer(at), ir.Constant(ir.IntType(32), 4), mask, ir.Constant(vector, None)])
+            align = ir.Constant(ir.IntType(32), 4)
+            return builder.call(function, [pointer(at), align, mask, ir.Constant(vector, None)])
 
-        whole = builder.and_(n, const(-_STEP))
-        with cgutils.for_range_slice(builder, const(0), whole, const(_STEP)) as (at, _):
+        whole = builder.and_(n, const(-STEP))
+        with cgutils.for_range_slice(builder, const(0), whole, const(STEP)) as (at, _):
             put(at, lambda at: builder.load(pointer(at), align=4))
         with builder.if_then(builder.icmp_signed("!=", whole, n)):
             put(whole, masked)

@@ -6,10 +6,10 @@ processor has tile registers, dense convolution in float32, too.
     with b_row = b_at + b_steps[s]; i, j < BLOCK = 32; over steps s < n_steps, pairs p < PAIRS = 16 and both numbers e
     of a pair
 
-A float32 number of 24 bits is the sum of SLICES = 3 bfloat16 numbers of 8 bits each: x = x0 + x1 + x2, |x1| <= 2^-9 |x0|
-and |x2| <= 2^-9 |x1|. Of the nine products of two such sums six count; the other three together are at most
-2^-25 |x w|, half of what float32 rounds off a product. With `slices` = 3 a step of a has 3 x 32 numbers and one of b
-3 x 16 x 32 pairs, slice after slice, and the sum goes over
+A float32 number of 24 bits is the sum of SLICES = 3 bfloat16 numbers of 8 bits each: x = x0 + x1 + x2, and
+|x1| <= 2^-8 |x|, |x2| <= 2^-16 |x|. Of the nine products of two such sums six count; the other three together are at
+most 2^-23 |x w|, mostly far less. With `slices` = 3 a step of a has 3 x 32 numbers and one of b 3 x 16 x 32 pairs,
+slice after slice, and the sum goes over
 
     (2, 0) (1, 0) (1, 1) (0, 1) (0, 2) (0, 0)    slices of (a, b)
 

@@ -54,7 +54,8 @@ def separable_conv2d(x, w_depthwise, w_pointwise, win, win_pointwise, between, l
         )
     line = win.out_w * _pitch(win.c_in, x.dtype) * x.dtype.itemsize  # bytes of a row of positions in the buffer
     two_steps = scale is not None and last[0] is not None
-    if takes(x.dtype, win_pointwise) or not two_steps or _BUFFER // line * win.out_w < min(_LEAST, win.out_h * win.out_w):
+    too_wide = _BUFFER // line * win.out_w < min(_LEAST, win.out_h * win.out_w)
+    if takes(x.dtype, win_pointwise) or not two_steps or too_wide:
         y = depthwise_conv2d(x, w_depthwise, win, *between)
         return pointwise(y, w_pointwise, win_pointwise, *last, residual)
     x, w, scale, shift = contiguous(x, w_depthwise, scale, shift)
