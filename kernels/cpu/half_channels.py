@@ -20,6 +20,7 @@ from . import half_tile
 from .arrays import contiguous, empty
 from .bfloat16 import numbers
 from .half_rows import (
+    ask_for,
     copy_numbers,
     lay_out,
     pair_narrowed,
@@ -41,6 +42,7 @@ _PANELS = {1: 12, SLICES: 32}
 _GROUP = 8  # blocks of rows that use a panel of weights together, at most
 _SUMS = 1 << 20  # bytes of a group's sums, at most: a part of a core's second-level cache
 _COPIES = 7 << 17  # bytes of a group's copied rows, at most: likewise
+_AHEAD = 8  # positions whose numbers are asked for in advance
 _PACK_PARTS = 8  # parts in which the rows of a tap are packed
 
 
@@ -291,6 +293,7 @@ def _run_plan(
             for i in range(n_direct * BLOCK, n_rows):
                 for piece in range(piece0, piece1):
                     at, length, to, _ = plan.pieces[piece]
+                    ask_for(a, a_rows[i] + at + _AHEAD * plan.strides[2], length)
                     lay_out(a, a_rows[i] + at, copied, i * copied_pitch + to * slices, length)
             for column in range(blocks):
                 b_at, ahead = column * block_pairs * width, (column + 1) * block_pairs * width + steps[0]

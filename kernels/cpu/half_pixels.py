@@ -15,7 +15,7 @@ from . import half_tile
 from .arrays import empty
 from .bfloat16 import numbers
 from .half_channels import few_channels, taps_side_by_side, turn
-from .half_rows import pair_numbers, zero_numbers
+from .half_rows import ask_for, pair_numbers, zero_numbers
 from .half_tile import BLOCK, PAIRS, SLICES, STEP, TILE, begin, block, end, slices_of
 from .jit import jit, jit_parallel
 from .parts import PARTS, bounds
@@ -26,6 +26,8 @@ from .sum_over_pixels import add_in_order
 _PIXELS = {1: 512, SLICES: 128}
 _JOBS = 8  # parts of the work, where it has so many
 _SUMS = 1 << 19  # bytes of sums that a job keeps in cache
+_AHEAD = 8  # pixels that are asked for in advance: parts of rows end before the processor foresees the next
+_TURNED = 4  # tiles of channels that are turned together
 _COLUMNS = 8  # blocks of columns in a job, at most: their gradients of a chunk stay in cache
 
 
@@ -44,7 +46,7 @@ def grad_weight(x, grad, win):
     partial = empty((ranges, len(taps), c, k), np.float32)
     # each thread's memory starts at a cache line: rows of a tile that cross lines are loaded three times as slowly
     threads, tiles, blocks = get_num_threads(), int(max(jobs[:, 2] - jobs[:, 1])), int(max(jobs[:, 4] - jobs[:, 3]))
-    rows = BLOCK * min(c_tiles, tiles)
+    rows = BLOCK * min(c_tiles, tiles, _TURNED)
     _sum_over_pixels(
         threads, half_tile.ENGINES[half_tile.ENGINE], numbers(x).reshape(-1, c), numbers(grad).reshape(-1, k),
         partial, offsets, sizes, chunks, jobs,
@@ -145,7 +147,8 @@ def _turn_tap(x, offsets, sizes, start, stop, tile, last_tile, x_at, x_pairs, tu
     how many tiles of channels that are, from `tile` on to the last of its tap, or to last_tile."""
     c_tiles = -(-x.shape[1] // BLOCK)
     tap, first_c = tile // c_tiles, tile % c_tiles * BLOCK
-    n_tiles, n_steps = min(c_tiles - tile % c_tiles, last_tile - tile), -(-(stop - start) // STEP)
+    most, n_steps = turned.shape[0] // BLOCK, -(-(stop - start) // STEP)
+    n_tiles = min(c_tiles - tile % c_tiles, last_tile - tile, most)
     last_c = min(first_c + n_tiles * BLOCK, x.shape[1])
     _pixels_of_tap(offsets[tap], sizes, start, stop, x_at)
     _pair_pixels(x, x_at[: n_steps * STEP], first_c, last_c, x_pairs)
@@ -182,6 +185,8 @@ def _pair_pixels(x, x_at, first_c, last_c, pairs):
         n = last_c - first_c
         even, odd = x_at[2 * i] * n_c + first_c, x_at[2 * i + 1] * n_c + first_c
         to = i // PAIRS * slices * pitch + i % PAIRS * row
+        ask_for(flat, even + _AHEAD * n_c, n)
+        ask_for(flat, odd + _AHEAD * n_c, n)
         if even >= 0 and odd >= 0:
             pair_numbers(flat, even, flat, odd, target, to, pitch, n)
         elif even >= 0:
@@ -205,6 +210,8 @@ def _pair_gradients(grad, start, stop, first_block, last_block, grad_pairs):
         for b in range(first_block, last_block):
             at, used = (start + 2 * i) * n_k + b * BLOCK, min(BLOCK, n_k - b * BLOCK)
             to = ((b - first_block) * n_steps + i // PAIRS) * slices * pitch + i % PAIRS * BLOCK
+            ask_for(flat, at + _AHEAD * n_k, used)
+            ask_for(flat, at + (_AHEAD + 1) * n_k, used)
             if start + 2 * i + 1 < stop:
                 pair_numbers(flat, at, flat, at + n_k, target, to, pitch, used)
             elif start + 2 * i < stop:

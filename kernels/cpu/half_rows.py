@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .half_tile import STEP
-from .llvm import array_data, broadcast, vector_and_fma
+from .llvm import array_data, broadcast, prefetch, vector_and_fma
 from .llvm_bfloat16 import nearest_bits, rounded_bits, widened
 
 _I = types.intp
@@ -33,6 +33,20 @@ def zero_numbers(typingctx, target, to, n):
         return context.get_dummy_value()
 
     return types.void(target, _I, _I), codegen
+
+
+@intrinsic
+def ask_for(typingctx, source, at, n):
+    """Ask for the cache lines of source[at : at + n]; the memory need not exist."""
+
+    def codegen(context, builder, signature, args):
+        start = builder.gep(array_data(context, builder, signature, args)(0), [args[1]])
+        step = ir.Constant(args[2].type, 64 // context.get_abi_sizeof(start.type.pointee))
+        with cgutils.for_range_slice(builder, ir.Constant(step.type, 0), args[2], step) as (at, _):
+            prefetch(builder, builder.gep(start, [at]), to_write=False)
+        return context.get_dummy_value()
+
+    return types.void(source, _I, _I), codegen
 
 
 @intrinsic
