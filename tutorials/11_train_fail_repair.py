@@ -150,11 +150,11 @@ def answer(model, images):
 
 
 def look(step):
-    if step in (0, 10, 25, 59):
+    if step in (0, 25, 40, 99):
         frames[step] = answer(model, images)
 
 
-overfit = train(model, repeat((images, labels)), 60, 0.1, look)
+overfit = train(model, repeat((images, labels)), 100, 0.1, look)
 
 # %%
 strip = []
@@ -168,6 +168,7 @@ teach.draw_curves({"two pictures": overfit}, chance=np.log(7))
 # probability $1/K$, and costs $-\ln(1/K) = \ln K$. A start far away from $\ln K$ is the first alarm. Then it falls by a
 # factor of ten or more, and the two answers become the two truths. The answers come later than the loss: they use the
 # running statistics of batch norm, which are a mean over the last steps.
+# The triangle, the smallest shape, is learnt last: a training that stops too early misses it.
 
 
 # %%
@@ -179,8 +180,9 @@ def score(truth, found, num_classes=7):
 
 check("the loss starts near ln 7 = 1.946", overfit[0], np.log(7), 0.1)
 check("the last loss is less than a tenth of the first", overfit[-1] < overfit[0] / 10)
-learnt = score(labels, answer(model, images))
-check("pixel accuracy on the two pictures, in percent", 100 * learnt.pixel_accuracy(), 99.5, 0.5)
+by_heart = answer(model, images)
+learnt = score(labels, by_heart)
+check("pixel accuracy on the two pictures, in percent", 100 * learnt.pixel_accuracy(), 99, 1)
 
 # %% [markdown]
 # ## 5. Train on a small subset
@@ -225,12 +227,16 @@ right.text(320, 100 * lazy.mean_iou() + 3, "all is ground: mIoU", ha="right", co
 right.set(xlabel="step", ylabel="40 validation pictures (%)", ylim=(0, 119))
 right.legend(loc="upper left", ncols=2, fontsize=9)
 final = scores[320]
-check("mIoU after 320 steps, in percent", 100 * final.mean_iou(), 59.6, 8)
+check("mIoU after 320 steps, in percent", 100 * final.mean_iou(), 59, 15)
 check("it is far above the lazy answer", final.mean_iou() > 3 * lazy.mean_iou())
 
 # %% [markdown]
-# After 80 steps the pixel accuracy is at a comfortable 79 %, little more than the lazy answer has, and then it moves
-# little. The mIoU shows what is learnt. The loss of single steps is noise: average it before you judge it.
+# After 80 steps the pixel accuracy is hardly above that of the lazy answer, or even below it, as if nothing were
+# learnt. The mIoU has left the lazy answer behind: it shows what is learnt. The loss of single steps is noise: average
+# it before you judge it.
+#
+# Your mIoU may differ by several points from one that you read elsewhere. Each processor rounds in its own way, and a
+# training makes small differences large. So a gain of two points in a single run says little.
 #
 # ## 6. Read the table, then the confusion
 # One mean hides seven classes. The table shows them: "found of it" is the share of a class's pixels that the network
@@ -308,7 +314,7 @@ label, part = black.largest_prediction()
 check("the class that is said most often", names[label], "background")
 check("share of the pixels that get it", part, 1.0, 0.01)
 check("the mIoU is that of the lazy answer, in percent", 100 * black.mean_iou(), 100 * lazy.mean_iou(), 0.5)
-check("after 320 steps at 0.1 this share is below 85 %", scores[320].largest_prediction()[1] < 0.85)
+check("after 320 steps at 0.1 this share is below 90 %", scores[320].largest_prediction()[1] < 0.9)
 
 # %% [markdown]
 # **Recognise it** by two numbers that you know already: the mIoU of the lazy answer, and one class with 100 % of all
@@ -337,12 +343,12 @@ with np.errstate(all="ignore"):  # NumPy warns of the overflow, too
 teach.draw_curves(curves, chance=np.log(7))
 check("the absurd rate is stopped", list(stopped), [1000])
 check("the sensible one learns", curves["learning rate 0.1"][-1] < 1)
-check("the middle one does not: its loss stays above ln 7", min(curves["learning rate 10"][1:]) > np.log(7))
+check("the middle one does not: its mean loss is above ln 7", np.mean(curves["learning rate 10"][1:]) > np.log(7))
 
 # %% [markdown]
 # `train_step` looks at the loss before it changes a weight and names the first array that is not finite. **Repair:**
 # a tenth of the rate; `--warmup 100` lets it grow slowly; `--find-lr` tries rates from 1e-7 to 10. The middle curve
-# is more dangerous than NaN: nothing stops it, and nothing is learnt.
+# is more dangerous than NaN: nothing stops it, and next to nothing is learnt.
 #
 # Pictures that were not normalised end the same way, so a picture of whole numbers is refused at once:
 
@@ -453,10 +459,9 @@ print(f"{int(silent.sum())} pixels have a class that this picture does not conta
 
 # %%
 as_class = np.where(labels == 255, 7, labels).astype(np.uint8)
-eight, seven = network(num_classes=8), network()
-train(eight, repeat((images, as_class)), 60, 0.1)
-train(seven, repeat((images, labels)), 60, 0.1)
-rims, right_answer = answer(eight, images), answer(seven, images)
+eight = network(num_classes=8)
+train(eight, repeat((images, as_class)), 100, 0.1)
+rims, right_answer = answer(eight, images), by_heart  # of section 4: 7 classes, the same 100 steps
 rims_as_void = np.where(rims[0] == 7, 255, rims[0])
 teach.show([teach.coloured(each) for each in (labels[0], rims_as_void, right_answer[0])],
            ["labels", "8 classes: white rims", "7 classes and void"])  # fmt: skip
