@@ -42,6 +42,8 @@ def calls(k, dtype=np.float32):
     deep = Window.depthwise(SHAPE, (3, 3, c), stride=(2, 1), rate=2, padding="same")
     even = Window.depthwise(SHAPE, (3, 3, c), rate=2, padding="same")
     point = Window.conv(SHAPE, (1, 1, c, 40))
+    squares = Window.conv((1, 45, 47, 128), (3, 3, 128, 144), rate=2, padding="same")
+    wide_point = Window.conv((2, 23, 21, 100), (1, 1, 100, 130))
     pool = Window.pool(SHAPE, 3, 2, padding=1, ceil_mode=True)
     argmax, bins = k.max_pool2d(x, pool)[1], k.adaptive_max_pool2d(x, 6, 5)[1]
     pooled, binned = maps(3, pool.y_shape, bins.shape)
@@ -52,8 +54,8 @@ def calls(k, dtype=np.float32):
         problems = [
             (x[..., : win.c_in], normal(4, win.w_shape, dtype=wide), maps(5, win.y_shape), win) for win in windows
         ]
-        if op == "conv2d":  # and where the CPU takes fewer multiplications
-            win = Window.conv((1, 45, 47, 128), (3, 3, 128, 144), rate=2, padding="same")
+        if op != "depthwise_conv2d":  # and where the CPU takes fewer multiplications, or slices
+            win = squares if op == "conv2d" else wide_point
             problems.append((maps(4, win.x_shape), normal(4, win.w_shape, dtype=wide), maps(5, win.y_shape), win))
         table[op] = functools.partial(_each, getattr(k, op), problems, "x w")
         table[f"{op}_grad_input"] = functools.partial(_each, getattr(k, f"{op}_grad_input"), problems, "g w")

@@ -3,7 +3,8 @@
 Forward and input gradient are sums over channels and taps (sum_over_channels.py) along a plan (plan.py); the weight
 gradient is a sum over pixels (sum_over_pixels.py). Every output element is computed by one thread in one order, so any
 number of threads gives the same bits. 3x3 layers of stride 1 take fewer multiplications where winograd_plan.py says so.
-bfloat16 maps have drivers of their own, half_channels.py and half_pixels.py.
+bfloat16 maps have drivers of their own, half_channels.py and half_pixels.py; so have float32 maps of many channels,
+where `half_tile.takes` says so.
 """
 
 import numpy as np

@@ -172,7 +172,7 @@ def pair_narrowed(typingctx, lower, at_lower, upper, at_upper, target, to, n):
 def slices(builder, numbers):
     """Bits of three bfloat16 vectors whose sum is the float32 one: the nearest, then the nearest to what is left.
 
-    Each takes 8 of the 24 bits, so the last is exact. What is left of infinity, and of what rounds to it (3.39e38), is
+    Each takes 8 of the 24 bits, so the last is exact. What is left of infinity, and of what rounds to it (3.396e38), is
     NaN; a slice below 2^-126 may be zero.
     """
     found = []

@@ -7,14 +7,15 @@ processor has tile registers, dense convolution in float32, too.
     of a pair
 
 A float32 number of 24 bits is the sum of SLICES = 3 bfloat16 numbers of 8 bits each: x = x0 + x1 + x2, and
-|x1| <= 2^-8 |x|, |x2| <= 2^-16 |x|. Of the nine products of two such sums six count; the other three together are at
-most 2^-23 |x w|, mostly far less. With `slices` = 3 a step of a has 3 x 32 numbers and one of b 3 x 16 x 32 pairs,
-slice after slice, and the sum goes over
+|x1| <= 2^-8 |x|, |x2| <= 2^-17 |x|. Of the nine products of two such sums six count; the other three together are at
+most 2^-24 |x w|, what float32 rounds off a product, mostly far less. With `slices` = 3 a step of a has 3 x 32 numbers
+and one of b 3 x 16 x 32 pairs, slice after slice, and the sum goes over
 
     (2, 0) (1, 0) (1, 1) (0, 1) (0, 2) (0, 0)    slices of (a, b)
 
-An engine adds up the products of a step before they meet the sum, so the result is closer to the exact one than that of
-a chain of multiply-adds (kernels/cpu/README.md has the errors). Source: Henry, Tang & Heinecke 2019, arXiv 1904.06376.
+Tile registers add up the products of two slices in a step before they meet the sum, so the result is closer to the
+exact one than that of a chain of multiply-adds (kernels/cpu/README.md has the errors). The other engines add them one
+after the other, and are less exact than that chain. Source: Henry, Tang & Heinecke 2019, arXiv 1904.06376.
 
 a has the bits of bfloat16 numbers (uint16), in the order of the sum. b has pairs of them (uint32, the first in the
 lower half): what follows each other in the sum of one column lies side by side, as the instructions of x86 take it. c

@@ -1,4 +1,7 @@
-"""1x1 convolution: a matrix product over the pixels, as a convolution with one tap on an image of one long row."""
+"""1x1 convolution: a matrix product over the pixels, as a convolution with one tap on an image of one long row.
+
+Which of the two kinds of drivers computes it `half_tile.takes` says, as in conv2d.py.
+"""
 
 from dataclasses import replace
 

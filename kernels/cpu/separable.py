@@ -4,7 +4,8 @@ for each thread's output positions, some rows of them at a time:
     rows of the depthwise result, with its last step, in a buffer that stays in the second-level cache
     for each block of output channels, each tile of positions: tile(buffer, weights, y);  the second last step
 
-The loops inside are those of `depthwise_conv2d` and `pointwise`, in their order: the result has the same bits.
+The loops inside are those of `depthwise_conv2d` and `pointwise`, in their order: the result has the same bits. Where
+`pointwise` would leave the tile for bfloat16 products (half_tile.py), the two run one after the other.
 """
 
 import numpy as np
@@ -41,7 +42,7 @@ def separable_conv2d(x, w_depthwise, w_pointwise, win, win_pointwise, between, l
         ValueError: shapes or windows that do not fit each other. TypeError: dtypes.
 
     Cost: win.macs + win_pointwise.macs; the depthwise result is neither written to memory nor read, unless it has so
-    many channels that the cache holds too few positions of it.
+    many channels that the cache holds too few positions of it, or the second convolution is made of bfloat16 products.
     """
     scale, shift, activation = between
     win.check("depthwise_conv2d", activation, x=x, weight=w_depthwise, scale=scale, shift=shift)

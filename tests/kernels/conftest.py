@@ -12,3 +12,9 @@ def one_thread():
     kernels.set_num_threads(1)
     yield
     kernels.set_num_threads(before)
+
+
+@pytest.fixture
+def by_tiles(monkeypatch):
+    """float32 convolutions are sums of the register tile, on processors with tile registers for bfloat16, too."""
+    monkeypatch.setattr("kernels.cpu.half_tile.ENGINE", "plain")

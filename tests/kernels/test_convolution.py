@@ -63,7 +63,7 @@ def test_cpu_equals_reference_on_every_geometry(op, dtype, data, seed, layout):
     assert_equals_reference(op, data.draw(windows(op)), dtype, seed, layout)
 
 
-# Sizes at which the CPU kernels change their way: (op, x, weight, options).
+# Sizes at which the CPU kernels change their way on the register tile: (op, x, weight, options).
 TURNS = {
     "channels a power of two are gathered": ("conv2d", (1, 6, 7, 512), (3, 3, 512, 20), {"rate": 2, "padding": "same"}),
     "a segment longer than a panel": ("conv2d", (1, 5, 6, 1024), (3, 3, 1024, 8), {"padding": "same"}),
@@ -88,6 +88,7 @@ TURNS = {
 
 @pytest.mark.parametrize("name", TURNS)
 @both_dtypes
+@pytest.mark.usefixtures("by_tiles")
 def test_cpu_equals_reference_where_the_kernel_turns(name, dtype):
     op, x_shape, w_shape, options = TURNS[name]
     assert_equals_reference(op, window_of(op, x_shape, w_shape, **options), dtype, seed=1)

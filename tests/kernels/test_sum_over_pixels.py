@@ -29,6 +29,7 @@ def test_every_weight_is_in_one_job_of_every_range(dtype, taps, c, k, threads, r
 @pytest.mark.parametrize(
     "x_shape, w_shape", [((1, 15, 31, 515), (2, 2, 515, 530)), ((1, 21, 20, 70), (3, 3, 70, 66))], ids=["far", "near"]
 )
+@pytest.mark.usefixtures("by_tiles")
 def test_the_cut_changes_no_bit(x_shape, w_shape, monkeypatch):
     """Several chunks, pixels far apart, which are copied, or not: as one job, and as cut for any number of threads."""
     win = Window.conv(x_shape, w_shape, padding="same")
