@@ -53,7 +53,7 @@ CONTRACT = {
 
 #: Functions that some backends have besides: each does in one pass what several of the contract do in several. Whoever
 #: calls one asks whether it is there, else calls these. In `watching` it is not, so that observers see its parts.
-FUSED = ("separable_conv2d",)
+FUSED = ("separable_conv2d", "pointwise_of_batch_norm", "pointwise_of_batch_norm_grad_weight")
 
 #: The functions of a dense CRF, which backends without MISSING_CRF have beside those of the contract.
 CRF_CONTRACT = {

@@ -41,6 +41,17 @@ def batch_norm_with_residual(*shape, **options):
     return function, (*arrays, normal(*shape, seed=3))
 
 
+def conv2d_of_batch_norm(*shape, columns, **options):
+    _, (x, gamma, beta) = batch_norm(*shape)
+
+    def convolved(x, gamma, beta, w):
+        mean, var = np.linspace(-0.5, 0.5, shape[-1]), np.linspace(0.5, 2, shape[-1])
+        running = (kernels.to_device(a.astype(x.dtype), x.device) for a in (mean, var))
+        return ops.conv2d_of_batch_norm(x, gamma, beta, w, *running, **options)
+
+    return convolved, (x, gamma, beta, normal(1, 1, shape[-1], columns, seed=3))
+
+
 def cross_entropy(labels, weights=None, **options):
     def function(logits):
         given = None if weights is None else kernels.to_device(np.array(weights, logits.dtype), logits.device)
@@ -162,6 +173,13 @@ CASES = {  # name: (op, (function, arrays))
         batch_norm_with_residual(2, 3, 4, 3, activation="relu", training=False),
     ),
     "batch norm one value": (ops.BatchNorm, batch_norm(1, 1, 1, 5, activation="relu")),
+    "conv of batch norm": (ops.Conv2dOfBatchNorm, conv2d_of_batch_norm(2, 3, 4, 3, columns=5)),
+    "conv of batch norm relu": (ops.Conv2dOfBatchNorm, conv2d_of_batch_norm(2, 3, 4, 3, columns=2, activation="relu")),
+    "conv of batch norm inference": (
+        ops.Conv2dOfBatchNorm,
+        conv2d_of_batch_norm(2, 3, 4, 3, columns=2, training=False, activation="hardswish"),
+    ),
+    "conv of batch norm one value": (ops.Conv2dOfBatchNorm, conv2d_of_batch_norm(1, 1, 1, 5, columns=2)),
     "softmax": (ops.Softmax, unary(ops.softmax, 2, 2, 3, 5)),
     "log softmax": (ops.LogSoftmax, unary(ops.log_softmax, 2, 2, 3, 5)),
     "cross entropy": (ops.CrossEntropy, cross_entropy(LABELS % 255)),

@@ -23,6 +23,7 @@ from .half_rows import (
     ask_for,
     copy_numbers,
     lay_out,
+    normalise_numbers,
     pair_narrowed,
     pair_numbers,
     put_numbers,
@@ -44,6 +45,9 @@ _SUMS = 1 << 20  # bytes of a group's sums, at most: a part of a core's second-l
 _COPIES = 7 << 17  # bytes of a group's copied rows, at most: likewise
 _AHEAD = 8  # positions whose numbers are asked for in advance
 _PACK_PARTS = 8  # parts in which the rows of a tap are packed
+
+
+NO_NORM = *3 * [np.empty(0, np.float32)], limits_of(None, np.dtype(np.float32))  # maps are read as they are
 
 
 class HalfPlan(NamedTuple):
@@ -95,14 +99,18 @@ def half_plan(win, slices, forward):
     )
 
 
-def forward(x, w, win, scale=None, shift=None, activation=None, residual=None):
-    """`conv2d` of x (N, H, W, C), bfloat16 or float32, and float32 w: (N, out_h, out_w, K) in the dtype of x."""
+def forward(x, w, win, scale=None, shift=None, activation=None, residual=None, norm=None):
+    """`conv2d` of x (N, H, W, C), bfloat16 or float32, and float32 w: (N, out_h, out_w, K) in the dtype of x.
+
+    Args:
+        norm: None, or (mean, factor, beta, limits) for a 1x1 kernel that reads (x - mean) factor + beta within limits.
+    """
     y, slices = empty(win.y_shape, x.dtype), slices_of(x.dtype)
     if few_channels(win):
         x, win = taps_side_by_side(x, win)
         w = w.reshape(1, 1, -1, w.shape[3])
     last_step = scale, shift, activation, residual
-    return _run(x.reshape(win.n, -1), pack_pairs(w, slices), y, half_plan(win, slices, forward=True), *last_step)
+    return _run(x.reshape(win.n, -1), pack_pairs(w, slices), y, half_plan(win, slices, forward=True), *last_step, norm)
 
 
 def grad_input(grad, w, win):
@@ -224,9 +232,9 @@ def turn(source, at, source_pitch, n_rows, n_columns, target, to, target_pitch):
                         target[there + v * target_pitch + u] = source[here + u * source_pitch + v]
 
 
-def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=None):
+def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=None, norm=None):
     """Fill c: every region of the plan, every block of output channels, then the last step where a scale is given:
-    c <- activation(scale c + shift (+ residual))."""
+    c <- activation(scale c + shift (+ residual)). `norm`: as of `forward`."""
     threads, slices = get_num_threads(), slices_of(c.dtype)
     blocks, n_columns = len(packed), c.shape[-1]
     widest = int((plan.panels[:, 3] - plan.panels[:, 2]).max(initial=0))
@@ -238,7 +246,7 @@ def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=N
     # a row of a bfloat16 image, as the 1x1 convolution has, is read where it lies if its steps are whole, unless
     # positions are a multiple of 2 KiB apart: they share a few cache sets and would evict each other
     one_row = len(a) == len(plan.regions) == plan.regions[0, 0] == 1 and len(plan.pieces) == len(plan.panels)
-    whole = slices == 1 and bool((plan.pieces[:, 1] == plan.pieces[:, 3]).all())
+    whole = slices == 1 and norm is None and bool((plan.pieces[:, 1] == plan.pieces[:, 3]).all())
     direct = one_row and whole and plan.strides[2] % 1024 != 0
     none = np.empty(0, np.float32)
     if scale is None:
@@ -251,7 +259,8 @@ def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=N
     _run_plan(
         len(shares) - 1, half_tile.ENGINES[half_tile.ENGINE], slices, numbers(a).reshape(-1),
         numbers(a).reshape(-1) if direct else np.empty(0, np.uint16), packed, numbers(c).reshape(-1), plan, len(a),
-        n_columns, first_tile, shares, copied, sums, scale, shift, residual,
+        n_columns, first_tile, shares, copied, sums,
+        NO_NORM if norm is None else norm, scale, shift, residual,
         limits_of(activation, np.dtype(np.float32)), activation == "hardswish",
     )  # fmt: skip
     return c
@@ -260,7 +269,7 @@ def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=N
 @jit_parallel
 def _run_plan(
     thread, engine, slices, a, direct, packed, c, plan, n_images, n_columns, first_tile, shares, all_copied, all_sums,
-    scale, shift, residual, limits, is_hardswish,
+    norm, scale, shift, residual, limits, is_hardswish,
 ):  # fmt: skip
     """for each thread's groups of positions: for each panel: copy; for blocks of columns, of rows: block; last step.
 
@@ -273,6 +282,8 @@ def _run_plan(
     copied, copied_pitch = all_copied[thread].reshape(-1), all_copied.shape[2]
     sums = all_sums[thread].reshape(-1)
     a_rows, c_rows = np.empty(group, np.int64), np.empty(group, np.int64)
+    mean, factor, beta, (low, high) = norm
+    normalised = np.empty(mean.size, a.dtype)
     first, last, region = shares[thread], shares[thread + 1], 0
     while first < last:
         while first >= first_tile[region + 1]:
@@ -294,7 +305,13 @@ def _run_plan(
                 for piece in range(piece0, piece1):
                     at, length, to, _ = plan.pieces[piece]
                     ask_for(a, a_rows[i] + at + _AHEAD * plan.strides[2], length)
-                    lay_out(a, a_rows[i] + at, copied, i * copied_pitch + to * slices, length)
+                    if mean.size:  # a 1x1 kernel, whose pieces are parts of a position's channels
+                        normalise_numbers(
+                            a, a_rows[i] + at, mean, at, factor, at, beta, at, low, high, normalised, 0, length
+                        )
+                        lay_out(normalised, 0, copied, i * copied_pitch + to * slices, length)
+                    else:
+                        lay_out(a, a_rows[i] + at, copied, i * copied_pitch + to * slices, length)
             for column in range(blocks):
                 b_at, ahead = column * block_pairs * width, (column + 1) * block_pairs * width + steps[0]
                 for t in range(n_tiles):

@@ -14,8 +14,8 @@ from numba import get_num_threads
 from . import half_tile
 from .arrays import empty
 from .bfloat16 import numbers
-from .half_channels import few_channels, taps_side_by_side, turn
-from .half_rows import ask_for, pair_numbers, zero_numbers
+from .half_channels import NO_NORM, few_channels, taps_side_by_side, turn
+from .half_rows import ask_for, normalise_numbers, pair_numbers, zero_numbers
 from .half_tile import BLOCK, PAIRS, SLICES, STEP, TILE, begin, block, end, slices_of
 from .jit import jit, jit_parallel
 from .parts import PARTS, bounds
@@ -31,9 +31,9 @@ _TURNED = 4  # tiles of channels that are turned together
 _COLUMNS = 8  # blocks of columns in a job, at most: their gradients of a chunk stay in cache
 
 
-def grad_weight(x, grad, win):
+def grad_weight(x, grad, win, norm=None):
     """`conv2d_grad_weight` of x (N, H, W, C) and grad (N, out_h, out_w, K), both bfloat16 or float32: float32
-    (KH, KW, C, K)."""
+    (KH, KW, C, K). `norm`: as of `half_channels.forward`."""
     w_shape, slices, pixels = win.w_shape, slices_of(x.dtype), _PIXELS[slices_of(x.dtype)]
     if few_channels(win):
         x, win = taps_side_by_side(x, win)
@@ -54,6 +54,7 @@ def grad_weight(x, grad, win):
         empty((threads, pixels // STEP, slices, PAIRS, rows + TILE), np.uint32),
         empty((threads, rows, (pixels // STEP * slices | 1) * TILE), np.uint32),  # rows of an odd number of lines
         empty((threads, tiles, blocks, BLOCK * BLOCK), np.float32),
+        NO_NORM if norm is None else norm,
     )  # fmt: skip
     grad_w = partial[0]
     if ranges > 1:
@@ -84,7 +85,8 @@ def _jobs(tiles, blocks, chunks):
 
 @jit_parallel
 def _sum_over_pixels(
-    thread, engine, x, grad, partial, offsets, sizes, chunks, jobs, all_grad_pairs, all_x_pairs, all_turned, all_sums
+    thread, engine, x, grad, partial, offsets, sizes, chunks, jobs, all_grad_pairs, all_x_pairs, all_turned, all_sums,
+    norm,
 ):  # fmt: skip
     """for each job: for chunks of pixels: pair the gradient; for taps: pair and turn x; for blocks: block."""
     threads, ranges = len(all_sums), len(partial)
@@ -101,7 +103,7 @@ def _sum_over_pixels(
             _pair_gradients(grad, start, stop, first_block, last_block, grad_pairs)
             tile = first_tile
             while tile < last_tile:  # the tiles of one tap after those of another
-                n_tiles = _turn_tap(x, offsets, sizes, start, stop, tile, last_tile, x_at, x_pairs, turned)
+                n_tiles = _turn_tap(x, offsets, sizes, start, stop, tile, last_tile, x_at, x_pairs, turned, norm)
                 _add_products(
                     engine, turned, n_tiles, grad_pairs, last_block - first_block, -(-(stop - start) // STEP),
                     sums[tile - first_tile :], chunk > first_chunk,
@@ -142,7 +144,7 @@ def _store(sums, first_tile, last_tile, first_block, last_block, grad_w):
 
 
 @jit
-def _turn_tap(x, offsets, sizes, start, stop, tile, last_tile, x_at, x_pairs, turned):
+def _turn_tap(x, offsets, sizes, start, stop, tile, last_tile, x_at, x_pairs, turned, norm):
     """turned[c, i] = channel c of two pixels that positions start + 2 i and the next read at a tap, in slices; returns
     how many tiles of channels that are, from `tile` on to the last of its tap, or to last_tile."""
     c_tiles = -(-x.shape[1] // BLOCK)
@@ -151,7 +153,7 @@ def _turn_tap(x, offsets, sizes, start, stop, tile, last_tile, x_at, x_pairs, tu
     n_tiles = min(c_tiles - tile % c_tiles, last_tile - tile, most)
     last_c = min(first_c + n_tiles * BLOCK, x.shape[1])
     _pixels_of_tap(offsets[tap], sizes, start, stop, x_at)
-    _pair_pixels(x, x_at[: n_steps * STEP], first_c, last_c, x_pairs)
+    _pair_pixels(x, x_at[: n_steps * STEP], first_c, last_c, x_pairs, norm)
     _, slices, _, pitch = x_pairs.shape
     n_pairs, turned_pitch = n_steps * slices * PAIRS, turned.shape[1]
     turn(x_pairs.reshape(-1), 0, pitch, n_pairs, n_tiles * BLOCK, turned.reshape(-1), 0, turned_pitch)
@@ -175,19 +177,28 @@ def _pixels_of_tap(offset, sizes, start, stop, x_at):
 
 
 @jit
-def _pair_pixels(x, x_at, first_c, last_c, pairs):
+def _pair_pixels(x, x_at, first_c, last_c, pairs, norm):
     """pairs[step, slice, i, c] = channel first_c + c of the pixels x_at[32 step + 2 i] and the next, zeros where that
-    is -1."""
+    is -1; what is read is normalised first, where there is a norm."""
     flat, target, n_c = x.reshape(-1), pairs.reshape(-1), x.shape[1]
     _, slices, _, row = pairs.shape
     zeros, pitch = np.zeros(last_c - first_c, x.dtype), PAIRS * row
+    mean, factor, beta, (low, high) = norm
+    both = np.zeros(2 * (last_c - first_c), x.dtype)  # two pixels, normalised
     for i in range(x_at.size // 2):
         n = last_c - first_c
         even, odd = x_at[2 * i] * n_c + first_c, x_at[2 * i + 1] * n_c + first_c
         to = i // PAIRS * slices * pitch + i % PAIRS * row
         ask_for(flat, even + _AHEAD * n_c, n)
         ask_for(flat, odd + _AHEAD * n_c, n)
-        if even >= 0 and odd >= 0:
+        if mean.size:
+            for at, half in ((even, 0), (odd, n)):
+                if at >= 0:
+                    normalise_numbers(flat, at, mean, first_c, factor, first_c, beta, first_c, low, high, both, half, n)
+                else:
+                    zero_numbers(both, half, n)
+            pair_numbers(both, 0, both, n, target, to, pitch, n)
+        elif even >= 0 and odd >= 0:
             pair_numbers(flat, even, flat, odd, target, to, pitch, n)
         elif even >= 0:
             pair_numbers(flat, even, zeros, 0, target, to, pitch, n)

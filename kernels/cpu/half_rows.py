@@ -144,6 +144,23 @@ def scale_and_add_numbers(
 
 
 @intrinsic
+def normalise_numbers(
+    typingctx, source, at, mean, first, factor, first_too, shift, first_again, low, high, target, to, n
+):
+    """target[to + j] = (source[at + j] - mean[first + j]) factor[first + j] + shift[first + j], between low and high;
+    source and target of one dtype, rounded as by `put_numbers`: bit for bit what `batch_norm` makes."""
+    put = _rounding_to(target)
+
+    def emit(builder, numbers, mean, factor, shift, low, high):
+        numbers = widened(builder, numbers) if source.dtype == types.uint16 else numbers
+        scaled = _scaled(builder, builder.fsub(numbers, mean), factor, shift)
+        return put(builder, _between(builder, scaled, low, high))
+
+    f, arrays = types.float32, (source, _I, mean, _I, factor, _I, shift, _I)
+    return types.void(*arrays, f, f, target, _I, _I), _by_vectors(emit)
+
+
+@intrinsic
 def pair_numbers(typingctx, lower, at_lower, upper, at_upper, target, to, pitch, n):
     """target[to + j] = lower[at_lower + j] in the lower, upper[at_upper + j] in the upper half of a uint32.
 

@@ -20,10 +20,10 @@ def pointwise(x, w, win, scale=None, shift=None, activation=None, residual=None)
     win.check("pointwise", activation, x=x, weight=w, scale=scale, shift=shift, residual=residual)
     x, w = contiguous(x, w)
     if takes(x.dtype, win):
-        return half_channels.forward(x, w, _one_row(win), scale, shift, activation, residual).reshape(win.y_shape)
+        return half_channels.forward(x, w, one_row(win), scale, shift, activation, residual).reshape(win.y_shape)
     packed = pack(w)
     y = empty(win.y_shape, x.dtype)
-    return run_plan(x.reshape(1, -1), packed, y, forward_plan(_one_row(win)), scale, shift, activation, residual)
+    return run_plan(x.reshape(1, -1), packed, y, forward_plan(one_row(win)), scale, shift, activation, residual)
 
 
 def pointwise_grad_input(grad, w, win):
@@ -31,9 +31,9 @@ def pointwise_grad_input(grad, w, win):
     win.check("pointwise", grad=grad, weight=w)
     grad, w = contiguous(grad, w)
     if takes(grad.dtype, win):
-        return half_channels.grad_input(grad, w, _one_row(win)).reshape(win.x_shape)
+        return half_channels.grad_input(grad, w, one_row(win)).reshape(win.x_shape)
     packed = pack(w, transposed=True)
-    return run_plan(grad.reshape(1, -1), packed, empty(win.x_shape, grad.dtype), grad_input_plan(_one_row(win)))
+    return run_plan(grad.reshape(1, -1), packed, empty(win.x_shape, grad.dtype), grad_input_plan(one_row(win)))
 
 
 def pointwise_grad_weight(x, grad, win):
@@ -41,8 +41,8 @@ def pointwise_grad_weight(x, grad, win):
     win.check("pointwise", x=x, grad=grad)
     x, grad = contiguous(x, grad)
     if takes(x.dtype, win):
-        return half_pixels.grad_weight(x, grad, _one_row(win))
-    row = _one_row(win)
+        return half_pixels.grad_weight(x, grad, one_row(win))
+    row = one_row(win)
     grad_w = empty((1, win.c_in, win.c_out), x.dtype)
     spans, strides = np.array([[0, 1, 0, row.out_w]]), (0, 0, win.c_in)
     sum_over_pixels(
@@ -51,6 +51,7 @@ def pointwise_grad_weight(x, grad, win):
     return grad_w.reshape(win.w_shape)
 
 
-def _one_row(win):
+def one_row(win):
+    """The window of the same pixels as one image of one long row."""
     pixels = win.n * win.in_h * win.in_w
     return replace(win, n=1, in_h=1, in_w=pixels, out_h=1, out_w=pixels)

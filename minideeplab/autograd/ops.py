@@ -494,17 +494,20 @@ def concat(tensors):
 # ---------------------------------------------------------------- normalisation
 
 
+def _statistics(k, x, running_mean, running_var, momentum, training):
+    """(mean, var, whether they are those of x): then the running statistics have moved towards them."""
+    count = x.size // x.shape[-1]
+    if not training or count == 1:  # one value has no variance: normalise with the running statistics
+        return k.copy(running_mean), k.copy(running_var), False  # backward needs them as they are now
+    mean, var = k.batch_norm_statistics(x)
+    k.update_running(running_mean, running_var, mean, var, momentum, count)
+    return mean, var, True
+
+
 class BatchNorm(Function):
-    def forward(self, x, gamma, beta, residual=None, *, running_mean, running_var, momentum, eps, activation, training):
-        count = x.size // x.shape[-1]
-        self.training = training and count > 1  # one value has no variance: normalise with the running statistics
-        if self.training:
-            mean, var = self.k.batch_norm_statistics(x)
-        else:
-            mean, var = self.k.copy(running_mean), self.k.copy(running_var)  # backward needs them as they are now
+    def forward(self, x, gamma, beta, residual=None, *, running, eps, activation):
+        mean, var, self.training = _statistics(self.k, x, *running)
         y = self.k.batch_norm(x, mean, var, gamma, beta, eps, activation, residual)
-        if self.training:
-            self.k.update_running(running_mean, running_var, mean, var, momentum, count)
         self.eps, self.activation, self.adds = eps, activation, residual is not None
         kept = None  # x shows the activation's derivative, unless a residual hides it
         if residual is not None and activation is not None:
@@ -530,6 +533,37 @@ class BatchNorm(Function):
         return *self.k.batch_norm_grad(grad, x, *affine, None, self.training), grad
 
 
+class Conv2dOfBatchNorm(Function):
+    maps, rounds = (0,), True
+
+    def forward(self, x, gamma, beta, w, *, running, eps, activation):
+        mean, var, self.training = _statistics(self.k, x, *running)
+        self.window = Window.conv(x.shape, w.shape)
+        y = self._of_normalised("pointwise_of_batch_norm", self.k.conv2d, x, w, mean, var, gamma, beta, eps, activation)
+        if any(self.needs):
+            gamma, beta = self.k.copy(gamma), self.k.copy(beta)
+        self.saved, self.options = (x, w, mean, var, gamma, beta), (eps, activation)
+        return y
+
+    def _of_normalised(self, fused, kernel, x, other, *affine):
+        """kernel(batch_norm(x), other, window): in one pass where the backend has one."""
+        in_one_pass = getattr(self.k, fused, None)
+        if in_one_pass is not None:
+            return in_one_pass(x, other, self.window, *affine)
+        return kernel(self.k.batch_norm(x, *affine), other, self.window)
+
+    def backward(self, grad):
+        x, w, *affine = self.saved
+        affine += self.options
+        grad_w = None
+        if self.needs[3]:
+            grad_w = self._of_normalised(
+                "pointwise_of_batch_norm_grad_weight", self.k.conv2d_grad_weight, x, grad, *affine
+            )
+        grad = self.k.conv2d_grad_input(grad, w, self.window)
+        return *self.k.batch_norm_grad(grad, x, *affine, self.training), grad_w
+
+
 def _given(residual):
     return () if residual is None else (residual,)
 
@@ -552,10 +586,21 @@ def batch_norm(
 
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
     """
-    return BatchNorm.apply(
-        x, gamma, beta, *_given(residual), running_mean=running_mean, running_var=running_var, momentum=momentum,
-        eps=eps, activation=activation, training=training,
-    )  # fmt: skip
+    running = running_mean, running_var, momentum, training
+    return BatchNorm.apply(x, gamma, beta, *_given(residual), running=running, eps=eps, activation=activation)
+
+
+def conv2d_of_batch_norm(
+    x, gamma, beta, w, running_mean, running_var, momentum=0.1, eps=1e-5, activation=None, training=True
+):
+    """`conv2d(batch_norm(x), w)` for a 1x1 kernel of stride 1, bit for bit.
+
+    Where the backend can (kernels.FUSED), what batch norm makes is never in memory, neither now nor in backward.
+
+    Args: as of `batch_norm`; w: (1, 1, C, K) tensor.
+    """
+    running = running_mean, running_var, momentum, training
+    return Conv2dOfBatchNorm.apply(x, gamma, beta, w, running=running, eps=eps, activation=activation)
 
 
 # ---------------------------------------------------------------- softmax

@@ -77,9 +77,12 @@ class BatchNorm2d(Module):
         self.activation, self.eps, self.momentum = activation, eps, momentum
 
     def forward(self, x, residual=None):
+        return ops.batch_norm(x, self.gamma, self.beta, *self.options(), residual)
+
+    def options(self):
+        """Running statistics, momentum, eps, activation, and whether the batch's statistics count: for `ops`."""
         running = self.running_mean.data, self.running_var.data
-        options = 0.0 if is_recomputing() else self.momentum, self.eps, self.activation, self.uses_batch
-        return ops.batch_norm(x, self.gamma, self.beta, *running, *options, residual)
+        return *running, 0.0 if is_recomputing() else self.momentum, self.eps, self.activation, self.uses_batch
 
     @property
     def uses_batch(self):
@@ -189,7 +192,10 @@ class SeparableConv2d(Module):
             self.depthwise, self.depthwise_norm, self.pointwise, self.pointwise_norm
         )  # fmt: skip
         if not (in_one_pass(depthwise, between) and in_one_pass(pointwise, last)):
-            return normalised(pointwise, last, normalised(depthwise, between, x), residual)
+            if in_one_pass(depthwise, between) or in_one_pass(pointwise, last):
+                return normalised(pointwise, last, normalised(depthwise, between, x), residual)
+            weights = between.gamma, between.beta, pointwise.weight
+            return last(ops.conv2d_of_batch_norm(depthwise(x), *weights, *between.options()), residual)
         return ops.normalised_separable_conv2d(
             x, depthwise.weight, between.gamma, between.beta, pointwise.weight, last.gamma, last.beta,
             *((n.running_mean.data, n.running_var.data, n.eps, n.activation) for n in (between, last)),

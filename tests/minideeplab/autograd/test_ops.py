@@ -169,6 +169,31 @@ def test_a_normalised_separable_convolution_is_two_normalised_ones(fused, adds, 
         found.sum().backward()
 
 
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("channels", [4, 100])  # 100: some processors read the normalised numbers in passing
+def test_a_convolution_of_a_batch_norm_is_one_after_the_other(fused, training, channels, monkeypatch):
+    """Result, gradients and running statistics, bit for bit, in one pass and on a backend that has no such kernel."""
+    if not fused:
+        for name in ("pointwise_of_batch_norm", "pointwise_of_batch_norm_grad_weight"):
+            monkeypatch.delattr(kernels.load("cpu"), name)
+    shapes = ((2, 6, 7, channels), (channels,), (channels,), (1, 1, channels, 101))
+    arrays = [normal(*shape, seed=i).astype(np.float32) for i, shape in enumerate(shapes)]
+
+    def one_after_the_other(x, gamma, beta, w, *options):
+        return ops.conv2d(ops.batch_norm(x, gamma, beta, *options), w)
+
+    found = []
+    for function in (ops.conv2d_of_batch_norm, one_after_the_other):
+        tensors = [Tensor(a, requires_grad=True) for a in arrays]
+        running = np.zeros(channels, np.float32), np.ones(channels, np.float32)
+        y = function(*tensors, *running, 0.1, 1e-5, "relu", training)
+        (y * y).sum().backward()
+        found.append([y.numpy(), *(t.grad for t in tensors), *running])
+    for once, twice in zip(*found, strict=True):
+        np.testing.assert_array_equal(once, twice, strict=True)
+
+
 @pytest.mark.parametrize(("residual", "arrays"), [(False, 1), (True, 2)])
 def test_batch_norm_keeps_its_input_and_what_a_residual_hides(residual, arrays):
     """Its derivative needs x alone; after a residual also the result, which shows relu's, or the residual."""
