@@ -16,7 +16,8 @@ from minideeplab.autograd.precision import precision_in_use
 
 _PAUSE = 0.02  # seconds: threads that have run out of work wait for more in a loop, and would hold the next one's cores
 _LASTING = 0.02  # seconds that calls on a GPU take together
-_SHORT = 0.2  # seconds: what takes less is run once more before it is timed, for caches and threads have gone cold
+_SHORT = 0.2  # seconds: what takes less runs for _WARM before it is timed, for after the pause
+_WARM = 0.02  # caches and threads are cold
 
 
 def medians(functions, repeats, device="cpu"):
@@ -35,8 +36,11 @@ def timings(functions, repeats, device="cpu"):
     for repeat in range(repeats):
         for i in range(len(functions)) if repeat % 2 else reversed(range(len(functions))):
             time.sleep(_PAUSE)
+            began = time.perf_counter()
             took = _timed(functions[i], calls[i], wait)
-            seconds[i].append(_timed(functions[i], calls[i], wait) if took < _SHORT else took)
+            while took < _SHORT and time.perf_counter() < began + _WARM:
+                took = _timed(functions[i], calls[i], wait)
+            seconds[i].append(took)
     return seconds
 
 

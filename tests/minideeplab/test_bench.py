@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import itertools
 import json
 from contextlib import nullcontext
 
@@ -35,9 +36,18 @@ def tiny_models(monkeypatch):
 def test_functions_are_timed_in_turn():
     calls = []
     seconds = timing.timings([lambda: calls.append("a"), lambda: calls.append("b")], 3)
-    # a warm-up each, then the order is reversed every round, and what is short runs once before it is timed
-    assert "".join(calls) == "ab" + "bbaa" + "aabb" + "bbaa"
+    # a warm-up each, then the order is reversed every round, and what is short runs for a while before it is timed
+    turns = [(name, len(list(run))) for name, run in itertools.groupby(calls)]
+    assert [name for name, _ in turns] == ["a", "b", "a", "b", "a"]  # a, b; b, a; a, b; b, a
+    assert turns[0] == ("a", 1) and min(count for _, count in turns[1:]) > 10
     assert [len(s) for s in seconds] == [3, 3] and min(map(min, seconds)) > 0
+
+
+def test_what_takes_long_is_timed_at_once(monkeypatch):
+    monkeypatch.setattr(timing, "_SHORT", 0.0)
+    calls = []
+    timing.timings([lambda: calls.append("a"), lambda: calls.append("b")], 3)
+    assert "".join(calls) == "ab" + "ba" + "ab" + "ba"
 
 
 def test_the_profile_counts_the_multiply_adds_of_the_model():
