@@ -43,7 +43,7 @@ def calls(k, dtype=np.float32):
     even = Window.depthwise(SHAPE, (3, 3, c), rate=2, padding="same")
     point = Window.conv(SHAPE, (1, 1, c, 40))
     squares = Window.conv((1, 45, 47, 128), (3, 3, 128, 144), rate=2, padding="same")
-    wide_point = Window.conv((2, 23, 21, 100), (1, 1, 100, 130))
+    wide_point = Window.conv((2, 83, 81, 100), (1, 1, 100, 130))
     pool = Window.pool(SHAPE, 3, 2, padding=1, ceil_mode=True)
     argmax, bins = k.max_pool2d(x, pool)[1], k.adaptive_max_pool2d(x, 6, 5)[1]
     pooled, binned = maps(3, pool.y_shape, bins.shape)

@@ -185,8 +185,8 @@ def _pair_pixels(x, x_at, first_c, last_c, pairs, norm):
     zeros, pitch = np.zeros(last_c - first_c, x.dtype), PAIRS * row
     mean, factor, beta, (low, high) = norm
     both = np.zeros(2 * (last_c - first_c), x.dtype)  # two pixels, normalised
+    n = last_c - first_c
     for i in range(x_at.size // 2):
-        n = last_c - first_c
         even, odd = x_at[2 * i] * n_c + first_c, x_at[2 * i + 1] * n_c + first_c
         to = i // PAIRS * slices * pitch + i % PAIRS * row
         ask_for(flat, even + _AHEAD * n_c, n)
@@ -198,14 +198,10 @@ def _pair_pixels(x, x_at, first_c, last_c, pairs, norm):
                 else:
                     zero_numbers(both, half, n)
             pair_numbers(both, 0, both, n, target, to, pitch, n)
-        elif even >= 0 and odd >= 0:
-            pair_numbers(flat, even, flat, odd, target, to, pitch, n)
-        elif even >= 0:
-            pair_numbers(flat, even, zeros, 0, target, to, pitch, n)
-        elif odd >= 0:
-            pair_numbers(zeros, 0, flat, odd, target, to, pitch, n)
         else:
-            n = 0
+            lower, at_lower = (flat, even) if even >= 0 else (zeros, 0)
+            upper, at_upper = (flat, odd) if odd >= 0 else (zeros, 0)
+            pair_numbers(lower, at_lower, upper, at_upper, target, to, pitch, n)
         for s in range(slices):
             zero_numbers(target, to + s * pitch + n, row - n)
 
@@ -223,12 +219,9 @@ def _pair_gradients(grad, start, stop, first_block, last_block, grad_pairs):
             to = ((b - first_block) * n_steps + i // PAIRS) * slices * pitch + i % PAIRS * BLOCK
             ask_for(flat, at + _AHEAD * n_k, used)
             ask_for(flat, at + (_AHEAD + 1) * n_k, used)
-            if start + 2 * i + 1 < stop:
-                pair_numbers(flat, at, flat, at + n_k, target, to, pitch, used)
-            elif start + 2 * i < stop:
-                pair_numbers(flat, at, zeros, 0, target, to, pitch, used)
-            else:
-                used = 0
+            lower, at_lower = (flat, at) if start + 2 * i < stop else (zeros, 0)
+            upper, at_upper = (flat, at + n_k) if start + 2 * i + 1 < stop else (zeros, 0)
+            pair_numbers(lower, at_lower, upper, at_upper, target, to, pitch, used)
             if used < BLOCK:
                 for s in range(slices):
                     zero_numbers(target, to + s * pitch + used, BLOCK - used)

@@ -73,6 +73,7 @@ def slices_of(dtype):
     return 1 if dtype == BFLOAT16 else SLICES
 
 
+_LEAST = 1 << 27  # multiply-adds: a smaller layer gains a fraction of a millisecond, for which nobody need compile this
 _LEAST_CHANNELS = 96  # of both maps: with fewer, cutting numbers into slices costs what the products gain
 
 
@@ -80,8 +81,8 @@ def takes(dtype, win):
     """Whether these blocks should compute a convolution: any in bfloat16; in float32 where the engine multiplies more
     than six times as fast as vectors do. Else it is the tile of tile.py."""
     is_fast = ENGINE == "amx" and not numba.config.DISABLE_JIT
-    few = min(win.c_in, win.c_out) < _LEAST_CHANNELS
-    return dtype == BFLOAT16 or (dtype == np.float32 and is_fast and not few)
+    gains = min(win.c_in, win.c_out) >= _LEAST_CHANNELS and win.macs >= _LEAST
+    return dtype == BFLOAT16 or (dtype == np.float32 and is_fast and gains)
 
 
 def _block_plain(slices):

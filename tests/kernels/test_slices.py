@@ -268,15 +268,16 @@ def test_a_weight_that_is_not_finite_makes_nan_of_its_channels_alone(name):
 # ---------------------------------------------------------------- where they are chosen
 
 
-def takes(c, k, dtype=np.float32):
-    return half_tile.takes(np.dtype(dtype) if dtype != BFLOAT16 else dtype, Window.conv((1, 9, 9, c), (3, 3, c, k)))
+def takes(c, k, dtype=np.float32, size=65):
+    window = Window.conv((1, size, size, c), (3, 3, c, k))
+    return half_tile.takes(np.dtype(dtype) if dtype != BFLOAT16 else dtype, window)
 
 
 def test_which_convolutions_are_taken(monkeypatch):
     for name in half_tile.ENGINES:
         monkeypatch.setattr(half_tile, "ENGINE", name)
         assert takes(96, 96) == takes(96, 2048) == takes(2048, 96) == (name == "amx")
-        assert not takes(95, 2048) and not takes(2048, 95)
+        assert not takes(95, 2048) and not takes(2048, 95) and not takes(96, 96, size=9)
         assert not takes(512, 512, np.float64)
         assert takes(3, 5, BFLOAT16) and takes(512, 512, BFLOAT16)
 
@@ -289,8 +290,9 @@ def test_python_that_is_not_compiled_takes_none(monkeypatch):
 
 @needs_tile_registers
 @pytest.mark.parametrize("size", [1, 3])
-def test_the_backend_uses_them(size):
+def test_the_backend_uses_them(size, monkeypatch):
     """The same bits as by slices in any case, and others than by the tile."""
+    monkeypatch.setattr(half_tile, "_LEAST", 0)
     win = Window.conv((1, 7, 8, 96), (size, size, 96, 100), padding="same")
     given_arrays = normal(2, win.x_shape, win.w_shape, win.y_shape, dtype=np.float32)
     results = []
@@ -303,8 +305,9 @@ def test_the_backend_uses_them(size):
 
 
 @needs_tile_registers
-def test_a_separable_convolution_is_its_two_parts():
+def test_a_separable_convolution_is_its_two_parts(monkeypatch):
     """Bit by bit, where the pointwise part is computed by slices, which the fused loop has not."""
+    monkeypatch.setattr(half_tile, "_LEAST", 0)
     win = Window.depthwise((2, 9, 11, 96), (3, 3, 96), padding="same")
     last = Window.conv(win.y_shape, (1, 1, 96, 100))
     x, w, w_last, residual = normal(1, win.x_shape, win.w_shape, last.w_shape, last.y_shape, dtype=np.float32)
