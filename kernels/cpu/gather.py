@@ -6,16 +6,31 @@ time in registers, and the last vector of a row starts earlier so that it ends w
 twice, to the same bits.
 """
 
+from numba.extending import overload
+
 from .jit import jit, jit_inline
-from .llvm_gather import blur_vector_intrinsic, gather_intrinsic, mix_row_intrinsic, shift_row_intrinsic
+from .llvm_gather import blur_vector_intrinsic, gather_intrinsic, mix_rows_intrinsic, shift_rows_intrinsic
 from .tile import VECTORISED
 
 _BYTES = 32
 PANEL_BYTES = _BYTES  # of a row of a panel: a vector
 LANES = _BYTES // 4  # numbers in a vector of float32; float64 has half as many
 _blur_vector = blur_vector_intrinsic(_BYTES)
-_shift_row, _mix_row = shift_row_intrinsic(_BYTES), mix_row_intrinsic(_BYTES)
+_shift_rows, _shift1, _shift2, _shift3, _shift4 = (shift_rows_intrinsic(n, _BYTES) for n in range(5))
+_mix_rows, _mix1, _mix2, _mix3, _mix4 = (mix_rows_intrinsic(n, _BYTES) for n in range(5))
 _gather1, _gather2, _gather3, _gather4 = (gather_intrinsic(n, _BYTES) for n in (1, 2, 3, 4))
+
+
+def _lanes(x):
+    """Numbers of x in a vector."""
+    return _BYTES // x.itemsize
+
+
+@overload(_lanes)
+def _overload_lanes(x):
+    """A constant: Numba reads the size of an item from the array, so that every row would wait for a division."""
+    lanes = _BYTES * 8 // x.dtype.bitwidth
+    return lambda x: lanes
 
 
 @jit
@@ -36,7 +51,7 @@ def gather_row_plain(x, width, index, weight, begin, end, y, at, minus, minus_at
 @jit_inline
 def gather_row(x, width, index, weight, begin, end, y, at, minus, minus_at):
     """`gather_row_plain` in vector registers where the processor and the width allow it."""
-    lanes = _BYTES // x.itemsize
+    lanes = _lanes(x)
     if not VECTORISED or width < lanes:
         gather_row_plain(x, width, index, weight, begin, end, y, at, minus, minus_at)
         return
@@ -61,7 +76,7 @@ def gather_row(x, width, index, weight, begin, end, y, at, minus, minus_at):
 def blur_vector_plain(x, at, forward, back, y, to):
     """y[to + k] = x[at + k] + x[forward + k] / 2 + x[back + k] / 2 for k < a vector's lanes."""
     half = x.dtype.type(0.5)
-    for k in range(_BYTES // x.itemsize):
+    for k in range(_lanes(x)):
         y[to + k] = x[at + k] + half * x[forward + k] + half * x[back + k]
 
 
@@ -75,44 +90,67 @@ def blur_vector(x, at, forward, back, y, to):
 
 
 @jit
-def shift_row_plain(x, at, width, y, y_at, lowest):
-    """y[y_at + k] = max(x[at + k] - max_j x[at + j], lowest) for k < width."""
-    top = x[at]
-    for k in range(1, width):
-        top = max(top, x[at + k])
-    for k in range(width):
-        y[y_at + k] = max(x[at + k] - top, lowest)
+def shift_rows_plain(x, count, width, y, lowest):
+    """y[k] = max(x[k] - max_j x[j], lowest) for each of `count` rows of `width` numbers."""
+    for at in range(0, count * width, width):
+        top = x[at]
+        for k in range(1, width):
+            top = max(top, x[at + k])
+        for k in range(width):
+            y[at + k] = max(x[at + k] - top, lowest)
 
 
 @jit_inline
-def shift_row(x, at, width, y, y_at, lowest):
-    """`shift_row_plain` in vector registers where the processor and the width allow it."""
-    if not VECTORISED or width < _BYTES // x.itemsize:
-        shift_row_plain(x, at, width, y, y_at, lowest)
+def shift_rows(x, count, width, y, lowest):
+    """`shift_rows_plain` in vector registers where the processor and the width allow it."""
+    lanes = _lanes(x)
+    n_vectors = (width + lanes - 1) // lanes
+    if not VECTORISED or width < lanes:
+        shift_rows_plain(x, count, width, y, lowest)
+    elif n_vectors == 1:
+        _shift1(x, count, width, y, lowest)
+    elif n_vectors == 2:
+        _shift2(x, count, width, y, lowest)
+    elif n_vectors == 3:
+        _shift3(x, count, width, y, lowest)
+    elif n_vectors == 4:
+        _shift4(x, count, width, y, lowest)
     else:
-        _shift_row(x, at, width, y, y_at, lowest)
+        _shift_rows(x, count, width, y, lowest)
 
 
 @jit
-def mix_row_plain(e, at, width, q, q_at, damping, largest):
-    """q[q_at + k] <- damping q[q_at + k] + (1 - damping) e[at + k] / sum_j e[at + j], k < width.
+def mix_rows_plain(e, count, width, q, at, damping, largest):
+    """q[at + k] <- damping q[at + k] + (1 - damping) e[k] / sum_j e[j] for each of `count` rows of `width` numbers.
 
     `largest` (LANES,) keeps the largest change, in whichever of its elements.
     """
-    total = e.dtype.type(0)
-    for k in range(width):
-        total += e[at + k]
-    share = (e.dtype.type(1) - damping) / total
-    for k in range(width):
-        new = damping * q[q_at + k] + share * e[at + k]
-        largest[0] = max(largest[0], abs(new - q[q_at + k]))
-        q[q_at + k] = new
+    for row in range(0, count * width, width):
+        total = e.dtype.type(0)
+        for k in range(width):
+            total += e[row + k]
+        share = (e.dtype.type(1) - damping) / total
+        for k in range(width):
+            old = q[at + row + k]
+            new = damping * old + share * e[row + k]
+            largest[0] = max(largest[0], abs(new - old))
+            q[at + row + k] = new
 
 
 @jit_inline
-def mix_row(e, at, width, q, q_at, damping, largest):
-    """`mix_row_plain` in vector registers where the processor and the width allow it."""
-    if not VECTORISED or width < _BYTES // e.itemsize:
-        mix_row_plain(e, at, width, q, q_at, damping, largest)
+def mix_rows(e, count, width, q, at, damping, largest):
+    """`mix_rows_plain` in vector registers where the processor and the width allow it."""
+    lanes = _lanes(e)
+    n_vectors = (width + lanes - 1) // lanes
+    if not VECTORISED or width < lanes:
+        mix_rows_plain(e, count, width, q, at, damping, largest)
+    elif n_vectors == 1:
+        _mix1(e, count, width, q, at, damping, largest)
+    elif n_vectors == 2:
+        _mix2(e, count, width, q, at, damping, largest)
+    elif n_vectors == 3:
+        _mix3(e, count, width, q, at, damping, largest)
+    elif n_vectors == 4:
+        _mix4(e, count, width, q, at, damping, largest)
     else:
-        _mix_row(e, at, width, q, q_at, damping, largest)
+        _mix_rows(e, count, width, q, at, damping, largest)

@@ -1,5 +1,5 @@
-"""LLVM code written by hand: register tiles, which plain Numba does not keep in registers, a transposition of squares,
-and one bit cast.
+"""LLVM code written by hand: register tiles, which plain Numba does not keep in registers, and a transposition of
+squares.
 
 Beside this file those named llvm_*.py and half_*.py, jobs.py and bfloat16.py write LLVM code. All are Numba intrinsics:
 called inside kernels like functions, they put their instructions there.
@@ -13,18 +13,6 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .llvm_bfloat16 import widened
-
-
-@intrinsic
-def float_of_bits(typingctx, bits):
-    """The float with these bits: int32 -> float32, int64 -> float64."""
-    target = types.float32 if bits == types.int32 else types.float64
-
-    def codegen(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.FloatType() if target == types.float32 else ir.DoubleType())
-
-    return target(bits), codegen
-
 
 ASKS = 4  # steps of the dense tile between requests
 

@@ -3,7 +3,6 @@
 All are Numba intrinsics, as those of llvm.py, whose helpers they use.
 """
 
-from contextlib import contextmanager
 from functools import partial
 
 from llvmlite import ir
@@ -109,76 +108,86 @@ def blur_vector_intrinsic(vector_bytes):
     return blur_vector
 
 
-def shift_row_intrinsic(vector_bytes):
-    """y[y_at + k] = max(x[at + k] - max_j x[at + j], lowest) for k < width, a vector's lanes at least."""
+def shift_rows_intrinsic(n_vectors, vector_bytes):
+    """y[k] = max(x[k] - max_j x[j], lowest) for each of `count` rows of k, j < width, a vector's lanes at least.
+
+    Of n_vectors vectors, the last of which may overlap the one before; of any number if it is 0.
+    """
 
     @intrinsic
-    def shift_row(typingctx, x, at, width, y, y_at, lowest):
+    def shift_rows(typingctx, x, count, width, y, lowest):
         i = types.intp
-        signature = types.void(x, i, i, y, i, x.dtype)
+        signature = types.void(x, i, i, y, x.dtype)
         itemsize = 8 if x.dtype == types.float64 else 4
 
         def codegen(context, builder, signature, args):
             data = array_data(context, builder, signature, args)
-            row = _Row(builder, args[2], vector_bytes // itemsize, itemsize)
-            source, target = builder.gep(data(0), [args[1]]), builder.gep(data(3), [args[4]])
-            top = cgutils.alloca_once_value(builder, row.load(source, row.zero))
-
-            with row.vectors() as (column, _):
-                builder.store(_larger(builder, builder.load(top), row.load(source, column)), top)
-            top = broadcast(builder, row.reduce(builder.load(top), partial(_larger, builder)), row.vector)
-            lowest = broadcast(builder, args[5], row.vector)
-            with row.vectors() as (column, _):
-                shifted = builder.fsub(row.load(source, column), top)
-                row.store(_larger(builder, shifted, lowest), target, column)
+            row = _Row(builder, args[2], n_vectors, vector_bytes // itemsize, itemsize)
+            lowest = broadcast(builder, args[4], row.vector)
+            top = cgutils.alloca_once(builder, row.vector)
+            with cgutils.for_range(builder, args[1]) as pixel:
+                source, target = (builder.gep(data(i), [builder.mul(pixel.index, args[2])]) for i in (0, 3))
+                builder.store(row.load(source, row.zero), top)
+                for column, _ in row.vectors():
+                    builder.store(_larger(builder, builder.load(top), row.load(source, column)), top)
+                largest = broadcast(builder, row.reduce(builder.load(top), partial(_larger, builder)), row.vector)
+                for column, _ in row.vectors():
+                    shifted = builder.fsub(row.load(source, column), largest)
+                    row.store(_larger(builder, shifted, lowest), target, column)
             return context.get_dummy_value()
 
         return signature, codegen
 
-    return shift_row
+    return shift_rows
 
 
-def mix_row_intrinsic(vector_bytes):
-    """q[q_at + k] <- damping q[q_at + k] + (1 - damping) e[at + k] / sum_j e[at + j] for k < width.
+def mix_rows_intrinsic(n_vectors, vector_bytes):
+    """q[at + k] <- damping q[at + k] + (1 - damping) e[k] / sum_j e[j] for each of `count` rows of k, j < width.
 
-    `largest`, a vector's lanes, keeps the largest change; `width` is a vector's lanes at least.
+    `largest`, a vector's lanes, keeps the largest change, in a register till the end and one comparison for each row:
+    rows that left theirs in memory would wait for each other. `width` and n_vectors are as for `shift_rows_intrinsic`.
     """
 
     @intrinsic
-    def mix_row(typingctx, e, at, width, q, q_at, damping, largest):
+    def mix_rows(typingctx, e, count, width, q, at, damping, largest):
         i = types.intp
         signature = types.void(e, i, i, q, i, q.dtype, largest)
         itemsize = 8 if q.dtype == types.float64 else 4
 
         def codegen(context, builder, signature, args):
             data = array_data(context, builder, signature, args)
-            row = _Row(builder, args[2], vector_bytes // itemsize, itemsize)
-            source, target = builder.gep(data(0), [args[1]]), builder.gep(data(3), [args[4]])
+            row = _Row(builder, args[2], n_vectors, vector_bytes // itemsize, itemsize)
             none = ir.Constant(row.vector, None)
-            total = cgutils.alloca_once_value(builder, none)
-            with row.vectors() as (column, fresh):
-                part = builder.select(fresh, row.load(source, column), none)
-                builder.store(builder.fadd(builder.load(total), part), total)
-            total = row.reduce(builder.load(total), builder.fadd)
             rest = builder.fsub(ir.Constant(args[5].type, 1.0), args[5])
-            share = broadcast(builder, builder.fdiv(rest, total), row.vector)
             damping = broadcast(builder, args[5], row.vector)
             change = cgutils.alloca_once_value(builder, row.load(data(6), row.zero))
-            upcoming = cgutils.alloca_once_value(builder, row.load(target, row.zero))
-            with row.vectors() as (column, fresh):
-                # the next vector is loaded before this one is stored: it may overlap, and would wait for the store
-                old = builder.load(upcoming)
-                builder.store(row.load(target, row.after(column)), upcoming)
-                new = builder.call(row.fma, [damping, old, builder.fmul(share, row.load(source, column))])
-                for difference in (builder.fsub(new, old), builder.fsub(old, new)):
-                    builder.store(_larger(builder, difference, builder.load(change)), change)
-                row.store(new, target, column)
+            total, upcoming, most = (cgutils.alloca_once(builder, row.vector) for _ in range(3))
+            with cgutils.for_range(builder, args[1]) as pixel:
+                first = builder.mul(pixel.index, args[2])
+                source, target = builder.gep(data(0), [first]), builder.gep(data(3), [builder.add(args[4], first)])
+                builder.store(none, total)
+                for column, fresh in row.vectors():
+                    part = builder.select(fresh, row.load(source, column), none)
+                    builder.store(builder.fadd(builder.load(total), part), total)
+                share = builder.fdiv(rest, row.reduce(builder.load(total), builder.fadd))
+                share = broadcast(builder, share, row.vector)
+                builder.store(row.load(target, row.zero), upcoming)
+                builder.store(none, most)
+                for column, _ in row.vectors():
+                    # the next vector is loaded before this one is stored: it may overlap, and would wait for the store
+                    old = builder.load(upcoming)
+                    builder.store(row.load(target, row.after(column)), upcoming)
+                    new = builder.call(row.fma, [damping, old, builder.fmul(share, row.load(source, column))])
+                    difference = builder.call(row.absolute, [builder.fsub(new, old)])
+                    builder.store(_larger(builder, difference, builder.load(most)), most)
+                    row.store(new, target, column)
+                builder.store(_larger(builder, builder.load(most), builder.load(change)), change)
             row.store(builder.load(change), data(6), row.zero)
             return context.get_dummy_value()
 
         return signature, codegen
 
-    return mix_row
+    return mix_rows
 
 
 def _larger(builder, a, b):
@@ -186,17 +195,21 @@ def _larger(builder, a, b):
 
 
 class _Row:
-    """A row of `width` elements as vectors; the last one starts earlier so that it ends with the row."""
+    """A row of `width` elements as vectors; the last one starts earlier so that it ends with the row.
 
-    def __init__(self, builder, width, lanes, itemsize):
-        self.builder, self.lanes, self.itemsize = builder, lanes, itemsize
+    Their number is n_vectors; if that is 0 it is found when the code runs.
+    """
+
+    def __init__(self, builder, width, n_vectors, lanes, itemsize):
+        self.builder, self.n_vectors, self.lanes, self.itemsize = builder, n_vectors, lanes, itemsize
         self.vector, self.fma = vector_and_fma(builder, lanes, itemsize)
-        self.i64, self.zero = width.type, ir.Constant(width.type, 0)
+        name, kind = f"llvm.fabs.v{lanes}f{8 * itemsize}", ir.FunctionType(self.vector, [self.vector])
+        self.absolute = cgutils.get_or_insert_function(builder.module, kind, name)
+        self.width, self.zero = width, ir.Constant(width.type, 0)
         self.last = builder.sub(width, self._const(lanes))
-        self.count = builder.sdiv(builder.add(width, self._const(lanes - 1)), self._const(lanes))
 
     def _const(self, value):
-        return ir.Constant(self.i64, value)
+        return ir.Constant(self.width.type, value)
 
     def _at(self, start, column):
         return self.builder.bitcast(self.builder.gep(start, [column]), self.vector.as_pointer())
@@ -214,16 +227,25 @@ class _Row:
     def _within(self, column):
         return self.builder.select(self.builder.icmp_signed("<", column, self.last), column, self.last)
 
-    @contextmanager
     def vectors(self):
-        """Loop: (the vector's first column, which of its lanes no vector before it had)."""
-        builder, lane_type = self.builder, ir.VectorType(self.i64, self.lanes)
-        with cgutils.for_range(builder, self.count) as loop:
-            whole = builder.mul(loop.index, self._const(self.lanes))
-            column = self._within(whole)
-            seen = broadcast(builder, builder.sub(whole, column), lane_type)
-            numbers = ir.Constant(lane_type, list(range(self.lanes)))
-            yield column, builder.icmp_signed(">=", numbers, seen)
+        """For each vector (its first column, which of its lanes no vector before it had), to emit what is done with it.
+
+        Without a known number there is one pair, in a loop of the code that is emitted.
+        """
+        if self.n_vectors:
+            for i in range(self.n_vectors):
+                yield self._vector(self._const(i * self.lanes))
+            return
+        count = self.builder.sdiv(self.builder.add(self.width, self._const(self.lanes - 1)), self._const(self.lanes))
+        with cgutils.for_range(self.builder, count) as loop:
+            yield self._vector(self.builder.mul(loop.index, self._const(self.lanes)))
+
+    def _vector(self, whole):
+        builder, lane_type = self.builder, ir.VectorType(self.width.type, self.lanes)
+        column = self._within(whole)
+        seen = broadcast(builder, builder.sub(whole, column), lane_type)
+        numbers = ir.Constant(lane_type, list(range(self.lanes)))
+        return column, builder.icmp_signed(">=", numbers, seen)
 
     def reduce(self, value, combine):
         """combine() over all lanes, halves first: the same order on every processor."""

@@ -8,7 +8,7 @@ import numpy as np
 from ..checks import check_mean_field
 from .arrays import contiguous
 from .exponential import exponentiate
-from .gather import LANES, gather_row, mix_row, shift_row
+from .gather import LANES, gather_row, mix_rows, shift_rows
 from .jit import jit_parallel
 from .parts import PARTS, bounds
 
@@ -61,9 +61,7 @@ def _update(part, values, vertex, weight, corners, unary, message, q, width, dam
             if message.size:
                 for k in range(width):
                     logits[i * width + k] += message[at + k]
-        for i in range(count):
-            shift_row(logits, i * width, width, e, i * width, lowest)
+        shift_rows(logits, count, width, e, lowest)
         exponentiate(e[: count * width])
-        for i in range(count):
-            mix_row(e, i * width, width, q, (start + i) * width, damping, largest)
+        mix_rows(e, count, width, q, start * width, damping, largest)
     change[part] = largest.max()

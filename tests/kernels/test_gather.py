@@ -22,13 +22,13 @@ def blur_vector(x, at, forward, back, y, to):
 
 
 @numba.njit
-def shift_row(x, at, width, y, y_at, lowest):
-    gather.shift_row(x, at, width, y, y_at, lowest)
+def shift_rows(x, count, width, y, lowest):
+    gather.shift_rows(x, count, width, y, lowest)
 
 
 @numba.njit
-def mix_row(e, at, width, q, q_at, damping, largest):
-    gather.mix_row(e, at, width, q, q_at, damping, largest)
+def mix_rows(e, count, width, q, at, damping, largest):
+    gather.mix_rows(e, count, width, q, at, damping, largest)
 
 
 @both_dtypes
@@ -68,34 +68,34 @@ def test_vector_and_plain_gather_agree(dtype):
 def test_shift_moves_the_largest_to_0_and_the_lowest_not_below_the_limit(dtype):
     """A difference and a comparison round once or not at all: the vector code has the bits of the plain code."""
     for width in WIDTHS:
-        for place in range(width):  # of the largest
-            x, held = normal(100 * width + place, width + 8, width + 6, dtype=dtype)
-            x[5 + place], x[:5], x[5 + width :] = 6, 9, 9  # larger ones lie beside the row
-            lowest, y, plain = dtype(-6.5), held.copy(), held.copy()
-            shift_row(x, 5, width, y, 2, lowest)
-            gather.shift_row_plain(x, 5, width, plain, 2, lowest)
-            expected = held.copy()
-            expected[2 : 2 + width] = np.maximum(x[5 : 5 + width] - dtype(6), lowest)
+        rows = normal(width, (width, width), dtype=dtype)
+        np.fill_diagonal(rows, 6)  # the largest lies at each place in turn
+        lowest, held = dtype(-6.5), normal(1, width * width + 6, dtype=dtype)
+        expected = np.concatenate([np.maximum(rows - dtype(6), lowest).reshape(-1), held[width * width :]])
+        for code in (shift_rows, gather.shift_rows_plain):
+            y = held.copy()
+            code(rows.reshape(-1), width, width, y, lowest)
             np.testing.assert_array_equal(y, expected)
-            np.testing.assert_array_equal(plain, expected)
 
 
 @both_dtypes
-@pytest.mark.parametrize("code", [mix_row, gather.mix_row_plain], ids=["vector", "plain"])
+@pytest.mark.parametrize("code", [mix_rows, gather.mix_rows_plain], ids=["vector", "plain"])
 @pytest.mark.parametrize("damping", [0.0, 0.3])
-def test_mix_damps_normalises_and_keeps_the_largest_change(code, dtype, damping):
+@pytest.mark.parametrize("count", [1, 3])
+def test_mix_damps_normalises_and_keeps_the_largest_change(code, dtype, damping, count):
     for width in WIDTHS:
-        e, held = (abs(a) for a in normal(width, width + 9, width + 7, dtype=dtype))
-        q, largest, row = held.copy(), np.zeros(gather.LANES, dtype), slice(4, 4 + width)
-        code(e, 3, width, q, row.start, dtype(damping), largest)
-        old, share = held[row].astype(np.float64), e[3 : 3 + width].astype(np.float64)
+        e, held = (abs(a) for a in normal(width, count * width, count * width + 7, dtype=dtype))
+        q, largest, rows = held.copy(), np.zeros(gather.LANES, dtype), slice(4, 4 + count * width)
+        code(e, count, width, q, rows.start, dtype(damping), largest)
+        old, share = (a.astype(np.float64).reshape(count, width) for a in (held[rows], e))
         kept = float(dtype(damping))
-        expected = kept * old + (1 - kept) * share / share.sum()
-        assert_close(q[row], expected, expected, terms=width + 4)
-        np.testing.assert_array_equal(np.delete(q, range(4, 4 + width)), np.delete(held, range(4, 4 + width)))
-        assert largest.max() == abs(q[row] - held[row]).max()
+        expected = (kept * old + (1 - kept) * share / share.sum(axis=1, keepdims=True)).reshape(-1)
+        assert_close(q[rows], expected, expected, terms=width + 4)
+        outside = np.r_[: rows.start, rows.stop : len(q)]
+        np.testing.assert_array_equal(q[outside], held[outside])
+        assert largest.max() == abs(q[rows] - held[rows]).max()
         once = largest.max()
-        code(e, 3, width, q, row.start, dtype(damping), largest)  # changes less
+        code(e, count, width, q, rows.start, dtype(damping), largest)  # changes less
         assert largest.max() == once
 
 
