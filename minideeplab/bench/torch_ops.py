@@ -96,6 +96,10 @@ def batch_norm(
     return _nhwc(_ACTIVATIONS[activation](y, inplace=True) if activation else y)
 
 
+def conv2d_of_batch_norm(x, gamma, beta, w, *options):
+    return conv2d(batch_norm(x, gamma, beta, *options), w)
+
+
 def max_pool2d(x, size, stride=None, padding=0, ceil_mode=False):
     return _nhwc(functional.max_pool2d(_nchw(x), size, stride, padding, 1, ceil_mode))
 
@@ -135,6 +139,7 @@ _OPS = {
     "conv2d": conv2d,
     "depthwise_conv2d": depthwise_conv2d,
     "batch_norm": batch_norm,
+    "conv2d_of_batch_norm": conv2d_of_batch_norm,
     "activate": activate,
     "relu": functional.relu,
     "max_pool2d": max_pool2d,
