@@ -51,8 +51,9 @@ CONTRACT = {
     "update": ("sgd_update",),
 }
 
-#: Functions that some backends have besides: each does in one pass what several of the contract do in several. Whoever
-#: calls one asks whether it is there, else calls these. In `watching` it is not, so that observers see its parts.
+#: Functions that some backends have besides: each may do in one pass what several of the contract do in several, and
+#: calls them itself where it cannot. Whoever calls one asks whether it is there, else calls these. In `watching` it is
+#: not, so that observers see its parts.
 FUSED = ("separable_conv2d", "pointwise_of_batch_norm", "pointwise_of_batch_norm_grad_weight")
 
 #: The functions of a dense CRF, which backends without MISSING_CRF have beside those of the contract.
@@ -149,9 +150,9 @@ def is_compiled():
 
 def has_bfloat16():
     """Whether this processor multiplies bfloat16 numbers: kernels take them on any, but fast only there."""
-    from .cpu import half_tile
+    from .cpu import bfloat16_block
 
-    return half_tile.FAST
+    return bfloat16_block.FAST
 
 
 def num_threads():

@@ -16,7 +16,7 @@ from strategies import normal
 
 import kernels
 from kernels import reference
-from kernels.cpu import half_tile, winograd, winograd_grad_weight
+from kernels.cpu import bfloat16_block, winograd, winograd_grad_weight
 from kernels.geometry import Window
 
 cpu = kernels.load("cpu")
@@ -26,7 +26,7 @@ LAYERS = [
         (96, 96, 65, 1), (728, 728, 33, 1), (2048, 256, 33, 1), (128, 128, 65, 3), (256, 256, 65, 3), (512, 512, 33, 3)
     )
 ]  # fmt: skip
-FASTEST = half_tile.ENGINE
+FASTEST = bfloat16_block.ENGINE
 
 
 def directions(k, x, w, grad, win):
@@ -35,14 +35,18 @@ def directions(k, x, w, grad, win):
 
 
 def direct(name, x, w, grad, win):
-    """Without squares: by slices if the engine is "amx", else by the tile."""
-    functions, before = cpu.conv2d.__globals__, cpu.conv2d.__globals__["side_of"]
-    functions["side_of"] = lambda *_: 0
+    """Without squares: by slices on this engine, of layers of any size; on "plain" by the register tile."""
+    names = ("side_of", "blocks_compute")
+    places = [f.__globals__ for f in (cpu.conv2d, cpu.pointwise)]
+    before = [(place, n, place[n]) for place in places for n in names if n in place]
     try:
+        for place, n, _ in before:
+            place[n] = (lambda *_: 0) if n == "side_of" else (lambda *_: name != "plain")
         with engine(name):
             return directions(cpu, x, w, grad, win)
     finally:
-        functions["side_of"] = before
+        for place, n, value in before:
+            place[n] = value
 
 
 def by_squares(side, x, w, grad, win):

@@ -1,19 +1,19 @@
-"""The engines that multiply bfloat16 numbers (kernels/cpu/half_tile.py), one after another."""
+"""The engines that multiply bfloat16 numbers (kernels/cpu/bfloat16_block.py), one after another."""
 
 from contextlib import contextmanager
 
 import pytest
 
-from kernels.cpu import half_tile
+from kernels.cpu import bfloat16_block
 
-every_engine = pytest.mark.parametrize("name", half_tile.AVAILABLE)
+every_engine = pytest.mark.parametrize("name", bfloat16_block.AVAILABLE)
 
 
 @contextmanager
 def engine(name):
     """Drivers run this engine. On "plain" float32 convolutions are sums of the register tile on every processor."""
-    before, half_tile.ENGINE = half_tile.ENGINE, name
+    before, bfloat16_block.ENGINE = bfloat16_block.ENGINE, name
     try:
         yield
     finally:
-        half_tile.ENGINE = before
+        bfloat16_block.ENGINE = before

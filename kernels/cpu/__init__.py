@@ -10,7 +10,7 @@ from .lattice import blur, build_lattice, join_lattices, slice_lattice, splat
 from .layout import concat, crop, pad, split
 from .mean_field import mean_field_update
 from .norm import batch_norm, batch_norm_factors, batch_norm_grad, batch_norm_statistics, update_running
-from .normalised import pointwise_of_batch_norm, pointwise_of_batch_norm_grad_weight
+from .norm_then_pointwise import pointwise_of_batch_norm, pointwise_of_batch_norm_grad_weight
 from .pointwise import pointwise, pointwise_grad_input, pointwise_grad_weight
 from .pool import (
     adaptive_average_pool2d,

@@ -1,19 +1,19 @@
-"""Dense convolution, forward and both gradients, on the register tile of `tile.py`.
+"""Dense convolution, forward and both gradients: a choice between three ways of computing.
 
 Forward and input gradient are sums over channels and taps (sum_over_channels.py) along a plan (plan.py); the weight
 gradient is a sum over pixels (sum_over_pixels.py). Every output element is computed by one thread in one order, so any
 number of threads gives the same bits. 3x3 layers of stride 1 take fewer multiplications where winograd_plan.py says so.
-bfloat16 maps have drivers of their own, half_channels.py and half_pixels.py; so have float32 maps of many channels,
-where `half_tile.takes` says so.
+bfloat16 maps have drivers of their own, blocks_over_channels.py and blocks_over_pixels.py, and so has float32 where
+`bfloat16_block.blocks_compute` says so.
 """
 
 import numpy as np
 
 from ..geometry import Window
-from . import half_channels, half_pixels, winograd, winograd_grad_weight
+from . import blocks_over_channels, blocks_over_pixels, winograd, winograd_grad_weight
 from . import pointwise as _pointwise
 from .arrays import contiguous, empty
-from .half_tile import takes
+from .bfloat16_block import blocks_compute
 from .jit import jit_parallel
 from .layout import pad
 from .plan import forward_plan, grad_input_plan
@@ -50,8 +50,8 @@ def conv2d(x, w, win, scale=None, shift=None, activation=None, residual=None):
     x, w = contiguous(x, w)
     if side := side_of(win, "conv2d", x.dtype):
         return winograd.forward(x, w, win, side, scale, shift, activation, residual)
-    if takes(x.dtype, win):
-        return half_channels.forward(x, w, win, scale, shift, activation, residual)
+    if blocks_compute(x.dtype, win):
+        return blocks_over_channels.forward(x, w, win, scale, shift, activation, residual)
     packed = pack(w)
     return run_plan(x, packed, empty(win.y_shape, x.dtype), forward_plan(win), scale, shift, activation, residual)
 
@@ -64,8 +64,8 @@ def conv2d_grad_input(grad, w, win):
     grad, w = contiguous(grad, w)
     if side := side_of(win, "conv2d_grad_input", grad.dtype):
         return winograd.grad_input(grad, w, win, side)
-    if takes(grad.dtype, win):
-        return half_channels.grad_input(grad, w, win)
+    if blocks_compute(grad.dtype, win):
+        return blocks_over_channels.grad_input(grad, w, win)
     if win.c_in * FEW <= columns(grad.dtype):
         return _grad_of_few_channels(grad, w, win)
     packed = pack(w, transposed=True)
@@ -119,8 +119,8 @@ def conv2d_grad_weight(x, grad, win):
     x, grad = contiguous(x, grad)
     if side := side_of(win, "conv2d_grad_weight", x.dtype):
         return winograd_grad_weight.grad_weight(x, grad, win, side)
-    if takes(x.dtype, win):
-        return half_pixels.grad_weight(x, grad, win)
+    if blocks_compute(x.dtype, win):
+        return blocks_over_pixels.grad_weight(x, grad, win)
     top, left = win.pad_top, win.pad_left
     # where channels fill a tile's rows badly (three of 14, or 32 of 42), those of all taps are taken together; all of
     # them must then see all positions, on padded x

@@ -13,5 +13,8 @@ _exponentiate = exponentiate_intrinsic(64)  # bytes of a vector; a processor wit
 
 @jit
 def exponentiate(x):
-    """x <- exp(x) in place for a 1-D array. Below -87 (-708 in float64) it gives the smallest normal numbers, not 0."""
+    """x <- exp(x) in place; x: (n,) float32 or float64, first kept between -87 and 88 (-708 and 709).
+
+    So the result is never 0 nor infinite. NaN stays NaN.
+    """
     _exponentiate(x)

@@ -1,4 +1,6 @@
-"""Sums of weighted rows, y[at : at + K] = sum_e weight[e] x[index[e]]: a sparse matrix times a dense one by rows.
+"""Rows of labels, for lattice and mean field: sums of weighted rows, and the softmax before and after its exp.
+
+    y[at : at + K] = sum_e weight[e] x[index[e]]    a sparse matrix times a dense one by rows
 
 Splat, blur and slice of a lattice are three such products. Rows of labels are short (21) and their number is known only
 at run time, so that plain Numba leaves the loop over them scalar; here it runs in vectors of 32 bytes, up to four at a

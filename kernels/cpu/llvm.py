@@ -1,8 +1,8 @@
 """LLVM code written by hand: register tiles, which plain Numba does not keep in registers, and a transposition of
 squares.
 
-Beside this file those named llvm_*.py and half_*.py, jobs.py and bfloat16.py write LLVM code. All are Numba intrinsics:
-called inside kernels like functions, they put their instructions there.
+Beside this file those named llvm_*.py, bfloat16_block.py, bfloat16.py and jobs.py write LLVM code. All are Numba
+intrinsics: called inside kernels like functions, they put their instructions there.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""exp as LLVM code: see exponential.py. Loops of Numba's become vectors of half a register of AVX-512."""
+"""exp as LLVM code: see exponential.py. Of a loop of Numba's LLVM makes vectors of 32 bytes, even on AVX-512."""
 
 import math
 from typing import NamedTuple
@@ -16,7 +16,7 @@ _FUSES = ("contract",)  # a multiply and an add may become one operation, as eve
 class _Format(NamedTuple):
     """What the arithmetic needs to know about float32 or float64."""
 
-    low: float  # below, exp is no normal number
+    low: float  # x is kept between these: exp of them is a normal number
     high: float
     log_2: tuple  # two numbers, log(2) together; multiples of the first are exact
     degree: int  # of the Taylor polynomial

@@ -53,7 +53,7 @@ def batch_norm(x, mean, var, gamma, beta, eps, activation, residual=None):
         check_alike("batch_norm", x=x, residual=residual)
     x, other = contiguous(x, x if residual is None else residual)
     y = empty(x.shape, x.dtype)
-    factor = gamma / np.sqrt(var + var.dtype.type(eps))
+    factor = factor_of(var, gamma, eps)
     limits, is_hardswish = limits_of(activation, var.dtype), activation == "hardswish"
     _normalise(PARTS, _rows(x), _rows(other), _rows(y), mean, factor, beta, residual is not None, limits, is_hardswish)
     return y
@@ -65,8 +65,13 @@ def batch_norm_factors(mean, var, gamma, beta, eps):
     scale = gamma / sqrt(var + eps),  shift = beta - scale mean
     """
     check_alike("batch_norm", mean=mean, var=var, gamma=gamma, beta=beta)
-    scale = gamma / np.sqrt(var + var.dtype.type(eps))
+    scale = factor_of(var, gamma, eps)
     return scale, beta - scale * mean
+
+
+def factor_of(var, gamma, eps):
+    """gamma / sqrt(var + eps), (C,)."""
+    return gamma / np.sqrt(var + var.dtype.type(eps))
 
 
 def batch_norm_grad(grad, x, mean, var, gamma, beta, eps, activation, training):

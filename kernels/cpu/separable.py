@@ -5,7 +5,7 @@ for each thread's output positions, some rows of them at a time:
     for each block of output channels, each tile of positions: tile(buffer, weights, y);  the second last step
 
 The loops inside are those of `depthwise_conv2d` and `pointwise`, in their order: the result has the same bits. Where
-`pointwise` would leave the tile for bfloat16 products (half_tile.py), the two run one after the other.
+`pointwise` would leave the tile for bfloat16 products (bfloat16_block.py), the two run one after the other.
 """
 
 import numpy as np
@@ -14,8 +14,8 @@ from numba import get_num_threads
 from ..activation import limits_of
 from ..checks import check_maps
 from .arrays import contiguous, empty
+from .bfloat16_block import blocks_compute
 from .depthwise import depthwise_conv2d
-from .half_tile import takes
 from .jit import jit, jit_parallel
 from .parts import bounds
 from .plan import forward_plan
@@ -56,7 +56,7 @@ def separable_conv2d(x, w_depthwise, w_pointwise, win, win_pointwise, between, l
     line = win.out_w * _pitch(win.c_in, x.dtype) * x.dtype.itemsize  # bytes of a row of positions in the buffer
     two_steps = scale is not None and last[0] is not None
     too_wide = _BUFFER // line * win.out_w < min(_LEAST, win.out_h * win.out_w)
-    if takes(x.dtype, win_pointwise) or not two_steps or too_wide:
+    if blocks_compute(x.dtype, win_pointwise) or not two_steps or too_wide:
         y = depthwise_conv2d(x, w_depthwise, win, *between)
         return pointwise(y, w_pointwise, win_pointwise, *last, residual)
     x, w, scale, shift = contiguous(x, w_depthwise, scale, shift)

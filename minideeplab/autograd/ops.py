@@ -240,7 +240,7 @@ def conv_transpose2d(x, w, stride=1, padding=0, output_padding=0, rate=1):
     return ConvTranspose2d.apply(x, w, stride=stride, padding=padding, output_padding=output_padding, rate=rate)
 
 
-_NO_DERIVATIVE = "normalised_conv2d has no derivative: use batch_norm(conv2d(x, w)) where gradients are wanted"
+_NO_DERIVATIVE = "{} has no derivative: use batch_norm and {} where gradients are wanted"
 
 
 class NormalisedConv2d(Function):
@@ -257,7 +257,7 @@ class NormalisedConv2d(Function):
         return self.k.conv2d(x, w, Window.conv(x.shape, w.shape, stride, rate, padding), *last_step, residual)
 
     def backward(self, grad):
-        raise RuntimeError(_NO_DERIVATIVE)
+        raise RuntimeError(_NO_DERIVATIVE.format("normalised_conv2d", "conv2d"))
 
 
 def normalised_conv2d(
@@ -288,14 +288,14 @@ class NormalisedSeparableConv2d(Function):
         step_last = *self.k.batch_norm_factors(mean_last, var_last, gamma_last, beta_last, eps_last), activation_last
         window = Window.depthwise(x.shape, w.shape, *window)
         window_last = Window.conv(window.y_shape, w_last.shape)
-        in_one_pass = getattr(self.k, "separable_conv2d", None)
-        if in_one_pass is not None:
-            return in_one_pass(x, w, w_last, window, window_last, step, step_last, residual)
+        fused = getattr(self.k, "separable_conv2d", None)
+        if fused is not None:
+            return fused(x, w, w_last, window, window_last, step, step_last, residual)
         y = self.k.depthwise_conv2d(x, w, window, *step)
         return self.k.conv2d(y, w_last, window_last, *step_last, residual)
 
     def backward(self, grad):
-        raise RuntimeError(_NO_DERIVATIVE)
+        raise RuntimeError(_NO_DERIVATIVE.format("normalised_separable_conv2d", "the two convolutions"))
 
 
 def normalised_separable_conv2d(
@@ -539,17 +539,19 @@ class Conv2dOfBatchNorm(Function):
     def forward(self, x, gamma, beta, w, *, running, eps, activation):
         mean, var, self.training = _statistics(self.k, x, *running)
         self.window = Window.conv(x.shape, w.shape)
+        if not self.window.is_pointwise:
+            raise ValueError(f"conv2d_of_batch_norm: weight must be (1, 1, C, K), got {w.shape}")
         y = self._of_normalised("pointwise_of_batch_norm", self.k.conv2d, x, w, mean, var, gamma, beta, eps, activation)
         if any(self.needs):
             gamma, beta = self.k.copy(gamma), self.k.copy(beta)
         self.saved, self.options = (x, w, mean, var, gamma, beta), (eps, activation)
         return y
 
-    def _of_normalised(self, fused, kernel, x, other, *affine):
-        """kernel(batch_norm(x), other, window): in one pass where the backend has one."""
-        in_one_pass = getattr(self.k, fused, None)
-        if in_one_pass is not None:
-            return in_one_pass(x, other, self.window, *affine)
+    def _of_normalised(self, name, kernel, x, other, *affine):
+        """kernel(batch_norm(x), other, window): by the backend's function of that name, where it has one."""
+        fused = getattr(self.k, name, None)
+        if fused is not None:
+            return fused(x, other, self.window, *affine)
         return kernel(self.k.batch_norm(x, *affine), other, self.window)
 
     def backward(self, grad):
@@ -595,9 +597,12 @@ def conv2d_of_batch_norm(
 ):
     """`conv2d(batch_norm(x), w)` for a 1x1 kernel of stride 1, bit for bit.
 
-    Where the backend can (kernels.FUSED), what batch norm makes is never in memory, neither now nor in backward.
+    A backend may compute it in one pass (kernels.FUSED): then what batch norm makes is not written, and backward does
+    not make it again.
 
     Args: as of `batch_norm`; w: (1, 1, C, K) tensor.
+
+    Returns: (N, H, W, K). Raises: ValueError: another kernel, or sizes that do not fit.
     """
     running = running_mean, running_var, momentum, training
     return Conv2dOfBatchNorm.apply(x, gamma, beta, w, running=running, eps=eps, activation=activation)

@@ -143,14 +143,14 @@ class AveragePool2d(Module):
         return ops.average_pool2d(x, *self.options)
 
 
-def in_one_pass(conv, norm):
-    """Whether norm(conv(x)) takes one pass over memory: the statistics are known and nothing is recorded."""
+def can_fold(conv, norm):
+    """Whether norm can be the last step of conv: its statistics are known, nothing is recorded, conv has no bias."""
     return not (norm.uses_batch or is_recording() or getattr(conv, "bias", None) is not None)
 
 
 def normalised(conv, norm, x, residual=None):
-    """norm(conv(x), residual), `in_one_pass` where that is possible."""
-    if not in_one_pass(conv, norm):
+    """norm(conv(x), residual), in one pass over memory where norm `can_fold`."""
+    if not can_fold(conv, norm):
         return norm(conv(x), residual)
     running = norm.running_mean.data, norm.running_var.data
     options = norm.eps, norm.activation, conv.stride, conv.rate, conv.padding
@@ -191,11 +191,12 @@ class SeparableConv2d(Module):
         depthwise, between, pointwise, last = (
             self.depthwise, self.depthwise_norm, self.pointwise, self.pointwise_norm
         )  # fmt: skip
-        if not (in_one_pass(depthwise, between) and in_one_pass(pointwise, last)):
-            if in_one_pass(depthwise, between) or in_one_pass(pointwise, last):
-                return normalised(pointwise, last, normalised(depthwise, between, x), residual)
+        folds = can_fold(depthwise, between), can_fold(pointwise, last)
+        if not any(folds):  # training: `between` is applied while the pointwise convolution reads
             weights = between.gamma, between.beta, pointwise.weight
             return last(ops.conv2d_of_batch_norm(depthwise(x), *weights, *between.options()), residual)
+        if not all(folds):  # one of the two uses the statistics of the batch
+            return normalised(pointwise, last, normalised(depthwise, between, x), residual)
         return ops.normalised_separable_conv2d(
             x, depthwise.weight, between.gamma, between.beta, pointwise.weight, last.gamma, last.beta,
             *((n.running_mean.data, n.running_var.data, n.eps, n.activation) for n in (between, last)),

@@ -17,4 +17,4 @@ def one_thread():
 @pytest.fixture
 def by_tiles(monkeypatch):
     """float32 convolutions are sums of the register tile, on processors with tile registers for bfloat16, too."""
-    monkeypatch.setattr("kernels.cpu.half_tile.ENGINE", "plain")
+    monkeypatch.setattr("kernels.cpu.bfloat16_block.ENGINE", "plain")

@@ -11,13 +11,13 @@ from strategies import ACTIVATIONS, activations, normal, seeds, windows
 import kernels
 from kernels import reference
 from kernels.bfloat16 import BFLOAT16, narrow, rounded, widen
-from kernels.cpu import arrays, half_rows, half_tile
-from kernels.cpu.half_channels import pack_pairs, whole_steps
+from kernels.cpu import arrays, bfloat16_block, llvm_short_rows
+from kernels.cpu.blocks_over_channels import pack_pairs, whole_steps
 from kernels.cpu.jit import jit
 from kernels.geometry import Window
 
 cpu = kernels.load("cpu")
-both_slices = pytest.mark.parametrize("slices", [1, half_tile.SLICES])
+both_slices = pytest.mark.parametrize("slices", [1, bfloat16_block.SLICES])
 EPS = float(np.finfo(np.float32).eps)
 
 
@@ -156,7 +156,7 @@ def cut(numbers):
     """The three slices of float32 numbers, along a new first axis: the nearest, then the nearest to what is left."""
     slices = []
     with np.errstate(invalid="ignore"):  # of infinity NaN is left
-        for _ in range(half_tile.SLICES):
+        for _ in range(bfloat16_block.SLICES):
             slices.append(rounded(numbers))
             numbers = numbers - slices[-1]
     return np.array(slices)
@@ -177,19 +177,21 @@ def test_packed_weights_are_the_weights(slices, taps, c, k, transposed, seed):
     expected = as_slices(w[0].swapaxes(1, 2) if transposed else w[0], slices)
     n_rows, n_columns = expected.shape[2:]
     halves = widen(packed.view(np.uint16).view(BFLOAT16))
-    halves = halves.reshape(len(packed), taps, -1, slices, half_tile.PAIRS, half_tile.BLOCK, 2)
-    unpacked = halves.transpose(3, 1, 2, 4, 6, 0, 5).reshape(slices, taps, halves.shape[2] * half_tile.STEP, -1)
+    halves = halves.reshape(len(packed), taps, -1, slices, bfloat16_block.PAIRS, bfloat16_block.BLOCK, 2)
+    unpacked = halves.transpose(3, 1, 2, 4, 6, 0, 5).reshape(slices, taps, halves.shape[2] * bfloat16_block.STEP, -1)
     np.testing.assert_array_equal(unpacked[:, :, :n_rows, :n_columns], expected)
     assert not unpacked[:, :, n_rows:].any()
     assert not unpacked[..., n_columns:].any()
-    assert unpacked.shape[2] - n_rows < half_tile.STEP and unpacked.shape[3] - n_columns < half_tile.BLOCK
+    assert unpacked.shape[2] - n_rows < bfloat16_block.STEP and unpacked.shape[3] - n_columns < bfloat16_block.BLOCK
 
 
 @jit
 def run_block(engine, slices, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead):
-    half_tile.begin(engine)
-    half_tile.block(engine, slices, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)
-    half_tile.end(engine)
+    bfloat16_block.begin(engine)
+    bfloat16_block.block(
+        engine, slices, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead
+    )
+    bfloat16_block.end(engine)
 
 
 PRODUCTS = {1: [(0, 0)], 3: [(0, 0), (0, 1), (1, 0), (0, 2), (1, 1), (2, 0)]}  # slices of a and of b
@@ -200,12 +202,12 @@ PRODUCTS = {1: [(0, 0)], 3: [(0, 0), (0, 1), (1, 0), (0, 2), (1, 1), (2, 0)]}  #
 @given(steps=st.lists(st.integers(0, 4), max_size=5), accumulate=st.booleans(), seed=seeds, odd=st.integers(0, 9))
 def test_a_block_is_its_equation(name, slices, steps, accumulate, seed, odd):
     """Steps of b in any order, memory not aligned, and nothing beside the block changes."""
-    block, n_steps, pairs = half_tile.BLOCK, len(steps), 16 * slices
+    block, n_steps, pairs = bfloat16_block.BLOCK, len(steps), 16 * slices
     a_pitch, c_pitch, length = 32 * n_steps * slices + 3, block + odd, 32 * n_steps * slices
     a, b, c = normal(seed, 5 + block * a_pitch, (7 + 5 * pairs, block, 2), 9 + block * c_pitch, dtype=np.float32)
     packed = narrow(b).view(np.uint16).view(np.uint32).reshape(-1)
     starts, before = np.array([*steps, 0]) * pairs * block, c.copy()
-    engine_number, ahead = half_tile.ENGINES[name], 10**9 * odd
+    engine_number, ahead = bfloat16_block.ENGINES[name], 10**9 * odd
     a_bits, b_at = narrow(a).view(np.uint16), 7 * block
     run_block(
         engine_number, slices, a_bits, 5, a_pitch, packed, b_at, starts, n_steps, c, 9, c_pitch, accumulate, ahead
@@ -226,17 +228,17 @@ def test_a_block_is_its_equation(name, slices, steps, accumulate, seed, odd):
 @jit
 def run_rows(numbers, halves, floats, others, scale, shift, target, wide, pairs, n, pitch):
     low, high = np.float32(-1), np.float32(2)
-    half_rows.copy_numbers(halves, 3, target[0], 5, n)
-    half_rows.zero_numbers(target[1], 5, n)
-    half_rows.put_numbers(floats, 3, target[2], 5, n)
-    half_rows.scale_numbers(floats, 3, scale, 1, shift, 1, low, high, target[3], 5, n)
-    half_rows.scale_and_add_numbers(floats, 3, scale, 1, shift, 1, halves, 4, low, high, target[4], 5, n)
-    half_rows.put_numbers(floats, 3, wide[0], 5, n)
-    half_rows.scale_numbers(floats, 3, scale, 1, shift, 1, low, high, wide[1], 5, n)
-    half_rows.scale_and_add_numbers(floats, 3, scale, 1, shift, 1, others, 4, low, high, wide[2], 5, n)
-    half_rows.pair_numbers(halves, 3, numbers, 9, pairs[0], 5, pitch, n)
-    half_rows.pair_narrowed(floats, 3, others, 9, pairs[1], 5, n)
-    half_rows.pair_numbers(floats, 3, others, 9, pairs[2], 5, pitch, n)
+    llvm_short_rows.copy_numbers(halves, 3, target[0], 5, n)
+    llvm_short_rows.zero_numbers(target[1], 5, n)
+    llvm_short_rows.put_numbers(floats, 3, target[2], 5, n)
+    llvm_short_rows.scale_numbers(floats, 3, scale, 1, shift, 1, low, high, target[3], 5, n)
+    llvm_short_rows.scale_and_add_numbers(floats, 3, scale, 1, shift, 1, halves, 4, low, high, target[4], 5, n)
+    llvm_short_rows.put_numbers(floats, 3, wide[0], 5, n)
+    llvm_short_rows.scale_numbers(floats, 3, scale, 1, shift, 1, low, high, wide[1], 5, n)
+    llvm_short_rows.scale_and_add_numbers(floats, 3, scale, 1, shift, 1, others, 4, low, high, wide[2], 5, n)
+    llvm_short_rows.pair_numbers(halves, 3, numbers, 9, pairs[0], 5, pitch, n)
+    llvm_short_rows.pair_narrowed(floats, 3, others, 9, pairs[1], 5, n)
+    llvm_short_rows.pair_numbers(floats, 3, others, 9, pairs[2], 5, pitch, n)
 
 
 @given(n=st.integers(0, 70), gap=st.integers(0, 3), seed=seeds)
@@ -271,7 +273,7 @@ def test_rows_of_any_length(n, gap, seed):
 
 @jit
 def run_lay_out(source, target, n):
-    half_rows.lay_out(source, 3, target, 5, n)
+    llvm_short_rows.lay_out(source, 3, target, 5, n)
 
 
 def laid_out(numbers, n=None):
@@ -284,7 +286,7 @@ def laid_out(numbers, n=None):
     run_lay_out(source, target, n)
     assert (target[:5] == 7).all()
     assert (target[5 + length :] == 7).all()
-    numbers = widen(target[5 : 5 + length].view(BFLOAT16)).reshape(-1, slices, half_tile.STEP)
+    numbers = widen(target[5 : 5 + length].view(BFLOAT16)).reshape(-1, slices, bfloat16_block.STEP)
     return numbers.swapaxes(0, 1).reshape(slices, -1)
 
 
@@ -294,7 +296,7 @@ def test_steps_are_laid_out_slice_after_slice_with_zeros_after_the_last(slices, 
     floats = normal(seed, 140, dtype=np.float32)
     found = laid_out(narrow(floats).view(np.uint16) if slices == 1 else floats, n)
     np.testing.assert_array_equal(found[:, :n], as_slices(floats[:n], slices))
-    assert found.shape[1] - n < half_tile.STEP
+    assert found.shape[1] - n < bfloat16_block.STEP
     assert not found[:, n:].any()
 
 
@@ -346,10 +348,10 @@ def test_of_small_numbers_only_what_is_below_2_to_the_minus_126_is_lost(bits):
 )
 def test_the_machine_code_has_the_instructions(name, instruction, count):
     """Without them a block would be right, and slow. For the product of whole numbers, and for six of slices."""
-    if name not in half_tile.AVAILABLE:
+    if name not in bfloat16_block.AVAILABLE:
         pytest.skip(f"this processor has no {name}")
     function = numba.njit(run_block.py_func)  # one read from the cache has no code to look at
     (a, b, c), i = (np.zeros(2000, dtype) for dtype in (np.uint16, np.uint32, np.float32)), np.zeros(1, np.int64)
-    function(half_tile.ENGINES["plain"], 1, a, 0, 32, b, 0, i, 0, c, 0, 32, False, 0)
+    function(bfloat16_block.ENGINES["plain"], 1, a, 0, 32, b, 0, i, 0, c, 0, 32, False, 0)
     (code,) = function.inspect_asm().values()
     assert code.count(instruction) >= count

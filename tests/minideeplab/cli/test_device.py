@@ -23,7 +23,7 @@ def arguments(*given):
 
 
 def test_a_processor_without_bfloat16_is_refused_by_name(monkeypatch):
-    monkeypatch.setattr("kernels.cpu.half_tile.FAST", False)
+    monkeypatch.setattr("kernels.cpu.bfloat16_block.FAST", False)
     monkeypatch.setattr("minideeplab.report.machine.processor", lambda: "Example 7000")
     assert not kernels.has_bfloat16()
     with pytest.raises(UsageError, match=r"needs a processor with AVX512_BF16 or AMX, which this one \(Example 7000\)"):
@@ -32,7 +32,7 @@ def test_a_processor_without_bfloat16_is_refused_by_name(monkeypatch):
 
 
 def test_one_with_bfloat16_is_not(monkeypatch):
-    monkeypatch.setattr("kernels.cpu.half_tile.FAST", True)
+    monkeypatch.setattr("kernels.cpu.bfloat16_block.FAST", True)
     cli.use_device(arguments("--precision", "bf16"))
     assert precision_in_use() == "bf16"
     cli.use_device(arguments())

@@ -1,5 +1,5 @@
-"""The block of bfloat16 products that dense convolution in bfloat16, forward and gradients, is made of; where the
-processor has tile registers, dense convolution in float32, too.
+"""The block of bfloat16 products that dense convolution in bfloat16, forward and gradients, is made of; so is that of
+some layers in float32, see `blocks_compute`.
 
     c[c_at + i * c_pitch + j] (+)= sum_{s, p, e} a[a_at + i * a_pitch + 32 s + 2 p + e] * b[b_row + 32 p + j][e]
 
@@ -8,10 +8,12 @@ processor has tile registers, dense convolution in float32, too.
 
 A float32 number of 24 bits is the sum of SLICES = 3 bfloat16 numbers of 8 bits each: x = x0 + x1 + x2, and
 |x1| <= 2^-8 |x|, |x2| <= 2^-17 |x|. Of the nine products of two such sums six count; the other three together are at
-most 2^-24 |x w|, what float32 rounds off a product, mostly far less. With `slices` = 3 a step of a has 3 x 32 numbers
-and one of b 3 x 16 x 32 pairs, slice after slice, and the sum goes over
+most 2^-24 |x w|, what float32 rounds off a product, mostly far less. With n_slices = 3 a step still covers 32 numbers
+of the sum, but a holds 3 x 32 bfloat16 numbers for it and b 3 x 16 x 32 pairs, slice after slice:
 
-    (2, 0) (1, 0) (1, 1) (0, 1) (0, 2) (0, 0)    slices of (a, b)
+    c[...] (+)= sum_{s, (u, v), p, e} a[a_at + i * a_pitch + 32 (3 s + u) + 2 p + e] * b[b_row + 32 (16 v + p) + j][e]
+
+    with slices (u, v) of (a, b) in the order (2, 0) (1, 0) (1, 1) (0, 1) (0, 2) (0, 0)
 
 Tile registers add up the products of two slices in a step before they meet the sum, so the result is closer to the
 exact one than that of a chain of multiply-adds (kernels/cpu/README.md has the errors). The other engines add them one
@@ -19,12 +21,12 @@ after the other, and are less exact than that chain. Source: Henry, Tang & Heine
 
 a has the bits of bfloat16 numbers (uint16), in the order of the sum. b has pairs of them (uint32, the first in the
 lower half): what follows each other in the sum of one column lies side by side, as the instructions of x86 take it. c
-is float32, and so is every sum. A step is 32 numbers long; b_steps says where its part of b starts. At each step the
-first engine below asks for four cache lines of b, from `ahead` on; the address need not exist.
+is float32, and so is every sum. b_steps says where a step's part of b starts. At each step the first engine below asks
+for four cache lines of b for each slice, from `ahead` on; the address need not exist.
 
 Three engines compute it. "amx": Intel's tile registers, 16 x 16 sums each, four of them at a time. "avx512_bf16": dot
 products of pairs in vector registers. "plain": Numba, what tests compare with, and what other processors run. They add
-in different orders, and the first two take numbers below 1e-38 as zero; an engine by itself always gives the same bits.
+in different orders, and the first two take numbers below 2^-126 as zero; one engine always gives the same bits.
 """
 
 import ctypes
@@ -68,26 +70,31 @@ ENGINE = AVAILABLE[-1]  # what drivers run: tests change it
 FAST = ENGINE != "plain"  # whether this processor multiplies bfloat16 numbers faster than float32 ones
 
 
-def slices_of(dtype):
-    """Slices of the numbers of maps and weights: 1 for bfloat16, 3 for float32."""
+def slice_count(dtype):
+    """In how many slices maps and weights are multiplied: 1 for bfloat16, 3 for float32."""
     return 1 if dtype == BFLOAT16 else SLICES
 
 
-_LEAST = 1 << 27  # multiply-adds: a smaller layer gains a fraction of a millisecond, for which nobody need compile this
+# multiply-adds: a smaller layer gains a fraction of a millisecond, and a network of such layers alone would have to
+# compile two more drivers for it
+_LEAST = 1 << 27
 _LEAST_CHANNELS = 96  # of both maps: with fewer, cutting numbers into slices costs what the products gain
 
 
-def takes(dtype, win):
-    """Whether these blocks should compute a convolution: any in bfloat16; in float32 where the engine multiplies more
-    than six times as fast as vectors do. Else it is the tile of tile.py."""
+def blocks_compute(dtype, win):
+    """Whether blocks compute a convolution, and not the tile of tile.py: in bfloat16 any; in float32 where the engine
+    multiplies more than six times as fast as vectors do ("amx"), and the layer is large enough.
+
+    `conv2d` asks winograd_plan.side_of first: what squares compute does not come here.
+    """
     is_fast = ENGINE == "amx" and not numba.config.DISABLE_JIT
     gains = min(win.c_in, win.c_out) >= _LEAST_CHANNELS and win.macs >= _LEAST
     return dtype == BFLOAT16 or (dtype == np.float32 and is_fast and gains)
 
 
-def _block_plain(slices):
+def _block_plain(n_slices):
     """The equation as loops."""
-    products = np.array(_PRODUCTS[slices])
+    products = np.array(_PRODUCTS[n_slices])
 
     @jit
     def block(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead):
@@ -99,7 +106,7 @@ def _block_plain(slices):
             for s in range(n_steps):
                 for of_a, of_b in products:
                     for p in range(PAIRS):
-                        at = a_at + i * a_pitch + STEP * (slices * s + of_a) + 2 * p
+                        at = a_at + i * a_pitch + STEP * (n_slices * s + of_a) + 2 * p
                         first, second = wide(a[at]), wide(a[at + 1])
                         at = b_at + b_steps[s] + BLOCK * (PAIRS * of_b + p)
                         pairs = b[at : at + BLOCK]
@@ -150,7 +157,7 @@ def _release_tiles(typingctx):
     return types.void(), codegen
 
 
-def _block_intrinsic(emit, slices):
+def _block_intrinsic(emit, n_slices):
     """The block's equation by `emit`, which gets byte pointers and pitches in bytes."""
 
     @intrinsic
@@ -168,7 +175,7 @@ def _block_intrinsic(emit, slices):
                 return builder.mul(pitch, ir.Constant(_I64, itemsize))
 
             a, b, c = (start(0, 1), in_bytes(args[2], 2)), (start(3, 4), data(5)), (start(7, 8), in_bytes(args[9], 4))
-            emit(builder, slices, a, b, c, args[6], args[10], start(3, 11))
+            emit(builder, n_slices, a, b, c, args[6], args[10], start(3, 11))
             return context.get_dummy_value()
 
         return signature, codegen
@@ -192,7 +199,7 @@ def _step_of_b(builder, b, step):
     return _offset(builder, start, (builder.load(builder.gep(steps, [step])), 4))
 
 
-def _emit_amx(builder, slices, a, b, c, n_steps, accumulate, ahead):
+def _emit_amx(builder, n_slices, a, b, c, n_steps, accumulate, ahead):
     """Registers 0 to 3 hold the four quarters of c, 4 and 5 two tiles of a, 6 and 7 two of b: 64 cycles a product."""
     (a, a_pitch), (c, c_pitch) = a, c
     quarters = [(2 * i + j, _offset(builder, c, (c_pitch, TILE * i), 64 * j)) for i in range(2) for j in range(2)]
@@ -211,11 +218,12 @@ def _emit_amx(builder, slices, a, b, c, n_steps, accumulate, ahead):
             _tile_instruction(builder, "tileloadd64", register, pointer, pitch)
 
     with cgutils.for_range(builder, n_steps) as loop:
-        a_step, b_step = _offset(builder, a, (loop.index, 2 * STEP * slices)), _step_of_b(builder, b, loop.index)
-        for line in range(4 * slices):
-            prefetch(builder, _offset(builder, ahead, (loop.index, 256 * slices), 64 * line), to_write=False)
-        for of_a, of_b in _PRODUCTS[slices]:
-            a_slice, b_slice = (_offset(builder, a_step, 2 * STEP * of_a), _offset(builder, b_step, _SLICE * of_b))
+        a_step, b_step = _offset(builder, a, (loop.index, 2 * STEP * n_slices)), _step_of_b(builder, b, loop.index)
+        for line in range(4 * n_slices):
+            prefetch(builder, _offset(builder, ahead, (loop.index, 256 * n_slices), 64 * line), to_write=False)
+        for of_a, of_b in _PRODUCTS[n_slices]:
+            a_slice = _offset(builder, a_step, 2 * STEP * of_a)
+            b_slice = _offset(builder, b_step, _SLICE_BYTES * of_b)
             for j in range(2):
                 load(6 + j, of_b, _offset(builder, b_slice, 64 * j), b_pitch)
             for i in range(2):
@@ -226,11 +234,11 @@ def _emit_amx(builder, slices, a, b, c, n_steps, accumulate, ahead):
         _tile_instruction(builder, "tilestored64", register, quarter, c_pitch)
 
 
-_SLICE = 4 * PAIRS * BLOCK  # bytes of a slice of b in a step
+_SLICE_BYTES = 4 * PAIRS * BLOCK  # bytes of a slice of b in a step
 _DOT_ROWS = 8  # rows at a time: with two vectors of columns 16 sums, more than enough to hide the latency
 
 
-def _emit_dot(builder, slices, a, b, c, n_steps, accumulate, ahead):
+def _emit_dot(builder, n_slices, a, b, c, n_steps, accumulate, ahead):
     """Eight rows after eight rows: a pair of a in all lanes times 16 pairs of b, twice."""
     (a, a_pitch), (c, c_pitch) = a, c
     vector, pairs = ir.VectorType(ir.FloatType(), 16), ir.VectorType(BFLOAT, 32)
@@ -250,11 +258,11 @@ def _emit_dot(builder, slices, a, b, c, n_steps, accumulate, ahead):
             builder.store(value, held)
         with cgutils.for_range(builder, n_steps) as loop:
             b_step = _step_of_b(builder, b, loop.index)
-            for of_a, of_b in _PRODUCTS[slices]:
+            for of_a, of_b in _PRODUCTS[n_slices]:
                 with cgutils.for_range(builder, ir.Constant(_I64, PAIRS)) as pair:
-                    b_pair = _offset(builder, b_step, (pair.index, 4 * BLOCK), _SLICE * of_b)
+                    b_pair = _offset(builder, b_step, (pair.index, 4 * BLOCK), _SLICE_BYTES * of_b)
                     columns = [load(_offset(builder, b_pair, 64 * j), pairs, 4) for j in range(2)]
-                    a_pair = builder.mul(loop.index, ir.Constant(_I64, 2 * STEP * slices))
+                    a_pair = builder.mul(loop.index, ir.Constant(_I64, 2 * STEP * n_slices))
                     a_pair = builder.add(a_pair, builder.mul(pair.index, ir.Constant(_I64, 4)))
                     for i in range(_DOT_ROWS):
                         value = load(_offset(builder, a_rows[i], a_pair, 2 * STEP * of_a), _I32, 2)
@@ -278,9 +286,9 @@ _amx, _amx_sliced = _blocks(_emit_amx, HAS_AMX_BF16)
 
 
 @jit_inline
-def block(engine, slices, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead):
+def block(engine, n_slices, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead):
     """The equation at the head of this file; between `begin` and `end`, engine: a value of ENGINES, slices: 1 or 3."""
-    if slices == 1:
+    if n_slices == 1:
         if engine == 2:
             _amx(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)
         elif engine == 1:

@@ -1,5 +1,5 @@
 """Sums over channels and taps by bfloat16 products: the driver of dense convolution, forward and input gradient, in
-bfloat16, and in float32 where each number is cut into three bfloat16 slices (half_tile.py).
+bfloat16, and in float32 where each number is cut into three bfloat16 slices (bfloat16_block.py).
 
 The plan is that of tile.py's driver (plan.py). What is summed at a position is copied, in slices, with zeros up to
 whole steps, into a row of a buffer, so that blocks find 32 rows at one distance; the copy serves all blocks of output
@@ -16,10 +16,12 @@ from numba import get_num_threads
 
 from ..activation import limits_of
 from ..geometry import Window
-from . import half_tile
+from . import bfloat16_block
 from .arrays import contiguous, empty
 from .bfloat16 import numbers
-from .half_rows import (
+from .bfloat16_block import BLOCK, PAIRS, SLICES, STEP, TILE, begin, block, end, slice_count
+from .jit import jit, jit_inline, jit_parallel
+from .llvm_short_rows import (
     ask_for,
     copy_numbers,
     lay_out,
@@ -31,8 +33,6 @@ from .half_rows import (
     scale_numbers,
     zero_numbers,
 )
-from .half_tile import BLOCK, PAIRS, SLICES, STEP, TILE, begin, block, end, slices_of
-from .jit import jit, jit_inline, jit_parallel
 from .parts import bounds
 from .plan import equal_shares, forward_plan, grad_input_plan, start_rows
 from .rows import scale_and_shift, scale_shift_and_add
@@ -50,7 +50,7 @@ _PACK_PARTS = 8  # parts in which the rows of a tap are packed
 NO_NORM = *3 * [np.empty(0, np.float32)], limits_of(None, np.dtype(np.float32))  # maps are read as they are
 
 
-class HalfPlan(NamedTuple):
+class BlockPlan(NamedTuple):
     """A plan whose sums are cut into panels of whole steps; a step of `slices` has so many times 32 numbers."""
 
     regions: np.ndarray  # (R, 7) of the plan
@@ -68,7 +68,7 @@ def whole_steps(n):
 
 
 @lru_cache(maxsize=512)
-def half_plan(win, slices, forward):
+def block_plan(win, n_slices, forward):
     """The plan of the forward pass or the input gradient in whole steps: a tap's channels, then zeros."""
     plan, channels = (forward_plan(win), win.c_in) if forward else (grad_input_plan(win), win.c_out)
     length, first_panel, panels, pieces, steps = [], [0], [], [], []
@@ -76,7 +76,7 @@ def half_plan(win, slices, forward):
         segments = zip(plan.a_segments[s0:s1], plan.b_segments[s0:s1], plan.lengths[s0:s1], strict=True)
         taps = [(a + t, row + t) for a, row, n in segments for t in range(0, n, channels)]
         length.append(len(taps) * whole_steps(channels) // STEP)
-        panel = -(-length[-1] // max(1, -(-length[-1] // _PANELS[slices]))) * STEP  # of equal length
+        panel = -(-length[-1] // max(1, -(-length[-1] // _PANELS[n_slices]))) * STEP  # of equal length
         filled = panel
         for a, row in taps:
             for c in range(0, channels, STEP):
@@ -89,12 +89,12 @@ def half_plan(win, slices, forward):
                 pieces[-1][1] += min(STEP, channels - c)
                 filled += STEP
                 pieces[-1][3] = filled
-                steps.append((row // channels * whole_steps(channels) + c) // 2 * BLOCK * slices)
+                steps.append((row // channels * whole_steps(channels) + c) // 2 * BLOCK * n_slices)
                 panels[-1][1::2] = len(pieces), len(steps)
         first_panel.append(len(panels))
     shapes = (-1, -1, (-1, 4), (-1, 4), -1)
     lists = (length, first_panel, panels, pieces, steps)
-    return HalfPlan(
+    return BlockPlan(
         plan.regions, plan.strides, *(np.array(a, np.int64).reshape(s) for a, s in zip(lists, shapes, strict=True))
     )
 
@@ -105,22 +105,24 @@ def forward(x, w, win, scale=None, shift=None, activation=None, residual=None, n
     Args:
         norm: None, or (mean, factor, beta, limits) for a 1x1 kernel that reads (x - mean) factor + beta within limits.
     """
-    y, slices = empty(win.y_shape, x.dtype), slices_of(x.dtype)
-    if few_channels(win):
+    y, n_slices = empty(win.y_shape, x.dtype), slice_count(x.dtype)
+    if fills_steps_badly(win):
         x, win = taps_side_by_side(x, win)
         w = w.reshape(1, 1, -1, w.shape[3])
     last_step = scale, shift, activation, residual
-    return _run(x.reshape(win.n, -1), pack_pairs(w, slices), y, half_plan(win, slices, forward=True), *last_step, norm)
+    return _run(
+        x.reshape(win.n, -1), pack_pairs(w, n_slices), y, block_plan(win, n_slices, forward=True), *last_step, norm
+    )
 
 
 def grad_input(grad, w, win):
     """`conv2d_grad_input` of grad (N, out_h, out_w, K), bfloat16 or float32, and float32 w: (N, H, W, C) likewise."""
-    grad_x, slices = empty(win.x_shape, grad.dtype), slices_of(grad.dtype)
-    plan = half_plan(win, slices, forward=False)
-    return _run(grad.reshape(win.n, -1), pack_pairs(w, slices, transposed=True), grad_x, plan)
+    grad_x, n_slices = empty(win.x_shape, grad.dtype), slice_count(grad.dtype)
+    plan = block_plan(win, n_slices, forward=False)
+    return _run(grad.reshape(win.n, -1), pack_pairs(w, n_slices, transposed=True), grad_x, plan)
 
 
-def few_channels(win):
+def fills_steps_badly(win):
     """Whether each tap of several would fill a step badly, as the three colours of an image do."""
     return win.k_h * win.k_w > 1 and win.c_in < STEP // 2
 
@@ -156,7 +158,7 @@ def _collect_taps(line, x, taps, n_images, channels, pitch, down, across):
                     copy_numbers(x, at * channels, taps, row + to * channels, (last - first) * channels)
 
 
-def pack_pairs(w, slices, transposed=False):
+def pack_pairs(w, n_slices, transposed=False):
     """Blocks of 32 output channels: (blocks, taps * steps * slices * 16, 32) pairs of bfloat16 numbers, zeros around w.
 
     Args:
@@ -165,7 +167,7 @@ def pack_pairs(w, slices, transposed=False):
     """
     w = w.reshape(-1, *w.shape[2:])
     taps, n_rows, n_columns = (w.shape[0], w.shape[2], w.shape[1]) if transposed else w.shape
-    packed = empty((-(-n_columns // BLOCK), taps, whole_steps(n_rows) // STEP, slices, PAIRS, BLOCK), np.uint32)
+    packed = empty((-(-n_columns // BLOCK), taps, whole_steps(n_rows) // STEP, n_slices, PAIRS, BLOCK), np.uint32)
     if transposed:
         _pack_transposed(taps * len(packed), w, packed)
     else:
@@ -176,7 +178,7 @@ def pack_pairs(w, slices, transposed=False):
 @jit_parallel
 def _pack(job, w, packed):
     """packed[block, tap, step, slice, pair, j] = w[tap, 32 step + 2 pair and the next, block * 32 + j], in order."""
-    blocks, taps, n_steps, slices, _, width = packed.shape
+    blocks, taps, n_steps, n_slices, _, width = packed.shape
     n_rows, n_columns = w.shape[1:]
     source, target, zeros = w.reshape(-1), packed.reshape(-1), np.zeros(n_columns, w.dtype)
     tap, pitch = job // _PACK_PARTS, PAIRS * width
@@ -185,24 +187,24 @@ def _pack(job, w, packed):
         at = (tap * n_rows + 2 * pair) * n_columns
         for b in range(blocks):
             used = min(width, n_columns - b * width) if 2 * pair < n_rows else 0
-            to = ((b * taps + tap) * n_steps + pair // PAIRS) * slices * pitch + pair % PAIRS * width
+            to = ((b * taps + tap) * n_steps + pair // PAIRS) * n_slices * pitch + pair % PAIRS * width
             lower, below, upper = at + b * width, source, at + n_columns + b * width
             if 2 * pair + 1 >= n_rows:  # the last row has none below it
                 below, upper = zeros, 0
-            if slices == 1:
+            if n_slices == 1:
                 pair_narrowed(source, lower, below, upper, target, to, used)
             else:
                 pair_numbers(source, lower, below, upper, target, to, pitch, used)
-            for i in range(slices):
+            for i in range(n_slices):
                 zero_numbers(target, to + i * pitch + used, width - used)
 
 
 @jit_parallel
 def _pack_transposed(job, w, packed):
     """packed[block, tap, ..., pair, j] = w[tap, block * 32 + j, 2 pair and the next]: rows of pairs, then turned."""
-    blocks, taps, n_steps, slices, _, width = packed.shape
+    blocks, taps, n_steps, n_slices, _, width = packed.shape
     n_columns, n_rows = w.shape[1:]
-    source, target, n_pairs = w.reshape(-1), packed.reshape(-1), n_steps * slices * PAIRS
+    source, target, n_pairs = w.reshape(-1), packed.reshape(-1), n_steps * n_slices * PAIRS
     tap, b = job // blocks, job % blocks
     used, to = min(width, n_columns - b * width), (b * taps + tap) * n_pairs * width
     pitch = n_pairs + 16
@@ -210,7 +212,7 @@ def _pack_transposed(job, w, packed):
     halves = pairs.view(np.uint16)  # two that follow each other are a pair
     for j in range(used):
         at = (tap * n_columns + b * width + j) * n_rows
-        if slices == 1:
+        if n_slices == 1:
             put_numbers(source, at, halves, 2 * j * pitch, n_rows)
         else:
             lay_out(source, at, halves, 2 * j * pitch, n_rows)
@@ -235,10 +237,10 @@ def turn(source, at, source_pitch, n_rows, n_columns, target, to, target_pitch):
 def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=None, norm=None):
     """Fill c: every region of the plan, every block of output channels, then the last step where a scale is given:
     c <- activation(scale c + shift (+ residual)). `norm`: as of `forward`."""
-    threads, slices = get_num_threads(), slices_of(c.dtype)
+    threads, n_slices = get_num_threads(), slice_count(c.dtype)
     blocks, n_columns = len(packed), c.shape[-1]
     widest = int((plan.panels[:, 3] - plan.panels[:, 2]).max(initial=0))
-    pitch = (widest * slices | 1) * STEP  # from one copied row to the next: an odd number of cache lines
+    pitch = (widest * n_slices | 1) * STEP  # from one copied row to the next: an odd number of cache lines
     most = min(_GROUP, _SUMS // (4 * BLOCK * BLOCK * blocks), _COPIES // (2 * BLOCK * pitch))
     most = max(1, most)  # blocks of rows in a group
     tiles = -(-len(a) * plan.regions[:, 0] * plan.regions[:, 1] // BLOCK)
@@ -246,7 +248,7 @@ def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=N
     # a row of a bfloat16 image, as the 1x1 convolution has, is read where it lies if its steps are whole, unless
     # positions are a multiple of 2 KiB apart: they share a few cache sets and would evict each other
     one_row = len(a) == len(plan.regions) == plan.regions[0, 0] == 1 and len(plan.pieces) == len(plan.panels)
-    whole = slices == 1 and norm is None and bool((plan.pieces[:, 1] == plan.pieces[:, 3]).all())
+    whole = n_slices == 1 and norm is None and bool((plan.pieces[:, 1] == plan.pieces[:, 3]).all())
     direct = one_row and whole and plan.strides[2] % 1024 != 0
     none = np.empty(0, np.float32)
     if scale is None:
@@ -257,7 +259,7 @@ def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=N
     copied = empty((threads, most * BLOCK, pitch), np.uint16)
     sums = empty((threads, most * BLOCK, blocks * BLOCK + TILE), np.float32)  # rows of an odd number of lines
     _run_plan(
-        len(shares) - 1, half_tile.ENGINES[half_tile.ENGINE], slices, numbers(a).reshape(-1),
+        len(shares) - 1, bfloat16_block.ENGINES[bfloat16_block.ENGINE], n_slices, numbers(a).reshape(-1),
         numbers(a).reshape(-1) if direct else np.empty(0, np.uint16), packed, numbers(c).reshape(-1), plan, len(a),
         n_columns, first_tile, shares, copied, sums,
         NO_NORM if norm is None else norm, scale, shift, residual,
@@ -268,7 +270,7 @@ def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=N
 
 @jit_parallel
 def _run_plan(
-    thread, engine, slices, a, direct, packed, c, plan, n_images, n_columns, first_tile, shares, all_copied, all_sums,
+    thread, engine, n_slices, a, direct, packed, c, plan, n_images, n_columns, first_tile, shares, all_copied, all_sums,
     norm, scale, shift, residual, limits, is_hardswish,
 ):  # fmt: skip
     """for each thread's groups of positions: for each panel: copy; for blocks of columns, of rows: block; last step.
@@ -309,18 +311,18 @@ def _run_plan(
                         normalise_numbers(
                             a, a_rows[i] + at, mean, at, factor, at, beta, at, low, high, normalised, 0, length
                         )
-                        lay_out(normalised, 0, copied, i * copied_pitch + to * slices, length)
+                        lay_out(normalised, 0, copied, i * copied_pitch + to * n_slices, length)
                     else:
-                        lay_out(a, a_rows[i] + at, copied, i * copied_pitch + to * slices, length)
+                        lay_out(a, a_rows[i] + at, copied, i * copied_pitch + to * n_slices, length)
             for column in range(blocks):
                 b_at, ahead = column * block_pairs * width, (column + 1) * block_pairs * width + steps[0]
                 for t in range(n_tiles):
                     source, source_pitch = (direct, plan.strides[2]) if t < n_direct else (copied, copied_pitch)
                     at = a_rows[t * BLOCK] + plan.pieces[piece0, 0] if t < n_direct else t * BLOCK * copied_pitch
                     block(
-                        engine, slices, source, at, source_pitch, b, b_at, steps, n_steps,
+                        engine, n_slices, source, at, source_pitch, b, b_at, steps, n_steps,
                         sums, t * BLOCK * pitch + column * width, pitch, panel > first_panel,
-                        ahead + t * 64 * slices * n_steps,
+                        ahead + t * 64 * n_slices * n_steps,
                     )  # fmt: skip
         for i in range(n_rows):
             _last_step(sums, i * pitch, scale, shift, residual, limits, is_hardswish, c, c_rows[i], n_columns)

@@ -11,7 +11,7 @@ from strategies import activations, arrange, layouts, normal, seeds
 
 import kernels
 from kernels.bfloat16 import BFLOAT16, narrow
-from kernels.cpu import half_tile, normalised
+from kernels.cpu import bfloat16_block, norm_then_pointwise
 from kernels.geometry import Window
 
 cpu = kernels.load("cpu")
@@ -41,16 +41,16 @@ def assert_same_bits(pairs):
         assert found.tobytes() == expected.tobytes()
 
 
-every_engine = pytest.mark.parametrize("engine", half_tile.AVAILABLE)
+every_engine = pytest.mark.parametrize("engine", bfloat16_block.AVAILABLE)
 
 
 @contextmanager
 def blocks(engine):
     """Blocks compute every layer of float32 or bfloat16, on this engine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(half_tile, "ENGINE", engine)
-        for module in (normalised, import_module("kernels.cpu.pointwise")):
-            patch.setattr(module, "takes", lambda dtype, win: dtype != np.float64)
+        patch.setattr(bfloat16_block, "ENGINE", engine)
+        for module in (norm_then_pointwise, import_module("kernels.cpu.pointwise")):
+            patch.setattr(module, "blocks_compute", lambda dtype, win: dtype != np.float64)
         yield patch
 
 
@@ -69,8 +69,8 @@ def test_it_has_the_bits_of_one_after_the_other(engine, dtype, shape, columns, a
 
 @pytest.mark.parametrize("activation", [None, "relu", "hardswish"])
 def test_what_the_tile_computes_goes_one_after_the_other(activation, monkeypatch):
-    monkeypatch.setattr(half_tile, "ENGINE", "plain")
-    monkeypatch.setattr(normalised, "half_channels", None)
+    monkeypatch.setattr(bfloat16_block, "ENGINE", "plain")
+    monkeypatch.setattr(norm_then_pointwise, "blocks_over_channels", None)
     assert_same_bits(both_ways((1, 6, 7, 128), 128, activation, np.float32, 1))
 
 
@@ -80,21 +80,24 @@ def test_the_normalised_map_is_never_made(engine):
     x, w, grad = normal(0, win.x_shape, win.w_shape, win.y_shape, dtype=np.float32)
     affine = ones, ones, ones, ones, EPS, "relu"
     with blocks(engine) as patch:
-        patch.setattr(normalised, "batch_norm", None)
+        patch.setattr(norm_then_pointwise, "batch_norm", None)
         assert np.isfinite(cpu.pointwise_of_batch_norm(x, w, win, *affine)).all()
         assert np.isfinite(cpu.pointwise_of_batch_norm_grad_weight(x, grad, win, *affine)).all()
         with pytest.raises(TypeError, match="not callable"):
             cpu.pointwise_of_batch_norm(x.astype(np.float64), w, win, *affine)
 
 
-def test_the_number_of_threads_changes_no_bit():
-    threads = kernels.num_threads()
+@every_engine
+def test_the_number_of_threads_changes_no_bit(engine):
+    threads, found = kernels.num_threads(), []
     try:
         for count in sorted({1, threads}):
             kernels.set_num_threads(count)
-            assert_same_bits(both_ways((2, 17, 19, 130), 100, "relu6", np.float32, 2))
+            with blocks(engine):
+                found.append([once.tobytes() for once, _ in both_ways((2, 17, 19, 130), 100, "relu6", np.float32, 2)])
     finally:
         kernels.set_num_threads(threads)
+    assert all(bits == found[0] for bits in found)
 
 
 @pytest.mark.parametrize(

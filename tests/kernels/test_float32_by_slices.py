@@ -13,12 +13,12 @@ from strategies import ACTIVATIONS, activations, normal, seeds, windows
 import kernels
 from kernels import reference
 from kernels.bfloat16 import BFLOAT16
-from kernels.cpu import arrays, half_channels, half_pixels, half_tile
+from kernels.cpu import arrays, bfloat16_block, blocks_over_channels, blocks_over_pixels
 from kernels.geometry import Window
 
 cpu = kernels.load("cpu")
 both_ops = pytest.mark.parametrize("op", ["conv2d", "pointwise"])
-needs_tile_registers = pytest.mark.skipif("amx" not in half_tile.AVAILABLE, reason="this processor has no amx")
+needs_tile_registers = pytest.mark.skipif("amx" not in bfloat16_block.AVAILABLE, reason="this processor has no amx")
 HALF_PLACE = 2.0**-24  # what float32 rounds, of a number
 
 
@@ -28,7 +28,7 @@ def slices_on(name):
     with pytest.MonkeyPatch.context() as patch, engine(name):
         patch.setitem(cpu.conv2d.__globals__, "side_of", lambda *_: 0)
         for kernel in (cpu.conv2d, cpu.pointwise):
-            patch.setitem(kernel.__globals__, "takes", lambda *_: True)
+            patch.setitem(kernel.__globals__, "blocks_compute", lambda *_: True)
         yield
 
 
@@ -136,10 +136,10 @@ def test_where_the_kernel_turns(name, key):
 
 def test_the_turns_are_where_they_should_be():
     """What `key` says is what the plans do: else these sizes would test nothing."""
-    slices = half_tile.SLICES
+    slices = bfloat16_block.SLICES
 
     def panels(key):
-        plan = half_channels.half_plan(turn(key), slices, forward=True)
+        plan = blocks_over_channels.block_plan(turn(key), slices, forward=True)
         longest = int(plan.length.argmax())
         first, last = plan.first_panel[longest : longest + 2]
         return np.diff(plan.panels[first:last, 2:]).ravel().tolist()
@@ -148,9 +148,9 @@ def test_the_turns_are_where_they_should_be():
     assert panels("panels of 32 and 31 steps") == [32, 31]
     assert panels("a tap of several panels") == 3 * [22]
     win = turn("several chunks and ranges of pixels")
-    chunks = -(-win.n * win.out_h * win.out_w // half_pixels._PIXELS[slices])
-    assert half_pixels._jobs(9 * 2, 2, chunks)[1] > 1
-    jobs, ranges = half_pixels._jobs(9 * 7, 10, 1)  # of "weight gradient in parts"
+    chunks = -(-win.n * win.out_h * win.out_w // blocks_over_pixels._PIXELS[slices])
+    assert blocks_over_pixels._jobs(9 * 2, 2, chunks)[1] > 1
+    jobs, ranges = blocks_over_pixels._jobs(9 * 7, 10, 1)  # of "weight gradient in parts"
     tiles, blocks = {tuple(job[1:3]) for job in jobs}, {tuple(job[3:]) for job in jobs}
     assert ranges == 1 and len(tiles) > 1 and len(blocks) > 1
 
@@ -234,7 +234,7 @@ def test_the_same_bits_on_any_number_of_threads_and_from_any_memory(name, key, m
 @every_engine
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf, 3.4e38], ids=str)
 def test_what_is_not_finite_makes_nan_of_its_own_sums_alone(name, odd):
-    """Of infinity NaN is left for the second slice; so it is of what bfloat16 does not reach."""
+    """Infinity leaves NaN for its other slices; what bfloat16 rounds to infinity leaves -infinity, then NaN."""
     win = Window.conv((1, 5, 5, 40), (1, 1, 40, 35))
     x, w, grad = normal(5, win.x_shape, win.w_shape, win.y_shape, dtype=np.float32)
     x[0, 1, 2, 3], x[0, 4, 4, 39], grad[0, 3, 3, 34] = odd, odd, odd
@@ -268,31 +268,31 @@ def test_a_weight_that_is_not_finite_makes_nan_of_its_channels_alone(name):
 # ---------------------------------------------------------------- where they are chosen
 
 
-def takes(c, k, dtype=np.float32, size=65):
+def blocks_compute(c, k, dtype=np.float32, size=65):
     window = Window.conv((1, size, size, c), (3, 3, c, k))
-    return half_tile.takes(np.dtype(dtype) if dtype != BFLOAT16 else dtype, window)
+    return bfloat16_block.blocks_compute(np.dtype(dtype) if dtype != BFLOAT16 else dtype, window)
 
 
 def test_which_convolutions_are_taken(monkeypatch):
-    for name in half_tile.ENGINES:
-        monkeypatch.setattr(half_tile, "ENGINE", name)
-        assert takes(96, 96) == takes(96, 2048) == takes(2048, 96) == (name == "amx")
-        assert not takes(95, 2048) and not takes(2048, 95) and not takes(96, 96, size=9)
-        assert not takes(512, 512, np.float64)
-        assert takes(3, 5, BFLOAT16) and takes(512, 512, BFLOAT16)
+    for name in bfloat16_block.ENGINES:
+        monkeypatch.setattr(bfloat16_block, "ENGINE", name)
+        assert blocks_compute(96, 96) == blocks_compute(96, 2048) == blocks_compute(2048, 96) == (name == "amx")
+        assert not blocks_compute(95, 2048) and not blocks_compute(2048, 95) and not blocks_compute(96, 96, size=9)
+        assert not blocks_compute(512, 512, np.float64)
+        assert blocks_compute(3, 5, BFLOAT16) and blocks_compute(512, 512, BFLOAT16)
 
 
 def test_python_that_is_not_compiled_takes_none(monkeypatch):
-    monkeypatch.setattr(half_tile, "ENGINE", "amx")
+    monkeypatch.setattr(bfloat16_block, "ENGINE", "amx")
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
-    assert not takes(512, 512)
+    assert not blocks_compute(512, 512)
 
 
 @needs_tile_registers
 @pytest.mark.parametrize("size", [1, 3])
 def test_the_backend_uses_them(size, monkeypatch):
     """The same bits as by slices in any case, and others than by the tile."""
-    monkeypatch.setattr(half_tile, "_LEAST", 0)
+    monkeypatch.setattr(bfloat16_block, "_LEAST", 0)
     win = Window.conv((1, 7, 8, 96), (size, size, 96, 100), padding="same")
     given_arrays = normal(2, win.x_shape, win.w_shape, win.y_shape, dtype=np.float32)
     results = []
@@ -307,7 +307,7 @@ def test_the_backend_uses_them(size, monkeypatch):
 @needs_tile_registers
 def test_a_separable_convolution_is_its_two_parts(monkeypatch):
     """Bit by bit, where the pointwise part is computed by slices, which the fused loop has not."""
-    monkeypatch.setattr(half_tile, "_LEAST", 0)
+    monkeypatch.setattr(bfloat16_block, "_LEAST", 0)
     win = Window.depthwise((2, 9, 11, 96), (3, 3, 96), padding="same")
     last = Window.conv(win.y_shape, (1, 1, 96, 100))
     x, w, w_last, residual = normal(1, win.x_shape, win.w_shape, last.w_shape, last.y_shape, dtype=np.float32)

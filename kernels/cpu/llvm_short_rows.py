@@ -1,6 +1,6 @@
-"""Rows of numbers copied, scaled, rounded to bfloat16, cut into bfloat16 slices or paired, by vectors.
+"""Rows of numbers copied, scaled, rounded to bfloat16, cut into three bfloat16 numbers or paired, by vectors.
 
-LLVM code, because rows are short: to make a slice of a flat array costs as much as a loop over it. Arrays are flat,
+LLVM code, because rows are short: a view of an array, a[i:j], costs as much as a loop over it. Arrays are flat,
 offsets count their elements; the bits of bfloat16 numbers are uint16.
 """
 
@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .half_tile import STEP
+from .bfloat16_block import STEP
 from .llvm import array_data, broadcast, prefetch, vector_and_fma
 from .llvm_bfloat16 import nearest_bits, rounded_bits, widened
 
@@ -53,72 +53,74 @@ def ask_for(typingctx, source, at, n):
 def put_numbers(typingctx, source, at, target, to, n):
     """target[to + j] = source[at + j], float32; as bfloat16 the nearest, of two the even one, and NaN stays NaN.
 
-    The instruction for it, where there is one, makes a zero of numbers below 1.2e-38.
+    The instruction for it, where there is one, makes a zero of numbers below 2^-126.
     """
     return types.void(source, _I, target, _I, _I), _by_vectors(_rounding_to(target))
 
 
 @intrinsic
 def lay_out(typingctx, source, at, target, to, n):
-    """Bits of bfloat16 numbers as `half_tile.block` reads them: whole steps, zeros after the last.
+    """Bits of bfloat16 numbers as `bfloat16_block.block` reads them: whole steps, zeros after the last.
 
     bfloat16: target[to + j] = source[at + j]. float32: the slices of each step of 32 numbers one after the other,
     target[to + 96 s + 32 i + j] = slice i of source[at + 32 s + j].
     """
-    signature = types.void(source, _I, target, _I, _I)
-    if source.dtype == types.uint16:
-        copy = _by_vectors(lambda builder, value: value, lanes=STEP)
+    codegen = _copy_steps if source.dtype == types.uint16 else _slice_steps
+    return types.void(source, _I, target, _I, _I), codegen
 
-        def codegen(context, builder, signature, args):
-            copy(context, builder, signature, args)
-            end = builder.gep(array_data(context, builder, signature, args)(2), [builder.add(args[3], args[4])])
-            odd = builder.and_(builder.neg(args[4]), ir.Constant(args[4].type, STEP - 1))
-            with builder.if_then(builder.icmp_signed("!=", odd, ir.Constant(odd.type, 0))):
-                cgutils.memset(builder, end, builder.mul(odd, ir.Constant(odd.type, 2)), 0)
-            return context.get_dummy_value()
 
-        return signature, codegen
+def _copy_steps(context, builder, signature, args):
+    """`lay_out` of bfloat16: a copy, then zeros up to a whole step."""
+    _by_vectors(lambda builder, value: value, lanes=STEP)(context, builder, signature, args)
+    _, _, _, to, n = args
+    end = builder.gep(array_data(context, builder, signature, args)(2), [builder.add(to, n)])
+    left = builder.and_(builder.neg(n), ir.Constant(n.type, STEP - 1))
+    with builder.if_then(builder.icmp_signed("!=", left, ir.Constant(n.type, 0))):
+        cgutils.memset(builder, end, builder.mul(left, ir.Constant(n.type, 2)), 0)
+    return context.get_dummy_value()
 
-    def codegen(context, builder, signature, args):
-        data = array_data(context, builder, signature, args)
-        start, to, n = builder.gep(data(0), [args[1]]), builder.gep(data(2), [args[3]]), args[4]
-        lanes, vector = 16, ir.VectorType(ir.FloatType(), 16)
 
-        def const(value):
-            return ir.Constant(n.type, value)
+def _slice_steps(context, builder, signature, args):
+    """`lay_out` of float32: whole steps, then one of which only the first numbers are read."""
+    data, (_, at, _, to, n) = array_data(context, builder, signature, args), args
+    source, target = builder.gep(data(0), [at]), builder.gep(data(2), [to])
+    lanes, vector = 16, ir.VectorType(ir.FloatType(), 16)
 
-        def put(at, load):
-            for half in range(0, STEP, lanes):
-                numbers = load(builder.add(at, const(half)))
-                for i, bits in enumerate(slices(builder, numbers)):
-                    offset = builder.add(builder.mul(at, const(3)), const(i * STEP + half))
-                    builder.store(bits, builder.bitcast(builder.gep(to, [offset]), bits.type.as_pointer()), align=2)
+    def const(value):
+        return ir.Constant(n.type, value)
 
-        def pointer(at):
-            return builder.bitcast(builder.gep(start, [at]), vector.as_pointer())
+    def pointer(start, at, kind):
+        return builder.bitcast(builder.gep(start, [at]), kind.as_pointer())
 
-        def masked(at):
-            indices = ir.Constant(ir.VectorType(n.type, lanes), list(range(lanes)))
-            left = broadcast(builder, builder.sub(n, at), indices.type)
-            mask = builder.icmp_signed("<", indices, left)
-            function_type = ir.FunctionType(vector, [vector.as_pointer(), ir.IntType(32), mask.type, vector])
-            function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.masked.load.v16f32.p0")
-            align = ir.Constant(ir.IntType(32), 4)
-            return builder.call(function, [pointer(at), align, mask, ir.Constant(vector, None)])
+    def load(at):
+        return builder.load(pointer(source, at, vector), align=4)
 
-        whole = builder.and_(n, const(-STEP))
-        with cgutils.for_range_slice(builder, const(0), whole, const(STEP)) as (at, _):
-            put(at, lambda at: builder.load(pointer(at), align=4))
-        with builder.if_then(builder.icmp_signed("!=", whole, n)):
-            put(whole, masked)
-        return context.get_dummy_value()
+    def load_up_to_n(at):
+        lane = ir.Constant(ir.VectorType(n.type, lanes), list(range(lanes)))
+        mask = builder.icmp_signed("<", lane, broadcast(builder, builder.sub(n, at), lane.type))
+        function_type = ir.FunctionType(vector, [vector.as_pointer(), ir.IntType(32), mask.type, vector])
+        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.masked.load.v16f32.p0")
+        align, zeros = ir.Constant(ir.IntType(32), 4), ir.Constant(vector, None)
+        return builder.call(function, [pointer(source, at, vector), align, mask, zeros])
 
-    return signature, codegen
+    def put(at, load):
+        for first in range(0, STEP, lanes):
+            for i, bits in enumerate(cut_into_slices(builder, load(builder.add(at, const(first))))):
+                place = builder.add(builder.mul(at, const(3)), const(i * STEP + first))
+                builder.store(bits, pointer(target, place, bits.type), align=2)
+
+    whole = builder.and_(n, const(-STEP))
+    with cgutils.for_range_slice(builder, const(0), whole, const(STEP)) as (at, _):
+        put(at, load)
+    with builder.if_then(builder.icmp_signed("!=", whole, n)):
+        put(whole, load_up_to_n)
+    return context.get_dummy_value()
 
 
 @intrinsic
-def scale_numbers(typingctx, source, at, scale, first, shift, first_too, low, high, target, to, n):
-    """target[to + j] = source[at + j] scale[first + j] + shift[first + j], between low and high, as `put_numbers`."""
+def scale_numbers(typingctx, source, at, scale, scale_at, shift, shift_at, low, high, target, to, n):
+    """target[to + j] = source[at + j] scale[scale_at + j] + shift[shift_at + j], between low and high, as
+    `put_numbers`."""
     put = _rounding_to(target)
 
     def emit(builder, numbers, scale, shift, low, high):
@@ -130,9 +132,9 @@ def scale_numbers(typingctx, source, at, scale, first, shift, first_too, low, hi
 
 @intrinsic
 def scale_and_add_numbers(
-    typingctx, source, at, scale, first, shift, first_too, more, at_more, low, high, target, to, n
+    typingctx, source, at, scale, scale_at, shift, shift_at, more, more_at, low, high, target, to, n
 ):
-    """`scale_numbers` with more[at_more + j], of the target's dtype, added before the limits."""
+    """`scale_numbers` with more[more_at + j], of the target's dtype, added before the limits."""
     put = _rounding_to(target)
 
     def emit(builder, numbers, scale, shift, more, low, high):
@@ -145,10 +147,10 @@ def scale_and_add_numbers(
 
 @intrinsic
 def normalise_numbers(
-    typingctx, source, at, mean, first, factor, first_too, shift, first_again, low, high, target, to, n
+    typingctx, source, at, mean, mean_at, factor, factor_at, shift, shift_at, low, high, target, to, n
 ):
-    """target[to + j] = (source[at + j] - mean[first + j]) factor[first + j] + shift[first + j], between low and high;
-    source and target of one dtype, rounded as by `put_numbers`: bit for bit what `batch_norm` makes."""
+    """target[to + j] = (source[at + j] - mean[mean_at + j]) factor[factor_at + j] + shift[shift_at + j], between low
+    and high; source and target of one dtype, rounded as by `put_numbers`: bit for bit what `batch_norm` makes."""
     put = _rounding_to(target)
 
     def emit(builder, numbers, mean, factor, shift, low, high):
@@ -171,7 +173,7 @@ def pair_numbers(typingctx, lower, at_lower, upper, at_upper, target, to, pitch,
         return signature, _by_vectors(lambda builder, lower, upper: [_paired(builder, lower, upper)])
 
     def emit(builder, *rows):
-        return [_paired(builder, *bits) for bits in zip(*(slices(builder, row) for row in rows), strict=True)]
+        return [_paired(builder, *bits) for bits in zip(*(cut_into_slices(builder, row) for row in rows), strict=True)]
 
     return signature, _by_vectors(emit)
 
@@ -186,11 +188,11 @@ def pair_narrowed(typingctx, lower, at_lower, upper, at_upper, target, to, n):
     return types.void(lower, _I, upper, _I, target, _I, _I), _by_vectors(emit)
 
 
-def slices(builder, numbers):
+def cut_into_slices(builder, numbers):
     """Bits of three bfloat16 vectors whose sum is the float32 one: the nearest, then the nearest to what is left.
 
-    Each takes 8 of the 24 bits, so the last is exact. What is left of infinity, and of what rounds to it (3.396e38), is
-    NaN; a slice below 2^-126 may be zero.
+    Each takes 8 of the 24 bits, so the last is exact; one below 2^-126 may be zero. Of infinity the second and the
+    third are NaN. A finite number from 3.396e38 on rounds to infinity, and leaves -infinity, then NaN.
     """
     found = []
     for last in (False, False, True):

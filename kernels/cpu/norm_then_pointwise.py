@@ -1,17 +1,16 @@
 """A 1x1 convolution of what a batch norm makes: its map is neither written to memory nor read from there.
 
-Each number is normalised on its way into a block (half_channels.py, half_pixels.py), with the same bits as by
-`batch_norm`. Where the register tile computes the convolution, the two kernels run one after the other.
+Each number is normalised on its way into a block (blocks_over_channels.py, blocks_over_pixels.py), with the same bits
+as by `batch_norm`. Where the register tile computes the convolution, and with hardswish, which is no pair of limits,
+the two kernels run one after the other.
 """
-
-import numpy as np
 
 from ..activation import limits_of
 from ..checks import check_channels
-from . import half_channels, half_pixels
+from . import blocks_over_channels, blocks_over_pixels
 from .arrays import contiguous
-from .half_tile import takes
-from .norm import batch_norm
+from .bfloat16_block import blocks_compute
+from .norm import batch_norm, factor_of
 from .pointwise import one_row, pointwise, pointwise_grad_weight
 
 
@@ -27,11 +26,11 @@ def pointwise_of_batch_norm(x, w, win, mean, var, gamma, beta, eps, activation):
     Cost: win.macs multiply-adds; reads x once.
     """
     affine = mean, var, gamma, beta, eps, activation
-    if not _in_passing(x, win, activation):
+    if not _normalises_in_blocks(x, win, activation):
         return pointwise(batch_norm(x, *affine), w, win)
     win.check("pointwise", x=x, weight=w)
     x, w = contiguous(x, w)
-    return half_channels.forward(x, w, one_row(win), norm=_norm(x, *affine)).reshape(win.y_shape)
+    return blocks_over_channels.forward(x, w, one_row(win), norm=_norm(x, *affine)).reshape(win.y_shape)
 
 
 def pointwise_of_batch_norm_grad_weight(x, grad, win, mean, var, gamma, beta, eps, activation):
@@ -40,19 +39,19 @@ def pointwise_of_batch_norm_grad_weight(x, grad, win, mean, var, gamma, beta, ep
     Args: as of `pointwise_of_batch_norm`, with grad (N, H, W, K).
     """
     affine = mean, var, gamma, beta, eps, activation
-    if not _in_passing(x, win, activation):
+    if not _normalises_in_blocks(x, win, activation):
         return pointwise_grad_weight(batch_norm(x, *affine), grad, win)
     win.check("pointwise", x=x, grad=grad)
     x, grad = contiguous(x, grad)
-    return half_pixels.grad_weight(x, grad, one_row(win), _norm(x, *affine))
+    return blocks_over_pixels.grad_weight(x, grad, one_row(win), _norm(x, *affine))
 
 
-def _in_passing(x, win, activation):
-    return takes(x.dtype, win) and activation != "hardswish"
+def _normalises_in_blocks(x, win, activation):
+    """Whether each number can be normalised on its way into a block."""
+    return blocks_compute(x.dtype, win) and activation != "hardswish"
 
 
 def _norm(x, mean, var, gamma, beta, eps, activation):
     """What blocks read by: mean, factor, beta and limits of (x - mean) factor + beta."""
     check_channels("batch_norm", x, mean=mean, var=var, gamma=gamma, beta=beta)
-    factor = gamma / np.sqrt(var + var.dtype.type(eps))
-    return *contiguous(mean, factor, beta), limits_of(activation, var.dtype)
+    return *contiguous(mean, factor_of(var, gamma, eps), beta), limits_of(activation, var.dtype)

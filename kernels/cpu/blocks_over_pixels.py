@@ -1,7 +1,7 @@
 """Sums over pixels by bfloat16 products: the driver of the weight gradient of dense convolution, in bfloat16, and in
-float32 where each number is cut into three bfloat16 slices (half_tile.py).
+float32 where each number is cut into three bfloat16 slices (bfloat16_block.py).
 
-A block (half_tile.py) sums over what lies side by side, here pixels. So a chunk of pixels is prepared: of the output
+A block sums over what lies side by side, here pixels. So a chunk of pixels is prepared: of the output
 gradient the pixels in pairs, of the input at one tap the same, then turned, so that a row is a channel. A job owns a
 range of pixels and a part of the weights, cut by shapes alone; partial sums of ranges are added in order.
 """
@@ -11,13 +11,13 @@ from functools import lru_cache
 import numpy as np
 from numba import get_num_threads
 
-from . import half_tile
+from . import bfloat16_block
 from .arrays import empty
 from .bfloat16 import numbers
-from .half_channels import NO_NORM, few_channels, taps_side_by_side, turn
-from .half_rows import ask_for, normalise_numbers, pair_numbers, zero_numbers
-from .half_tile import BLOCK, PAIRS, SLICES, STEP, TILE, begin, block, end, slices_of
+from .bfloat16_block import BLOCK, PAIRS, SLICES, STEP, TILE, begin, block, end, slice_count
+from .blocks_over_channels import NO_NORM, fills_steps_badly, taps_side_by_side, turn
 from .jit import jit, jit_parallel
+from .llvm_short_rows import ask_for, normalise_numbers, pair_numbers, zero_numbers
 from .parts import PARTS, bounds
 from .rows import copy_row
 from .sum_over_pixels import add_in_order
@@ -33,9 +33,9 @@ _COLUMNS = 8  # blocks of columns in a job, at most: their gradients of a chunk 
 
 def grad_weight(x, grad, win, norm=None):
     """`conv2d_grad_weight` of x (N, H, W, C) and grad (N, out_h, out_w, K), both bfloat16 or float32: float32
-    (KH, KW, C, K). `norm`: as of `half_channels.forward`."""
-    w_shape, slices, pixels = win.w_shape, slices_of(x.dtype), _PIXELS[slices_of(x.dtype)]
-    if few_channels(win):
+    (KH, KW, C, K). `norm`: as of `blocks_over_channels.forward`."""
+    w_shape, n_slices, pixels = win.w_shape, slice_count(x.dtype), _PIXELS[slice_count(x.dtype)]
+    if fills_steps_badly(win):
         x, win = taps_side_by_side(x, win)
     c, k, positions = win.c_in, win.c_out, win.n * win.out_h * win.out_w
     taps = [(kh, kw) for kh in range(win.k_h) for kw in range(win.k_w)]
@@ -48,11 +48,11 @@ def grad_weight(x, grad, win, norm=None):
     threads, tiles, blocks = get_num_threads(), int(max(jobs[:, 2] - jobs[:, 1])), int(max(jobs[:, 4] - jobs[:, 3]))
     rows = BLOCK * min(c_tiles, tiles, _TURNED)
     _sum_over_pixels(
-        threads, half_tile.ENGINES[half_tile.ENGINE], numbers(x).reshape(-1, c), numbers(grad).reshape(-1, k),
+        threads, bfloat16_block.ENGINES[bfloat16_block.ENGINE], numbers(x).reshape(-1, c), numbers(grad).reshape(-1, k),
         partial, offsets, sizes, chunks, jobs,
-        empty((threads, blocks, pixels // STEP, slices, PAIRS, BLOCK), np.uint32),
-        empty((threads, pixels // STEP, slices, PAIRS, rows + TILE), np.uint32),
-        empty((threads, rows, (pixels // STEP * slices | 1) * TILE), np.uint32),  # rows of an odd number of lines
+        empty((threads, blocks, pixels // STEP, n_slices, PAIRS, BLOCK), np.uint32),
+        empty((threads, pixels // STEP, n_slices, PAIRS, rows + TILE), np.uint32),
+        empty((threads, rows, (pixels // STEP * n_slices | 1) * TILE), np.uint32),  # rows of an odd number of lines
         empty((threads, tiles, blocks, BLOCK * BLOCK), np.float32),
         NO_NORM if norm is None else norm,
     )  # fmt: skip
@@ -117,14 +117,14 @@ def _sum_over_pixels(
 def _add_products(engine, turned, n_tiles, grad_pairs, n_blocks, n_steps, sums, accumulate):
     """sums[t, b] (+)= the chunk's products of tile t of the input's channels and block b of the gradient's."""
     a, a_pitch = turned.reshape(-1).view(np.uint16), 2 * turned.shape[1]
-    _, all_steps, slices, _, _ = grad_pairs.shape
-    b, step = grad_pairs.reshape(-1), slices * PAIRS * BLOCK
+    _, all_steps, n_slices, _, _ = grad_pairs.shape
+    b, step = grad_pairs.reshape(-1), n_slices * PAIRS * BLOCK
     steps, c = np.arange(n_steps) * step, sums.reshape(-1)
     for j in range(n_blocks):
         for t in range(n_tiles):
             at = (t * sums.shape[1] + j) * BLOCK * BLOCK
             block(
-                engine, slices, a, t * BLOCK * a_pitch, a_pitch, b, j * all_steps * step, steps, n_steps,
+                engine, n_slices, a, t * BLOCK * a_pitch, a_pitch, b, j * all_steps * step, steps, n_steps,
                 c, at, BLOCK, accumulate, 0,
             )  # fmt: skip
 
@@ -154,8 +154,8 @@ def _turn_tap(x, offsets, sizes, start, stop, tile, last_tile, x_at, x_pairs, tu
     last_c = min(first_c + n_tiles * BLOCK, x.shape[1])
     _pixels_of_tap(offsets[tap], sizes, start, stop, x_at)
     _pair_pixels(x, x_at[: n_steps * STEP], first_c, last_c, x_pairs, norm)
-    _, slices, _, pitch = x_pairs.shape
-    n_pairs, turned_pitch = n_steps * slices * PAIRS, turned.shape[1]
+    _, n_slices, _, pitch = x_pairs.shape
+    n_pairs, turned_pitch = n_steps * n_slices * PAIRS, turned.shape[1]
     turn(x_pairs.reshape(-1), 0, pitch, n_pairs, n_tiles * BLOCK, turned.reshape(-1), 0, turned_pitch)
     return n_tiles
 
@@ -181,14 +181,14 @@ def _pair_pixels(x, x_at, first_c, last_c, pairs, norm):
     """pairs[step, slice, i, c] = channel first_c + c of the pixels x_at[32 step + 2 i] and the next, zeros where that
     is -1; what is read is normalised first, where there is a norm."""
     flat, target, n_c = x.reshape(-1), pairs.reshape(-1), x.shape[1]
-    _, slices, _, row = pairs.shape
+    _, n_slices, _, row = pairs.shape
     zeros, pitch = np.zeros(last_c - first_c, x.dtype), PAIRS * row
     mean, factor, beta, (low, high) = norm
     both = np.zeros(2 * (last_c - first_c), x.dtype)  # two pixels, normalised
     n = last_c - first_c
     for i in range(x_at.size // 2):
         even, odd = x_at[2 * i] * n_c + first_c, x_at[2 * i + 1] * n_c + first_c
-        to = i // PAIRS * slices * pitch + i % PAIRS * row
+        to = i // PAIRS * n_slices * pitch + i % PAIRS * row
         ask_for(flat, even + _AHEAD * n_c, n)
         ask_for(flat, odd + _AHEAD * n_c, n)
         if mean.size:
@@ -202,7 +202,7 @@ def _pair_pixels(x, x_at, first_c, last_c, pairs, norm):
             lower, at_lower = (flat, even) if even >= 0 else (zeros, 0)
             upper, at_upper = (flat, odd) if odd >= 0 else (zeros, 0)
             pair_numbers(lower, at_lower, upper, at_upper, target, to, pitch, n)
-        for s in range(slices):
+        for s in range(n_slices):
             zero_numbers(target, to + s * pitch + n, row - n)
 
 
@@ -211,17 +211,17 @@ def _pair_gradients(grad, start, stop, first_block, last_block, grad_pairs):
     """grad_pairs[b, step, slice, i, j] = channel j of block b of the positions start + 32 step + 2 i and the next;
     zeros past the last."""
     flat, target, n_k = grad.reshape(-1), grad_pairs.reshape(-1), grad.shape[1]
-    _, n_steps, slices, _, _ = grad_pairs.shape
+    _, n_steps, n_slices, _, _ = grad_pairs.shape
     zeros, pitch = np.zeros(BLOCK, grad.dtype), PAIRS * BLOCK
     for i in range(-(-(stop - start) // STEP) * PAIRS):
         for b in range(first_block, last_block):
             at, used = (start + 2 * i) * n_k + b * BLOCK, min(BLOCK, n_k - b * BLOCK)
-            to = ((b - first_block) * n_steps + i // PAIRS) * slices * pitch + i % PAIRS * BLOCK
+            to = ((b - first_block) * n_steps + i // PAIRS) * n_slices * pitch + i % PAIRS * BLOCK
             ask_for(flat, at + _AHEAD * n_k, used)
             ask_for(flat, at + (_AHEAD + 1) * n_k, used)
             lower, at_lower = (flat, at) if start + 2 * i < stop else (zeros, 0)
             upper, at_upper = (flat, at + n_k) if start + 2 * i + 1 < stop else (zeros, 0)
             pair_numbers(lower, at_lower, upper, at_upper, target, to, pitch, used)
             if used < BLOCK:
-                for s in range(slices):
+                for s in range(n_slices):
                     zero_numbers(target, to + s * pitch + used, BLOCK - used)
