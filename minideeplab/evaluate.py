@@ -10,6 +10,7 @@ from pathlib import Path
 
 import kernels
 from minideeplab import cli, figures
+from minideeplab.autograd.precision import precision_in_use
 from minideeplab.cli.callables import callable_module
 from minideeplab.data import SegmentationDataset, open_dataset, require_labels
 from minideeplab.errors import DataError, UsageError
@@ -37,10 +38,12 @@ class Evaluation:
         dataset, predictor: what was evaluated, and how it was seen.
         scores: `Scores` of the labels, with the CRF if there is one; plain: of those without it; None without a CRF.
         tiled: number of images that were seen in tiles.
+        precision: that was in use, "float32" or "bf16".
     """
 
     def __init__(self, path, dataset: SegmentationDataset, predictor: Predictor, widths=(), boundary_f1=False, worst=0):
         self.path, self.dataset, self.predictor = path, dataset, predictor
+        self.precision = precision_in_use()
         classes = dataset.class_names, dataset.ignore_index
         self.scores = Scores(*classes, widths, boundary_f1)
         self.plain = None if predictor.crf is None else Scores(*classes, widths)
@@ -124,6 +127,7 @@ class Evaluation:
             "flip": predictor.flip,
             "fusion": predictor.fusion,
             "output_stride": getattr(predictor.model, "output_stride", None),
+            "precision": self.precision,
             "images": len(self.images),
             "images_in_tiles": self.tiled,
             **self.scores.as_dict(),

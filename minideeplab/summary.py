@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures.save_costs(report, cost, f"{args.model}{backbone}, {size[0]} x {size[1]}")
     if args.json:
         side = list(size) if size[0] != size[1] else size[0]
-        print(json.dumps({"model": args.model, "options": options, "size": side} | cost.as_dict(), indent=2))
+        said = {"model": args.model, "options": options, "size": side, "precision": args.precision}
+        print(json.dumps(said | cost.as_dict(), indent=2))
     else:
         print(_table(cost))
         print(_totals(args.model, size, options, cost, args.precision))

@@ -60,6 +60,7 @@ def test_table_and_json_agree(data, checkpoint, tmp_path, capsys):
     content = json.loads(scores.read_text())
     confusion = np.array(content["confusion"])
     assert content["images"] == 2 and content["split"] == "val" and content["classes"] == list(SHAPE_CLASSES)
+    assert content["precision"] == "float32"
     assert content["pixel_accuracy"] == np.trace(confusion) / confusion.sum()
     for name in SHAPE_CLASSES:
         assert f"\n{name} " in out

@@ -359,6 +359,7 @@ def test_one_size_or_two(capsys):
     reports = [run(capsys, "--model", "unet", "--size", *size, "--json") for size in ((49,), (49, 65))]
     (one, two) = (json.loads(printed.out) for _, printed in reports)
     assert (one["size"], two["size"]) == (49, [49, 65])
+    assert one["precision"] == "float32"
     assert (one["layers"][-1]["output"], two["layers"][-1]["output"]) == ([64, 64, 21], [64, 80, 21])
     assert two["macs"] == cost_of(models.create("unet"), (49, 65)).macs
     assert (
