@@ -11,15 +11,20 @@ twice, to the same bits.
 from numba.extending import overload
 
 from .jit import jit, jit_inline
-from .llvm_gather import blur_vector_intrinsic, gather_intrinsic, mix_rows_intrinsic, shift_rows_intrinsic
+from .llvm_gather import (
+    blur_vector_intrinsic,
+    gather_intrinsic,
+    normalise_and_damp_intrinsic,
+    subtract_largest_intrinsic,
+)
 from .tile import VECTORISED
 
 _BYTES = 32
 PANEL_BYTES = _BYTES  # of a row of a panel: a vector
 LANES = _BYTES // 4  # numbers in a vector of float32; float64 has half as many
 _blur_vector = blur_vector_intrinsic(_BYTES)
-_shift_rows, _shift1, _shift2, _shift3, _shift4 = (shift_rows_intrinsic(n, _BYTES) for n in range(5))
-_mix_rows, _mix1, _mix2, _mix3, _mix4 = (mix_rows_intrinsic(n, _BYTES) for n in range(5))
+_subtract_largest, _shift1, _shift2, _shift3, _shift4 = (subtract_largest_intrinsic(n, _BYTES) for n in range(5))
+_normalise_and_damp, _mix1, _mix2, _mix3, _mix4 = (normalise_and_damp_intrinsic(n, _BYTES) for n in range(5))
 _gather1, _gather2, _gather3, _gather4 = (gather_intrinsic(n, _BYTES) for n in (1, 2, 3, 4))
 
 
@@ -92,7 +97,7 @@ def blur_vector(x, at, forward, back, y, to):
 
 
 @jit
-def shift_rows_plain(x, count, width, y, lowest):
+def subtract_largest_plain(x, count, width, y, lowest):
     """y[k] = max(x[k] - max_j x[j], lowest) for each of `count` rows of `width` numbers."""
     for at in range(0, count * width, width):
         top = x[at]
@@ -103,12 +108,12 @@ def shift_rows_plain(x, count, width, y, lowest):
 
 
 @jit_inline
-def shift_rows(x, count, width, y, lowest):
-    """`shift_rows_plain` in vector registers where the processor and the width allow it."""
+def subtract_largest(x, count, width, y, lowest):
+    """`subtract_largest_plain` in vector registers where the processor and the width allow it."""
     lanes = _lanes(x)
     n_vectors = (width + lanes - 1) // lanes
     if not VECTORISED or width < lanes:
-        shift_rows_plain(x, count, width, y, lowest)
+        subtract_largest_plain(x, count, width, y, lowest)
     elif n_vectors == 1:
         _shift1(x, count, width, y, lowest)
     elif n_vectors == 2:
@@ -118,11 +123,11 @@ def shift_rows(x, count, width, y, lowest):
     elif n_vectors == 4:
         _shift4(x, count, width, y, lowest)
     else:
-        _shift_rows(x, count, width, y, lowest)
+        _subtract_largest(x, count, width, y, lowest)
 
 
 @jit
-def mix_rows_plain(e, count, width, q, at, damping, largest):
+def normalise_and_damp_plain(e, count, width, q, at, damping, largest):
     """q[at + k] <- damping q[at + k] + (1 - damping) e[k] / sum_j e[j] for each of `count` rows of `width` numbers.
 
     `largest` (LANES,) keeps the largest change, in whichever of its elements.
@@ -140,12 +145,12 @@ def mix_rows_plain(e, count, width, q, at, damping, largest):
 
 
 @jit_inline
-def mix_rows(e, count, width, q, at, damping, largest):
-    """`mix_rows_plain` in vector registers where the processor and the width allow it."""
+def normalise_and_damp(e, count, width, q, at, damping, largest):
+    """`normalise_and_damp_plain` in vector registers where the processor and the width allow it."""
     lanes = _lanes(e)
     n_vectors = (width + lanes - 1) // lanes
     if not VECTORISED or width < lanes:
-        mix_rows_plain(e, count, width, q, at, damping, largest)
+        normalise_and_damp_plain(e, count, width, q, at, damping, largest)
     elif n_vectors == 1:
         _mix1(e, count, width, q, at, damping, largest)
     elif n_vectors == 2:
@@ -155,4 +160,4 @@ def mix_rows(e, count, width, q, at, damping, largest):
     elif n_vectors == 4:
         _mix4(e, count, width, q, at, damping, largest)
     else:
-        _mix_rows(e, count, width, q, at, damping, largest)
+        _normalise_and_damp(e, count, width, q, at, damping, largest)

@@ -108,14 +108,14 @@ def blur_vector_intrinsic(vector_bytes):
     return blur_vector
 
 
-def shift_rows_intrinsic(n_vectors, vector_bytes):
+def subtract_largest_intrinsic(n_vectors, vector_bytes):
     """y[k] = max(x[k] - max_j x[j], lowest) for each of `count` rows of k, j < width, a vector's lanes at least.
 
     Of n_vectors vectors, the last of which may overlap the one before; of any number if it is 0.
     """
 
     @intrinsic
-    def shift_rows(typingctx, x, count, width, y, lowest):
+    def subtract_largest(typingctx, x, count, width, y, lowest):
         i = types.intp
         signature = types.void(x, i, i, y, x.dtype)
         itemsize = 8 if x.dtype == types.float64 else 4
@@ -138,18 +138,18 @@ def shift_rows_intrinsic(n_vectors, vector_bytes):
 
         return signature, codegen
 
-    return shift_rows
+    return subtract_largest
 
 
-def mix_rows_intrinsic(n_vectors, vector_bytes):
+def normalise_and_damp_intrinsic(n_vectors, vector_bytes):
     """q[at + k] <- damping q[at + k] + (1 - damping) e[k] / sum_j e[j] for each of `count` rows of k, j < width.
 
     `largest`, a vector's lanes, keeps the largest change, in a register till the end and one comparison for each row:
-    rows that left theirs in memory would wait for each other. `width` and n_vectors are as for `shift_rows_intrinsic`.
+    rows that left theirs in memory would wait for each other. `width`, n_vectors: as of `subtract_largest_intrinsic`.
     """
 
     @intrinsic
-    def mix_rows(typingctx, e, count, width, q, at, damping, largest):
+    def normalise_and_damp(typingctx, e, count, width, q, at, damping, largest):
         i = types.intp
         signature = types.void(e, i, i, q, i, q.dtype, largest)
         itemsize = 8 if q.dtype == types.float64 else 4
@@ -187,7 +187,7 @@ def mix_rows_intrinsic(n_vectors, vector_bytes):
 
         return signature, codegen
 
-    return mix_rows
+    return normalise_and_damp
 
 
 def _larger(builder, a, b):

@@ -8,7 +8,7 @@ import numpy as np
 from ..checks import check_mean_field
 from .arrays import contiguous
 from .exponential import exponentiate
-from .gather import LANES, gather_row, mix_rows, shift_rows
+from .gather import LANES, gather_row, normalise_and_damp, subtract_largest
 from .jit import jit_parallel
 from .parts import PARTS, bounds
 
@@ -61,7 +61,7 @@ def _update(part, values, vertex, weight, corners, unary, message, q, width, dam
             if message.size:
                 for k in range(width):
                     logits[i * width + k] += message[at + k]
-        shift_rows(logits, count, width, e, lowest)
+        subtract_largest(logits, count, width, e, lowest)
         exponentiate(e[: count * width])
-        mix_rows(e, count, width, q, start * width, damping, largest)
+        normalise_and_damp(e, count, width, q, start * width, damping, largest)
     change[part] = largest.max()

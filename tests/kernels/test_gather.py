@@ -22,13 +22,13 @@ def blur_vector(x, at, forward, back, y, to):
 
 
 @numba.njit
-def shift_rows(x, count, width, y, lowest):
-    gather.shift_rows(x, count, width, y, lowest)
+def subtract_largest(x, count, width, y, lowest):
+    gather.subtract_largest(x, count, width, y, lowest)
 
 
 @numba.njit
-def mix_rows(e, count, width, q, at, damping, largest):
-    gather.mix_rows(e, count, width, q, at, damping, largest)
+def normalise_and_damp(e, count, width, q, at, damping, largest):
+    gather.normalise_and_damp(e, count, width, q, at, damping, largest)
 
 
 @both_dtypes
@@ -72,14 +72,14 @@ def test_shift_moves_the_largest_to_0_and_the_lowest_not_below_the_limit(dtype):
         np.fill_diagonal(rows, 6)  # the largest lies at each place in turn
         lowest, held = dtype(-6.5), normal(1, width * width + 6, dtype=dtype)
         expected = np.concatenate([np.maximum(rows - dtype(6), lowest).reshape(-1), held[width * width :]])
-        for code in (shift_rows, gather.shift_rows_plain):
+        for code in (subtract_largest, gather.subtract_largest_plain):
             y = held.copy()
             code(rows.reshape(-1), width, width, y, lowest)
             np.testing.assert_array_equal(y, expected)
 
 
 @both_dtypes
-@pytest.mark.parametrize("code", [mix_rows, gather.mix_rows_plain], ids=["vector", "plain"])
+@pytest.mark.parametrize("code", [normalise_and_damp, gather.normalise_and_damp_plain], ids=["vector", "plain"])
 @pytest.mark.parametrize("damping", [0.0, 0.3])
 @pytest.mark.parametrize("count", [1, 3])
 def test_mix_damps_normalises_and_keeps_the_largest_change(code, dtype, damping, count):
