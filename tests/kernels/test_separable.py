@@ -61,7 +61,7 @@ def test_the_number_of_threads_changes_no_bit(win):
 def test_many_channels_go_one_after_the_other(monkeypatch):
     """Their weights would pass by for a few positions at a time."""
     monkeypatch.setattr(separable, "_run", None)
-    win = Window.depthwise((1, 20, 20, 2048), (3, 3, 2048), padding="same")
+    win = Window.depthwise((1, 20, 20, 4096), (3, 3, 4096), padding="same")
     np.testing.assert_array_equal(*both_ways(win, 3, None, None, False))
     with pytest.raises(TypeError, match="not callable"):
         both_ways(TALL, 3, None, None, False)
