@@ -227,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"note: {trained.note}", file=sys.stderr)
     print(
         f"{trained.model.config['name']} of {args.checkpoint} on {cli.counted(len(dataset), 'image')} of "
-        f"{dataset.name}, split '{dataset.split}', at full size, {cli.counted(threads, 'thread')}"
+        f"{dataset.name}, split '{dataset.split}', at full size, {cli.counted(threads, 'thread')}, {args.precision}"
     )
     cli.announce_compilation()
     evaluation = Evaluation(

@@ -32,6 +32,8 @@ def conv2d(x, w, win, scale=None, shift=None, activation=None, residual=None):
     With `scale` and `shift` the result is activation(scale[k] y + shift[k] + residual): a batch normalisation whose
     statistics are known, a shortcut, and an activation, in the same pass over memory.
 
+    An infinity in x or w, or a finite float32 number from 3.396e38 on, may give NaN (kernels/cpu/README.md).
+
     Args:
         x: (N, H, W, C); w: (KH, KW, C, K), same dtype; win: Window.conv(x.shape, w.shape, ...).
         scale, shift: (K,), both or none; residual: as the result, or None for zero.

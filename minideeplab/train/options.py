@@ -136,7 +136,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--stop-after",
         type=cli.positive_int,
         metavar="STEPS",
-        help="pause after this many steps; --resume continues",
+        help="pause after this many steps of this call; --resume continues",
     )
     add(
         "--minutes",
