@@ -213,7 +213,7 @@ axes.bar(range(1, 6), inside, bottom=kept, color=teach.SKY, label="inside of one
 axes.bar(0, plain / 1e6, color=teach.GREY, label="everything, as usual")
 axes.set_ylabel("peak of saved arrays, MB")
 axes.set_title("16 blocks: few groups have much inside, many groups have many inputs")
-axes.legend(loc="upper right")
+axes.legend(loc="upper center", bbox_to_anchor=(0.58, 1))
 peaks = {groups: kept + inside for groups, kept, inside in rows}
 check("memory with 4 groups, as a share of 'all kept'", peaks[4] / plain, 9 / 17, 0.01)
 check("8 groups need more", peaks[8] / peaks[4], 11 / 9, 0.02)
