@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 import pytest
-from engines import engine, every_engine
+from engines import assert_same_bits_on_any_number_of_threads, engine, every_engine
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import ACTIVATIONS, activations, normal, seeds, windows
@@ -11,7 +11,7 @@ from strategies import ACTIVATIONS, activations, normal, seeds, windows
 import kernels
 from kernels import reference
 from kernels.bfloat16 import BFLOAT16, narrow, rounded, widen
-from kernels.cpu import arrays, bfloat16_block, llvm_short_rows
+from kernels.cpu import bfloat16_block, llvm_short_rows
 from kernels.cpu.blocks_over_channels import pack_pairs, whole_steps
 from kernels.cpu.jit import jit
 from kernels.geometry import Window
@@ -112,23 +112,11 @@ def test_the_last_step_comes_before_the_rounding(name, data, seed, activation, w
 
 @every_engine
 @pytest.mark.parametrize("key", ["several groups of positions", "several chunks and ranges of pixels", "the stem"])
-def test_the_same_bits_on_any_number_of_threads_and_from_any_memory(name, key, monkeypatch):
-    """Every buffer is filled with NaN before the kernels take it again."""
-    monkeypatch.setattr(arrays, "_POOLED_FROM", 0)
-    win, before = turn(key), kernels.num_threads()
+def test_the_same_bits_on_any_number_of_threads_and_from_any_memory(name, key):
+    win = turn(key)
     given_arrays, _ = problem(win, 3)
     with engine(name):
-        first = [a.tobytes() for a in compute(cpu, *given_arrays, win)]
-        try:
-            for threads in range(1, before + 1):
-                kernels.set_num_threads(threads)
-                for buffers in arrays._free.values():
-                    for buffer in buffers:
-                        buffer.fill(0xFF)
-                assert [a.tobytes() for a in compute(cpu, *given_arrays, win)] == first
-        finally:
-            kernels.set_num_threads(before)
-            arrays.release_pool()
+        assert_same_bits_on_any_number_of_threads(lambda: compute(cpu, *given_arrays, win))
 
 
 @every_engine

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import numba
 import numpy as np
 import pytest
-from engines import engine, every_engine
+from engines import assert_same_bits_on_any_number_of_threads, engine, every_engine
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import ACTIVATIONS, activations, normal, seeds, windows
@@ -13,7 +13,7 @@ from strategies import ACTIVATIONS, activations, normal, seeds, windows
 import kernels
 from kernels import reference
 from kernels.bfloat16 import BFLOAT16
-from kernels.cpu import arrays, bfloat16_block, blocks_over_channels, blocks_over_pixels
+from kernels.cpu import bfloat16_block, blocks_over_channels, blocks_over_pixels
 from kernels.geometry import Window
 
 cpu = kernels.load("cpu")
@@ -213,22 +213,10 @@ def test_the_error_is_smaller_than_that_of_the_direct_sum(win, positive):
 
 @every_engine
 @pytest.mark.parametrize("key", ["several groups of positions", "several chunks and ranges of pixels"])
-def test_the_same_bits_on_any_number_of_threads_and_from_any_memory(name, key, monkeypatch):
-    """Every buffer is filled with NaN before the kernels take it again."""
-    monkeypatch.setattr(arrays, "_POOLED_FROM", 0)
-    win, before = turn(key), kernels.num_threads()
+def test_the_same_bits_on_any_number_of_threads_and_from_any_memory(name, key):
+    win = turn(key)
     given_arrays = normal(3, win.x_shape, win.w_shape, win.y_shape, dtype=np.float32)
-    first = [a.tobytes() for a in by_slices(name, *given_arrays, win)]
-    try:
-        for threads in range(1, before + 1):
-            kernels.set_num_threads(threads)
-            for buffers in arrays._free.values():
-                for buffer in buffers:
-                    buffer.fill(0xFF)
-            assert [a.tobytes() for a in by_slices(name, *given_arrays, win)] == first
-    finally:
-        kernels.set_num_threads(before)
-        arrays.release_pool()
+    assert_same_bits_on_any_number_of_threads(lambda: by_slices(name, *given_arrays, win))
 
 
 @every_engine

@@ -5,6 +5,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from engines import assert_same_bits_on_any_number_of_threads, engine, every_engine
 from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import activations, arrange, layouts, normal, seeds
@@ -41,14 +42,10 @@ def assert_same_bits(pairs):
         assert found.tobytes() == expected.tobytes()
 
 
-every_engine = pytest.mark.parametrize("engine", bfloat16_block.AVAILABLE)
-
-
 @contextmanager
-def blocks(engine):
+def blocks(name):
     """Blocks compute every layer of float32 or bfloat16, on this engine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bfloat16_block, "ENGINE", engine)
+    with pytest.MonkeyPatch.context() as patch, engine(name):
         for module in (norm_then_pointwise, import_module("kernels.cpu.pointwise")):
             patch.setattr(module, "blocks_compute", lambda dtype, win: dtype != np.float64)
         yield patch
@@ -62,8 +59,8 @@ shapes = st.tuples(st.integers(1, 2), st.integers(1, 13), st.integers(1, 13), st
 @given(shape=shapes, columns=st.integers(1, 70), activation=activations, seed=seeds, layout=layouts)
 @example(shape=(2, 11, 25, 40), columns=33, activation="relu", seed=0, layout="C")  # groups, chunks, an odd last pixel
 @example(shape=(1, 3, 3, 1100), columns=5, activation=None, seed=0, layout="C")  # panels
-def test_it_has_the_bits_of_one_after_the_other(engine, dtype, shape, columns, activation, seed, layout):
-    with blocks(engine):
+def test_it_has_the_bits_of_one_after_the_other(name, dtype, shape, columns, activation, seed, layout):
+    with blocks(name):
         assert_same_bits(both_ways(shape, columns, activation, dtype, seed, layout))
 
 
@@ -75,11 +72,11 @@ def test_what_the_tile_computes_goes_one_after_the_other(activation, monkeypatch
 
 
 @every_engine
-def test_the_normalised_map_is_never_made(engine):
+def test_the_normalised_map_is_never_made(name):
     win, ones = Window.conv((1, 9, 9, 40), (1, 1, 40, 33)), np.ones(40, np.float32)
     x, w, grad = normal(0, win.x_shape, win.w_shape, win.y_shape, dtype=np.float32)
     affine = ones, ones, ones, ones, EPS, "relu"
-    with blocks(engine) as patch:
+    with blocks(name) as patch:
         patch.setattr(norm_then_pointwise, "batch_norm", None)
         assert np.isfinite(cpu.pointwise_of_batch_norm(x, w, win, *affine)).all()
         assert np.isfinite(cpu.pointwise_of_batch_norm_grad_weight(x, grad, win, *affine)).all()
@@ -88,16 +85,11 @@ def test_the_normalised_map_is_never_made(engine):
 
 
 @every_engine
-def test_the_number_of_threads_changes_no_bit(engine):
-    threads, found = kernels.num_threads(), []
-    try:
-        for count in sorted({1, threads}):
-            kernels.set_num_threads(count)
-            with blocks(engine):
-                found.append([once.tobytes() for once, _ in both_ways((2, 17, 19, 130), 100, "relu6", np.float32, 2)])
-    finally:
-        kernels.set_num_threads(threads)
-    assert all(bits == found[0] for bits in found)
+def test_the_number_of_threads_changes_no_bit(name):
+    with blocks(name):
+        assert_same_bits_on_any_number_of_threads(
+            lambda: [once for once, _ in both_ways((2, 17, 19, 130), 100, "relu6", np.float32, 2)]
+        )
 
 
 @pytest.mark.parametrize(
