@@ -287,7 +287,10 @@ _amx, _amx_sliced = _blocks(_emit_amx, HAS_AMX_BF16)
 
 @jit_inline
 def block(engine, n_slices, a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead):
-    """The equation at the head of this file; between `begin` and `end`, engine: a value of ENGINES, slices: 1 or 3."""
+    """The equations at the head of this file, between `begin` and `end`; engine: a value of ENGINES; n_slices: 1 or 3.
+
+    Arrays are flat: a uint16, b uint32, c float32; b_steps (n_steps,) int64. Offsets and pitches count elements.
+    """
     if n_slices == 1:
         if engine == 2:
             _amx(a, a_at, a_pitch, b, b_at, b_steps, n_steps, c, c_at, c_pitch, accumulate, ahead)

@@ -38,7 +38,8 @@ from .plan import equal_shares, forward_plan, grad_input_plan, start_rows
 from .rows import scale_and_shift, scale_shift_and_add
 from .tile import VECTOR_BYTES, VECTORISED, transpose
 
-# steps of a sum that are taken together, at most, by slices
+# steps of a sum that are taken together, at most, by slices. With one, a block's weights fill half of a first-level
+# cache. With three no useful panel fits there, and a block starts as slowly as four steps run: few long panels
 _PANELS = {1: 12, SLICES: 32}
 _GROUP = 8  # blocks of rows that use a panel of weights together, at most
 _SUMS = 1 << 20  # bytes of a group's sums, at most: a part of a core's second-level cache
@@ -51,7 +52,7 @@ NO_NORM = *3 * [np.empty(0, np.float32)], limits_of(None, np.dtype(np.float32)) 
 
 
 class BlockPlan(NamedTuple):
-    """A plan whose sums are cut into panels of whole steps; a step of `slices` has so many times 32 numbers."""
+    """A plan whose sums are cut into panels of whole steps. Places in a copied row count uncut numbers."""
 
     regions: np.ndarray  # (R, 7) of the plan
     strides: np.ndarray  # (6,) of the plan
