@@ -495,19 +495,24 @@ def concat(tensors):
 
 
 def _statistics(k, x, running_mean, running_var, momentum, training):
-    """(mean, var, whether they are those of x): then the running statistics have moved towards them."""
-    count = x.size // x.shape[-1]
-    if not training or count == 1:  # one value has no variance: normalise with the running statistics
-        return k.copy(running_mean), k.copy(running_var), False  # backward needs them as they are now
-    mean, var = k.batch_norm_statistics(x)
-    k.update_running(running_mean, running_var, mean, var, momentum, count)
-    return mean, var, True
+    """(mean, var, whether they are those of x): else the running ones."""
+    if training and x.size > x.shape[-1]:
+        return *k.batch_norm_statistics(x), True
+    # one value has no variance; and backward needs the running statistics as they are now
+    return k.copy(running_mean), k.copy(running_var), False
+
+
+def _update_running(k, x, mean, var, running_mean, running_var, momentum, training):
+    """Last of all, so that an input that is refused has changed nothing."""
+    k.update_running(running_mean, running_var, mean, var, momentum, x.size // x.shape[-1])
 
 
 class BatchNorm(Function):
     def forward(self, x, gamma, beta, residual=None, *, running, eps, activation):
         mean, var, self.training = _statistics(self.k, x, *running)
         y = self.k.batch_norm(x, mean, var, gamma, beta, eps, activation, residual)
+        if self.training:
+            _update_running(self.k, x, mean, var, *running)
         self.eps, self.activation, self.adds = eps, activation, residual is not None
         kept = None  # x shows the activation's derivative, unless a residual hides it
         if residual is not None and activation is not None:
@@ -537,11 +542,13 @@ class Conv2dOfBatchNorm(Function):
     maps, rounds = (0,), True
 
     def forward(self, x, gamma, beta, w, *, running, eps, activation):
-        mean, var, self.training = _statistics(self.k, x, *running)
         self.window = Window.conv(x.shape, w.shape)
         if not self.window.is_pointwise:
             raise ValueError(f"conv2d_of_batch_norm: weight must be (1, 1, C, K), got {w.shape}")
+        mean, var, self.training = _statistics(self.k, x, *running)
         y = self._of_normalised("pointwise_of_batch_norm", self.k.conv2d, x, w, mean, var, gamma, beta, eps, activation)
+        if self.training:
+            _update_running(self.k, x, mean, var, *running)
         if any(self.needs):
             gamma, beta = self.k.copy(gamma), self.k.copy(beta)
         self.saved, self.options = (x, w, mean, var, gamma, beta), (eps, activation)

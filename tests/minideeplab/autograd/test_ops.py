@@ -194,6 +194,19 @@ def test_a_convolution_of_a_batch_norm_is_one_after_the_other(fused, training, c
         np.testing.assert_array_equal(once, twice, strict=True)
 
 
+def test_what_is_refused_changes_no_running_statistics():
+    x, ones = Tensor(normal(2, 5, 6, 4)), Tensor(np.ones(4))
+    running = np.zeros(4), np.ones(4)
+    for w in (normal(3, 3, 4, 5), normal(1, 1, 3, 5)):
+        with pytest.raises(ValueError, match=r"weight must be \(1, 1, C, K\)|channels"):
+            ops.conv2d_of_batch_norm(x, ones, ones, Tensor(w), *running)
+    with pytest.raises(ValueError, match="gamma must have shape"):
+        ops.batch_norm(x, Tensor(np.ones(3)), ones, *running)
+    with pytest.raises(ValueError, match="gamma must have shape"):
+        ops.conv2d_of_batch_norm(x, Tensor(np.ones(3)), ones, Tensor(normal(1, 1, 4, 5)), *running)
+    np.testing.assert_array_equal(running, (np.zeros(4), np.ones(4)))
+
+
 @pytest.mark.parametrize(("residual", "arrays"), [(False, 1), (True, 2)])
 def test_batch_norm_keeps_its_input_and_what_a_residual_hides(residual, arrays):
     """Its derivative needs x alone; after a residual also the result, which shows relu's, or the residual."""
