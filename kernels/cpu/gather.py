@@ -23,8 +23,10 @@ _BYTES = 32
 PANEL_BYTES = _BYTES  # of a row of a panel: a vector
 LANES = _BYTES // 4  # numbers in a vector of float32; float64 has half as many
 _blur_vector = blur_vector_intrinsic(_BYTES)
-_subtract_largest, _shift1, _shift2, _shift3, _shift4 = (subtract_largest_intrinsic(n, _BYTES) for n in range(5))
-_normalise_and_damp, _mix1, _mix2, _mix3, _mix4 = (normalise_and_damp_intrinsic(n, _BYTES) for n in range(5))
+_subtract_largest, *_of_few = (subtract_largest_intrinsic(n, _BYTES) for n in range(5))
+_subtract_largest1, _subtract_largest2, _subtract_largest3, _subtract_largest4 = _of_few
+_normalise_and_damp, *_of_few = (normalise_and_damp_intrinsic(n, _BYTES) for n in range(5))
+_normalise_and_damp1, _normalise_and_damp2, _normalise_and_damp3, _normalise_and_damp4 = _of_few
 _gather1, _gather2, _gather3, _gather4 = (gather_intrinsic(n, _BYTES) for n in (1, 2, 3, 4))
 
 
@@ -115,13 +117,13 @@ def subtract_largest(x, count, width, y, lowest):
     if not VECTORISED or width < lanes:
         subtract_largest_plain(x, count, width, y, lowest)
     elif n_vectors == 1:
-        _shift1(x, count, width, y, lowest)
+        _subtract_largest1(x, count, width, y, lowest)
     elif n_vectors == 2:
-        _shift2(x, count, width, y, lowest)
+        _subtract_largest2(x, count, width, y, lowest)
     elif n_vectors == 3:
-        _shift3(x, count, width, y, lowest)
+        _subtract_largest3(x, count, width, y, lowest)
     elif n_vectors == 4:
-        _shift4(x, count, width, y, lowest)
+        _subtract_largest4(x, count, width, y, lowest)
     else:
         _subtract_largest(x, count, width, y, lowest)
 
@@ -152,12 +154,12 @@ def normalise_and_damp(e, count, width, q, at, damping, largest):
     if not VECTORISED or width < lanes:
         normalise_and_damp_plain(e, count, width, q, at, damping, largest)
     elif n_vectors == 1:
-        _mix1(e, count, width, q, at, damping, largest)
+        _normalise_and_damp1(e, count, width, q, at, damping, largest)
     elif n_vectors == 2:
-        _mix2(e, count, width, q, at, damping, largest)
+        _normalise_and_damp2(e, count, width, q, at, damping, largest)
     elif n_vectors == 3:
-        _mix3(e, count, width, q, at, damping, largest)
+        _normalise_and_damp3(e, count, width, q, at, damping, largest)
     elif n_vectors == 4:
-        _mix4(e, count, width, q, at, damping, largest)
+        _normalise_and_damp4(e, count, width, q, at, damping, largest)
     else:
         _normalise_and_damp(e, count, width, q, at, damping, largest)

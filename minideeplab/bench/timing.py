@@ -16,8 +16,8 @@ from minideeplab.autograd.precision import precision_in_use
 
 _PAUSE = 0.02  # seconds: threads that have run out of work wait for more in a loop, and would hold the next one's cores
 _LASTING = 0.02  # seconds that calls on a GPU take together
-_SHORT = 0.2  # seconds: what takes less runs for _WARM before it is timed, for after the pause
-_WARM = 0.02  # caches and threads are cold
+_SHORT = 0.2  # seconds: what takes less is run until it is warm, for after the pause caches and threads are cold
+_WARM = 0.02  # seconds of that
 
 
 def medians(functions, repeats, device="cpu"):
