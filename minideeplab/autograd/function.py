@@ -7,6 +7,7 @@ A result that costs one pass over memory, such as that of batch norm, is not kep
 `Remade` in its place, and backward makes it again when the first of them needs it.
 """
 
+from collections import Counter
 from contextlib import contextmanager
 
 import kernels
@@ -14,6 +15,7 @@ import kernels
 _FREED = "backward has already run through this graph and freed it; compute the loss again"
 _recording = True
 _recomputing = False
+_report = None
 
 
 @contextmanager
@@ -34,6 +36,20 @@ def is_recording():
 def is_recomputing():
     """Whether a forward pass runs for the second time: what it updated in the first is left alone."""
     return _recomputing
+
+
+@contextmanager
+def reporting_leaves(report):
+    """Inside the block backward calls report(leaf) when it has added all that it will add to the gradient of a leaf.
+
+    A part of a network that is computed again runs a backward of its own, and reports for itself.
+    """
+    global _report
+    previous, _report = _report, report
+    try:
+        yield
+    finally:
+        _report = previous
 
 
 class Function:
@@ -158,6 +174,7 @@ def backpropagate(root, grad, watch=None):
     """
     pending = {root: grad}
     order = topological(root)
+    left = Counter(id(p) for f in order for p in f.parents if not isinstance(p, Function)) if _report else None
     while order:
         function = order.pop()
         if function.parents == ():
@@ -171,12 +188,17 @@ def backpropagate(root, grad, watch=None):
                 continue
             if isinstance(parent, Function):
                 pending[parent] = function.k.add(pending[parent], g) if parent in pending else g
-            elif parent.grad is None:
+                continue
+            if parent.grad is None:
                 parent.grad = (
                     function.k.copy(g) if g is grad else g
                 )  # an op may pass its gradient on: a leaf owns its own
             else:
                 parent.grad = function.k.add(parent.grad, g)
+            if left:
+                left[id(parent)] -= 1
+                if not left[id(parent)]:
+                    _report(parent)
         function.saved, function.parents = (), ()
         if watch is not None:
             watch(function, grad, grads)

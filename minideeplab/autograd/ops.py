@@ -23,6 +23,7 @@ from kernels.geometry import Window
 from minideeplab.autograd.function import Function
 from minideeplab.autograd.precision import ToBfloat16, ToFloat32
 
+GOLDEN = 0x9E3779B97F4A7C15  # of the kernels' dropout: element i draws splitmix64(seed + i golden)
 # ---------------------------------------------------------------- arithmetic
 
 
@@ -127,9 +128,13 @@ def relu(x):
     return activate(x, "relu")
 
 
-def dropout(x, rate, seed):
-    """Zero a share `rate` of the elements, chosen by `seed`, and scale the others by 1 / (1 - rate)."""
-    return Dropout.apply(x, rate=rate, seed=seed)
+def dropout(x, rate, seed, first=0):
+    """Zero a share `rate` of the elements, chosen by `seed`, and scale the others by 1 / (1 - rate).
+
+    Args:
+        first: where x is a part of a larger array, the number of its first element there: it gets that part's zeros.
+    """
+    return Dropout.apply(x, rate=rate, seed=(seed + first * GOLDEN) % 2**64)
 
 
 # ---------------------------------------------------------------- convolution
@@ -494,25 +499,49 @@ def concat(tensors):
 # ---------------------------------------------------------------- normalisation
 
 
-def _statistics(k, x, running_mean, running_var, momentum, training):
-    """(mean, var, whether they are those of x): else the running ones."""
-    if training and x.size > x.shape[-1]:
-        return *k.batch_norm_statistics(x), True
-    # one value has no variance; and backward needs the running statistics as they are now
-    return k.copy(running_mean), k.copy(running_var), False
+class Normalising(Function):
+    """What the ops with batch norm share: whose statistics they take, and the gradient through these.
+
+    Attributes:
+        count: values of each channel that the statistics are of; 0 for the running ones, which do not depend on x.
+        group: the processes that the statistics are taken over, or None for those of x alone.
+    """
+
+    def statistics(self, x, running_mean, running_var, momentum, training, group):
+        """(mean, var) of x, over all ranks of the group; or copies of the running ones."""
+        count = x.size // x.shape[-1] * (1 if group is None else group.size)
+        self.group, self.count = group, count if training and count > 1 else 0  # one value has no variance
+        if self.count == 0:  # copies, since backward needs the running statistics as they are now
+            return self.k.copy(running_mean), self.k.copy(running_var)
+        mean, var = self.k.batch_norm_statistics(x)
+        return (mean, var) if group is None else self._over_ranks(mean, var)
+
+    def _over_ranks(self, mean, var):
+        """Each rank has as many values: E[x] is the mean of means, E[x^2] that of var + mean^2."""
+        m, v = (self.k.to_numpy(a).astype(np.float64) for a in (mean, var))
+        m, square = self.group.sum(np.stack([m, v + m * m])) / self.group.size
+        return tuple(self.k.from_numpy(a.astype(mean.dtype)) for a in (m, np.maximum(square - m * m, 0)))
+
+    def update_running(self, mean, var, running_mean, running_var, momentum, training, group):
+        """Last of all, so that an input that is refused has changed nothing."""
+        if self.count:
+            self.k.update_running(running_mean, running_var, mean, var, momentum, self.count)
+
+    def gradients(self, grad, x, *affine):
+        """As `batch_norm_grad`: in gamma and beta those of x alone, in x with what it does to the other ranks."""
+        if self.group is None or self.count == 0:
+            return self.k.batch_norm_grad(grad, x, *affine, self.count > 0)
+        sums = self.k.to_numpy(self.k.batch_norm_grad_sums(grad, x, *affine))
+        grad_beta, grad_gamma = (self.k.from_numpy(own) for own in sums.astype(affine[0].dtype))
+        everywhere = self.k.from_numpy(self.group.sum(sums.copy()))
+        return self.k.batch_norm_grad_input(grad, x, *affine, everywhere, self.count), grad_gamma, grad_beta
 
 
-def _update_running(k, x, mean, var, running_mean, running_var, momentum, training):
-    """Last of all, so that an input that is refused has changed nothing."""
-    k.update_running(running_mean, running_var, mean, var, momentum, x.size // x.shape[-1])
-
-
-class BatchNorm(Function):
+class BatchNorm(Normalising):
     def forward(self, x, gamma, beta, residual=None, *, running, eps, activation):
-        mean, var, self.training = _statistics(self.k, x, *running)
+        mean, var = self.statistics(x, *running)
         y = self.k.batch_norm(x, mean, var, gamma, beta, eps, activation, residual)
-        if self.training:
-            _update_running(self.k, x, mean, var, *running)
+        self.update_running(mean, var, *running)
         self.eps, self.activation, self.adds = eps, activation, residual is not None
         kept = None  # x shows the activation's derivative, unless a residual hides it
         if residual is not None and activation is not None:
@@ -531,24 +560,23 @@ class BatchNorm(Function):
         x, kept, mean, var, gamma, beta = self.saved
         affine, activation = (mean, var, gamma, beta, self.eps), self.activation
         if not self.adds:
-            return self.k.batch_norm_grad(grad, x, *affine, activation, self.training)
+            return self.gradients(grad, x, *affine, activation)
         if activation is not None:  # the residual gets what the activation lets pass, and so does batch norm
             shown = kept if activation in SHOWN_BY_RESULT else self.k.batch_norm(x, *affine, None, kept)
             grad = self.k.activate_grad(grad, shown, activation)
-        return *self.k.batch_norm_grad(grad, x, *affine, None, self.training), grad
+        return *self.gradients(grad, x, *affine, None), grad
 
 
-class Conv2dOfBatchNorm(Function):
+class Conv2dOfBatchNorm(Normalising):
     maps, rounds = (0,), True
 
     def forward(self, x, gamma, beta, w, *, running, eps, activation):
         self.window = Window.conv(x.shape, w.shape)
         if not self.window.is_pointwise:
             raise ValueError(f"conv2d_of_batch_norm: weight must be (1, 1, C, K), got {w.shape}")
-        mean, var, self.training = _statistics(self.k, x, *running)
+        mean, var = self.statistics(x, *running)
         y = self._of_normalised("pointwise_of_batch_norm", self.k.conv2d, x, w, mean, var, gamma, beta, eps, activation)
-        if self.training:
-            _update_running(self.k, x, mean, var, *running)
+        self.update_running(mean, var, *running)
         if any(self.needs):
             gamma, beta = self.k.copy(gamma), self.k.copy(beta)
         self.saved, self.options = (x, w, mean, var, gamma, beta), (eps, activation)
@@ -570,7 +598,7 @@ class Conv2dOfBatchNorm(Function):
                 "pointwise_of_batch_norm_grad_weight", self.k.conv2d_grad_weight, x, grad, *affine
             )
         grad = self.k.conv2d_grad_input(grad, w, self.window)
-        return *self.k.batch_norm_grad(grad, x, *affine, self.training), grad_w
+        return *self.gradients(grad, x, *affine), grad_w
 
 
 def _given(residual):
@@ -578,8 +606,9 @@ def _given(residual):
 
 
 def batch_norm(
-    x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5, activation=None, training=True, residual=None
-):
+    x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5, activation=None, training=True, residual=None,
+    group=None,
+):  # fmt: skip
     """y = gamma (x - mean) / sqrt(var + eps) + beta over N, H, W, and an activation in the same pass.
 
     A `residual` of the shape of x, the shortcut of a residual unit, is added before the activation.
@@ -592,15 +621,17 @@ def batch_norm(
     Args:
         x: (N, H, W, C) tensor; gamma, beta: (C,) tensors; running_mean, running_var: (C,) arrays.
         activation: by name, as of `activate`.
+        group: processes that have a part of the batch each, all of one shape: then mean and var are those of the whole
+            batch. It has `size`, and `sum(array)`, which sums an array over the processes in place.
 
-    Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
+    Source: Ioffe and Szegedy 2015, algorithms 1 and 2; over processes: Peng et al. 2018 (arXiv 1711.07240), section 3.2.
     """
-    running = running_mean, running_var, momentum, training
+    running = running_mean, running_var, momentum, training, group
     return BatchNorm.apply(x, gamma, beta, *_given(residual), running=running, eps=eps, activation=activation)
 
 
 def conv2d_of_batch_norm(
-    x, gamma, beta, w, running_mean, running_var, momentum=0.1, eps=1e-5, activation=None, training=True
+    x, gamma, beta, w, running_mean, running_var, momentum=0.1, eps=1e-5, activation=None, training=True, group=None
 ):
     """`conv2d(batch_norm(x), w)` for a 1x1 kernel of stride 1, bit for bit.
 
@@ -611,7 +642,7 @@ def conv2d_of_batch_norm(
 
     Returns: (N, H, W, K). Raises: ValueError: another kernel, or sizes that do not fit.
     """
-    running = running_mean, running_var, momentum, training
+    running = running_mean, running_var, momentum, training, group
     return Conv2dOfBatchNorm.apply(x, gamma, beta, w, running=running, eps=eps, activation=activation)
 
 

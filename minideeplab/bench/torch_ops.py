@@ -88,15 +88,16 @@ def activate(x, activation):
 
 
 def batch_norm(
-    x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5, activation=None, training=True, residual=None
-):
+    x, gamma, beta, running_mean, running_var, momentum=0.1, eps=1e-5, activation=None, training=True, residual=None,
+    group=None,
+):  # fmt: skip
     training = training and x[..., 0].numel() > 1
     y = functional.batch_norm(_nchw(x), running_mean, running_var, gamma, beta, training, momentum, eps)
     y = y if residual is None else y + _nchw(residual)
     return _nhwc(_ACTIVATIONS[activation](y, inplace=True) if activation else y)
 
 
-def conv2d_of_batch_norm(x, gamma, beta, w, *options):
+def conv2d_of_batch_norm(x, gamma, beta, w, *options, group=None):
     return conv2d(batch_norm(x, gamma, beta, *options), w)
 
 
@@ -116,7 +117,7 @@ def concat(tensors):
     return _nhwc(torch.cat([_nchw(x) for x in tensors], dim=1))
 
 
-def dropout(x, rate, seed):
+def dropout(x, rate, seed, first=0):
     return functional.dropout(x, rate)
 
 

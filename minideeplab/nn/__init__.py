@@ -14,6 +14,7 @@ from minideeplab.nn.layers import (
     SeparableConv2d,
     freeze_batch_norm,
     normalised,
+    share_batch,
 )
 from minideeplab.nn.losses import Loss, cross_entropy, hard_pixels
 from minideeplab.nn.module import Buffer, Module, Parameter, Sequential
@@ -44,6 +45,7 @@ __all__ = [
     "normalised",
     "ones",
     "poly",
+    "share_batch",
     "step_policy",
     "truncated_normal",
     "zeros",

@@ -65,9 +65,10 @@ class BatchNorm2d(Module):
 
     Attributes:
         frozen: training, too, uses the running statistics, and leaves them as they are; see `freeze_batch_norm`.
+        group: processes over which the statistics are taken, or None; see `share_batch`.
     """
 
-    frozen = False
+    frozen, group = False, None
 
     def __init__(self, channels, activation=None, eps=1e-5, momentum=0.1):
         self.gamma = Parameter((channels,), ones, decays=False)
@@ -77,7 +78,7 @@ class BatchNorm2d(Module):
         self.activation, self.eps, self.momentum = activation, eps, momentum
 
     def forward(self, x, residual=None):
-        return ops.batch_norm(x, self.gamma, self.beta, *self.options(), residual)
+        return ops.batch_norm(x, self.gamma, self.beta, *self.options(), residual, self.group)
 
     def options(self):
         """Running statistics, momentum, eps, activation, and whether the batch's statistics count: for `ops`."""
@@ -108,8 +109,31 @@ def freeze_batch_norm(module, affine=False):
                 layer.gamma.requires_grad = layer.beta.requires_grad = False
 
 
+def share_batch(module, group, synchronised=True):
+    """In training the module sees a part of each batch, as of `group.size` processes that of number `group.rank`.
+
+    Batch norm takes the statistics, and the gradients through them, of all parts, as if one process saw the batch.
+    Dropout drops in this part what it would drop there.
+
+    Args:
+        module: any Module; group: as of `ops.batch_norm`, with `rank`.
+        synchronised: False leaves batch norm with the statistics of its own part.
+    """
+    for _, layer in module.named_modules():
+        if isinstance(layer, BatchNorm2d):
+            layer.group = group if synchronised else None
+        if isinstance(layer, Dropout):
+            layer.part = group.rank
+
+
 class Dropout(Module):
-    """Zeroes a share `rate` of the activations in training, drawn from the stream that `reseed` starts."""
+    """Zeroes a share `rate` of the activations in training, drawn from the stream that `reseed` starts.
+
+    Attributes:
+        part: number of the part of the batch that it sees, see `share_batch`.
+    """
+
+    part = 0
 
     def __init__(self, rate):
         if not 0 <= rate < 1:
@@ -120,7 +144,7 @@ class Dropout(Module):
         if not self.training or self.rate == 0:
             return x
         self.seed = (self.seed * 6364136223846793005 + 1442695040888963407) % 2**64  # next of the stream (Knuth's MMIX)
-        return ops.dropout(x, self.rate, self.seed)
+        return ops.dropout(x, self.rate, self.seed, self.part * x.data.size)
 
 
 class MaxPool2d(Module):
@@ -194,7 +218,8 @@ class SeparableConv2d(Module):
         folds = can_fold(depthwise, between), can_fold(pointwise, last)
         if not any(folds):  # training: `between` is applied while the pointwise convolution reads
             weights = between.gamma, between.beta, pointwise.weight
-            return last(ops.conv2d_of_batch_norm(depthwise(x), *weights, *between.options()), residual)
+            y = ops.conv2d_of_batch_norm(depthwise(x), *weights, *between.options(), group=between.group)
+            return last(y, residual)
         if not all(folds):  # one of the two uses the statistics of the batch
             return normalised(pointwise, last, normalised(depthwise, between, x), residual)
         return ops.normalised_separable_conv2d(

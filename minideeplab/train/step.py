@@ -1,7 +1,7 @@
 """One step of training, which keeps no records: the loop, notebooks and searches for a learning rate call it."""
 
 import math
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 
@@ -12,8 +12,9 @@ from minideeplab.nn import Loss
 
 
 def train_step(
-    model, optimiser, images, labels, lr=None, class_weights=None, ignore_index=255, parts=1, hard_share=1.0
-) -> Loss:
+    model, optimiser, images, labels, lr=None, class_weights=None, ignore_index=255, parts=1, hard_share=1.0,
+    replica=None,
+) -> Loss:  # fmt: skip
     """Forward, loss, backward, update.
 
         g = d loss(model(images), labels) / d parameters,    parameters <- optimiser(parameters, g, lr)
@@ -33,9 +34,11 @@ def train_step(
         class_weights: (num_classes,) numbers, or None for ones; ignore_index: the label of void pixels.
         parts: a divisor of N; hard_share: the share of each image's labelled pixels that the loss is taken over, those
             with the largest loss, see `nn.hard_pixels`.
+        replica: of the model, where it is one of several ranks' (`distributed.Replica`). Images and labels are then
+            this rank's part of the batch, as large as that of each other rank. All of them take one step.
 
     Returns:
-        The loss before the update, a scalar without history that knows its `weight`.
+        The loss of the whole batch before the update, a scalar without history that knows its `weight`.
 
     Raises:
         TypeError: images that were not normalised. ValueError: `parts` that do not divide N.
@@ -52,20 +55,24 @@ def train_step(
     total, weight = 0.0, 0.0
     optimiser.zero_grad()
     with _statistics_kept_on_error(model):
-        for some, truth in _cut(images, labels, parts):
+        for number, (some, truth) in enumerate(_cut(images, labels, parts), 1):
             loss = model.loss(Tensor(some).to(model.device), truth, class_weights, ignore_index, hard_share)
-            if not math.isfinite(loss.item()):
-                raise DivergedError(f"the loss is {loss.item()}{_first_cause(model, loss, some)}")
-            if parts == 1:
-                loss.backward()
-            else:  # the gradient of the sum over pixels: of how many in all is known after the last part
-                loss.backward(k.full((), loss.weight, loss.dtype))
-            total, weight = total + loss.item() * loss.weight, weight + loss.weight
+            mean, of = (loss.item(), loss.weight) if replica is None else replica.mean_loss(loss.item(), loss.weight)
+            if not math.isfinite(mean):
+                raise DivergedError(f"the loss is {mean}{_first_cause(model, loss, some, replica)}")
+            # In one part, the gradient of the mean over all ranks' pixels; in several that of the sum over pixels: of
+            # how many in all is known after the last part.
+            share = loss.weight if parts > 1 else loss.weight / of if of else 1.0
+            with replica.summing() if replica and number == parts else nullcontext():
+                loss.backward(k.full((), share, loss.dtype))
+            total, weight = total + mean * of, weight + of
         if parts > 1:
             _divide_gradients(model, weight)
-            loss = Tensor(k.full((), total / weight if weight else 0.0, loss.dtype))
+            mean = total / weight if weight else 0.0
     optimiser.step(lr)
-    return Loss(loss.detach(), weight)
+    if replica:
+        replica.finish()
+    return Loss(Tensor(k.full((), mean, loss.dtype)), weight)
 
 
 def _cut(images, labels, parts):
@@ -101,12 +108,19 @@ def _statistics_kept_on_error(model):
         raise
 
 
-def _first_cause(model, loss, images) -> str:
-    if first_not_finite({"images": images}):
-        return ", the images hold values that are not finite"
-    if name := first_not_finite({name: p.data for name, p in model.named_parameters()}):
-        return f", the first weight that is not finite is '{name}'"
+def _first_cause(model, loss, images, replica) -> str:
+    """The first array that is not finite; of several ranks, on the first that finds one."""
+
+    def found(arrays, words):
+        name = first_not_finite(arrays)
+        sentence = f", {words.format(name)}" if name else ""
+        return sentence if replica is None else next(filter(None, replica.group.all(sentence)), "")
+
+    if cause := found({"images": images}, "the images hold values that are not finite"):
+        return cause
+    weights = {name: p.data for name, p in model.named_parameters()}
+    if cause := found(weights, "the first weight that is not finite is '{}'"):
+        return cause
     loss.backward()
-    if name := first_not_finite({name: p.grad for name, p in model.named_parameters() if p.grad is not None}):
-        return f", the first gradient that is not finite is that of '{name}'"
-    return ""
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return found(gradients, "the first gradient that is not finite is that of '{}'")
