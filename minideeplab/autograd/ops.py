@@ -624,7 +624,7 @@ def batch_norm(
         group: processes that have a part of the batch each, all of one shape: then mean and var are those of the whole
             batch. It has `size`, and `sum(array)`, which sums an array over the processes in place.
 
-    Source: Ioffe and Szegedy 2015, algorithms 1 and 2; over processes: Peng et al. 2018 (arXiv 1711.07240), section 3.2.
+    Source: Ioffe and Szegedy 2015, algorithms 1 and 2; over processes: Peng et al. 2018 (arXiv 1711.07240).
     """
     running = running_mean, running_var, momentum, training, group
     return BatchNorm.apply(x, gamma, beta, *_given(residual), running=running, eps=eps, activation=activation)

@@ -1,16 +1,20 @@
 """How a command ends: bad input in a message and an exit code, a signal between two steps."""
 
+import contextlib
 import errno
 import functools
+import os
 import signal
 import sys
+import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from minideeplab.autograd.precision import precision, precision_in_use
 from minideeplab.cli.signals import INTERRUPTED, check_interrupt, deferred_interrupt, exit_code, heard
 from minideeplab.cli.streams import lasting_streams
-from minideeplab.errors import MiniDeepLabError
+from minideeplab.distributed import Alone, ElsewhereError, is_first_started, world
+from minideeplab.errors import MiniDeepLabError, UsageError
 from minideeplab.files.refusal import plain
 from minideeplab.files.whole import DISK_FULL
 
@@ -19,42 +23,77 @@ __all__ = ["INTERRUPTED", "check_interrupt", "deferred_interrupt", "main_guard"]
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def main_guard(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
+def main_guard(main: Callable | None = None, *, for_ranks: bool = False) -> Callable:
     """Wraps `main(argv) -> exit code`: bad input ends in a message on stderr, never in a traceback.
 
     Warnings are one line each: whoever uses a command did not write the line of code that they would name. A signal
     that is lost, as while kernels compile, is heard at the next step of a progress bar, or at the end. Work goes on
-    when nobody reads its output any more.
+    when nobody reads its output any more. Of several ranks the first prints; one that fails ends them all.
+
+    Args:
+        for_ranks: whether several processes share the work; a command that is for one refuses to be started as more.
     """
+    if main is None:
+        return functools.partial(main_guard, for_ranks=for_ranks)
 
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
+        group = None
         with lasting_streams(), precision(precision_in_use()):  # --precision holds for the command alone
             try:
-                with warnings.catch_warnings(), heard():
+                group = world()
+                if group.size > 1 and not for_ranks:
+                    raise UsageError(
+                        f"this command is for one process, and {group.size} were started: leave mpiexec out"
+                    )
+                with silent_but_first(group), warnings.catch_warnings(), heard():
                     warnings.showwarning = _print_warning
                     code = main(argv)
                     if code == 0:
                         check_interrupt()
                     sys.stdout.flush()  # here a full disk is still told
-                    return code
-            except MiniDeepLabError as error:
-                print(f"error: {plain(str(error))}", file=sys.stderr)
-                return error.exit_code
-            except OSError as error:
-                print(f"error: {plain(_cause(error))}", file=sys.stderr)
-                return MiniDeepLabError.exit_code
-            except MemoryError as error:
-                why = f"not enough memory ({error}); take smaller images, crops or batches, or a narrower network"
-                print(f"error: {why}", file=sys.stderr)
-                return MiniDeepLabError.exit_code
-            except KeyboardInterrupt as stop:
-                code = exit_code(stop)
-                name = "interrupted" if code == INTERRUPTED else f"stopped by {signal.Signals(code - 128).name}"
-                print(name, file=sys.stderr)
-                return code
+                    return code if code == 0 else group.end(code, "")[0]
+            except (Exception, KeyboardInterrupt, SystemExit) as error:
+                code, text = _ended_by(error, group)
+            if group:
+                code, text = group.end(code, text)
+            if text and (group or is_first_started()):
+                print(text, file=sys.stderr)
+            return code
 
     return guarded
+
+
+def _ended_by(error: BaseException, group: Alone | None) -> tuple[int, str]:
+    """(exit code, message) of what has ended a command; other errors are raised again, unless other ranks wait."""
+    match error:
+        case ElsewhereError():
+            return 0, ""
+        case MiniDeepLabError():
+            return error.exit_code, f"error: {plain(str(error))}"
+        case OSError():
+            return MiniDeepLabError.exit_code, f"error: {plain(_cause(error))}"
+        case MemoryError():
+            why = f"not enough memory ({error}); take smaller images, crops or batches, or a narrower network"
+            return MiniDeepLabError.exit_code, f"error: {why}"
+        case KeyboardInterrupt():
+            code = exit_code(error)
+            return code, "interrupted" if code == INTERRUPTED else f"stopped by {signal.Signals(code - 128).name}"
+    if group is None or group.size == 1:
+        raise error
+    if isinstance(error, SystemExit):  # of the parser, which has said why
+        return error.code or 0, ""
+    return MiniDeepLabError.exit_code, "".join(traceback.format_exception(error)).rstrip()
+
+
+@contextlib.contextmanager
+def silent_but_first(group: Alone) -> Iterator[None]:
+    """Inside the block ranks print nothing but the first, on stdout and stderr."""
+    if group.is_first:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        yield
 
 
 def _cause(error: OSError) -> str:

@@ -8,15 +8,22 @@ from minideeplab.errors import UsageError
 
 # Variables in which launchers tell the number of processes: Open MPI; MPICH, Intel MPI and MVAPICH; srun of Slurm.
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+NUMBERS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")  # of this process, in the same order
 INSTALL = 'pip install -e ".[distributed]"'
 
 
 def started_processes() -> int:
     """How many processes the launcher says that it has started; 1 where there is no launcher."""
-    for name in SIZES:
-        if (text := os.environ.get(name, "")).isdigit() and int(text) > 0:
-            return int(text)
-    return 1
+    return _told(SIZES, 1)
+
+
+def is_first_started() -> bool:
+    """Whether the launcher calls this process the first: it speaks where the others cannot be reached."""
+    return started_processes() == 1 or _told(NUMBERS, 0) == 0
+
+
+def _told(names: tuple[str, ...], default: int) -> int:
+    return next((int(text) for name in names if (text := os.environ.get(name, "")).isdigit()), default)
 
 
 @functools.cache
@@ -27,20 +34,20 @@ def world() -> Alone:
         UsageError: mpi4py is missing, or it belongs to another MPI than the launcher.
     """
     started = started_processes()
-    if started == 1:
+    if started <= 1:
         return Alone()
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py is there, and finds no MPI library
         raise UsageError(
-            f"a launcher has started {started} processes, and mpi4py cannot be loaded ({error}); {INSTALL}, and an MPI, "
-            "such as the package mpich: minideeplab/distributed/README.md"
+            f"a launcher has started {started} processes, and mpi4py cannot be loaded ({error}); {INSTALL}, and an "
+            "MPI, such as the package mpich: minideeplab/distributed/README.md"
         ) from error
     if MPI.COMM_WORLD.Get_size() != started:
         library = MPI.Get_library_version().partition("\n")[0].strip()
         raise UsageError(
             f"the launcher has started {started} processes, but mpi4py sees {MPI.COMM_WORLD.Get_size()}: the launcher "
-            f"belongs to another MPI than mpi4py, which found {library}; take the mpiexec of that one, or with srun the "
-            "right --mpi (srun --mpi=list)"
+            f"belongs to another MPI than mpi4py, which found {library}; take the mpiexec of that one, or with srun "
+            "the right --mpi (srun --mpi=list)"
         )
     return Ranks(MPI.COMM_WORLD)
