@@ -123,9 +123,8 @@ class GradientSums:
     def forget(self) -> None:
         """Gets ready for the next step, also after one that has failed before any sum was under way."""
         self._seen, self._next = Counter(), 0
-        self._lost = self.group.size > 1 and any(
-            bucket.started for bucket in self.buckets
-        )  # and keeps what MPI writes into
+        # Sums that are lost stay in their buckets: MPI may still write there.
+        self._lost = self.group.size > 1 and any(bucket.started for bucket in self.buckets)
         if self._uses is not None:
             for bucket in self.buckets:
                 bucket.missing = sum(self._uses[p] > 0 for p in bucket.parameters)
