@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -163,10 +164,10 @@ class Ranks(Alone):
             yield
         except (Exception, KeyboardInterrupt) as error:
             caught = error
-        stopped = isinstance(caught, KeyboardInterrupt)
-        own = _FAILED if caught else 0
-        found = self._largest(getattr(caught, "signum", signal.SIGINT) if stopped else own)
-        if caught and not (stopped and found == _FAILED):
+        is_stop = isinstance(caught, KeyboardInterrupt)
+        own = getattr(caught, "signum", signal.SIGINT) if is_stop else _FAILED if caught else 0
+        found = self._largest(own)
+        if caught and found == own:
             raise caught
         if found == _FAILED:
             raise ElsewhereError("another rank has failed")
@@ -206,6 +207,8 @@ class Ranks(Alone):
             if time.monotonic() - began > PATIENCE:
                 print(f"{self.name}: {text}" if text else f"{self.name} has ended", file=sys.stderr, flush=True)
                 self._mpi.COMM_WORLD.Abort(code)
+                time.sleep(PATIENCE)  # in some libraries Abort comes back, before the launcher ends this process
+                os._exit(code)
             time.sleep(_PAUSE)
         everybody = (seen == seen[0]).all()
         is_first = own[1] not in seen[: self.rank, 1] and text
