@@ -1,5 +1,6 @@
 """A command for ranks, which ends as its argument says: tests look at how it ends everywhere."""
 
+import argparse
 import os
 import sys
 import time
@@ -32,6 +33,8 @@ def main(argv):
     print(f"{how} {argv[1:]}", flush=True)
     print(f"pid {os.getpid()}", file=sys.__stderr__, flush=True)  # of every rank, past what only the first prints
     last = group.rank == group.size - 1
+    if how == "parse":
+        argparse.ArgumentParser().parse_args(argv[1:])
     if how == "all refuse":
         raise UsageError("--steps and --epochs exclude each other")
     if how == "each for itself":

@@ -92,6 +92,10 @@ class Job:
             time.sleep(0.02)
         return [found[rank] for rank in sorted(found)]
 
+    def send(self, number, pid=None):
+        """Sends a signal to one rank, or to the launcher."""
+        os.kill(pid or self.process.pid, number)
+
     def wait(self, timeout) -> Ended | None:
         """How it has ended; None where it has not within so many seconds."""
         try:
