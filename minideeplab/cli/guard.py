@@ -61,7 +61,9 @@ def main_guard(main: Callable | None = None, *, for_ranks: bool = False) -> Call
             if group:
                 code, text = group.end(code, text)
             if text and (group or is_first_started()):
-                print(text, file=sys.stderr)
+                print(text, file=sys.stderr, flush=True)
+            if group:
+                group.leave()
             return code
 
     return guarded

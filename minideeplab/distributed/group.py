@@ -61,6 +61,9 @@ class Alone:
         """(exit code, what to print) of a process that has failed. Called by ranks that have failed, and no others."""
         return code, text
 
+    def leave(self) -> None:
+        """After `end`, when this process has printed: a launcher may end all ranks when the first of them ends."""
+
     def gather(self, value) -> list:
         """The values of all ranks, in their order, on rank 0; [] on others. Any objects."""
         return [value]
@@ -206,14 +209,24 @@ class Ranks(Alone):
         while not request.Test():
             if time.monotonic() - began > PATIENCE:
                 print(f"{self.name}: {text}" if text else f"{self.name} has ended", file=sys.stderr, flush=True)
-                time.sleep(_PAUSE * 200)  # the launcher hears of the end on another way than what is printed
-                self._mpi.COMM_WORLD.Abort(code)
-                time.sleep(PATIENCE)  # in some libraries Abort comes back, before the launcher ends this process
-                os._exit(code)
+                self._abort(code)
             time.sleep(_PAUSE)
         everybody = (seen == seen[0]).all()
         is_first = own[1] not in seen[: self.rank, 1] and text
         return int(seen[:, 0].max()), (text if everybody else f"{self.name}: {text}") if is_first else ""
+
+    def _abort(self, code: int) -> None:
+        """Ends all ranks, this one first of all."""
+        if hasattr(signal, "alarm"):  # where Abort hangs, the system ends this process, and the launcher the others
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(int(3 * PATIENCE))
+        time.sleep(_PAUSE * 200)  # the launcher hears of the end on another way than of what was printed
+        self._mpi.COMM_WORLD.Abort(code)
+        time.sleep(PATIENCE)  # in some libraries Abort comes back, before the launcher ends this process
+        os._exit(code)
+
+    def leave(self):
+        self._patiently(self._ends.Ibarrier())
 
 
 class _Request(Started):

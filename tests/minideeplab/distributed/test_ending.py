@@ -26,8 +26,8 @@ def ended(ranks, how, code, *more):
 
 
 def said(job):
-    """Lines on stderr, without what the launcher of Open MPI says between two lines of dashes."""
-    return re.sub(r"(?ms)^-{70,}$.*^-{70,}$", "", job.stderr).strip().splitlines()
+    """Lines on stderr, without what Open MPI's launcher says: between two lines of dashes, or after [host:pid]."""
+    return re.sub(r"(?ms)^-{70,}$.*^-{70,}$|^\[\S+:\d+\] .*?$", "", job.stderr).strip().splitlines()
 
 
 def test_all_refuse_with_one_message():
@@ -96,8 +96,8 @@ def test_a_signal_ends_all(how, number, who, code, text):
     The launcher of Open MPI leaves ranks no time to stop, but ends them all, too.
     """
     with start(2, COMMAND, how) as job:
+        job.until("working" if how == "steps" else "pid ", times=2)
         job.until("working" if how == "steps" else "waiting")
-        job.until("pid ", times=2)
         pids, began = job.pids(), time.monotonic()
         job.send(number, pids[1] if who == "rank" else None)
         found = job.end()
