@@ -12,6 +12,7 @@ from minideeplab.cli.device import threads_in_use
 from minideeplab.cli.guard import check_interrupt
 from minideeplab.cli.notebook import NotebookBar, in_notebook
 from minideeplab.cli.processor import ProcessorWatch
+from minideeplab.distributed import Alone
 
 PLAIN_INTERVAL = 10.0  # seconds
 _is_hidden = contextvars.ContextVar("_is_hidden", default=False)
@@ -99,6 +100,12 @@ class Speed:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: 1 image, 2 images."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def computing(threads: int, group: Alone) -> str:
+    """Ranks and threads in words, such as "2 ranks of 1 thread"."""
+    each = counted(threads, "thread")
+    return each if group.size == 1 else f"{group.size} ranks of {each}"
 
 
 def duration(seconds: float) -> str:

@@ -36,6 +36,10 @@ class Alone:
 
     rank, size, local_rank, local_size, waited = 0, 1, 0, 1, 0.0
 
+    def __deepcopy__(self, memo) -> "Alone":
+        """Itself: the copy of a network belongs to the same processes."""
+        return self
+
     @property
     def is_first(self) -> bool:
         """Whether this is rank 0, which prints, writes and draws. Not collective."""
@@ -88,6 +92,19 @@ class Alone:
         yield
 
 
+ALONE = Alone()
+
+
+@contextlib.contextmanager
+def failing_together(group: Alone) -> Iterator[None]:
+    """A block of which no rank is left behind: one that fails ends the others, unless they fail, too."""
+    try:
+        yield
+    except Exception as error:
+        group.end(1, f"{type(error).__name__}: {error}")
+        raise
+
+
 class Started:
     """A sum under way; of one process it is done."""
 
@@ -115,6 +132,7 @@ class Ranks(Alone):
         self._local = comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank, self.local_size = self._local.Get_rank(), self._local.Get_size()
         self.host = socket.gethostname()
+        self._late = None  # a request to stop that came while this rank waited
 
     @property
     def name(self) -> str:
@@ -149,11 +167,19 @@ class Ranks(Alone):
         return int(numbers[0])
 
     def _patiently(self, request) -> None:
-        """Waits for what may take long, such as the validation of another rank: asleep, it holds no core."""
+        """Waits for what may take long, such as the validation of another rank: asleep, it holds no core.
+
+        A signal that is heard meanwhile is told in the next `agreed`: a rank that left now would be waited for.
+        """
         began = time.perf_counter()
-        while not request.Test():
-            if time.perf_counter() - began > _PAUSE:
-                time.sleep(_PAUSE)
+        while True:
+            try:
+                if request.Test():
+                    break
+                if time.perf_counter() - began > _PAUSE:
+                    time.sleep(_PAUSE)
+            except KeyboardInterrupt as stop:
+                self._late = stop
         self.waited += time.perf_counter() - began
 
     @contextlib.contextmanager
@@ -163,6 +189,7 @@ class Ranks(Alone):
             yield
         except (Exception, KeyboardInterrupt) as error:
             caught = error
+        caught, self._late = caught or self._late, None
         stopped = isinstance(caught, KeyboardInterrupt)
         own = _FAILED if caught else 0
         found = self._largest(getattr(caught, "signum", signal.SIGINT) if stopped else own)
@@ -207,9 +234,9 @@ class Ranks(Alone):
                 print(f"{self.name}: {text}" if text else f"{self.name} has ended", file=sys.stderr, flush=True)
                 self._mpi.COMM_WORLD.Abort(code)
             time.sleep(_PAUSE)
-        everybody = (seen == seen[0]).all()
-        is_first = own[1] not in seen[: self.rank, 1] and text
-        return int(seen[:, 0].max()), (text if everybody else f"{self.name}: {text}") if is_first else ""
+        if not text or own[1] in seen[: self.rank, 1]:
+            return int(seen[:, 0].max()), ""
+        return int(seen[:, 0].max()), text if self.is_first else f"{self.name}: {text}"
 
 
 class _Request(Started):

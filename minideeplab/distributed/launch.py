@@ -3,7 +3,7 @@
 import functools
 import os
 
-from minideeplab.distributed.group import Alone, Ranks
+from minideeplab.distributed.group import ALONE, Alone, Ranks
 from minideeplab.errors import UsageError
 
 # Variables in which launchers tell the number of processes: Open MPI; MPICH, Intel MPI and MVAPICH; srun of Slurm.
@@ -35,7 +35,7 @@ def world() -> Alone:
     """
     started = started_processes()
     if started <= 1:
-        return Alone()
+        return ALONE
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py is there, and finds no MPI library
