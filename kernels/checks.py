@@ -208,6 +208,15 @@ def check_norm_grad(grad, x, activation, **channels):
     check_alike("batch_norm", x=x, grad=grad)
 
 
+def check_norm_sums(x, sums, count):
+    """Raise unless sums are (2, C) float64, whatever x is, and count is no negative number."""
+    if _dtype_of("batch_norm", "sums", sums) != np.float64:
+        raise TypeError(f"batch_norm: sums must be float64 beside an x of any dtype, got {name_of(sums.dtype)}")
+    check_shape("batch_norm", "sums", sums, (2, x.shape[3]))
+    if not count >= 0:
+        raise ValueError(f"batch_norm: count must be >= 0 values of each channel, got {count}")
+
+
 def check_update(params, velocities, grads, weight_decays):
     """Raise unless each parameter has a velocity, a gradient and a decay that fit, and can be updated in place."""
     if not len(params) == len(velocities) == len(grads) == len(weight_decays):

@@ -32,6 +32,7 @@ def calls(k, dtype=np.float32):
     numbers, other_numbers, grad_numbers = normal(1, SHAPE, SHAPE, SHAPE, dtype=wide)
     x, other, grad = maps(1, SHAPE, SHAPE, SHAPE)
     mean, gamma, beta = normal(2, c, c, c, dtype=wide)
+    sums = normal(6, (2, c), dtype=np.float64) * (n * h * w)  # as large as those of as many numbers
     var, labels = mean**2 + 1, (abs(numbers[..., 0]) * 10).astype(np.uint8) % c
     labels[:, 3:9] = 255
     softmax, log_sum = k.softmax(numbers), k.cross_entropy(numbers, labels, var, 255)[2]
@@ -105,6 +106,14 @@ def calls(k, dtype=np.float32):
         "batch_norm_grad": lambda: (
             *k.batch_norm_grad(grad, x, mean, var, gamma, beta, 1e-5, "relu", True),
             *k.batch_norm_grad(grad, x, mean, var, gamma, beta, 1e-5, "hardswish", False),
+        ),
+        "batch_norm_grad_sums": lambda: (
+            k.batch_norm_grad_sums(grad, x, mean, var, gamma, beta, 1e-5, "relu6"),
+            k.batch_norm_grad_sums(grad, x, mean, var, gamma, beta, 1e-5, "hardswish"),
+        ),
+        "batch_norm_grad_input": lambda: (
+            k.batch_norm_grad_input(grad, x, mean, var, gamma, beta, 1e-5, "relu6", sums, 2 * n * h * w),
+            k.batch_norm_grad_input(grad, x, mean, var, gamma, beta, 1e-5, "hardswish", sums, 0),
         ),
         "update_running": lambda: in_place(k.update_running, 2, mean, var, gamma, var, 0.1, n * h * w),
         "argmax": lambda: k.argmax(halved),

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..activation import SHOWN_BY_RESULT, check_activation, limits_of, slope_limits_of
 from ..bfloat16 import sum_dtype
-from ..checks import check_alike, check_channels, check_image, check_norm_grad, check_running
+from ..checks import check_alike, check_channels, check_image, check_norm_grad, check_norm_sums, check_running
 from .activation import between, hardswish, hardswish_slope
 from .arrays import contiguous, empty
 from .bfloat16 import narrow_as, numbers, wide
@@ -74,6 +74,42 @@ def factor_of(var, gamma, eps):
     return gamma / np.sqrt(var + var.dtype.type(eps))
 
 
+def batch_norm_grad_sums(grad, x, mean, var, gamma, beta, eps, activation):
+    """The sums over N, H, W that `batch_norm_grad_input` needs: gradients of `batch_norm` in beta and in gamma.
+
+    With g = grad activation'(gamma x^ + beta) and x^ = (x - mean) / sqrt(var + eps):
+
+        grad_beta = sums[0] = sum g,  grad_gamma = sums[1] = sum g x^
+
+    Where mean and var are of several arrays, as those of several processes, the sums of these are added.
+
+    Returns:
+        (2, C) float64 whatever the dtype of x.
+    """
+    sums, _ = _sums_and_grads(*_operands(grad, x, mean, var, gamma, beta, eps, activation))
+    return sums
+
+
+def batch_norm_grad_input(grad, x, mean, var, gamma, beta, eps, activation, sums, count):
+    """Gradient of `batch_norm` in x, from the sums over all that mean and var are of.
+
+    With g and x^ as in `batch_norm_grad_sums`:
+
+        grad_x = gamma / sqrt(var + eps) (g - [sums[0] + x^ sums[1]] / count)
+
+    Args:
+        sums: (2, C) float64, added over x and all other arrays that mean and var are of.
+        count: values of each channel in these; 0: mean and var do not depend on x, and there is no bracket.
+
+    Raises:
+        ValueError, TypeError: sums of another shape or dtype; a negative count.
+    """
+    operands, inverse = _operands(grad, x, mean, var, gamma, beta, eps, activation)
+    check_norm_sums(x, sums, count)
+    (sums,) = contiguous(sums)
+    return _grad_x(x, operands, inverse, gamma, sums, count)
+
+
 def batch_norm_grad(grad, x, mean, var, gamma, beta, eps, activation, training):
     """Gradients of `batch_norm` in x, gamma, beta.
 
@@ -88,21 +124,10 @@ def batch_norm_grad(grad, x, mean, var, gamma, beta, eps, activation, training):
     The activation's argument is computed again from x, as in `batch_norm`, so that the output need not be kept.
     A residual needs the activation's derivative alone: with one, give `activate_grad` of the gradient, and None here.
     """
-    check_norm_grad(grad, x, activation, mean=mean, var=var, gamma=gamma, beta=beta)
-    grad, x = contiguous(grad, x)
-    grad_rows, rows, dtype = _rows(grad), _rows(x), var.dtype
-    deviation = np.sqrt(var + dtype.type(eps))
-    affine = mean, gamma / deviation, beta
-    shape = activation in SHOWN_BY_RESULT, slope_limits_of(activation, dtype), activation == "hardswish"
-    parts, c = _parts(rows), x.shape[-1]
-    sums = np.zeros((parts, 2, c))
-    _grad_sums(len(sums), grad_rows, rows, *affine, *shape, sums)
-    grads = np.empty((2, c), dtype)  # in gamma and beta
-    terms = np.zeros((3, c), dtype)  # grad_x = factor g + offset + slope (x - mean)
-    _merge_grads(len(rows) if training else 0, sums, 1 / deviation, gamma, grads, terms)
-    grad_x = empty(x.shape, x.dtype)
-    _grad_input(PARTS, grad_rows, rows, *affine, *shape, terms, _rows(grad_x))
-    return grad_x, grads[0], grads[1]
+    operands, inverse = _operands(grad, x, mean, var, gamma, beta, eps, activation)
+    sums, grads = _sums_and_grads(operands, inverse)
+    grad_x = _grad_x(x, operands, inverse, gamma, sums, x.size // x.shape[-1] if training else 0)
+    return grad_x, grads[1], grads[0]
 
 
 def update_running(running_mean, running_var, mean, var, momentum, count):
@@ -125,6 +150,34 @@ def _rows(x):
 def _parts(rows):
     """Parts of a sum over rows: fewer for small arrays, whose partial sums would cost more than the rows."""
     return max(1, min(PARTS, len(rows), rows.size // _PART))
+
+
+def _operands(grad, x, mean, var, gamma, beta, eps, activation):
+    """What each pass over memory reads, as `_grad_sums` names it; and 1 / sqrt(var + eps)."""
+    check_norm_grad(grad, x, activation, mean=mean, var=var, gamma=gamma, beta=beta)
+    grad, x = contiguous(grad, x)
+    deviation = np.sqrt(var + var.dtype.type(eps))
+    shape = activation in SHOWN_BY_RESULT, slope_limits_of(activation, var.dtype), activation == "hardswish"
+    return (_rows(grad), _rows(x), mean, gamma / deviation, beta, *shape), 1 / deviation
+
+
+def _sums_and_grads(operands, inverse):
+    """`batch_norm_grad_sums` (2, C), and the same rounded: the gradients in beta and gamma."""
+    rows = operands[1]
+    parts = np.zeros((_parts(rows), 2, rows.shape[1]))
+    _grad_sums(len(parts), *operands, parts)
+    sums, grads = np.empty(parts.shape[1:]), np.empty(parts.shape[1:], inverse.dtype)
+    _merge_grads(parts, inverse, sums, grads)
+    return sums, grads
+
+
+def _grad_x(x, operands, inverse, gamma, sums, count):
+    """`batch_norm_grad_input` of these sums, in the shape of x."""
+    terms = np.zeros((3, gamma.size), gamma.dtype)  # grad_x = factor g + offset + slope (x - mean)
+    _merge_terms(count, sums, inverse, gamma, terms)
+    grad_x = empty(x.shape, x.dtype)
+    _grad_input(PARTS, *operands, terms, _rows(grad_x))
+    return grad_x
 
 
 @jit
@@ -212,21 +265,26 @@ def _grad_sums(part, grad, x, mean, factor, beta, masks, limits, is_hardswish, s
 
 
 @jit
-def _merge_grads(count, sums, inverse, gamma, grads, terms):
-    """grad_gamma and grad_beta, and the terms of grad_x, of sums whose parts are added in order; `count` 0: of none."""
-    parts, _, channels = sums.shape
-    for part in range(1, parts):
+def _merge_grads(parts, inverse, sums, grads):
+    """Sums of g and g x^, in float64 and rounded; parts: of g and g (x - mean), added in order."""
+    for part in range(1, len(parts)):
         for i in range(2):
-            for c in range(channels):
-                sums[0, i, c] += sums[part, i, c]
-    for c in range(channels):
-        grad_beta, grad_gamma = sums[0, 0, c], sums[0, 1, c] * inverse[c]
-        grads[0, c], grads[1, c] = grad_gamma, grad_beta
+            for c in range(parts.shape[2]):
+                parts[0, i, c] += parts[part, i, c]
+    for c in range(parts.shape[2]):
+        sums[0, c], sums[1, c] = parts[0, 0, c], parts[0, 1, c] * inverse[c]
+        grads[0, c], grads[1, c] = sums[0, c], sums[1, c]
+
+
+@jit
+def _merge_terms(count, sums, inverse, gamma, terms):
+    """The terms of grad_x; `count` 0: those of the sums stay zero."""
+    for c in range(len(gamma)):
         factor = gamma[c] * inverse[c]
         terms[0, c] = factor
         if count:
-            terms[1, c] = -factor * grad_beta / count
-            terms[2, c] = -factor * inverse[c] * grad_gamma / count
+            terms[1, c] = -factor * sums[0, c] / count
+            terms[2, c] = -factor * inverse[c] * sums[1, c] / count
 
 
 @jit_parallel

@@ -21,7 +21,15 @@ from .elementwise import activate, activate_grad, add, dropout, expand, multiply
 from .lattice import blur, build_lattice, join_lattices, slice_lattice, splat
 from .layout import concat, crop, pad, split
 from .mean_field import mean_field_update
-from .norm import batch_norm, batch_norm_factors, batch_norm_grad, batch_norm_statistics, update_running
+from .norm import (
+    batch_norm,
+    batch_norm_factors,
+    batch_norm_grad,
+    batch_norm_grad_input,
+    batch_norm_grad_sums,
+    batch_norm_statistics,
+    update_running,
+)
 from .pointwise import pointwise, pointwise_grad_input, pointwise_grad_weight
 from .pool import (
     adaptive_average_pool2d,

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 from ..activation import SHOWN_BY_RESULT, check_activation, limits_of, slope_limits_of
-from ..checks import check_alike, check_channels, check_image, check_norm_grad, check_running
+from ..checks import check_alike, check_channels, check_image, check_norm_grad, check_norm_sums, check_running
 from .activation import between, hardswish, hardswish_slope
 from .arrays import empty
 from .channels import ACROSS, DOWN, layout
@@ -64,6 +64,40 @@ def batch_norm_factors(mean, var, gamma, beta, eps):
     return scale, shift
 
 
+def batch_norm_grad_sums(grad, x, mean, var, gamma, beta, eps, activation):
+    """The sums over N, H, W that `batch_norm_grad_input` needs: gradients of `batch_norm` in beta and in gamma.
+
+    With g = grad activation'(gamma x^ + beta) and x^ = (x - mean) / sqrt(var + eps):
+
+        grad_beta = sums[0] = sum g,  grad_gamma = sums[1] = sum g x^
+
+    Where mean and var are of several arrays, as those of several processes, the sums of these are added.
+
+    Returns:
+        (2, C) float64 whatever the dtype of x.
+    """
+    return _sums_and_grads(_operands(grad, x, mean, var, gamma, beta, eps, activation), var, eps)[0]
+
+
+def batch_norm_grad_input(grad, x, mean, var, gamma, beta, eps, activation, sums, count):
+    """Gradient of `batch_norm` in x, from the sums over all that mean and var are of.
+
+    With g and x^ as in `batch_norm_grad_sums`:
+
+        grad_x = gamma / sqrt(var + eps) (g - [sums[0] + x^ sums[1]] / count)
+
+    Args:
+        sums: (2, C) float64, added over x and all other arrays that mean and var are of.
+        count: values of each channel in these; 0: mean and var do not depend on x, and there is no bracket.
+
+    Raises:
+        ValueError, TypeError: sums of another shape or dtype; a negative count.
+    """
+    operands = _operands(grad, x, mean, var, gamma, beta, eps, activation)
+    check_norm_sums(x, sums, count)
+    return _grad_x(x, operands, sums, count)
+
+
 def batch_norm_grad(grad, x, mean, var, gamma, beta, eps, activation, training):
     """Gradients of `batch_norm` in x, gamma, beta.
 
@@ -78,22 +112,9 @@ def batch_norm_grad(grad, x, mean, var, gamma, beta, eps, activation, training):
     The activation's argument is computed again from x, as in `batch_norm`, so that the output need not be kept.
     A residual needs the activation's derivative alone: with one, give `activate_grad` of the gradient, and None here.
     """
-    check_norm_grad(grad, x, activation, mean=mean, var=var, gamma=gamma, beta=beta)
-    rows, c, t = x.size // x.shape[3], x.shape[3], x.dtype.type
-    grid, block = layout(c, rows)
-    affine = mean, var, gamma, beta, t(eps)
-    if activation == "hardswish":
-        inner_grad = empty(x.shape, x.dtype)
-        _hardswish_grad(grid, block, grad, x, rows, c, *affine, inner_grad)
-        grad = inner_grad
-    mask = activation in SHOWN_BY_RESULT, *slope_limits_of(activation, x.dtype)
-    partial = empty((grid[1], c, 2), np.float64)
-    _partial_gradients(grid, block, grad, x, rows, c, *affine, *mask, partial)
-    grad_gamma, grad_beta = empty((c,), x.dtype), empty((c,), x.dtype)
-    _merge_gradients.flat(c, c, grid[1], partial, var, t(eps), grad_gamma, grad_beta)
-    grad_x = empty(x.shape, x.dtype)
-    share = t(1 / rows if training else 0)
-    _grad_x(grid, block, grad, x, rows, c, *affine, grad_gamma, grad_beta, share, *mask, grad_x)
+    operands = _operands(grad, x, mean, var, gamma, beta, eps, activation)
+    sums, grad_gamma, grad_beta = _sums_and_grads(operands, var, eps)
+    grad_x = _grad_x(x, operands, sums, x.size // x.shape[3] if training else 0)
     return grad_x, grad_gamma, grad_beta
 
 
@@ -106,6 +127,37 @@ def update_running(running_mean, running_var, mean, var, momentum, count):
     check_running(running_mean, running_var, mean, var, count)
     t, c = mean.dtype.type, mean.size
     _update_running.flat(c, c, running_mean, running_var, mean, var, t(momentum), t(count / (count - 1)))
+
+
+def _operands(grad, x, mean, var, gamma, beta, eps, activation):
+    """Grid and block of both passes over memory, and what each reads, as `_partial_gradients` names it."""
+    check_norm_grad(grad, x, activation, mean=mean, var=var, gamma=gamma, beta=beta)
+    rows, c = x.size // x.shape[3], x.shape[3]
+    grid, block = layout(c, rows)
+    affine = mean, var, gamma, beta, x.dtype.type(eps)
+    if activation == "hardswish":
+        inner_grad = empty(x.shape, x.dtype)
+        _hardswish_grad(grid, block, grad, x, rows, c, *affine, inner_grad)
+        grad = inner_grad
+    mask = activation in SHOWN_BY_RESULT, *slope_limits_of(activation, x.dtype)
+    return grid, block, grad, x, rows, c, *affine, *mask
+
+
+def _sums_and_grads(operands, var, eps):
+    """`batch_norm_grad_sums` (2, C), and the same rounded: the gradients in gamma and beta."""
+    (_, parts), c = operands[0], var.size
+    partial = empty((parts, c, 2), np.float64)
+    _partial_gradients(*operands, partial)
+    sums, grad_gamma, grad_beta = empty((2, c), np.float64), empty((c,), var.dtype), empty((c,), var.dtype)
+    _merge_gradients.flat(c, c, parts, partial, var, var.dtype.type(eps), sums, grad_gamma, grad_beta)
+    return sums, grad_gamma, grad_beta
+
+
+def _grad_x(x, operands, sums, count):
+    """`batch_norm_grad_input` of these sums."""
+    grad_x = empty(x.shape, x.dtype)
+    _grad_input(*operands, sums, 1 / count if count else 0.0, grad_x)
+    return grad_x
 
 
 @Kernel
@@ -218,32 +270,36 @@ def _partial_gradients(grad, x, rows, channels, mean, var, gamma, beta, eps, mas
 
 
 @Kernel
-def _merge_gradients(channels, parts, partial, var, eps, grad_gamma, grad_beta):
+def _merge_gradients(channels, parts, partial, var, eps, sums, grad_gamma, grad_beta):
+    """sums = (sum g, sum g x^) of the parts, added in order; the gradients are these, rounded."""
     for c in range(cuda.grid(1), channels, cuda.gridsize(1)):
         s, p = 0.0, 0.0
         for part in range(parts):
             at = (part * channels + c) * 2
             s += partial[at]
             p += partial[at + 1]
-        grad_beta[c] = s
-        grad_gamma[c] = p / math.sqrt(var[c] + eps)
+        p /= math.sqrt(var[c] + eps)
+        sums[c], sums[channels + c] = s, p
+        grad_beta[c], grad_gamma[c] = s, p
 
 
 @Kernel
-def _grad_x(
-    grad, x, rows, channels, mean, var, gamma, beta, eps, grad_gamma, grad_beta, share, masks, low, high, grad_x
+def _grad_input(
+    grad, x, rows, channels, mean, var, gamma, beta, eps, masks, low, high, sums, share, grad_x
 ):  # fmt: skip
-    """grad_x = gamma / deviation (g - share (grad_beta + x^ grad_gamma)), share being 1 / M in training, else 0."""
+    """grad_x = gamma / deviation (g - share (sums[0] + x^ sums[1])); `share` is 1 / count, or 0: sums are not read."""
     c = cuda.blockIdx.x * ACROSS + cuda.threadIdx.x
     if c < channels:
         zero, one = x.dtype.type(0), x.dtype.type(1)
         inverse, m, b = one / math.sqrt(var[c] + eps), mean[c], beta[c]
         forward = gamma[c] / math.sqrt(var[c] + eps)  # the factor of `_normalise`, to the bit
-        factor, of_beta, of_gamma = gamma[c] * inverse, share * grad_beta[c], share * grad_gamma[c] * inverse
+        factor, offset, slope = gamma[c] * inverse, zero, zero
+        if share > 0:  # rounded before the loop: an element is computed in the dtype of x
+            offset, slope = x.dtype.type(share * sums[c]), x.dtype.type(share * sums[channels + c]) * inverse
         for row in range(cuda.blockIdx.y * DOWN + cuda.threadIdx.y, rows, cuda.gridDim.y * DOWN):
             i = row * channels + c
             g = grad[i] if not masks or low < (x[i] - m) * forward + b <= high else zero
-            grad_x[i] = factor * (g - of_beta - (x[i] - m) * of_gamma)
+            grad_x[i] = factor * (g - offset - (x[i] - m) * slope)
 
 
 @Kernel

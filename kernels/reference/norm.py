@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..activation import check_activation
-from ..checks import check_alike, check_channels, check_image, check_norm_grad, check_running
+from ..checks import check_alike, check_channels, check_image, check_norm_grad, check_norm_sums, check_running
 from .elementwise import activate, activate_grad
 from .rounding import on_maps
 
@@ -50,6 +50,45 @@ def batch_norm_factors(mean, var, gamma, beta, eps):
     return scale, beta - scale * mean
 
 
+@on_maps(0)
+def batch_norm_grad_sums(grad, x, mean, var, gamma, beta, eps, activation):
+    """The sums over N, H, W that `batch_norm_grad_input` needs: gradients of `batch_norm` in beta and in gamma.
+
+    With g = grad activation'(gamma x^ + beta) and x^ = (x - mean) / sqrt(var + eps):
+
+        grad_beta = sums[0] = sum g,  grad_gamma = sums[1] = sum g x^
+
+    Where mean and var are of several arrays, as those of several processes, the sums of these are added.
+
+    Returns:
+        (2, C) float64 whatever the dtype of x.
+    """
+    g, x_hat, _ = _before(grad, x, mean, var, gamma, beta, eps, activation)
+    return np.stack([g.sum(axis=(0, 1, 2), dtype=np.float64), (g * x_hat).sum(axis=(0, 1, 2), dtype=np.float64)])
+
+
+@on_maps()
+def batch_norm_grad_input(grad, x, mean, var, gamma, beta, eps, activation, sums, count):
+    """Gradient of `batch_norm` in x, from the sums over all that mean and var are of.
+
+    With g and x^ as in `batch_norm_grad_sums`:
+
+        grad_x = gamma / sqrt(var + eps) (g - [sums[0] + x^ sums[1]] / count)
+
+    Args:
+        sums: (2, C) float64, added over x and all other arrays that mean and var are of.
+        count: values of each channel in these; 0: mean and var do not depend on x, and there is no bracket.
+
+    Raises:
+        ValueError, TypeError: sums of another shape or dtype; a negative count.
+    """
+    g, x_hat, inverse = _before(grad, x, mean, var, gamma, beta, eps, activation)
+    check_norm_sums(x, sums, count)
+    if count:
+        g = g - (sums[0] + x_hat * sums[1]) / count
+    return (gamma * inverse * g).astype(x.dtype)
+
+
 @on_maps(1)
 def batch_norm_grad(grad, x, mean, var, gamma, beta, eps, activation, training):
     """Gradients of `batch_norm` in x, gamma, beta.
@@ -65,17 +104,11 @@ def batch_norm_grad(grad, x, mean, var, gamma, beta, eps, activation, training):
     The activation's argument is computed again from x, as in `batch_norm`, so that the output need not be kept.
     A residual needs the activation's derivative alone: with one, give `activate_grad` of the gradient, and None here.
     """
-    check_norm_grad(grad, x, activation, mean=mean, var=var, gamma=gamma, beta=beta)
-    inverse = 1 / np.sqrt(var + x.dtype.type(eps))
-    x_hat = (x - mean) * inverse
-    grad = activate_grad(grad, (x - mean) * (gamma / np.sqrt(var + x.dtype.type(eps))) + beta, activation)
-    grad_beta = grad.sum(axis=(0, 1, 2), dtype=np.float64)
-    grad_gamma = (grad * x_hat).sum(axis=(0, 1, 2), dtype=np.float64)
-    grad_x = grad
-    if training:
-        grad_x = grad - (grad_beta + x_hat * grad_gamma) / (x.size // x.shape[3])
-    grad_x = (gamma * inverse * grad_x).astype(x.dtype)
-    return grad_x, grad_gamma.astype(x.dtype), grad_beta.astype(x.dtype)
+    affine = mean, var, gamma, beta, eps, activation
+    sums = batch_norm_grad_sums(grad, x, *affine)
+    grad_x = batch_norm_grad_input(grad, x, *affine, sums, x.size // x.shape[3] if training else 0)
+    grad_beta, grad_gamma = sums.astype(x.dtype)
+    return grad_x, grad_gamma, grad_beta
 
 
 def update_running(running_mean, running_var, mean, var, momentum, count):
@@ -88,3 +121,12 @@ def update_running(running_mean, running_var, mean, var, momentum, count):
     t = mean.dtype.type
     running_mean += t(momentum) * (mean - running_mean)
     running_var += t(momentum) * (var * t(count / (count - 1)) - running_var)
+
+
+def _before(grad, x, mean, var, gamma, beta, eps, activation):
+    """The gradient before the activation, x^ = (x - mean) / sqrt(var + eps), and 1 / sqrt(var + eps)."""
+    check_norm_grad(grad, x, activation, mean=mean, var=var, gamma=gamma, beta=beta)
+    deviation = np.sqrt(var + x.dtype.type(eps))
+    inverse = 1 / deviation
+    g = activate_grad(grad, (x - mean) * (gamma / deviation) + beta, activation)
+    return g, (x - mean) * inverse, inverse

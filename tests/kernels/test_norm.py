@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import example, given
+from hypothesis import strategies as st
 from strategies import (
     ACTIVATIONS,
     activations,
@@ -152,6 +153,16 @@ def test_gradients_are_those_of_the_formula(k, activation, training, seed):
         np.testing.assert_allclose(actual, exact, rtol=0, atol=1e-7 * max(1, abs(exact).max()))
 
 
+def magnitudes(grad, x, mean, var, gamma, count, sums=None):
+    """What bounds the rounding of (grad_x, sums): all terms of both, without signs; sums of `count` values."""
+    grad, x, mean, var, gamma = (abs(a).astype(np.float64) for a in (grad, x, mean, var, gamma))
+    inverse = 1 / np.sqrt(var + EPS)
+    x_hat = (x + mean) * inverse
+    of_x = np.stack([grad.sum(axis=(0, 1, 2)), (grad * x_hat).sum(axis=(0, 1, 2))])
+    sums = of_x if sums is None else abs(sums)
+    return gamma * inverse * (grad + (sums[0] + x_hat * sums[1]) / count), of_x
+
+
 @both_dtypes
 @both_modes
 @given(activation=activations, shape=image_shapes().filter(lambda s: s[1] * s[2] > 1), seed=seeds, layout=layouts)
@@ -167,14 +178,74 @@ def test_cpu_gradients_equal_the_reference(dtype, activation, training, shape, s
     expected = reference.batch_norm_grad(*(a.astype(np.float64) for a in arrays), EPS, activation, training)
     moved = [arrange(a, layout) for a in arrays[:2]]
     actual = cpu.batch_norm_grad(*moved, *arrays[2:], EPS, activation, training)
-    g, inverse = abs(grad).astype(np.float64), 1 / np.sqrt(var.astype(np.float64) + EPS)
-    x_hat = (abs(x) + abs(mean)).astype(np.float64) * inverse
-    sums = (g * x_hat).sum(axis=(0, 1, 2)), g.sum(axis=(0, 1, 2))
     count = np.prod(shape[:3])
-    input_magnitude = abs(gamma) * inverse * (g + (sums[1] + x_hat * sums[0]) / count)
-    for a, e, m in zip(actual, expected, (input_magnitude, *sums), strict=True):
+    input_magnitude, (of_beta, of_gamma) = magnitudes(*arrays[:5], count)
+    for a, e, m in zip(actual, expected, (input_magnitude, of_gamma, of_beta), strict=True):
         assert a.dtype == dtype
         assert_close(a, e, m, terms=count + 16)
+
+
+# -------------------------------------------------------------------- the same in two halves
+
+
+@each_backend
+@both_dtypes
+@given(
+    activation=activations, shape=image_shapes(), seed=seeds, layout=layouts, count=st.sampled_from((0, 1, 50, 10**6))
+)
+def test_both_halves_equal_the_reference(k, dtype, activation, shape, seed, layout, count):
+    """The sums of any arrays, of any count: those that are given, not those of x."""
+    x, grad = normal(seed, shape, shape, dtype=dtype)
+    arrays = (grad, x, *parameters(seed + 1, shape[3], dtype))
+    given_sums = normal(seed + 2, (2, shape[3])) * max(count, 1)
+    exact, moved = [a.astype(np.float64) for a in arrays], [arrange(a, layout) for a in arrays[:2]]
+    grad_x = k.batch_norm_grad_input(*moved, *arrays[2:], EPS, activation, given_sums, count)
+    sums = k.batch_norm_grad_sums(*moved, *arrays[2:], EPS, activation)
+    input_magnitude, of_x = magnitudes(*arrays[:5], max(count, 1), given_sums)
+    assert grad_x.dtype == dtype and sums.dtype == np.float64
+    assert_close(
+        grad_x, reference.batch_norm_grad_input(*exact, EPS, activation, given_sums, count), input_magnitude, terms=16
+    )
+    expected = reference.batch_norm_grad_sums(*exact, EPS, activation)
+    assert_close(sums.astype(dtype), expected, of_x, terms=np.prod(shape[:3]) + 16)
+
+
+@each_backend
+@both_dtypes
+@both_modes
+@given(activation=activations, shape=image_shapes(), seed=seeds)
+def test_the_gradient_is_made_of_its_halves(k, dtype, training, activation, shape, seed):
+    x, grad = normal(seed, shape, shape, dtype=dtype)
+    arrays = (grad, x, *parameters(seed + 1, shape[3], dtype), EPS, activation)
+    sums = k.batch_norm_grad_sums(*arrays)
+    grad_x = k.batch_norm_grad_input(*arrays, sums, np.prod(shape[:3]) if training else 0)
+    grad_beta, grad_gamma = sums.astype(dtype)
+    for found, expected in zip((grad_x, grad_gamma, grad_beta), k.batch_norm_grad(*arrays, training), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@each_backend
+@given(activation=activations, shape=image_shapes(), more=st.integers(1, 2), seed=seeds)
+def test_sums_of_parts_of_a_batch_make_the_gradient_of_the_whole(k, activation, shape, more, seed):
+    """Each process has images of its own, and the statistics of all."""
+    n, *image = shape
+    x, grad = normal(seed, (n + more, *image), (n + more, *image))
+    mean, var = reference.batch_norm_statistics(x)
+    affine = (mean, var, *parameters(seed + 1, shape[3], np.float64)[2:], EPS, activation)
+    parts, count = [(grad[:n], x[:n]), (grad[n:], x[n:])], np.prod(x.shape[:3])
+    sums = sum(k.batch_norm_grad_sums(*part, *affine) for part in parts)
+    found = np.concatenate([k.batch_norm_grad_input(*part, *affine, sums, count) for part in parts])
+    magnitude, _ = magnitudes(grad, x, *affine[:3], count)
+    error = abs(found - k.batch_norm_grad(grad, x, *affine, True)[0])
+    assert (error <= 1e-12 * magnitude).all()
+
+
+@each_backend
+def test_without_a_count_no_sum_is_read(k):
+    """0 times infinity would be NaN."""
+    sums = np.full((2, 3), np.inf)
+    grad_x = k.batch_norm_grad_input(X, X, C, C, C, C, EPS, "relu", sums, 0)
+    np.testing.assert_array_equal(grad_x, k.batch_norm_grad(X, X, C, C, C, C, EPS, "relu", False)[0])
 
 
 @each_backend
@@ -219,6 +290,7 @@ def test_bfloat16_maps_are_widened_and_rounded_once(training, activation, shape,
         for found, expected in zip((mean, var), cpu.batch_norm_statistics(wide_x), strict=True):
             np.testing.assert_array_equal(found, expected, strict=True)
     affine = mean, var, gamma, beta, EPS, activation
+    sums = cpu.batch_norm_grad_sums(grad, x, *affine)
     for found, expected in (
         (cpu.batch_norm(x, *affine), cpu.batch_norm(wide_x, *affine)),
         (cpu.batch_norm(x, *affine, residual), cpu.batch_norm(wide_x, *affine, wide_residual)),
@@ -226,8 +298,13 @@ def test_bfloat16_maps_are_widened_and_rounded_once(training, activation, shape,
             cpu.batch_norm_grad(grad, x, *affine, training), cpu.batch_norm_grad(wide_grad, wide_x, *affine, training),
             strict=True,
         ),
+        (sums, cpu.batch_norm_grad_sums(wide_grad, wide_x, *affine)),
+        (
+            cpu.batch_norm_grad_input(grad, x, *affine, sums, 100),
+            cpu.batch_norm_grad_input(wide_grad, wide_x, *affine, sums, 100),
+        ),
     ):  # fmt: skip
-        assert found.dtype == (BFLOAT16 if found.ndim == 4 else np.float32)
+        assert found.dtype == (BFLOAT16 if found.ndim == 4 else expected.dtype)
         np.testing.assert_array_equal(found, narrow(expected) if found.ndim == 4 else expected)
 
 
@@ -243,7 +320,13 @@ def test_running_statistics_move_towards_the_batch_with_the_unbiased_variance(k,
     assert_close(running_var, np.array([0.75 * 3 + 0.25 * 7 * 9 / 8, 0.75 * 4 + 0.25 * 8 * 9 / 8]), 10, terms=4)
 
 
-X, C = np.ones((1, 2, 2, 3), np.float32), np.ones(3, np.float32)
+X, C, SUMS = np.ones((1, 2, 2, 3), np.float32), np.ones(3, np.float32), np.ones((2, 3))
+
+
+def grad_input(k, sums=SUMS, count=4, grad=X):
+    return k.batch_norm_grad_input(grad, X, C, C, C, C, EPS, "relu", sums, count)
+
+
 REFUSED = {
     "axes": (lambda k: k.batch_norm(X[0], C, C, C, C, EPS, None), ValueError, "x must have the four axes"),
     "channels": (lambda k: k.batch_norm(X, C[:2], C, C, C, EPS, None), ValueError, r"mean must have shape \(3,\)"),
@@ -254,6 +337,17 @@ REFUSED = {
         ValueError,
         "shapes must agree, .* grad ",
     ),
+    "grad of the sums": (
+        lambda k: k.batch_norm_grad_sums(X[:, :1], X, C, C, C, C, EPS, None),
+        ValueError,
+        "shapes must agree, .* grad ",
+    ),
+    "grad of the input": (lambda k: grad_input(k, grad=X[..., :1]), ValueError, "shapes must agree, .* grad "),
+    "sums of other channels": (lambda k: grad_input(k, SUMS[:, :2]), ValueError, r"sums must have shape \(2, 3\)"),
+    "one sum": (lambda k: grad_input(k, SUMS[0]), ValueError, r"sums must have shape \(2, 3\), got \(3,\)"),
+    "sums' dtype": (lambda k: grad_input(k, SUMS.astype(np.float32)), TypeError, "sums must be float64 .* got float32"),
+    "no sums": (lambda k: grad_input(k, None), TypeError, "sums must be an array, got NoneType"),
+    "count": (lambda k: grad_input(k, SUMS, -1), ValueError, "count must be >= 0 .* got -1"),
 }  # fmt: skip
 
 

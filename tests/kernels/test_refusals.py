@@ -51,6 +51,16 @@ CALLS = {  # name: (call, error, message)
         ValueError,
         f"batch_norm: {UNKNOWN}",
     ),
+    "sums of an unknown activation": (
+        lambda k: k.batch_norm_grad_sums(X, X, C, C, C, C, 1e-5, "swish"),
+        ValueError,
+        f"batch_norm: {UNKNOWN}",
+    ),
+    "gradient by sums of an unknown activation": (
+        lambda k: k.batch_norm_grad_input(X, X, C, C, C, C, 1e-5, "swish", np.ones((2, 4)), 36),
+        ValueError,
+        f"batch_norm: {UNKNOWN}",
+    ),
     "softmax": (lambda k: k.softmax_grad(G, X), ValueError, "softmax: shapes must agree"),
     "log-softmax": (lambda k: k.log_softmax_grad(G, X), ValueError, "log_softmax: shapes must agree"),
     "log normaliser": (
