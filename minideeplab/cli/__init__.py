@@ -2,7 +2,7 @@
 
 from minideeplab.cli.data_arguments import add_data_arguments, check_files, data_options, open_data, open_splits
 from minideeplab.cli.device import add_device_arguments, announce_compilation, set_threads, use_device, use_precision
-from minideeplab.cli.guard import INTERRUPTED, deferred_interrupt, main_guard, silent_but_first
+from minideeplab.cli.guard import INTERRUPTED, check_interrupt, deferred_interrupt, main_guard, silent_but_first
 from minideeplab.cli.memory import peak_memory
 from minideeplab.cli.parser import (
     add_checkpoint_arguments,
@@ -47,6 +47,7 @@ __all__ = [
     "batch_size",
     "blur_sigma",
     "check_files",
+    "check_interrupt",
     "command_line",
     "command_parser",
     "computing",

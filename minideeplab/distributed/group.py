@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -19,6 +20,10 @@ from minideeplab.errors import MiniDeepLabError
 _FAILED = 1000  # among what ranks tell in `agreed`: an error; smaller numbers are signals, 0 is nothing
 PATIENCE = 3.0  # seconds that a rank that has failed waits for the others to fail, too
 _PAUSE = 0.0005  # seconds between two looks at what may take long: who waits in a loop holds a core
+
+
+# A rank that waits lets others run: on a machine with more ranks than cores they are what it waits for.
+_let_others_run = getattr(os, "sched_yield", lambda: time.sleep(0))
 
 
 class ElsewhereError(MiniDeepLabError):
@@ -133,6 +138,7 @@ class Ranks(Alone):
         self.local_rank, self.local_size = self._local.Get_rank(), self._local.Get_size()
         self.host = socket.gethostname()
         self._late = None  # a request to stop that came while this rank waited
+        self._all_end = False  # whether all ranks have agreed to end: then each comes to `end`, after it has saved
 
     @property
     def name(self) -> str:
@@ -140,9 +146,7 @@ class Ranks(Alone):
         return f"rank {self.rank} of {self.size} on {self.host}"
 
     def sum(self, array):
-        began = time.perf_counter()
-        self._sums.Allreduce(self._mpi.IN_PLACE, array)
-        self.waited += time.perf_counter() - began
+        self.start_sum(array).wait()
         return array
 
     def start_sum(self, array):
@@ -193,6 +197,7 @@ class Ranks(Alone):
         stopped = isinstance(caught, KeyboardInterrupt)
         own = _FAILED if caught else 0
         found = self._largest(getattr(caught, "signum", signal.SIGINT) if stopped else own)
+        self._all_end = found > 0
         if caught and not (stopped and found == _FAILED):
             raise caught
         if found == _FAILED:
@@ -215,8 +220,8 @@ class Ranks(Alone):
     def end(self, code: int, text: str) -> tuple[int, str]:
         """Ends a process that has failed, and all others with it; called by no rank that has not.
 
-        Where all ranks fail within PATIENCE seconds, each may end by itself, as a command does. Else the others wait
-        for this one or work in vain: MPI ends them all.
+        Where all ranks fail, by agreement or within PATIENCE seconds, each may end by itself, as a command does. Else
+        the others wait for this one or work in vain: MPI ends them all.
 
         Args:
             code: exit code; text: what there is to say, "" for nothing.
@@ -230,7 +235,7 @@ class Ranks(Alone):
         request = self._ends.Iallgather(own, seen)
         began = time.monotonic()
         while not request.Test():
-            if time.monotonic() - began > PATIENCE:
+            if time.monotonic() - began > PATIENCE and not self._all_end:
                 print(f"{self.name}: {text}" if text else f"{self.name} has ended", file=sys.stderr, flush=True)
                 self._mpi.COMM_WORLD.Abort(code)
             time.sleep(_PAUSE)
@@ -248,5 +253,6 @@ class _Request(Started):
 
     def wait(self):
         began = time.perf_counter()
-        self._request.Wait()
+        while not self._request.Test():
+            _let_others_run()
         self._ranks.waited += time.perf_counter() - began

@@ -12,7 +12,7 @@ import kernels
 from minideeplab import cli
 from minideeplab.autograd.precision import precision, precision_in_use
 from minideeplab.cli.config_file import arguments_of
-from minideeplab.cli.signals import check_interrupt, heard
+from minideeplab.cli.signals import heard
 from minideeplab.distributed import failing_together, world
 from minideeplab.errors import CheckpointError, UsageError
 from minideeplab.evaluation.epochs import best_row
@@ -120,7 +120,7 @@ def fit(data: str | Path | None = None, model: str | None = None, *, progress: b
         stack.enter_context(heard())
         found, code = start(arguments)
         if code == 0:
-            check_interrupt()  # a signal that was lost, as while kernels compile
+            cli.check_interrupt()  # a signal that was lost, as while kernels compile
     if code > 128:  # by a signal
         raise KeyboardInterrupt
     return Run(found) if isinstance(found, Path) else found

@@ -5,7 +5,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,8 @@ class Training:
         try:
             # Overflow is not worth a warning from NumPy: the loss tells, and its message says what to do.
             with cli.Progress(self.total_steps, "train", done=self.state.step) as bar, np.errstate(all="ignore"):
-                finished = self._epochs(bar)
+                with self._between_agreements():
+                    finished = self._epochs(bar)
         except KeyboardInterrupt as stop:
             self._pause()
             return cli.exit_code(stop)
@@ -170,17 +171,11 @@ class Training:
             self.speed.restart()
             batches = self.loader.epoch(epoch, start=state.batch)
             for _ in range(min(len(self.loader) - state.batch, self.total_steps - state.step)):
-                stop = None
                 with self.group.agreed():
                     images, labels = next(batches)
-                try:
-                    with cli.deferred_interrupt():
-                        loss, lr = self._step(images, labels)
-                except KeyboardInterrupt as heard:
-                    stop = heard  # the step is done: now all ranks are told
+                with cli.deferred_interrupt():
+                    loss, lr = self._step(images, labels)
                 with self.group.agreed():
-                    if stop:
-                        raise stop
                     self.speed.add(len(images) * self.group.size)
                     if state.step == self.first_step + 1:
                         self._report_first_step(loss)
@@ -192,6 +187,14 @@ class Training:
             if state.is_out_of_patience(self.args.patience):
                 break
         return True
+
+    @contextlib.contextmanager
+    def _between_agreements(self) -> Iterator[None]:
+        """Of several ranks, one hears a signal where all agree on what comes next: where its progress is shown."""
+        with cli.deferred_interrupt() if self.group.size > 1 else contextlib.nullcontext():
+            yield
+            with self.group.agreed():
+                cli.check_interrupt()
 
     def _step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
         """One step and its line in the records: images (N, H, W, 3), labels (N, H, W) -> loss and learning rate.
@@ -295,7 +298,7 @@ class Training:
     def _validate(self, predictor: Predictor, group: Alone) -> ConfusionMatrix:
         """The confusion matrix of the validation set, whose images the ranks of the group share."""
         with cli.Progress(len(self.val_set), "validate", leave=False) as bar:
-            return predictor.confusion(self.val_set, bar.update, self.report.see)
+            return predictor.confusion(self.val_set, bar.update, self.report and self.report.see)
 
     def _draw_best(self, predictor: Predictor, confusion: ConfusionMatrix) -> None:
         """per_class.csv, confusion.png and samples/, which always belong to best.npz."""
