@@ -71,7 +71,7 @@ class GradientSums:
             self.buckets.append(_Bucket(run))
         self._bucket_of = {p: bucket for bucket in self.buckets for p in bucket.parameters}
         self._uses = None  # parameter -> how often backward reports it, known after the first time
-        self._seen, self._next = Counter(), 0
+        self._seen, self._next, self._lost = Counter(), 0, False
 
     @contextlib.contextmanager
     def overlapping(self) -> Iterator[None]:
@@ -79,7 +79,12 @@ class GradientSums:
 
         What an op of this network reports once, such as each part whose activations are computed again, another may
         report more often. The first backward counts that.
+
+        Raises:
+            RuntimeError: a step before has failed while sums were under way: other ranks may be in other sums.
         """
+        if self._lost:
+            raise RuntimeError("GradientSums: a step has failed while sums were under way; start all ranks again")
         with reporting_leaves(self._complete):
             yield
 
@@ -111,11 +116,15 @@ class GradientSums:
         for bucket in self.buckets:
             bucket.started.wait()
             bucket.hand_back()
+            bucket.started = None
+        self._uses = self._seen if self._uses is None else self._uses
         self.forget()
 
     def forget(self) -> None:
-        """Gets ready for the next step."""
-        self._uses = self._uses or Counter(self._seen)
+        """Gets ready for the next step, also after one that has failed before any sum was under way."""
         self._seen, self._next = Counter(), 0
-        for bucket in self.buckets:
-            bucket.missing, bucket.started = sum(self._uses[p] > 0 for p in bucket.parameters), None
+        # Sums that are lost stay in their buckets: MPI may still write there.
+        self._lost = self.group.size > 1 and any(bucket.started for bucket in self.buckets)
+        if self._uses is not None:
+            for bucket in self.buckets:
+                bucket.missing = sum(self._uses[p] > 0 for p in bucket.parameters)

@@ -194,11 +194,11 @@ class Ranks(Alone):
         except (Exception, KeyboardInterrupt) as error:
             caught = error
         caught, self._late = caught or self._late, None
-        stopped = isinstance(caught, KeyboardInterrupt)
-        own = _FAILED if caught else 0
-        found = self._largest(getattr(caught, "signum", signal.SIGINT) if stopped else own)
+        is_stop = isinstance(caught, KeyboardInterrupt)
+        own = getattr(caught, "signum", signal.SIGINT) if is_stop else _FAILED if caught else 0
+        found = self._largest(own)
         self._all_end = found > 0
-        if caught and not (stopped and found == _FAILED):
+        if caught and found == own:
             raise caught
         if found == _FAILED:
             raise ElsewhereError("another rank has failed")
@@ -238,6 +238,8 @@ class Ranks(Alone):
             if time.monotonic() - began > PATIENCE and not self._all_end:
                 print(f"{self.name}: {text}" if text else f"{self.name} has ended", file=sys.stderr, flush=True)
                 self._mpi.COMM_WORLD.Abort(code)
+                time.sleep(PATIENCE)  # in some libraries Abort comes back, before the launcher ends this process
+                os._exit(code)
             time.sleep(_PAUSE)
         if not text or own[1] in seen[: self.rank, 1]:
             return int(seen[:, 0].max()), ""
