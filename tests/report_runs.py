@@ -45,6 +45,7 @@ def scores_of(dataset, seed):
 def validate(report, dataset, seed):
     """One validation that the report sees; its confusion matrix."""
     total = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+    report.begin()
     for number, scores in enumerate(scores_of(dataset, seed)):
         prediction = Prediction(PREDICTOR, dataset.images[number], "logits", Tensor(scores[None]))
         prediction.number, prediction.truth = number, dataset.masks[number]

@@ -254,6 +254,7 @@ class Training:
             self.folder.log(f"warning: {sentence}")
 
     def _validate(self, predictor: Predictor) -> ConfusionMatrix:
+        self.report.begin()
         with cli.Progress(len(self.val_set), "validate", leave=False) as bar:
             return predictor.confusion(self.val_set, bar.update, self.report.see)
 
