@@ -77,6 +77,10 @@ class Alone:
         """The values of all ranks, in their order, on each. Small objects."""
         return [value]
 
+    def local_all(self, value) -> list:
+        """As `all`, of the ranks of this machine."""
+        return [value]
+
     def any(self, value: bool) -> bool:
         """Whether it is so on any rank."""
         return bool(value)
@@ -160,6 +164,9 @@ class Ranks(Alone):
 
     def all(self, value):
         return self._comm.allgather(value)
+
+    def local_all(self, value):
+        return self._local.allgather(value)
 
     def any(self, value):
         return self._largest(int(value)) > 0

@@ -170,7 +170,7 @@ def _description(training: Training, threads: int) -> list[str]:
     shared = ", batch norm over " + ("each of" if args.sync_bn == "off" else "all") if ranks > 1 else ""
     lines.append(
         f"run    {steps} in {epochs}, batches of {args.batch_size} crops of {size}, "
-        f"{cli.computing(threads, training.group)}{shared}, {args.precision}, seed {args.seed}{place}"
+        f"{cli.threads_text(threads, training.group)}{shared}, {args.precision}, seed {args.seed}{place}"
     )
     if training.class_weights is not None and not training.state.step:
         lines.append(class_weights.table(training.class_weights, train_set))
