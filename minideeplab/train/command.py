@@ -53,9 +53,9 @@ def _run(argv: Sequence[str] | None, held: contextlib.ExitStack, group: Alone) -
     with group.agreed():
         if found and group.is_first:
             folder = held.enter_context(RunFolder(args.out).hold())
-    threads = cli.use_device(args)
-    train_set = cli.open_data(args, args.split)
-    val_set = cli.open_data(args, args.val_split)
+    threads = cli.use_device(args, group)
+    train_set = cli.open_data(args, args.split, group)
+    val_set = cli.open_data(args, args.val_split, group)
     notes = [] if found else [settle(args, given, len(train_set), group.size)]
     model, loader = _build(args, train_set, found, group)
     model.to(args.device)
