@@ -3,10 +3,12 @@
 from .arrays import (
     copy,
     empty,
+    flatten,
     from_numpy,
     full,
     is_finite,
     launches,
+    part,
     release_pool,
     reshape,
     synchronize,
