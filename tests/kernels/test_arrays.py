@@ -172,9 +172,9 @@ def test_what_is_flattened_comes_back_in_parts(k, dtype):
 @each_backend
 def test_what_does_not_fill_a_flat_array_is_refused(k):
     flat = np.zeros(6, np.float32)
-    for arrays in ([flat[:5]], [flat, flat[:1]]):
+    for parts in ([flat[:5]], [flat, flat[:1]]):
         with pytest.raises(ValueError, match=r"flatten: flat must have shape"):
-            k.flatten(arrays, flat)
+            k.flatten(parts, flat)
     with pytest.raises(TypeError, match="flatten: array 1 is float64, flat is float32"):
         k.flatten([flat[:3], np.zeros(3)], flat)
     for first, shape in ((0, (7,)), (4, (3,)), (-1, (2,))):
