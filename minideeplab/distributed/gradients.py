@@ -30,9 +30,11 @@ class _Bucket:
         ]
 
     def fill(self):
-        """The gradients; of a parameter that has none, zeros."""
+        """The gradients; of a parameter that has none, zeros. Those in host memory live here from now on."""
         for p, view in zip(self.parameters, self.views, strict=True):
             view[...] = 0 if p.grad is None else kernels.to_device(p.grad, "cpu")
+            if p.grad is not None and p.device == "cpu":
+                p.grad = view
 
     def hand_back(self):
         """The sums become the gradients."""
@@ -52,7 +54,8 @@ class GradientSums:
         parameters: in the order of the layers; those without requires_grad are left out.
         group: of the ranks. bucket_bytes: size of a bucket, which a larger parameter exceeds.
 
-    Cost: memory of one more copy of the gradients, while backward runs; a copy of them for each step.
+    Cost: memory of one more copy of the gradients, and a copy of them for each step. Gradients in host memory move into
+    their bucket when it leaves, so that the arrays that they came in are free for the rest of backward.
 
     Source: Li et al. 2020, "PyTorch Distributed" (arXiv 2006.15704), section 3.2: buckets, and communication that
     overlaps backward.
@@ -71,7 +74,7 @@ class GradientSums:
             self.buckets.append(_Bucket(run))
         self._bucket_of = {p: bucket for bucket in self.buckets for p in bucket.parameters}
         self._uses = None  # parameter -> how often backward reports it, known after the first time
-        self._seen, self._next = Counter(), 0
+        self._seen, self._next, self._done = Counter(), 0, 0  # buckets before _next have left, before _done are sums
 
     @contextlib.contextmanager
     def overlapping(self) -> Iterator[None]:
@@ -95,8 +98,8 @@ class GradientSums:
             bucket.missing -= self._seen[leaf] == self._uses[leaf]
             while self._next < len(self.buckets) and self.buckets[self._next].missing == 0:
                 self._start()
-            for each in self.buckets[: self._next]:
-                each.started.progress()
+            while self._done < self._next and self.buckets[self._done].started.progress():
+                self._done += 1  # a library that is asked for the oldest works on all of them
 
     def _start(self):
         bucket = self.buckets[self._next]
@@ -116,6 +119,6 @@ class GradientSums:
     def forget(self) -> None:
         """Gets ready for the next step."""
         self._uses = self._uses or Counter(self._seen)
-        self._seen, self._next = Counter(), 0
+        self._seen, self._next, self._done = Counter(), 0, 0
         for bucket in self.buckets:
             bucket.missing, bucket.started = sum(self._uses[p] > 0 for p in bucket.parameters), None
