@@ -5,6 +5,8 @@
 """
 
 import contextlib
+import ctypes
+import functools
 import os
 import signal
 import socket
@@ -58,9 +60,16 @@ class Alone:
         """Sums a contiguous array over all ranks, in place; every rank gets the same bits."""
         return array
 
-    def start_sum(self, array: np.ndarray) -> "Started":
-        """Starts `sum`, and returns at once; the array is the sum after `wait`, and is left alone until then."""
+    def start_sum(self, array) -> "Started":
+        """Starts `sum`, and returns at once; the array is the sum after `wait`, and is left alone until then.
+
+        An array of a device that the group `reaches` may lie there.
+        """
         return Started()
+
+    def reaches(self, array) -> bool:
+        """Whether `start_sum` takes an array where it lies: in host memory always. Not collective."""
+        return True
 
     def broadcast(self, array: np.ndarray) -> None:
         """Overwrites a contiguous array by that of rank 0."""
@@ -155,6 +164,9 @@ class Ranks(Alone):
 
     def start_sum(self, array):
         return _Request(self, self._sums.Iallreduce(self._mpi.IN_PLACE, array))
+
+    def reaches(self, array):
+        return isinstance(array, np.ndarray) or _reaches_gpus(self._mpi)
 
     def broadcast(self, array):
         self._comm.Bcast(array)
@@ -251,6 +263,13 @@ class Ranks(Alone):
         if not text or own[1] in seen[: self.rank, 1]:
             return int(seen[:, 0].max()), ""
         return int(seen[:, 0].max()), text if self.is_first else f"{self.name}: {text}"
+
+
+@functools.cache
+def _reaches_gpus(mpi) -> bool:
+    """Whether the MPI library takes arrays in the memory of a GPU, as it says itself (Open MPI and MPICH)."""
+    query = getattr(ctypes.CDLL(mpi.__file__), "MPIX_Query_cuda_support", None)
+    return query is not None and query() == 1
 
 
 class _Request(Started):
