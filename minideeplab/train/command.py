@@ -167,7 +167,8 @@ def _description(training: Training, threads: int) -> list[str]:
     lines.append(f"model  {args.model}{backbone}, output stride {stride}{rates}: {parameters:,} parameters")
     steps, epochs = cli.counted(training.total_steps, "step"), cli.counted(training.total_epochs, "epoch")
     size = f"{args.crop_size} x {args.crop_size}" + (f" in {args.accumulate} parts" if args.accumulate > 1 else "")
-    shared = ", batch norm over " + ("each of" if args.sync_bn == "off" else "all") if ranks > 1 else ""
+    norm = "each with its own batch norm" if args.sync_bn == "off" else "batch norm over all"
+    shared = f", {norm}" if ranks > 1 else ""
     lines.append(
         f"run    {steps} in {epochs}, batches of {args.batch_size} crops of {size}, "
         f"{cli.threads_text(threads, training.group)}{shared}, {args.precision}, seed {args.seed}{place}"

@@ -367,7 +367,7 @@ class Training:
             self._require_finite()
             self.folder.save_last(self._checkpoint())
             self.folder.write_epochs(self.state.history)
-        command = cli.command_line("train", "--resume", "--out", self.folder.path)
+        command = cli.command_line("train", "--resume", "--out", self.folder.path, ranks=self.group.size)
         self.folder.log(f"stopped after step {self.state.step} of {self.total_steps}; to continue:\n  {command}")
         if self.folder.best.exists():
             self.folder.log(f"so far {self.best()}; {self.folder.next_commands(self.args)}")
