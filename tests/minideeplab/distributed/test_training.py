@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import sys
 
@@ -153,19 +154,24 @@ def test_twenty_kills_cost_nothing(data, beginning, tmp_path):
     moments, longer = random.Random(0), ("--epochs", 40)
     whole, out = tmp_path / "whole", tmp_path / "out"
     run(3, *TRAIN, *command(data, whole, *beginning, length=longer), check=0, timeout=600)
+
+    def begin_or_go_on():
+        begun = (out / "last.npz").exists()
+        return ("--resume", "--out", out) if begun else command(data, out, *beginning, length=longer)
+
     kills = 0
     while kills < 20:
-        begun = (out / "last.npz").exists()
-        arguments = ("--resume", "--out", out) if begun else command(data, out, *beginning, length=longer)
-        with start(3, *TRAIN, *arguments) as job:
-            if (ended := job.wait(moments.uniform(1, 8))) is None:
+        with start(3, *TRAIN, *begin_or_go_on()) as job:
+            ended = job.wait(moments.uniform(1, 8))
+            if ended is None:
                 job.send(signal.SIGKILL, moments.choice(job.pids()))
-                ended = job.end(30)
+                assert job.end(30).code != 0
                 kills += 1
-                assert ended.code != 0
-            elif ended.code == 0:
-                break
-    run(3, *TRAIN, "--resume", "--out", out, check=0, timeout=600)
+        if ended is not None:  # the end came first: this run is whole, and another one is killed on
+            assert ended.code == 0, ended
+            assert_same_run(whole, out)
+            shutil.rmtree(out)
+    run(3, *TRAIN, *begin_or_go_on(), check=0, timeout=600)
     assert_same_run(whole, out)
 
 
