@@ -25,3 +25,12 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "long" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="takes minutes: run with --long"))
+
+
+@pytest.fixture(scope="session")
+def mpi():
+    """Of tests that start ranks, see `mpi_runs.needs_mpi`."""
+    import mpi_runs
+
+    if why := mpi_runs.why_not():
+        pytest.skip(why)

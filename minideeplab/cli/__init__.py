@@ -12,7 +12,7 @@ from minideeplab.cli.parser import (
     command_parser,
     predictor_of,
 )
-from minideeplab.cli.progress import Progress, Speed, computing, counted, duration, hidden_progress
+from minideeplab.cli.progress import Progress, Speed, counted, duration, hidden_progress, on_ranks, threads_text
 from minideeplab.cli.signals import exit_code
 from minideeplab.cli.stored import stored_arguments
 from minideeplab.cli.types import (
@@ -50,7 +50,6 @@ __all__ = [
     "check_interrupt",
     "command_line",
     "command_parser",
-    "computing",
     "counted",
     "create_folder",
     "crf_iterations",
@@ -67,6 +66,7 @@ __all__ = [
     "main_guard",
     "non_negative_float",
     "non_negative_int",
+    "on_ranks",
     "open_data",
     "open_fraction",
     "open_splits",
@@ -79,6 +79,7 @@ __all__ = [
     "set_threads",
     "silent_but_first",
     "stored_arguments",
+    "threads_text",
     "use_device",
     "use_precision",
 ]

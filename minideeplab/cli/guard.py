@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 from minideeplab.autograd.precision import precision, precision_in_use
-from minideeplab.cli.signals import INTERRUPTED, check_interrupt, deferred_interrupt, exit_code, heard
+from minideeplab.cli.signals import INTERRUPTED, check_interrupt, deferred_interrupt, exit_code, hear_no_more, heard
 from minideeplab.cli.streams import lasting_streams
 from minideeplab.distributed import Alone, ElsewhereError, is_first_started, world
 from minideeplab.errors import MiniDeepLabError, UsageError
@@ -39,22 +39,25 @@ def main_guard(main: Callable | None = None, *, for_ranks: bool = False) -> Call
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
         group = None
-        with lasting_streams(), precision(precision_in_use()):  # --precision holds for the command alone
+        with lasting_streams(), precision(precision_in_use()), heard():  # --precision holds for the command alone
             try:
                 group = world()
                 if group.size > 1 and not for_ranks:
                     raise UsageError(
                         f"this command is for one process, and {group.size} were started: leave mpiexec out"
                     )
-                with silent_but_first(group), warnings.catch_warnings(), heard():
+                with silent_but_first(group), warnings.catch_warnings():
                     warnings.showwarning = _print_warning
-                    code = main(argv)
+                    code, text = main(argv), ""
                     if code == 0:
                         check_interrupt()
                     sys.stdout.flush()  # here a full disk is still told
-                    return code if code == 0 else group.end(code, "")[0]
+                if code == 0:
+                    return code
             except (Exception, KeyboardInterrupt, SystemExit) as error:
                 code, text = _ended_by(error, group)
+            if group and group.size > 1:
+                hear_no_more()  # one signal comes to each rank at another time, also when all have agreed to stop
             if group:
                 code, text = group.end(code, text)
             if text and (group or is_first_started()):

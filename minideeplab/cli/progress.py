@@ -102,10 +102,19 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def computing(threads: int, group: Alone) -> str:
-    """Ranks and threads in words, such as "2 ranks of 1 thread"."""
-    each = counted(threads, "thread")
-    return each if group.size == 1 else f"{group.size} ranks of {each}"
+def on_ranks(title: str, group: Alone) -> str:
+    """A title with the number of ranks, where there are several: evaluate on 4 ranks."""
+    return title if group.size == 1 else f"{title} on {counted(group.size, 'rank')}"
+
+
+def threads_text(threads: int, group: Alone) -> str:
+    """The threads that compute: 2 threads, or 4 ranks of 2 threads.
+
+    Args:
+        threads: of this rank.
+    """
+    of_each = counted(threads, "thread")
+    return of_each if group.size == 1 else f"{counted(group.size, 'rank')} of {of_each}"
 
 
 def duration(seconds: float) -> str:

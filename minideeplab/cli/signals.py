@@ -37,6 +37,7 @@ def check_interrupt() -> None:
     The compiler calls back into Python, and what is raised there is printed and forgotten.
     """
     if _requests is not None and _requests.first is not None and _is_main_thread():
+        _requests.waiting = False  # what was held back is told now
         raise Stop(_requests.first)
 
 
@@ -59,8 +60,15 @@ def heard(signals: Sequence[int] = SIGNALS) -> Iterator[None]:
         yield
     finally:
         for each, handler in ours.items():
-            signal.signal(each, handler)
+            if not _requests.over:
+                signal.signal(each, handler)
         _requests = outer
+
+
+def hear_no_more() -> None:
+    """From now on, and after the block of `heard`, no signal does anything: this process is about to end."""
+    if _requests is not None:
+        _requests.over = True
 
 
 @contextlib.contextmanager
@@ -87,8 +95,11 @@ class _Requests:
     def __init__(self):
         self.first, self.time = None, 0.0  # the signal that came first, and when
         self.deferred = self.waiting = False  # whether a block is not to be interrupted; whether one should have been
+        self.over = False  # whether the command has ended
 
     def __call__(self, signum, frame) -> None:
+        if self.over:
+            return
         now = time.monotonic()
         if self.first is not None:
             if signum == self.first and now - self.time > AGAIN:

@@ -1,6 +1,7 @@
 """Sums of gradients over ranks, in buckets that travel while backward goes on."""
 
 import contextlib
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -14,33 +15,48 @@ BUCKET_BYTES = 8 << 20  # small enough that the first one leaves early, large en
 
 
 class _Bucket:
-    """Parameters whose gradients lie side by side in host memory.
+    """Parameters whose gradients travel together.
 
     Attributes:
-        flat: (numbers,) the gradients, and after the sum theirs; views: of each parameter in it.
-        missing: parameters whose gradient is not complete yet.
+        flat: (numbers,) the gradients side by side, on their device; firsts: where that of each parameter begins.
+        sent: what the ranks sum: `flat` itself, or a copy in host memory where MPI does not reach the device.
+        missing: parameters whose gradient is not complete yet; started: the sum under way, None before.
     """
 
     def __init__(self, parameters):
         self.parameters, self.missing, self.started = parameters, len(parameters), None
-        self.flat = np.zeros(sum(p.data.size for p in parameters), parameters[0].dtype)
-        ends = np.cumsum([p.data.size for p in parameters])
-        self.views = [
-            self.flat[end - p.data.size : end].reshape(p.shape) for p, end in zip(parameters, ends, strict=True)
-        ]
+        *self.firsts, size = itertools.accumulate((p.data.size for p in parameters), initial=0)
+        self.k = kernels.load(parameters[0].device)
+        self.flat, self.sent = self.k.zeros((size,), parameters[0].dtype), None
 
-    def fill(self):
-        """The gradients; of a parameter that has none, zeros. Those in host memory live here from now on."""
-        for p, view in zip(self.parameters, self.views, strict=True):
-            view[...] = 0 if p.grad is None else kernels.to_device(p.grad, "cpu")
-            if p.grad is not None and p.device == "cpu":
-                p.grad = view
+    def start(self, group):
+        """Fills the bucket, zeros where a parameter has no gradient, and sends it."""
+        self.k.flatten([self._gradient(p) for p in self.parameters], self.flat)
+        if isinstance(self.flat, np.ndarray):  # the arrays that they came in are free for the rest of backward
+            self.hand_back()
+        if group.reaches(self.flat):
+            self.sent = self.flat
+            self.k.synchronize()
+        else:
+            self.sent = self.k.to_numpy(self.flat)
+        self.started = group.start_sum(self.sent)
+
+    def _gradient(self, p):
+        return self.k.zeros(p.shape, p.dtype) if p.grad is None else p.grad
+
+    def finish(self):
+        """Waits for the sum, which becomes the gradients."""
+        self.started.wait()
+        if self.sent is not self.flat:
+            self.flat = self.k.from_numpy(self.sent)
+        self.hand_back()
+        self.started = None
 
     def hand_back(self):
-        """The sums become the gradients."""
-        for p, view in zip(self.parameters, self.views, strict=True):
+        """The gradients are those in the bucket, where there are any; in host memory they share it."""
+        for p, first in zip(self.parameters, self.firsts, strict=True):
             if p.grad is not None:
-                p.grad = kernels.to_device(view, p.device)
+                p.grad = self.k.part(self.flat, first, p.shape)
 
 
 class GradientSums:
@@ -74,7 +90,8 @@ class GradientSums:
             self.buckets.append(_Bucket(run))
         self._bucket_of = {p: bucket for bucket in self.buckets for p in bucket.parameters}
         self._uses = None  # parameter -> how often backward reports it, known after the first time
-        self._seen, self._next, self._done = Counter(), 0, 0  # buckets before _next have left, before _done are sums
+        self._seen, self._lost = Counter(), False
+        self._next = self._done = 0  # buckets before _next have left, those before _done are sums
 
     @contextlib.contextmanager
     def overlapping(self) -> Iterator[None]:
@@ -82,7 +99,12 @@ class GradientSums:
 
         What an op of this network reports once, such as each part whose activations are computed again, another may
         report more often. The first backward counts that.
+
+        Raises:
+            RuntimeError: a step before has failed while sums were under way: other ranks may be in other sums.
         """
+        if self._lost:
+            raise RuntimeError("GradientSums: a step has failed while sums were under way; start all ranks again")
         with reporting_leaves(self._complete):
             yield
 
@@ -102,9 +124,7 @@ class GradientSums:
                 self._done += 1  # a library that is asked for the oldest works on all of them
 
     def _start(self):
-        bucket = self.buckets[self._next]
-        bucket.fill()
-        bucket.started = self.group.start_sum(bucket.flat)
+        self.buckets[self._next].start(self.group)
         self._next += 1
 
     def finish(self) -> None:
@@ -112,13 +132,15 @@ class GradientSums:
         while self._next < len(self.buckets):
             self._start()
         for bucket in self.buckets:
-            bucket.started.wait()
-            bucket.hand_back()
+            bucket.finish()
+        self._uses = self._seen if self._uses is None else self._uses
         self.forget()
 
     def forget(self) -> None:
-        """Gets ready for the next step."""
-        self._uses = self._uses or Counter(self._seen)
+        """Gets ready for the next step, also after one that has failed before any sum was under way."""
         self._seen, self._next, self._done = Counter(), 0, 0
-        for bucket in self.buckets:
-            bucket.missing, bucket.started = sum(self._uses[p] > 0 for p in bucket.parameters), None
+        # Sums that are lost stay in their buckets: MPI may still write there.
+        self._lost = self.group.size > 1 and any(bucket.started for bucket in self.buckets)
+        if self._uses is not None:
+            for bucket in self.buckets:
+                bucket.missing = sum(self._uses[p] > 0 for p in bucket.parameters)

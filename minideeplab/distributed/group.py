@@ -5,6 +5,8 @@
 """
 
 import contextlib
+import ctypes
+import functools
 import os
 import signal
 import socket
@@ -58,9 +60,16 @@ class Alone:
         """Sums a contiguous array over all ranks, in place; every rank gets the same bits."""
         return array
 
-    def start_sum(self, array: np.ndarray) -> "Started":
-        """Starts `sum`, and returns at once; the array is the sum after `wait`, and is left alone until then."""
+    def start_sum(self, array) -> "Started":
+        """Starts `sum`, and returns at once; the array is the sum after `wait`, and is left alone until then.
+
+        An array of a device that the group `reaches` may lie there.
+        """
         return Started()
+
+    def reaches(self, array) -> bool:
+        """Whether `start_sum` takes an array where it lies: in host memory always. Not collective."""
+        return True
 
     def broadcast(self, array: np.ndarray) -> None:
         """Overwrites a contiguous array by that of rank 0."""
@@ -75,6 +84,10 @@ class Alone:
 
     def all(self, value) -> list:
         """The values of all ranks, in their order, on each. Small objects."""
+        return [value]
+
+    def local_all(self, value) -> list:
+        """As `all`, of the ranks of this machine."""
         return [value]
 
     def any(self, value: bool) -> bool:
@@ -152,6 +165,9 @@ class Ranks(Alone):
     def start_sum(self, array):
         return _Request(self, self._sums.Iallreduce(self._mpi.IN_PLACE, array))
 
+    def reaches(self, array):
+        return isinstance(array, np.ndarray) or _reaches_gpus(self._mpi)
+
     def broadcast(self, array):
         self._comm.Bcast(array)
 
@@ -160,6 +176,9 @@ class Ranks(Alone):
 
     def all(self, value):
         return self._comm.allgather(value)
+
+    def local_all(self, value):
+        return self._local.allgather(value)
 
     def any(self, value):
         return self._largest(int(value)) > 0
@@ -194,11 +213,11 @@ class Ranks(Alone):
         except (Exception, KeyboardInterrupt) as error:
             caught = error
         caught, self._late = caught or self._late, None
-        stopped = isinstance(caught, KeyboardInterrupt)
-        own = _FAILED if caught else 0
-        found = self._largest(getattr(caught, "signum", signal.SIGINT) if stopped else own)
+        is_stop = isinstance(caught, KeyboardInterrupt)
+        own = getattr(caught, "signum", signal.SIGINT) if is_stop else _FAILED if caught else 0
+        found = self._largest(own)
         self._all_end = found > 0
-        if caught and not (stopped and found == _FAILED):
+        if caught and found == own:
             raise caught
         if found == _FAILED:
             raise ElsewhereError("another rank has failed")
@@ -238,10 +257,19 @@ class Ranks(Alone):
             if time.monotonic() - began > PATIENCE and not self._all_end:
                 print(f"{self.name}: {text}" if text else f"{self.name} has ended", file=sys.stderr, flush=True)
                 self._mpi.COMM_WORLD.Abort(code)
+                time.sleep(PATIENCE)  # in some libraries Abort comes back, before the launcher ends this process
+                os._exit(code)
             time.sleep(_PAUSE)
         if not text or own[1] in seen[: self.rank, 1]:
             return int(seen[:, 0].max()), ""
         return int(seen[:, 0].max()), text if self.is_first else f"{self.name}: {text}"
+
+
+@functools.cache
+def _reaches_gpus(mpi) -> bool:
+    """Whether the MPI library takes arrays in the memory of a GPU, as it says itself (Open MPI and MPICH)."""
+    query = getattr(ctypes.CDLL(mpi.__file__), "MPIX_Query_cuda_support", None)
+    return query is not None and query() == 1
 
 
 class _Request(Started):

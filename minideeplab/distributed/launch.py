@@ -2,6 +2,7 @@
 
 import functools
 import os
+import warnings
 
 from minideeplab.distributed.group import ALONE, Alone, Ranks
 from minideeplab.errors import UsageError
@@ -37,14 +38,16 @@ def world() -> Alone:
     if started <= 1:
         return ALONE
     try:
-        from mpi4py import MPI
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of an environment that does not fit: it is checked below
+            from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py is there, and finds no MPI library
         raise UsageError(
             f"a launcher has started {started} processes, and mpi4py cannot be loaded ({error}); {INSTALL}, and an "
             "MPI, such as the package mpich: minideeplab/distributed/README.md"
         ) from error
     if MPI.COMM_WORLD.Get_size() != started:
-        library = MPI.Get_library_version().partition("\n")[0].strip()
+        library = " ".join(MPI.Get_library_version().partition("\n")[0].split())
         raise UsageError(
             f"the launcher has started {started} processes, but mpi4py sees {MPI.COMM_WORLD.Get_size()}: the launcher "
             f"belongs to another MPI than mpi4py, which found {library}; take the mpiexec of that one, or with srun "

@@ -53,9 +53,9 @@ def _run(argv: Sequence[str] | None, held: contextlib.ExitStack, group: Alone) -
     with group.agreed():
         if found and group.is_first:
             folder = held.enter_context(RunFolder(args.out).hold())
-    threads = cli.use_device(args)
-    train_set = cli.open_data(args, args.split)
-    val_set = cli.open_data(args, args.val_split)
+    threads = cli.use_device(args, group)
+    train_set = cli.open_data(args, args.split, group)
+    val_set = cli.open_data(args, args.val_split, group)
     notes = [] if found else [settle(args, given, len(train_set), group.size)]
     model, loader = _build(args, train_set, found, group)
     model.to(args.device)
@@ -167,10 +167,11 @@ def _description(training: Training, threads: int) -> list[str]:
     lines.append(f"model  {args.model}{backbone}, output stride {stride}{rates}: {parameters:,} parameters")
     steps, epochs = cli.counted(training.total_steps, "step"), cli.counted(training.total_epochs, "epoch")
     size = f"{args.crop_size} x {args.crop_size}" + (f" in {args.accumulate} parts" if args.accumulate > 1 else "")
-    shared = ", batch norm over " + ("each of" if args.sync_bn == "off" else "all") if ranks > 1 else ""
+    norm = "each with its own batch norm" if args.sync_bn == "off" else "batch norm over all"
+    shared = f", {norm}" if ranks > 1 else ""
     lines.append(
         f"run    {steps} in {epochs}, batches of {args.batch_size} crops of {size}, "
-        f"{cli.computing(threads, training.group)}{shared}, {args.precision}, seed {args.seed}{place}"
+        f"{cli.threads_text(threads, training.group)}{shared}, {args.precision}, seed {args.seed}{place}"
     )
     if training.class_weights is not None and not training.state.step:
         lines.append(class_weights.table(training.class_weights, train_set))

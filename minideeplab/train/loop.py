@@ -18,7 +18,7 @@ from minideeplab.errors import CheckpointError, DataError, DivergedError
 from minideeplab.evaluation import ConfusionMatrix, Predictor, percent
 from minideeplab.evaluation.epochs import best_row, over_some
 from minideeplab.nn import SGD, WeightAverage, freeze_batch_norm
-from minideeplab.report import Report, fixed_samples
+from minideeplab.report import Report, Seen, fixed_samples
 from minideeplab.train import class_weights
 from minideeplab.train.run_folder import EPOCH_COLUMNS, RunFolder
 from minideeplab.train.schedule import Schedule, is_finished
@@ -49,7 +49,6 @@ class Training:
         self.args, self.loader, self.val_set, self.group = args, loader, val_set, group
         self.train_set = loader.dataset
         self.model, self.state, self.folder = model, state, folder
-        self.replica = Replica(model, group, args.sync_bn != "off") if group.size > 1 else None
         heads = [name for name, _ in model.named_parameters() if not name.startswith("backbone.")]
         factors = dict.fromkeys(heads, args.head_lr_factor)
         self.optimiser = SGD(model, args.lr, args.momentum, args.weight_decay, factors)
@@ -58,10 +57,11 @@ class Training:
         self.total_steps, self.total_epochs = self.schedule.steps, self.schedule.epochs
         if args.freeze_bn:
             freeze_batch_norm(model, affine=args.freeze_bn == "all")
+        self.replica = Replica(model, group, args.sync_bn != "off") if group.size > 1 else None
         self.average = WeightAverage(model, args.ema) if args.ema else None
         self.judged = self.average.model if self.average else model  # what is validated, and is best.npz
         self.speed = cli.Speed()
-        self.report = Report(folder.path, self.train_set, val_set, args.device) if folder else None
+        self.report = Report(folder.path, self.train_set, val_set, args.device) if folder else Seen(len(val_set))
         self.watch = Watch(args, self.train_set)
 
     def take_up(self, path: Path, checkpoint: Checkpoint) -> None:
@@ -297,8 +297,12 @@ class Training:
 
     def _validate(self, predictor: Predictor, group: Alone) -> ConfusionMatrix:
         """The confusion matrix of the validation set, whose images the ranks of the group share."""
-        with cli.Progress(len(self.val_set), "validate", leave=False) as bar:
-            return predictor.confusion(self.val_set, bar.update, self.report and self.report.see)
+        self.report.begin()
+        images = len(group.share(range(len(self.val_set))))
+        with cli.Progress(images, cli.on_ranks("validate", group), leave=False) as bar:
+            confusion = predictor.confusion(self.val_set, bar.update, self.report.see, group)
+        self.report.gather(group)
+        return confusion
 
     def _draw_best(self, predictor: Predictor, confusion: ConfusionMatrix) -> None:
         """per_class.csv, confusion.png and samples/, which always belong to best.npz."""
@@ -363,7 +367,7 @@ class Training:
             self._require_finite()
             self.folder.save_last(self._checkpoint())
             self.folder.write_epochs(self.state.history)
-        command = cli.command_line("train", "--resume", "--out", self.folder.path)
+        command = cli.command_line("train", "--resume", "--out", self.folder.path, ranks=self.group.size)
         self.folder.log(f"stopped after step {self.state.step} of {self.total_steps}; to continue:\n  {command}")
         if self.folder.best.exists():
             self.folder.log(f"so far {self.best()}; {self.folder.next_commands(self.args)}")
