@@ -11,7 +11,7 @@ import kernels
 from minideeplab.autograd.function import reporting_leaves
 from minideeplab.distributed.group import Alone
 
-BUCKET_BYTES = 4 << 20  # small enough that the first one leaves early, large enough that bandwidth counts, not latency
+BUCKET_BYTES = 8 << 20  # small enough that the first one leaves early, large enough that bandwidth counts, not latency
 
 
 class _Bucket:
