@@ -121,7 +121,7 @@ def share_batch(module, group, synchronised=True):
     """
     for _, layer in module.named_modules():
         if isinstance(layer, BatchNorm2d):
-            layer.group = group if synchronised else None
+            layer.group = group if synchronised and group.size > 1 else None  # one part is the batch, bit for bit
         if isinstance(layer, Dropout):
             layer.part = group.rank
 

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.skipif(SIMULATED, reason="no kernel to simulate")
 VARIABLES = launch.SIZES + launch.NUMBERS
 WITHOUT_MPI4PY = "import sys; sys.modules['mpi4py'] = None\n"  # an import of it then fails, as where it is missing
 LOADS_NONE = "import sys; assert not [name for name in sys.modules if name.startswith('mpi4py')]"
-SUMMARY = "from minideeplab.summary import main; code = main(['--model', 'deeplabv3plus', '--size', '65'])\n"
+SUMMARY = (
+    "import sys; from minideeplab.summary import main; code = main(['--model', 'deeplabv3plus', '--size', '65'])\n"
+)
 
 
 def alone(program, **environment):
