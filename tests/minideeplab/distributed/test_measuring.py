@@ -3,26 +3,20 @@
 import json
 
 import pytest
+from mpi_runs import needs_mpi
 from strategies import SIMULATED
 
 from minideeplab.bench import distributed
 from minideeplab.bench.__main__ import main
-from minideeplab.errors import MiniDeepLabError, UsageError
+from minideeplab.errors import MiniDeepLabError
 from minideeplab.models import build
 from minideeplab.nn.layers import BatchNorm2d
 
 TINY = {"backbone": "resnet18", "width": 0.125, "head_width": 16}
 
 
-def can_start():
-    try:
-        return bool(distributed.mpiexec())
-    except UsageError:
-        return False
-
-
 pytestmark = [
-    pytest.mark.skipif(not can_start(), reason="mpi4py or mpiexec is missing"),
+    needs_mpi,
     pytest.mark.skipif(SIMULATED, reason="the suite is of the CPU"),
 ]
 
