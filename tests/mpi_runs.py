@@ -42,6 +42,13 @@ def mpiexec() -> str | None:
 
 
 @functools.cache
+def signals_reach_ranks() -> bool:
+    """Whether the launcher passes SIGTERM and SIGINT on, and waits: that of MPICH does, that of Open MPI kills."""
+    version = subprocess.run([mpiexec(), "--version"], capture_output=True, text=True).stdout
+    return "HYDRA" in version
+
+
+@functools.cache
 def why_not() -> str:
     """Why no job can start here; "" where one can. It costs a job of two ranks, once."""
     if importlib.util.find_spec("mpi4py") is None:
@@ -73,7 +80,8 @@ class Job:
 
     def printed(self) -> tuple[str, str]:
         """What the ranks have printed up to now, on stdout and stderr."""
-        return tuple(os.pread(file.fileno(), 1 << 24, 0).decode(errors="replace") for file in self._files)
+        printed = (os.pread(file.fileno(), 1 << 24, 0) for file in self._files)
+        return tuple(text.decode(errors="replace").replace("\0", "") for text in printed)  # of Open MPI's launcher
 
     def until(self, text, times=1, timeout=LONGEST):
         """Waits until the ranks have printed a text so often; fails the test where they end without."""

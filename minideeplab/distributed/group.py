@@ -256,6 +256,7 @@ class Ranks(Alone):
         while not request.Test():
             if time.monotonic() - began > PATIENCE and not self._all_end:
                 print(f"{self.name}: {text}" if text else f"{self.name} has ended", file=sys.stderr, flush=True)
+                time.sleep(_PAUSE * 200)  # the launcher hears of the end on another way than what is printed
                 self._mpi.COMM_WORLD.Abort(code)
                 time.sleep(PATIENCE)  # in some libraries Abort comes back, before the launcher ends this process
                 os._exit(code)

@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from norms_over_ranks import assert_ranks_are_one, case
 from op_cases import CASES
 from PIL import Image
+from ranks_in_threads import in_threads
 from strategies import SIMULATED
 
 import kernels
@@ -25,6 +27,7 @@ from minideeplab.crf import (
     refine,
 )
 from minideeplab.crf.__main__ import main as crf_command
+from minideeplab.distributed import Replica
 from minideeplab.nn import ConvNorm, Module, SeparableConv2d, WeightAverage, freeze_batch_norm
 from minideeplab.nn.losses import cross_entropy, hard_pixels
 from minideeplab.nn.optim import SGD
@@ -116,6 +119,37 @@ def test_a_step_in_parts_over_hard_pixels_and_its_average_are_those_of_the_cpu()
                 np.testing.assert_allclose(array, expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
         else:
             assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", [{"residual": True}, {"columns": 2}], ids=["residual", "convolution"])
+def test_batch_norm_over_ranks_is_that_of_the_batch(kind):
+    """Sums of ranks are taken in host memory."""
+    assert_ranks_are_one(2, case((4, 2, 2, 3), **kind), device="cuda", activation="relu")
+
+
+def test_a_step_of_two_ranks_is_that_of_the_cpu():
+    """Gradients and statistics travel through host memory, and come back."""
+
+    def step(group, device):
+        net = Hard().initialise(group.rank).astype(np.float64).to(device)
+        replica = Replica(net, group, synchronised=False)
+        own = IMAGES[group.rank : group.rank + 1], LABELS[group.rank : group.rank + 1]
+        for _ in range(2):
+            loss = train_step(net, SGD(net, 0.1), *own, None, [1.0, 0.5, 2.0], 255, 1, 0.5, replica)
+        replica.require_equal()
+        return loss.item(), net.state_dict()
+
+    (there, state), (here, expected) = (in_threads(2, step, device)[1] for device in ("cuda", "cpu"))
+    assert there == pytest.approx(here, rel=1e-12)
+    for name, array in expected.items():
+        np.testing.assert_allclose(state[name], array, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_parts_of_a_batch_drop_what_the_batch_drops():
+    x = np.random.default_rng(4).standard_normal((4, 3, 2, 5))
+    whole = ops.dropout(Tensor(x), 0.4, 2**64 - 7).numpy()
+    parts = [ops.dropout(Tensor(x[i : i + 2]).to("cuda"), 0.4, 2**64 - 7, first=30 * i).numpy() for i in (0, 2)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 def test_the_gradient_of_a_network_on_the_device():
