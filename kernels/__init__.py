@@ -26,7 +26,19 @@ BACKENDS = ("reference", "cpu", "cuda", "shapes")
 
 #: The functions that every backend must have, by the file that holds them.
 CONTRACT = {
-    "arrays": ("from_numpy", "to_numpy", "empty", "zeros", "full", "copy", "reshape", "is_finite", "synchronize"),
+    "arrays": (
+        "from_numpy",
+        "to_numpy",
+        "empty",
+        "zeros",
+        "full",
+        "copy",
+        "reshape",
+        "flatten",
+        "part",
+        "is_finite",
+        "synchronize",
+    ),
     "rounding": ("to_bfloat16", "to_float32"),
     "elementwise": ("add", "multiply", "expand", "sum_to", "activate", "activate_grad", "dropout"),
     "conv2d": ("conv2d", "conv2d_grad_input", "conv2d_grad_weight"),

@@ -4,6 +4,8 @@ Feature maps and their gradients may be bfloat16; then all parameters are float3
 optimiser take float32 and float64 alone.
 """
 
+import math
+
 import numpy as np
 
 from .activation import check_activation
@@ -215,6 +217,23 @@ def check_norm_sums(x, sums, count):
     check_shape("batch_norm", "sums", sums, (2, x.shape[3]))
     if not count >= 0:
         raise ValueError(f"batch_norm: count must be >= 0 values of each channel, got {count}")
+
+
+def check_flatten(arrays, flat):
+    """Raise unless the arrays have the dtype of `flat`, which has room for them and no more."""
+    for number, a in enumerate(arrays):
+        if a.dtype != flat.dtype:
+            raise TypeError(f"flatten: array {number} is {name_of(a.dtype)}, flat is {name_of(flat.dtype)}")
+    numbers = sum(a.size for a in arrays)
+    if flat.ndim != 1 or flat.size != numbers:
+        raise ValueError(f"flatten: flat must have shape ({numbers},), got {tuple(flat.shape)}")
+
+
+def check_part(flat, first, shape):
+    """Raise unless an array of that shape lies in `flat` from the number `first` on."""
+    size = math.prod(shape)
+    if flat.ndim != 1 or not 0 <= first <= flat.size - size:
+        raise ValueError(f"part: flat of shape {tuple(flat.shape)} has no {size} numbers from {first} on")
 
 
 def check_update(params, velocities, grads, weight_decays):

@@ -10,7 +10,7 @@ import numpy as np
 
 from .activation import check_activation
 from .bfloat16 import BFLOAT16, name_of, sum_dtype
-from .checks import check_floats, check_sum_of, check_to_bfloat16, check_to_float32
+from .checks import check_flatten, check_floats, check_part, check_sum_of, check_to_bfloat16, check_to_float32
 
 
 class ShapeArray:
@@ -80,6 +80,15 @@ def copy(array):
 
 def reshape(array, shape):
     return ShapeArray(shape, array.dtype)
+
+
+def flatten(arrays, flat):
+    check_flatten(arrays, flat)
+
+
+def part(flat, first, shape):
+    check_part(flat, first, shape)
+    return ShapeArray(shape, flat.dtype)
 
 
 def is_finite(array):

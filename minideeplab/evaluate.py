@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import functools
+import itertools
 import json
 import sys
 import warnings
@@ -13,6 +15,7 @@ from minideeplab import cli, figures
 from minideeplab.autograd.precision import precision_in_use
 from minideeplab.cli.callables import callable_module
 from minideeplab.data import SegmentationDataset, open_dataset, require_labels
+from minideeplab.distributed import ALONE, Alone, world
 from minideeplab.errors import DataError, UsageError
 from minideeplab.evaluation import ConfusionMatrix, Prediction, Predictor, percent
 from minideeplab.evaluation.scores import PER_IMAGE, ImageScore, Scores, bands_of, number_or_none
@@ -28,7 +31,8 @@ EXAMPLE = """\
   python -m minideeplab.evaluate --checkpoint runs/voc/best.npz --data VOCdevkit/VOC2012 --json scores.json
   python -m minideeplab.evaluate --checkpoint runs/voc/best.npz --data VOCdevkit/VOC2012 --scales 0.5 1 1.5 --flip
   python -m minideeplab.evaluate --checkpoint runs/voc/best.npz --data VOCdevkit/VOC2012 --output-stride 8 \\
-      --trimap 1 2 5 10 20 40 --boundary-f1 --csv scores.csv --pictures pictures"""
+      --trimap 1 2 5 10 20 40 --boundary-f1 --csv scores.csv --pictures pictures
+  mpiexec -n 4 python -m minideeplab.evaluate --checkpoint runs/voc/best.npz --data VOCdevkit/VOC2012"""
 
 
 class Evaluation:
@@ -87,6 +91,17 @@ class Evaluation:
             among = {each.number for each in self.scores.worst(self._worst)}
             self._kept = {each: labels for each, labels in self._kept.items() if each in among}
         return score
+
+    def gather(self, group: Alone) -> None:
+        """Brings what all ranks have counted to the first one, as if that had seen all images. All ranks call it."""
+        for scores, plain, tiled in group.gather((self.scores, self.plain, self.tiled))[1:]:
+            self.scores.take_in(scores)
+            if self.plain:
+                self.plain.take_in(plain)
+            self.tiled += tiled
+        worst = group.all([score.number for score in self.scores.worst(self._worst)])[0]  # of all, as the first knows
+        kept = group.gather({number: labels for number, labels in self._kept.items() if number in worst})
+        self._kept = {number: labels for each in kept for number, labels in each.items()}
 
     def table(self) -> str:
         """The table by class as text."""
@@ -170,7 +185,7 @@ def evaluate(
     worst: int = WORST, pictures: str | Path | None = None, submission: str | Path | None = None, class_names=None,
     device: str = "cpu", progress: bool = True, **data_options,
 ) -> Evaluation:  # fmt: skip
-    """Scores a trained network on one split of a data set, as the command does.
+    """Scores a trained network on one split of a data set, as the command does in one process.
 
     Args:
         checkpoint: a file, a run of `minideeplab.fit`, or a network, as `weights.load_trained` takes them.
@@ -204,36 +219,40 @@ def evaluate(
     return evaluation
 
 
-@cli.main_guard
+@cli.main_guard(for_ranks=True)
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit code."""
-    args = _parser().parse_args(argv)
-    threads = cli.use_device(args)
-    json_file, csv_file, plot = (
-        cli.output_file(option, path, suffix) if path else None
-        for option, path, suffix in (
-            ("--json", args.json, ".json"), ("--csv", args.csv, ".csv"), ("--plot", args.plot, ".png"),
-        )
-    )  # fmt: skip
+    """Runs the command, of which several ranks share the images; returns the exit code."""
+    args, group = _parser().parse_args(argv), world()
+    threads = cli.use_device(args, group)
+    with group.first_on_each_machine():
+        json_file, csv_file, plot = (
+            cli.output_file(option, path, suffix) if path else None
+            for option, path, suffix in (
+                ("--json", args.json, ".json"), ("--csv", args.csv, ".csv"), ("--plot", args.plot, ".png"),
+            )
+        )  # fmt: skip
     if args.plot and not args.trimap:
         raise UsageError("--plot draws the curve of --trimap; add widths, such as --trimap 1 2 5 10 20 40")
     trained = load_trained(args.checkpoint, args.class_names, args.output_stride)
-    dataset = cli.open_data(args, args.split)
+    dataset = cli.open_data(args, args.split, group)
     predictor = cli.predictor_of(args, trained.model.to(args.device))
     scored = _check(trained, dataset, args.submission)
-    pictures = cli.create_folder("--pictures", args.pictures) if args.pictures else None
-    submission = cli.create_folder("--submission", args.submission) if args.submission else None
+    with group.first_on_each_machine():
+        pictures = cli.create_folder("--pictures", args.pictures) if args.pictures else None
+        submission = cli.create_folder("--submission", args.submission) if args.submission else None
     if trained.note:
         print(f"note: {trained.note}", file=sys.stderr)
     print(
         f"{trained.model.config['name']} of {args.checkpoint} on {cli.counted(len(dataset), 'image')} of "
-        f"{dataset.name}, split '{dataset.split}', at full size, {cli.counted(threads, 'thread')}, {args.precision}"
+        f"{dataset.name}, split '{dataset.split}', at full size, {cli.threads_text(threads, group)}, {args.precision}"
     )
     cli.announce_compilation()
     evaluation = Evaluation(
         args.checkpoint, dataset, predictor, args.trimap or (), args.boundary_f1, args.worst if pictures else 0
     )
-    written = _run(evaluation, scored, pictures, submission)
+    written = _run(evaluation, scored, pictures, submission, group=group)
+    if not group.is_first:
+        return 0
     if written:
         print(f"{cli.counted(len(dataset), 'prediction')} in {written}")
     if not scored:
@@ -274,42 +293,56 @@ def _has_mask(dataset, number) -> bool:
         return False
 
 
-def _run(evaluation: Evaluation, scored: bool, pictures, submission, progress: bool = True) -> Path | None:
-    """Predicts each image, scores it, and writes what was asked for; returns the folder of the submission."""
+def _run(
+    evaluation: Evaluation, scored: bool, pictures, submission, progress: bool = True, group: Alone = ALONE
+) -> Path | None:
+    """Predicts each image, scores it, and writes what was asked for; returns the folder of the submission.
+
+    Each rank writes the files of its images; the first has the scores of all afterwards, and draws what shows them.
+    """
     dataset, predictor = evaluation.dataset, evaluation.predictor
     server = Submission(submission, dataset) if submission else None
     samples = Path(pictures) / "samples" if pictures else None
     if samples:
         samples.mkdir(exist_ok=True)
-    with cli.Progress(len(dataset), "evaluate") if progress else contextlib.nullcontext() as bar:
-        report = bar.update if progress else lambda: None
-        for prediction in predictor.over(dataset, report) if scored else _unscored(predictor, dataset, report):
+    predictions = predictor.over if scored else functools.partial(_unscored, predictor)
+    share, faults = len(group.share(range(len(dataset)))), []
+    shown = cli.Progress(share, cli.on_ranks("evaluate", group)) if progress else contextlib.nullcontext()
+    with group.agreed(), shown as bar:
+        for prediction in predictions(dataset, bar.update if progress else lambda: None, group):
             score = evaluation.add(prediction) if scored else None
             if server:
                 server.write(prediction.number, kernels.to_device(prediction.labels, "cpu")[0])
             if samples:
                 path = samples / figures.picture_name(dataset.ids[prediction.number])
-                _drawn(path, lambda path, each=prediction, score=score: _draw_sample(path, each, score, dataset))
-    if pictures and scored:
+                draw = functools.partial(_draw_sample, prediction=prediction, score=score, dataset=dataset)
+                faults += _drawn(path, draw)
+    evaluation.gather(group)
+    for fault in itertools.chain(*group.gather(faults)[1:]):  # the first rank has told its own
+        print(fault, file=sys.stderr)
+    if pictures and scored and group.is_first:
         _drawn(pictures, evaluation.save_pictures)
     return server.folder if server else None
 
 
-def _unscored(predictor: Predictor, dataset, report: Callable[[], None]) -> Iterator[Prediction]:
-    """Predictions of images that have no masks."""
-    for number in range(len(dataset)):
+def _unscored(predictor: Predictor, dataset, report: Callable[[], None], group: Alone) -> Iterator[Prediction]:
+    """As `Predictor.over`, of images that have no masks."""
+    for number in group.share(range(len(dataset))):
         prediction = predictor(dataset.image(number))
         prediction.number = number
         yield prediction
         report()
 
 
-def _drawn(path, draw: Callable[[Path], None]) -> None:
-    """Draws; a picture that fails is a warning."""
+def _drawn(path, draw: Callable[[Path], None]) -> list[str]:
+    """Draws; a picture that fails is a warning, which is returned, too."""
     try:
         draw(path)
     except Exception as error:
-        print(f"warning: {path} could not be drawn ({type(error).__name__}: {error})", file=sys.stderr)
+        fault = f"warning: {path} could not be drawn ({type(error).__name__}: {error})"
+        print(fault, file=sys.stderr)
+        return [fault]
+    return []
 
 
 def _draw_sample(path: Path, prediction: Prediction, score: ImageScore | None, dataset) -> None:

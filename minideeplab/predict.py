@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import itertools
 import os
 import statistics
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -18,6 +20,7 @@ from minideeplab import cli, figures
 from minideeplab.autograd.precision import precision, precision_in_use
 from minideeplab.cli.callables import callable_module
 from minideeplab.data import IMAGE_SUFFIXES, find_images, read_image, skipped_note, write_mask
+from minideeplab.distributed import Alone, world
 from minideeplab.errors import DataError
 from minideeplab.evaluation import Prediction, Predictor
 from minideeplab.evaluation.tiles import tiles_text
@@ -29,7 +32,8 @@ LARGEST = {8: 255, 16: 65535}  # bits -> what stands for the probability 1
 HEADING = ("image", "height", "width", "label", "class", "pixels", "share")
 EXAMPLE = """\
   python -m minideeplab.predict --checkpoint runs/voc/best.npz photo.jpg holiday/ --out predictions
-  python -m minideeplab.predict --checkpoint deeplabv3_resnet50_coco.pth photo.jpg --csv areas.csv"""
+  python -m minideeplab.predict --checkpoint deeplabv3_resnet50_coco.pth photo.jpg --csv areas.csv
+  mpiexec -n 4 python -m minideeplab.predict --checkpoint runs/voc/best.npz holiday/"""
 
 
 class Segmentation:
@@ -106,6 +110,8 @@ def predict(
 ) -> Iterator[Segmentation]:  # fmt: skip
     """Segments images: `for result in predict("best.npz", "photos/"): ...`, `[result] = predict("best.npz", "a.jpg")`.
 
+    It is for one process, which segments all of them.
+
     Args:
         checkpoint: a file, a run of `minideeplab.fit`, or a network, as `weights.load_trained` takes them.
         images: a file, a folder, an array (H, W, 3) uint8, or a sequence of these.
@@ -136,8 +142,10 @@ def predict(
     return _segmentations(predictor, trained, found, fail, precision_in_use(), progress)
 
 
-def _segmentations(predictor, trained, images, fail, held, progress=True) -> Iterator[Segmentation]:
-    with cli.Progress(len(images), "predict") if progress else contextlib.nullcontext() as bar:
+def _segmentations(
+    predictor, trained, images, fail, held, progress=True, title: str = "predict"
+) -> Iterator[Segmentation]:
+    with cli.Progress(len(images), title) if progress else contextlib.nullcontext() as bar:
         for each in images:
             path = None if isinstance(each, np.ndarray) else Path(each)
             try:
@@ -157,15 +165,16 @@ def _raise(error: DataError) -> None:
     raise error
 
 
-@cli.main_guard
+@cli.main_guard(for_ranks=True)
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit code, that of DataError if any image failed."""
-    args = _parser().parse_args(argv)
-    cli.use_device(args)
+    """Runs the command, of which several ranks share the images; returns its exit code, 3 if any image failed."""
+    args, group = _parser().parse_args(argv), world()
+    cli.use_device(args, group)
     # Folders of their own: a mask never overwrites an input, and masks/ can be handed in as it is.
     parts = ["masks", "overlays"] + ["probabilities"] * bool(args.save_probabilities)
-    folders = {part: cli.create_folder("--out", Path(args.out) / part) for part in parts}
-    table = cli.output_file("--csv", args.csv, ".csv") if args.csv else None
+    with group.first_on_each_machine():
+        folders = {part: cli.create_folder("--out", Path(args.out) / part) for part in parts}
+        table = cli.output_file("--csv", args.csv, ".csv") if args.csv else None
     trained = load_trained(args.checkpoint, args.class_names, args.output_stride)
     if trained.note:
         print(f"note: {trained.note}", file=sys.stderr)
@@ -177,33 +186,66 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path, name in zip(images, names, strict=True):
         if name != f"{path.stem}.png":
             print(f"note: {path} becomes {name}, since another image is called {path.stem}", file=sys.stderr)
-    if args.save_probabilities:
+    if args.save_probabilities and group.is_first:
         write_text(folders["probabilities"] / "class_names.txt", "".join(f"{name}\n" for name in trained.class_names))
-    rows, seconds, tiled = [HEADING], [], 0
     cli.announce_compilation()
-    named = iter(names)
+    with group.agreed():
+        done, failed = _segment(args, predictor, trained, list(zip(images, names, strict=True)), folders, group)
+    done = _in_order(group.gather(done))
+    failures += _in_order(group.all(failed))  # on all ranks: they end with one message
+    if group.is_first:
+        if table:
+            write_csv(table, [HEADING, *itertools.chain(*(each.rows for each in done))])
+        _tell(args, [each.seconds for each in done], sum(each.in_tiles for each in done), folders)
+    if failures:
+        raise DataError("\n  ".join([f"{cli.counted(len(failures), 'input')} could not be segmented:", *failures]))
+    return 0
+
+
+class _Done(NamedTuple):
+    """What is told of an image whose files are written: its rows of --csv, seconds, whether it was cut into tiles."""
+
+    rows: list[tuple]
+    seconds: float
+    in_tiles: bool
+
+
+def _segment(
+    args: argparse.Namespace, predictor: Predictor, trained: Trained, named: list[tuple[Path, str]],
+    folders: dict[str, Path], group: Alone,
+) -> tuple[dict[int, _Done], dict[int, str]]:  # fmt: skip
+    """Segments the share of this rank of all images, and writes the files of each.
+
+    Args:
+        named: (image, name of its files) of all ranks.
+
+    Returns:
+        Number of an image -> what is told of it; number of one that cannot be read -> why.
+    """
+    done, failed = {}, {}
+    share = group.share(range(len(named)))
+    numbers = iter(share)
 
     def fail(error):
-        failures.append(str(error))
-        next(named)
+        failed[next(numbers)] = str(error)
 
-    results = _segmentations(predictor, trained, images, fail, precision_in_use())
-    for result in results:
-        name = next(named)
+    images, title = [named[number][0] for number in share], cli.on_ranks("predict", group)
+    for result in _segmentations(predictor, trained, images, fail, precision_in_use(), title=title):
+        number = next(numbers)
+        name = named[number][1]
         if args.save_probabilities:  # first: of an image in tiles the labels come with them
             path = (folders["probabilities"] / name).with_suffix(".npy")
             result.save_probabilities(path, args.save_probabilities)
         result.save_mask(folders["masks"] / name)
         result.save_overlay(folders["overlays"] / name, args.alpha)
-        rows += _area_rows(result)
-        seconds.append(result.seconds)
-        tiled += predictor.is_tiled(result.image.shape)
-    if table:
-        write_csv(table, rows)
-    _tell(args, seconds, tiled, folders)
-    if failures:
-        raise DataError("\n  ".join([f"{cli.counted(len(failures), 'input')} could not be segmented:", *failures]))
-    return 0
+        rows = _area_rows(result) if args.csv else []
+        done[number] = _Done(rows, result.seconds, predictor.is_tiled(result.image.shape))
+    return done, failed
+
+
+def _in_order(parts: list[dict]) -> list:
+    """The values of all parts, in the order of their numbers."""
+    return [value for _, value in sorted(pair for part in parts for pair in part.items())]
 
 
 def _tell(args: argparse.Namespace, seconds: list[float], tiled: int, folders: dict[str, Path]) -> None:

@@ -29,8 +29,9 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session")
 def mpi():
-    """Of tests that start ranks, see `mpi_runs.needs_mpi`."""
+    """Of tests that start ranks, see `mpi_runs.needs_mpi`; MINIDEEPLAB_MPI=required allows no skip."""
     import mpi_runs
 
     if why := mpi_runs.why_not():
-        pytest.skip(why)
+        required = os.environ.get("MINIDEEPLAB_MPI") == "required"
+        pytest.fail(why) if required else pytest.skip(why)

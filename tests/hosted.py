@@ -4,7 +4,12 @@ import numpy as np
 
 from kernels.lattice import Lattice
 
-IN_PLACE = {"update_running": (0, 1), "sgd_update": (0, 1), "mean_field_update": (4,)}  # arguments that are changed
+IN_PLACE = {
+    "update_running": (0, 1),
+    "sgd_update": (0, 1),
+    "mean_field_update": (4,),
+    "flatten": (1,),
+}  # arguments that are changed
 
 
 class Hosted:

@@ -7,6 +7,7 @@ import numpy as np
 
 from minideeplab import Tensor
 from minideeplab.data import LabelCounts, voc_colour_map
+from minideeplab.distributed import ALONE
 from minideeplab.evaluation import ConfusionMatrix, Prediction
 from minideeplab.report import Report
 
@@ -42,16 +43,18 @@ def scores_of(dataset, seed):
     return 3 * rng.standard_normal((*dataset.masks.shape, dataset.num_classes)).astype(np.float32)
 
 
-def validate(report, dataset, seed):
-    """One validation that the report sees; its confusion matrix."""
+def validate(report, dataset, seed, group=ALONE):
+    """One validation, of which the report sees the share of its rank; the confusion matrix of all."""
     total = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+    report.begin()
     for number, scores in enumerate(scores_of(dataset, seed)):
         prediction = Prediction(PREDICTOR, dataset.images[number], "logits", Tensor(scores[None]))
         prediction.number, prediction.truth = number, dataset.masks[number]
         image = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
         image.update(prediction.truth[None], prediction.labels)
         total.counts += image.counts
-        report.see(prediction, image)
+        if number in group.share(range(len(dataset))):
+            report.see(prediction, image)
     return total
 
 

@@ -1,6 +1,19 @@
 """Numba kernels for the CPU: the functions of `kernels.reference`, fast, the same bits on any number of threads."""
 
-from .arrays import copy, empty, from_numpy, full, is_finite, release_pool, reshape, synchronize, to_numpy, zeros
+from .arrays import (
+    copy,
+    empty,
+    flatten,
+    from_numpy,
+    full,
+    is_finite,
+    part,
+    release_pool,
+    reshape,
+    synchronize,
+    to_numpy,
+    zeros,
+)
 from .confusion import confusion_matrix
 from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
 from .cross_entropy import cross_entropy, cross_entropy_grad

@@ -12,6 +12,7 @@ from collections import defaultdict
 import numpy as np
 
 from ..bfloat16 import BFLOAT16, narrow
+from ..checks import check_flatten, check_part
 from .bfloat16 import numbers
 
 _POOLED_FROM = 1 << 20  # bytes; smaller arrays are cheap to allocate
@@ -113,6 +114,21 @@ def copy(array):
 def reshape(array, shape):
     """The same numbers in another shape of as many elements; of a contiguous array the same memory."""
     return array.reshape(shape)
+
+
+def flatten(arrays, flat):
+    """Copies the arrays, one after the other, into `flat` (numbers,), which they fill."""
+    check_flatten(arrays, flat)
+    first = 0
+    for a in arrays:
+        flat[first : first + a.size] = a.reshape(-1)
+        first += a.size
+
+
+def part(flat, first, shape):
+    """The numbers of `flat` from the first on as an array of that shape; here it shares their memory."""
+    check_part(flat, first, shape)
+    return flat[first : first + math.prod(shape)].reshape(shape)
 
 
 def is_finite(array):

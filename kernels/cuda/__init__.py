@@ -3,10 +3,12 @@
 from .arrays import (
     copy,
     empty,
+    flatten,
     from_numpy,
     full,
     is_finite,
     launches,
+    part,
     release_pool,
     reshape,
     synchronize,
@@ -17,6 +19,7 @@ from .confusion import confusion_matrix
 from .conv2d import conv2d, conv2d_grad_input, conv2d_grad_weight
 from .cross_entropy import cross_entropy, cross_entropy_grad
 from .depthwise import depthwise_conv2d, depthwise_conv2d_grad_input, depthwise_conv2d_grad_weight
+from .device import select_device
 from .elementwise import activate, activate_grad, add, dropout, expand, multiply, sum_to
 from .lattice import blur, build_lattice, join_lattices, slice_lattice, splat
 from .layout import concat, crop, pad, split

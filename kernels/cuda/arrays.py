@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..bfloat16 import BFLOAT16
+from ..checks import check_flatten, check_part
 from .device import SIMULATED, Kernel, cuda, launch
 
 _free = defaultdict(list)  # (elements, dtype) -> buffers that nobody uses
@@ -223,6 +224,23 @@ def reshape(array, shape):
     return DeviceArray(tuple(shape), array.dtype, array._lease)
 
 
+def flatten(arrays, flat):
+    """Copies the arrays, one after the other, into `flat` (numbers,), which they fill."""
+    check_flatten(arrays, flat)
+    first = 0
+    for a in arrays:
+        _copy_to.flat(a.size, a.size, a, flat, first)
+        first += a.size
+
+
+def part(flat, first, shape):
+    """The numbers of `flat` from the first on as an array of that shape; here a copy of them."""
+    check_part(flat, first, shape)
+    result = empty(shape, flat.dtype)
+    _copy_from.flat(result.size, result.size, flat, first, result)
+    return result
+
+
 def is_finite(array):
     """True if no element is NaN or infinite."""
     found = full((1,), 0, np.int32)
@@ -250,6 +268,18 @@ def _fill(count, value, y):
 def _copy(count, x, y):
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         y[i] = x[i]
+
+
+@Kernel
+def _copy_to(count, x, y, first):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        y[first + i] = x[i]
+
+
+@Kernel
+def _copy_from(count, x, first, y):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        y[i] = x[first + i]
 
 
 @Kernel

@@ -33,6 +33,15 @@ def require():
         raise RuntimeError(f"the device cuda found no usable GPU ({_why_not()}); use the device cpu")
 
 
+def select_device(number):
+    """Compute on GPU `number` from now on, counted modulo those that there are: one for each process of a machine.
+
+    To be called before anything lies on a GPU: arrays stay where they are.
+    """
+    if not SIMULATED:
+        cuda.select_device(number % len(cuda.gpus))
+
+
 def has_tensor_cores():
     """Whether the GPU multiplies in TF32."""
     return SIMULATED or cuda.get_current_device().compute_capability >= (8, 0)

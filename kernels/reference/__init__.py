@@ -1,6 +1,6 @@
 """The oracle: every kernel straight from its definition, in NumPy, for float32 and float64. Slow and obvious."""
 
-from .arrays import copy, empty, from_numpy, full, is_finite, reshape, synchronize, to_numpy, zeros
+from .arrays import copy, empty, flatten, from_numpy, full, is_finite, part, reshape, synchronize, to_numpy, zeros
 from .confusion import confusion_matrix
 from .conv2d import atrous_conv1d, conv2d, conv2d_grad_input, conv2d_grad_weight
 from .cross_entropy import cross_entropy, cross_entropy_grad

@@ -39,7 +39,7 @@ class Ours:
         self.model = models.build("deeplabv3plus", num_classes=CLASSES, **options).to(device)
         if checkpointed:
             self.model.checkpoint_activations()
-        self.x, self.labels = (kernels.to_device(a, device) for a in _batch(n, side))
+        self.x, self.labels = (kernels.to_device(a, device) for a in batch(n, side))
         self.optimiser = SGD(self.model, 0.001)
 
     def inference(self):
@@ -61,7 +61,7 @@ class Torch:
         from minideeplab.bench import torch_ops
 
         n, side, options = _models(device)[name]
-        x, labels = _batch(n, side)
+        x, labels = batch(n, side)
         model = models.build("deeplabv3plus", num_classes=CLASSES, **options)
         self.torch, self.torch_ops = torch, torch_ops.torch_ops
         self.model = torch_ops.on_torch(model, channels_last, device)
@@ -202,7 +202,8 @@ def peak_of_steps(name, library, threads, precision_name):
     return cli.peak_memory()
 
 
-def _batch(n, side):
+def batch(n, side):
+    """Images of normal numbers, and labels of all classes."""
     generator = np.random.default_rng(0)
     x = generator.standard_normal((n, side, side, 3), np.float32)
     return x, generator.integers(0, CLASSES, (n, side, side), np.uint8)

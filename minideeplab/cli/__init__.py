@@ -2,7 +2,7 @@
 
 from minideeplab.cli.data_arguments import add_data_arguments, check_files, data_options, open_data, open_splits
 from minideeplab.cli.device import add_device_arguments, announce_compilation, set_threads, use_device, use_precision
-from minideeplab.cli.guard import INTERRUPTED, deferred_interrupt, main_guard
+from minideeplab.cli.guard import INTERRUPTED, check_interrupt, deferred_interrupt, main_guard, silent_but_first
 from minideeplab.cli.memory import peak_memory
 from minideeplab.cli.parser import (
     add_checkpoint_arguments,
@@ -12,7 +12,7 @@ from minideeplab.cli.parser import (
     command_parser,
     predictor_of,
 )
-from minideeplab.cli.progress import Progress, Speed, counted, duration, hidden_progress
+from minideeplab.cli.progress import Progress, Speed, counted, duration, hidden_progress, on_ranks, threads_text
 from minideeplab.cli.signals import exit_code
 from minideeplab.cli.stored import stored_arguments
 from minideeplab.cli.types import (
@@ -47,6 +47,7 @@ __all__ = [
     "batch_size",
     "blur_sigma",
     "check_files",
+    "check_interrupt",
     "command_line",
     "command_parser",
     "counted",
@@ -65,6 +66,7 @@ __all__ = [
     "main_guard",
     "non_negative_float",
     "non_negative_int",
+    "on_ranks",
     "open_data",
     "open_fraction",
     "open_splits",
@@ -75,7 +77,9 @@ __all__ = [
     "predictor_of",
     "seed",
     "set_threads",
+    "silent_but_first",
     "stored_arguments",
+    "threads_text",
     "use_device",
     "use_precision",
 ]

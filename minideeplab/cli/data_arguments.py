@@ -6,6 +6,7 @@ import sys
 from minideeplab.cli.progress import Progress
 from minideeplab.cli.types import label_map, label_value, open_fraction, positive_int
 from minideeplab.data import DATASETS, SegmentationDataset, open_dataset, split_names
+from minideeplab.distributed import ALONE, Alone
 from minideeplab.errors import UsageError
 
 _said: set[str] = set()  # train opens two splits, and has one thing to say
@@ -43,23 +44,27 @@ def add_data_arguments(parser: argparse.ArgumentParser, default: str | None) -> 
     )  # fmt: skip
 
 
-def open_data(args: argparse.Namespace, split: str) -> SegmentationDataset:
+def open_data(args: argparse.Namespace, split: str, group: Alone = ALONE) -> SegmentationDataset:
     """One split of the data set that the arguments of `add_data_arguments` name; stderr says how it was understood.
+
+    All ranks call it: what is written when a set is opened, such as pictures of the synthetic one or lists of a drawn
+    split, the first rank of each machine writes, and the others find.
 
     Raises:
         DataError: as of `open_dataset`.
         UsageError: arguments that the data set does not take.
     """
     try:
-        dataset = open_dataset(
-            args.data,
-            args.dataset,
-            split,
-            args.limit,
-            val_share=args.val_share,
-            label_map=args.label_map,
-            ignore_index=args.ignore_index,
-        )
+        with group.first_on_each_machine():
+            dataset = open_dataset(
+                args.data,
+                args.dataset,
+                split,
+                args.limit,
+                val_share=args.val_share,
+                label_map=args.label_map,
+                ignore_index=args.ignore_index,
+            )
     except ValueError as error:
         name, _, what = str(error).removeprefix("open_dataset: ").partition(" ")
         raise UsageError(f"--{name.replace('_', '-')} {what}") from error

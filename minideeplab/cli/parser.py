@@ -129,7 +129,8 @@ def predictor_of(args: argparse.Namespace, model) -> Predictor:
         raise UsageError(f"--{str(error).removeprefix('Predictor: ')}") from error
 
 
-def command_line(command: str, *arguments: object) -> str:
-    """A command of minideeplab as text that the user's shell runs, with the Python that runs now."""
-    words = [sys.executable, "-m", f"minideeplab.{command}", *map(str, arguments)]
+def command_line(command: str, *arguments: object, ranks: int = 1) -> str:
+    """A command of minideeplab as text that the user's shell runs, with the Python that runs now; on several ranks."""
+    launcher = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
+    words = [*launcher, sys.executable, "-m", f"minideeplab.{command}", *map(str, arguments)]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

@@ -12,6 +12,7 @@ from minideeplab.cli.device import threads_in_use
 from minideeplab.cli.guard import check_interrupt
 from minideeplab.cli.notebook import NotebookBar, in_notebook
 from minideeplab.cli.processor import ProcessorWatch
+from minideeplab.distributed import Alone
 
 PLAIN_INTERVAL = 10.0  # seconds
 _is_hidden = contextvars.ContextVar("_is_hidden", default=False)
@@ -99,6 +100,21 @@ class Speed:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: 1 image, 2 images."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def on_ranks(title: str, group: Alone) -> str:
+    """A title with the number of ranks, where there are several: evaluate on 4 ranks."""
+    return title if group.size == 1 else f"{title} on {counted(group.size, 'rank')}"
+
+
+def threads_text(threads: int, group: Alone) -> str:
+    """The threads that compute: 2 threads, or 4 ranks of 2 threads.
+
+    Args:
+        threads: of this rank.
+    """
+    of_each = counted(threads, "thread")
+    return of_each if group.size == 1 else f"{counted(group.size, 'rank')} of {of_each}"
 
 
 def duration(seconds: float) -> str:

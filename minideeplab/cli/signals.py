@@ -37,6 +37,7 @@ def check_interrupt() -> None:
     The compiler calls back into Python, and what is raised there is printed and forgotten.
     """
     if _requests is not None and _requests.first is not None and _is_main_thread():
+        _requests.waiting = False  # what was held back is told now
         raise Stop(_requests.first)
 
 

@@ -4,7 +4,8 @@ As DeepLab v1 (section 5.1) and v2 (section 4.1) did it: the network and the ker
 weight and the two standard deviations of the bilateral kernel are tried on a grid, then on a finer one around the best.
 
 Cost: the scores of all images in memory (16 MB for 500 x 375 pixels and 21 classes), a lattice for each image and pair
-of standard deviations, which all weights share, and one inference for each setting.
+of standard deviations, which all weights share, and one inference for each setting. Ranks share the images, and their
+memory; a round costs one sum of C^2 integers for each setting.
 """
 
 import argparse
@@ -20,12 +21,14 @@ from minideeplab.crf.field import DenseField
 from minideeplab.crf.filters import LatticeFilter, bilateral_features, position_filter
 from minideeplab.crf.presets import Preset, preset_of
 from minideeplab.data import require_labels
+from minideeplab.distributed import ALONE, Alone, world
 from minideeplab.errors import UsageError
 from minideeplab.evaluation import ConfusionMatrix, Predictor
 from minideeplab.weights import Checkpoint
 
 EXAMPLE = """\
-  python -m minideeplab.crf.search --checkpoint runs/voc/best.npz --data VOCdevkit/VOC2012 --limit 100"""
+  python -m minideeplab.crf.search --checkpoint runs/voc/best.npz --data VOCdevkit/VOC2012 --limit 100
+  mpiexec -n 4 python -m minideeplab.crf.search --checkpoint runs/voc/best.npz --data VOCdevkit/VOC2012"""
 
 
 class Grid(NamedTuple):
@@ -47,58 +50,67 @@ def _around(values: list[float], best: float) -> list[float]:
 
 
 def search_grid(
-    samples, num_classes: int, preset: Preset, grid: Grid, ignore_index=255, report=lambda: None, device="cpu"
-) -> dict:
-    """Mean IoU over the samples for every setting of a grid.
+    samples, num_classes: int, preset: Preset, grid: Grid, ignore_index=255, report=lambda: None, device="cpu",
+    group: Alone = ALONE,
+) -> dict:  # fmt: skip
+    """Mean IoU over the samples for every setting of a grid; the same on all ranks.
 
     Args:
-        samples: sequence of (costs (H W, K), image (H, W, 3), truth (H, W)); costs as of `Prediction`.
+        samples: sequence of (costs (H W, K), image (H, W, 3), truth (H, W)) of this rank; costs as of `Prediction`.
         preset: the settings that are not searched.
         report: called after each image and pair of standard deviations; device: "cpu" or "cuda".
+        group: of the ranks that share the samples, which all call this.
 
     Returns:
         {(bilateral_weight, sxy, srgb): mean IoU}.
     """
     scores = {key: ConfusionMatrix(num_classes, ignore_index) for key in itertools.product(*grid)}
-    for costs, image, truth in samples:
-        height, width = truth.shape
-        smooth = position_filter(height, width, preset.smooth_sxy, preset.normalisation, device=device)
-        for sxy, srgb in itertools.product(grid.sxy, grid.srgb):
-            bilateral = LatticeFilter(bilateral_features(image, sxy, srgb), preset.normalisation, device)
-            for weight in grid.bilateral_weight:
-                field = DenseField(costs, [(smooth, preset.smooth_weight), (bilateral, weight)])
-                labels = field.infer(preset.iterations).argmax(axis=1).astype(np.uint8).reshape(height, width)
-                scores[weight, sxy, srgb].update(truth, labels)
-            report()
+    with group.agreed():
+        for costs, image, truth in samples:
+            height, width = truth.shape
+            smooth = position_filter(height, width, preset.smooth_sxy, preset.normalisation, device=device)
+            for sxy, srgb in itertools.product(grid.sxy, grid.srgb):
+                bilateral = LatticeFilter(bilateral_features(image, sxy, srgb), preset.normalisation, device)
+                for weight in grid.bilateral_weight:
+                    field = DenseField(costs, [(smooth, preset.smooth_weight), (bilateral, weight)])
+                    labels = field.infer(preset.iterations).argmax(axis=1).astype(np.uint8).reshape(height, width)
+                    scores[weight, sxy, srgb].update(truth, labels)
+                report()
+    summed = group.sum(np.stack([confusion.counts for confusion in scores.values()]))  # one message for the grid
+    for confusion, counts in zip(scores.values(), summed, strict=True):
+        confusion.counts = counts
     return {key: confusion.mean_iou() for key, confusion in scores.items()}
 
 
-@cli.main_guard
+@cli.main_guard(for_ranks=True)
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit code."""
-    args = _parser().parse_args(argv)
-    cli.use_device(args)
+    """Runs the command, of which several ranks share the images; returns the exit code."""
+    args, group = _parser().parse_args(argv), world()
+    cli.use_device(args, group)
     grid = Grid(*(sorted(set(values)) for values in (args.bilateral_weight, args.sxy, args.srgb)))
     checkpoint = Checkpoint.load(args.checkpoint)
-    dataset = cli.open_data(args, args.split)
+    dataset = cli.open_data(args, args.split, group)
     checkpoint.check_classes(args.checkpoint, dataset)
     cli.check_files(dataset)
     require_labels(dataset)
     model = checkpoint.build_model(args.checkpoint).to(args.device)
     preset = preset_of(args.preset)
     cli.announce_compilation()
-    plain, samples = ConfusionMatrix(dataset.num_classes, dataset.ignore_index), []
-    with cli.Progress(len(dataset), "network") as bar:
-        for prediction in Predictor(model).over(dataset, bar.update):
-            plain.update(prediction.truth[None], prediction.labels)
-            samples.append((prediction.costs, prediction.image, prediction.truth))
+    samples, share = [], len(group.share(range(len(dataset))))
+
+    def keep(prediction, confusion):
+        samples.append((prediction.costs, prediction.image, prediction.truth))
+
+    with cli.Progress(share, cli.on_ranks("network", group)) as bar:
+        plain = Predictor(model).confusion(dataset, bar.update, keep, group)
     print(f"without a CRF: {plain.summary()} on {cli.counted(len(dataset), 'image')}")
     found: dict = {}
     for number in range(1, args.rounds + 1):
-        with cli.Progress(len(dataset) * len(grid.sxy) * len(grid.srgb), f"round {number}/{args.rounds}") as bar:
+        title = cli.on_ranks(f"round {number}/{args.rounds}", group)
+        with cli.Progress(share * len(grid.sxy) * len(grid.srgb), title) as bar:
             try:
                 found |= search_grid(
-                    samples, dataset.num_classes, preset, grid, dataset.ignore_index, bar.update, args.device
+                    samples, dataset.num_classes, preset, grid, dataset.ignore_index, bar.update, args.device, group
                 )
             except ValueError as error:
                 raise UsageError(f"{error}; among --sxy {grid.sxy} and --srgb {grid.srgb}") from error

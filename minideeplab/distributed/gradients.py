@@ -1,6 +1,7 @@
 """Sums of gradients over ranks, in buckets that travel while backward goes on."""
 
 import contextlib
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -10,35 +11,52 @@ import kernels
 from minideeplab.autograd.function import reporting_leaves
 from minideeplab.distributed.group import Alone
 
-BUCKET_BYTES = 4 << 20  # small enough that the first one leaves early, large enough that bandwidth counts, not latency
+BUCKET_BYTES = 8 << 20  # small enough that the first one leaves early, large enough that bandwidth counts, not latency
 
 
 class _Bucket:
-    """Parameters whose gradients lie side by side in host memory.
+    """Parameters whose gradients travel together.
 
     Attributes:
-        flat: (numbers,) the gradients, and after the sum theirs; views: of each parameter in it.
-        missing: parameters whose gradient is not complete yet.
+        flat: (numbers,) the gradients side by side, on their device; firsts: where that of each parameter begins.
+        sent: what the ranks sum: `flat` itself, or a copy in host memory where MPI does not reach the device.
+        missing: parameters whose gradient is not complete yet; started: the sum under way, None before.
     """
 
     def __init__(self, parameters):
         self.parameters, self.missing, self.started = parameters, len(parameters), None
-        self.flat = np.zeros(sum(p.data.size for p in parameters), parameters[0].dtype)
-        ends = np.cumsum([p.data.size for p in parameters])
-        self.views = [
-            self.flat[end - p.data.size : end].reshape(p.shape) for p, end in zip(parameters, ends, strict=True)
-        ]
+        *self.firsts, size = itertools.accumulate((p.data.size for p in parameters), initial=0)
+        self.k = kernels.load(parameters[0].device)
+        self.flat, self.sent = self.k.zeros((size,), parameters[0].dtype), None
 
-    def fill(self):
-        """The gradients; of a parameter that has none, zeros."""
-        for p, view in zip(self.parameters, self.views, strict=True):
-            view[...] = 0 if p.grad is None else kernels.to_device(p.grad, "cpu")
+    def start(self, group):
+        """Fills the bucket, zeros where a parameter has no gradient, and sends it."""
+        self.k.flatten([self._gradient(p) for p in self.parameters], self.flat)
+        if isinstance(self.flat, np.ndarray):  # the arrays that they came in are free for the rest of backward
+            self.hand_back()
+        if group.reaches(self.flat):
+            self.sent = self.flat
+            self.k.synchronize()
+        else:
+            self.sent = self.k.to_numpy(self.flat)
+        self.started = group.start_sum(self.sent)
+
+    def _gradient(self, p):
+        return self.k.zeros(p.shape, p.dtype) if p.grad is None else p.grad
+
+    def finish(self):
+        """Waits for the sum, which becomes the gradients."""
+        self.started.wait()
+        if self.sent is not self.flat:
+            self.flat = self.k.from_numpy(self.sent)
+        self.hand_back()
+        self.started = None
 
     def hand_back(self):
-        """The sums become the gradients."""
-        for p, view in zip(self.parameters, self.views, strict=True):
+        """The gradients are those in the bucket, where there are any; in host memory they share it."""
+        for p, first in zip(self.parameters, self.firsts, strict=True):
             if p.grad is not None:
-                p.grad = kernels.to_device(view, p.device)
+                p.grad = self.k.part(self.flat, first, p.shape)
 
 
 class GradientSums:
@@ -52,7 +70,8 @@ class GradientSums:
         parameters: in the order of the layers; those without requires_grad are left out.
         group: of the ranks. bucket_bytes: size of a bucket, which a larger parameter exceeds.
 
-    Cost: memory of one more copy of the gradients, while backward runs; a copy of them for each step.
+    Cost: memory of one more copy of the gradients, and a copy of them for each step. Gradients in host memory move into
+    their bucket when it leaves, so that the arrays that they came in are free for the rest of backward.
 
     Source: Li et al. 2020, "PyTorch Distributed" (arXiv 2006.15704), section 3.2: buckets, and communication that
     overlaps backward.
@@ -71,7 +90,8 @@ class GradientSums:
             self.buckets.append(_Bucket(run))
         self._bucket_of = {p: bucket for bucket in self.buckets for p in bucket.parameters}
         self._uses = None  # parameter -> how often backward reports it, known after the first time
-        self._seen, self._next, self._lost = Counter(), 0, False
+        self._seen, self._lost = Counter(), False
+        self._next = self._done = 0  # buckets before _next have left, those before _done are sums
 
     @contextlib.contextmanager
     def overlapping(self) -> Iterator[None]:
@@ -100,13 +120,11 @@ class GradientSums:
             bucket.missing -= self._seen[leaf] == self._uses[leaf]
             while self._next < len(self.buckets) and self.buckets[self._next].missing == 0:
                 self._start()
-            for each in self.buckets[: self._next]:
-                each.started.progress()
+            while self._done < self._next and self.buckets[self._done].started.progress():
+                self._done += 1  # a library that is asked for the oldest works on all of them
 
     def _start(self):
-        bucket = self.buckets[self._next]
-        bucket.fill()
-        bucket.started = self.group.start_sum(bucket.flat)
+        self.buckets[self._next].start(self.group)
         self._next += 1
 
     def finish(self) -> None:
@@ -114,15 +132,13 @@ class GradientSums:
         while self._next < len(self.buckets):
             self._start()
         for bucket in self.buckets:
-            bucket.started.wait()
-            bucket.hand_back()
-            bucket.started = None
+            bucket.finish()
         self._uses = self._seen if self._uses is None else self._uses
         self.forget()
 
     def forget(self) -> None:
         """Gets ready for the next step, also after one that has failed before any sum was under way."""
-        self._seen, self._next = Counter(), 0
+        self._seen, self._next, self._done = Counter(), 0, 0
         # Sums that are lost stay in their buckets: MPI may still write there.
         self._lost = self.group.size > 1 and any(bucket.started for bucket in self.buckets)
         if self._uses is not None:

@@ -5,6 +5,8 @@
 """
 
 import contextlib
+import ctypes
+import functools
 import os
 import signal
 import socket
@@ -22,6 +24,10 @@ PATIENCE = 3.0  # seconds that a rank that has failed waits for the others to fa
 _PAUSE = 0.0005  # seconds between two looks at what may take long: who waits in a loop holds a core
 
 
+# A rank that waits lets others run: on a machine with more ranks than cores they are what it waits for.
+_let_others_run = getattr(os, "sched_yield", lambda: time.sleep(0))
+
+
 class ElsewhereError(MiniDeepLabError):
     """Another rank has failed, and says why."""
 
@@ -37,6 +43,10 @@ class Alone:
 
     rank, size, local_rank, local_size, waited = 0, 1, 0, 1, 0.0
 
+    def __deepcopy__(self, memo) -> "Alone":
+        """Itself: the copy of a network belongs to the same processes."""
+        return self
+
     @property
     def is_first(self) -> bool:
         """Whether this is rank 0, which prints, writes and draws. Not collective."""
@@ -50,9 +60,16 @@ class Alone:
         """Sums a contiguous array over all ranks, in place; every rank gets the same bits."""
         return array
 
-    def start_sum(self, array: np.ndarray) -> "Started":
-        """Starts `sum`, and returns at once; the array is the sum after `wait`, and is left alone until then."""
+    def start_sum(self, array) -> "Started":
+        """Starts `sum`, and returns at once; the array is the sum after `wait`, and is left alone until then.
+
+        An array of a device that the group `reaches` may lie there.
+        """
         return Started()
+
+    def reaches(self, array) -> bool:
+        """Whether `start_sum` takes an array where it lies: in host memory always. Not collective."""
+        return True
 
     def broadcast(self, array: np.ndarray) -> None:
         """Overwrites a contiguous array by that of rank 0."""
@@ -70,6 +87,10 @@ class Alone:
 
     def all(self, value) -> list:
         """The values of all ranks, in their order, on each. Small objects."""
+        return [value]
+
+    def local_all(self, value) -> list:
+        """As `all`, of the ranks of this machine."""
         return [value]
 
     def any(self, value: bool) -> bool:
@@ -90,6 +111,19 @@ class Alone:
     def first_on_each_machine(self) -> Iterator[None]:
         """The block runs on the first rank of each machine, and then on the others, which find what it has written."""
         yield
+
+
+ALONE = Alone()
+
+
+@contextlib.contextmanager
+def failing_together(group: Alone) -> Iterator[None]:
+    """A block of which no rank is left behind: one that fails ends the others, unless they fail, too."""
+    try:
+        yield
+    except Exception as error:
+        group.end(1, f"{type(error).__name__}: {error}")
+        raise
 
 
 class Started:
@@ -119,6 +153,8 @@ class Ranks(Alone):
         self._local = comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank, self.local_size = self._local.Get_rank(), self._local.Get_size()
         self.host = socket.gethostname()
+        self._late = None  # a request to stop that came while this rank waited
+        self._all_end = False  # whether all ranks have agreed to end: then each comes to `end`, after it has saved
 
     @property
     def name(self) -> str:
@@ -126,13 +162,14 @@ class Ranks(Alone):
         return f"rank {self.rank} of {self.size} on {self.host}"
 
     def sum(self, array):
-        began = time.perf_counter()
-        self._sums.Allreduce(self._mpi.IN_PLACE, array)
-        self.waited += time.perf_counter() - began
+        self.start_sum(array).wait()
         return array
 
     def start_sum(self, array):
         return _Request(self, self._sums.Iallreduce(self._mpi.IN_PLACE, array))
+
+    def reaches(self, array):
+        return isinstance(array, np.ndarray) or _reaches_gpus(self._mpi)
 
     def broadcast(self, array):
         self._comm.Bcast(array)
@@ -142,6 +179,9 @@ class Ranks(Alone):
 
     def all(self, value):
         return self._comm.allgather(value)
+
+    def local_all(self, value):
+        return self._local.allgather(value)
 
     def any(self, value):
         return self._largest(int(value)) > 0
@@ -153,11 +193,19 @@ class Ranks(Alone):
         return int(numbers[0])
 
     def _patiently(self, request) -> None:
-        """Waits for what may take long, such as the validation of another rank: asleep, it holds no core."""
+        """Waits for what may take long, such as the validation of another rank: asleep, it holds no core.
+
+        A signal that is heard meanwhile is told in the next `agreed`: a rank that left now would be waited for.
+        """
         began = time.perf_counter()
-        while not request.Test():
-            if time.perf_counter() - began > _PAUSE:
-                time.sleep(_PAUSE)
+        while True:
+            try:
+                if request.Test():
+                    break
+                if time.perf_counter() - began > _PAUSE:
+                    time.sleep(_PAUSE)
+            except KeyboardInterrupt as stop:
+                self._late = stop
         self.waited += time.perf_counter() - began
 
     @contextlib.contextmanager
@@ -167,9 +215,11 @@ class Ranks(Alone):
             yield
         except (Exception, KeyboardInterrupt) as error:
             caught = error
+        caught, self._late = caught or self._late, None
         is_stop = isinstance(caught, KeyboardInterrupt)
         own = getattr(caught, "signum", signal.SIGINT) if is_stop else _FAILED if caught else 0
         found = self._largest(own)
+        self._all_end = found > 0
         if caught and found == own:
             raise caught
         if found == _FAILED:
@@ -192,8 +242,8 @@ class Ranks(Alone):
     def end(self, code: int, text: str) -> tuple[int, str]:
         """Ends a process that has failed, and all others with it; called by no rank that has not.
 
-        Where all ranks fail within PATIENCE seconds, each may end by itself, as a command does. Else the others wait
-        for this one or work in vain: MPI ends them all.
+        Where all ranks fail, by agreement or within PATIENCE seconds, each may end by itself, as a command does. Else
+        the others wait for this one or work in vain: MPI ends them all.
 
         Args:
             code: exit code; text: what there is to say, "" for nothing.
@@ -207,13 +257,20 @@ class Ranks(Alone):
         request = self._ends.Iallgather(own, seen)
         began = time.monotonic()
         while not request.Test():
-            if time.monotonic() - began > PATIENCE:
+            if time.monotonic() - began > PATIENCE and not self._all_end:
                 print(f"{self.name}: {text}" if text else f"{self.name} has ended", file=sys.stderr, flush=True)
                 self._abort(code)
             time.sleep(_PAUSE)
-        everybody = (seen == seen[0]).all()
-        is_first = own[1] not in seen[: self.rank, 1] and text
-        return int(seen[:, 0].max()), (text if everybody else f"{self.name}: {text}") if is_first else ""
+        if not text or own[1] in seen[: self.rank, 1]:
+            return int(seen[:, 0].max()), ""
+        return int(seen[:, 0].max()), text if self.is_first else f"{self.name}: {text}"
+
+
+@functools.cache
+def _reaches_gpus(mpi) -> bool:
+    """Whether the MPI library takes arrays in the memory of a GPU, as it says itself (Open MPI and MPICH)."""
+    query = getattr(ctypes.CDLL(mpi.__file__), "MPIX_Query_cuda_support", None)
+    return query is not None and query() == 1
 
     def _abort(self, code: int) -> None:
         """Ends all ranks, this one first of all."""
@@ -238,5 +295,6 @@ class _Request(Started):
 
     def wait(self):
         began = time.perf_counter()
-        self._request.Wait()
+        while not self._request.Test():
+            _let_others_run()
         self._ranks.waited += time.perf_counter() - began

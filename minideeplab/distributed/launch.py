@@ -4,7 +4,7 @@ import functools
 import os
 import warnings
 
-from minideeplab.distributed.group import Alone, Ranks
+from minideeplab.distributed.group import ALONE, Alone, Ranks
 from minideeplab.errors import UsageError
 
 # Variables in which launchers tell the number of processes: Open MPI; MPICH, Intel MPI and MVAPICH; srun of Slurm.
@@ -36,7 +36,7 @@ def world() -> Alone:
     """
     started = started_processes()
     if started <= 1:
-        return Alone()
+        return ALONE
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of an environment that does not fit: it is checked below

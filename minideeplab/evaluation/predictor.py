@@ -11,6 +11,7 @@ from minideeplab import crf as dense_crf
 from minideeplab.autograd import Tensor, no_grad, ops
 from minideeplab.crf.presets import LEAST_PROBABILITY
 from minideeplab.data import normalise
+from minideeplab.distributed import ALONE, Alone
 from minideeplab.errors import UsageError
 from minideeplab.evaluation.metrics import ConfusionMatrix
 from minideeplab.evaluation.tiles import ROWS, ViewRows, scaled_size, side_of
@@ -125,31 +126,44 @@ class Predictor:
         """(H, W) uint8 of an image (H, W, 3) uint8, after the CRF if there is one; at most 256 classes."""
         return kernels.to_device(self(image).labels, "cpu")[0]
 
-    def over(self, dataset, report: Callable[[], None] = lambda: None) -> Iterator["Prediction"]:
-        """A prediction for each sample of a data set, with its `number` and its `truth`; `report` after each."""
-        for number in range(len(dataset)):
+    def over(self, dataset, report: Callable[[], None] = lambda: None, group: Alone = ALONE) -> Iterator["Prediction"]:
+        """A prediction for each sample of a data set, with its `number` and its `truth`; `report` after each.
+
+        Of several ranks each has its share of the samples.
+        """
+        for number in group.share(range(len(dataset))):
             image, truth = dataset.sample(number)
             prediction = self(image)
             prediction.number, prediction.truth = number, truth
             yield prediction
             report()
 
-    def confusion(self, dataset, report: Callable[[], None] = lambda: None, see=None) -> ConfusionMatrix:
-        """The confusion matrix over all pixels of a data set.
+    def confusion(
+        self, dataset, report: Callable[[], None] = lambda: None, see=None, group: Alone = ALONE
+    ) -> ConfusionMatrix:
+        """The confusion matrix over all pixels of a data set; the same on all ranks, which share the samples.
 
         Args:
-            dataset: whose samples are counted; report: called after each image.
-            see: called with each prediction and the confusion matrix of its image alone, None for nobody.
+            dataset: whose samples are counted; report: called after each image of this rank.
+            see: called with each prediction of this rank and the confusion matrix of its image alone, None for nobody.
+            group: of the ranks, which all call this.
+
+        Raises:
+            DataError: a sample that cannot be read; ElsewhereError on the other ranks.
+
+        Cost: of several ranks one sum of C^2 integers.
         """
         confusion = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
-        for prediction in self.over(dataset, report):
-            if see is not None and prediction.in_tiles:
-                _ = prediction.confidence  # found in the same pass as the labels: whoever sees may ask for it
-            image = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
-            image.update(prediction.truth[None], prediction.labels)
-            confusion.counts += image.counts
-            if see is not None:
-                see(prediction, image)
+        with group.agreed():
+            for prediction in self.over(dataset, report, group):
+                if see is not None and prediction.in_tiles:
+                    _ = prediction.confidence  # found in the same pass as the labels: whoever sees may ask for it
+                image = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+                image.update(prediction.truth[None], prediction.labels)
+                confusion.counts += image.counts
+                if see is not None:
+                    see(prediction, image)
+        group.sum(confusion.counts)
         return confusion
 
     def _view(self, pixels, scale, mirrored):

@@ -58,7 +58,7 @@ class Scores:
         self.confusion = self._empty()
         self.bands = {width: self._empty() for width in widths}
         self.images: list[ImageScore] = []
-        self._boundary_f1: list[np.ndarray] = []  # (C,) of each image
+        self._boundary_f1: dict[int, np.ndarray] = {}  # number of an image -> (C,)
 
     def add(self, sample: str, number: int, truth: np.ndarray, labels, bands: dict[int, np.ndarray]) -> ImageScore:
         """Counts an image.
@@ -75,15 +75,24 @@ class Scores:
         f1 = math.nan
         if self.with_boundary_f1:
             found = boundary_f1(truth, kernels.to_device(labels, "cpu")[0], len(self.class_names), self.ignore_index)
-            self._boundary_f1.append(found)
+            self._boundary_f1[number] = found
             f1 = known_mean(found)
         score = ImageScore(sample, number, here.mean_iou(), here.classes_present(), here.pixel_accuracy(), f1)
         self.images.append(score)
         return score
 
+    def take_in(self, other: "Scores") -> None:
+        """Adds what another rank has counted of other images of the set, to the same numbers as those of one rank."""
+        self.confusion.counts += other.confusion.counts
+        for width, confusion in self.bands.items():
+            confusion.counts += other.bands[width].counts
+        self.images = sorted(self.images + other.images, key=lambda score: score.number)
+        self._boundary_f1 |= other._boundary_f1
+
     def class_boundary_f1(self) -> np.ndarray:
         """(C,) float64: mean over the images in which the class has a boundary; NaN where none has."""
-        found = np.array(self._boundary_f1).reshape(-1, len(self.class_names))
+        ordered = [self._boundary_f1[score.number] for score in self.images] if self.with_boundary_f1 else []
+        found = np.array(ordered).reshape(-1, len(self.class_names))
         return np.array([known_mean(column) for column in found.T])
 
     def mean_boundary_f1(self) -> float:

@@ -1,5 +1,5 @@
 """report.html: what a run did, in one file that any browser shows."""
 
-from minideeplab.report.record import Report, fixed_samples
+from minideeplab.report.record import Report, Seen, fixed_samples
 
-__all__ = ["Report", "fixed_samples"]
+__all__ = ["Report", "Seen", "fixed_samples"]

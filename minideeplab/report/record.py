@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import kernels
+from minideeplab.distributed import Alone
 from minideeplab.evaluation import ConfusionMatrix, Prediction
 from minideeplab.evaluation.epochs import validated
 from minideeplab.figures import colours_of, score_text
@@ -30,23 +31,22 @@ VALIDATIONS = 12  # shown of each sample, at most, and the last one
 SAMPLE_BYTES = 2_400_000  # of all that is kept of the samples; the whole page stays below 6 MB
 
 
-class Report:
-    """Sees the predictions of each validation, keeps some, and writes report.html.
+class Seen:
+    """What is kept of the predictions of one validation: those that are followed, and the worst.
+
+    Of several ranks each sees the predictions of its images, between `begin` and `gather`; only the first needs a
+    `Report`.
 
     Args:
-        folder: of the run.
-        train_set, val_set: data sets, checked.
-        device: where the network runs, for the page.
+        count: number of validation images, of all ranks.
     """
 
-    def __init__(self, folder: Path, train_set, val_set, device: str = "cpu"):
-        self.folder, self.kept = folder, folder / "report"
-        self.train_set, self.val_set, self.device = train_set, val_set, device
-        self.numbers = set(fixed_samples(len(val_set)))
-        self.colours = pictures.distinct(colours_of(val_set))
-        self._begin()
+    def __init__(self, count: int):
+        self.numbers = set(fixed_samples(count))
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Before a validation: nothing has been seen, whatever became of the last one."""
         self.samples: list[dict] = []
         self.worst: list[tuple[float, int, dict]] = []  # a heap, the best of the worst first
         self.fault: Exception | None = None
@@ -54,11 +54,9 @@ class Report:
     def see(self, prediction: Prediction, confusion: ConfusionMatrix) -> None:
         """Looks at one prediction of a validation, and the confusion matrix of this image alone.
 
-        A fault is kept for `add`: no report ends a validation.
+        A fault is kept for `Report.add`: no report ends a validation.
         """
         try:
-            if prediction.number == 0:
-                self._begin()
             score = confusion.mean_iou()
             if prediction.number in self.numbers:
                 self.samples.append(_seen(prediction, confusion))
@@ -69,6 +67,39 @@ class Report:
         except Exception as error:
             self.fault = error
 
+    def gather(self, group: Alone) -> None:
+        """After a validation: brings what all ranks have seen to the first, and leaves nothing on the others.
+
+        The first then has what one process has that sees all predictions. All ranks call it.
+
+        Cost: a rank sends at most SAMPLES + WORST small pictures, of 6 bytes a pixel.
+        """
+        fault = self.fault and f"{type(self.fault).__name__}: {self.fault}"  # not all exceptions can be sent
+        parts = group.gather((self.samples, self.worst, fault))
+        if not group.is_first:
+            self.begin()
+        for rank, (samples, worst, fault) in enumerate(parts[1:], 1):
+            self.samples = sorted(self.samples + samples, key=lambda seen: seen["number"])
+            self.worst = heapq.nlargest(WORST, self.worst + worst)
+            if fault:
+                self.fault = RuntimeError(f"on rank {rank}: {fault}")
+
+
+class Report(Seen):
+    """Sees the predictions of each validation, keeps some, and writes report.html.
+
+    Args:
+        folder: of the run.
+        train_set, val_set: data sets, checked.
+        device: where the network runs, for the page.
+    """
+
+    def __init__(self, folder: Path, train_set, val_set, device: str = "cpu"):
+        super().__init__(len(val_set))
+        self.folder, self.kept = folder, folder / "report"
+        self.train_set, self.val_set, self.device = train_set, val_set, device
+        self.colours = pictures.distinct(colours_of(val_set))
+
     def add(self, epoch: int, confusion: ConfusionMatrix, improved: bool) -> None:
         """Keeps what was seen in the validation after `epoch`; `improved`: it is the best so far.
 
@@ -76,7 +107,7 @@ class Report:
             Exception: whatever went wrong here or in `see`.
         """
         samples, worst, fault = self.samples, sorted(self.worst, reverse=True), self.fault
-        self._begin()
+        self.begin()
         if fault:
             raise fault
         self.kept.mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from minideeplab.train.folder_states import Found, newest_checkpoint
 from minideeplab.train.options import EPOCHS, train_parser
 from minideeplab.train.presets import apply_preset
 
+MANY_CROPS = 8  # of a rank, from which on their own statistics do
 # Arguments of one start: free to differ when a run is resumed. All others stay as the run began.
 START_ARGUMENTS = {
     "resume", "extend", "out", "data", "device", "precision", "threads", "stop_after", "minutes",
@@ -89,25 +90,38 @@ def _began(parser: argparse.ArgumentParser, found: Found) -> dict:
     return began
 
 
-def settle(args: argparse.Namespace, given: Collection[str], images: int) -> str:
+def settle(args: argparse.Namespace, given: Collection[str], images: int, ranks: int = 1) -> str:
     """Fills in what depends on the data or on other arguments: the preset, and the model's own defaults.
 
     So a run says what it was made of. Rates of ASPP suit the crops.
 
     Args:
-        given: names of the arguments that were given; images: in the training split.
+        given: names of the arguments that were given; images: in the training split; ranks: that share each batch.
 
     Returns:
         A sentence about the preset, empty if none was taken.
     """
     options = models.options_of(args.model)
     note = apply_preset(args, given, images, options)
+    if args.sync_bn == "auto":  # one rank sees the whole batch, as all do with it
+        crops = args.batch_size // (args.accumulate * ranks)
+        args.sync_bn = "on" if ranks == 1 or crops < MANY_CROPS else "off"
     for name, default in options.items():
         if name in OPTIONS and getattr(args, name) is None:
             setattr(args, name, default)
             if name == "atrous_rates":
                 args.atrous_rates = rates_for_crops(args.crop_size, args.output_stride)
     return note
+
+
+def require_equal_parts(args: argparse.Namespace, ranks: int) -> None:
+    """Raises UsageError where a batch cannot be shared equally."""
+    pieces = ranks * args.accumulate
+    if args.batch_size % pieces:
+        below, above = args.batch_size // pieces * pieces, -(-args.batch_size // pieces) * pieces
+        of = f"{ranks} ranks" + (f" with --accumulate {args.accumulate}" if args.accumulate > 1 else "")
+        give = f"--batch-size {below} or {above}" if below else f"--batch-size {above}, or start fewer ranks"
+        raise UsageError(f"--batch-size {args.batch_size}: {of} need a multiple of {pieces}; give {give}")
 
 
 def run_config(args: argparse.Namespace) -> str:

@@ -8,13 +8,15 @@ from functools import partial
 from minideeplab import cli, models
 from minideeplab.cli.model_options import given_options
 from minideeplab.data import Loader, TrainTransform, require_labels
+from minideeplab.distributed import Alone, differences, require_same, world
 from minideeplab.errors import UsageError
 from minideeplab.evaluation import percent
 from minideeplab.models.segmenter import SMALLEST_SIDE
+from minideeplab.report.machine import processor
 from minideeplab.train import class_weights, room
-from minideeplab.train.arguments import parse_arguments, run_config, settle
+from minideeplab.train.arguments import parse_arguments, require_equal_parts, settle
 from minideeplab.train.dry_run import dry_run
-from minideeplab.train.equality import data_changes, program_changes, write_data
+from minideeplab.train.equality import data_changes, program_changes
 from minideeplab.train.folder_states import Found, require_free, set_aside
 from minideeplab.train.loop import Training
 from minideeplab.train.rate_search import find_rate
@@ -25,80 +27,108 @@ from minideeplab.train.warnings import start_warnings
 from minideeplab.weights import initialise
 
 
-@cli.main_guard
+@cli.main_guard(for_ranks=True)
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     return start(argv)[1]
 
 
 def start(argv: Sequence[str] | None) -> tuple[object, int]:
-    """Does what a command line asks for.
+    """Does what a command line asks for; of several ranks all call it, with the same command line.
 
     Returns:
-        The folder of the run, or what --find-lr or --dry-run found; and the exit code.
+        The path of the run's folder, or what --find-lr or --dry-run found; and the exit code.
     """
     with contextlib.ExitStack() as held:
-        return _run(argv, held)
+        return _run(argv, held, world())
 
 
-def _run(argv: Sequence[str] | None, held: contextlib.ExitStack) -> tuple[object, int]:
+def _run(argv: Sequence[str] | None, held: contextlib.ExitStack, group: Alone) -> tuple[object, int]:
     """As `start`; `held` lets the run folder go in the end."""
     args, found, given = parse_arguments(argv)
-    checkpoint = found and found.checkpoint
-    folder = held.enter_context(RunFolder(args.out).hold()) if found else None
-    threads = cli.use_device(args)
-    train_set = cli.open_data(args, args.split)
-    val_set = cli.open_data(args, args.val_split)
-    notes = [] if found else [settle(args, given, len(train_set))]
-    model, loader = _build(args, train_set, found)
+    require_equal_parts(args, group.size)
+    same = {f"--{name.replace('_', '-')}": value for name, value in vars(args).items() if name != "threads"}
+    require_same(group, same, "give all of them one command line")
+    checkpoint, folder = found and found.checkpoint, None
+    with group.agreed():
+        if found and group.is_first:
+            folder = held.enter_context(RunFolder(args.out).hold())
+    threads = cli.use_device(args, group)
+    train_set = cli.open_data(args, args.split, group)
+    val_set = cli.open_data(args, args.val_split, group)
+    notes = [] if found else [settle(args, given, len(train_set), group.size)]
+    model, loader = _build(args, train_set, found, group)
     model.to(args.device)
     if args.checkpoint_activations:
         model.checkpoint_activations()
     if args.init_from and not found:
         notes.append(initialise(model, args.init_from))
-    if args.out and not found:
-        require_free(args.out)
+    with group.agreed():
+        if args.out and not found and group.is_first:
+            require_free(args.out)
     palettes = train_set.colours()  # of both splits
     for dataset in (train_set, val_set):  # last, for it reads every file
         with cli.Progress(len(dataset), f"checking '{dataset.split}'", leave=False, computes=False) as bar:
             dataset.check(bar.update, palettes)
         require_labels(dataset)
+    notes += _compared(group, train_set, val_set)
     state = TrainState(fingerprint=fingerprint(train_set, val_set))
     notes = [note for note in notes if note]
     if args.find_lr or args.dry_run:
-        trial = Training(args, loader, val_set, model, state, folder=None)
+        trial = Training(args, loader, val_set, model, state, None, group)
         print("\n".join([*notes, *_description(trial, threads)]))
         return (find_rate if args.find_lr else dry_run)(trial, given), 0
     extension = ""
     if found:
-        changes = partial(data_changes, folder.path / "data.json", train_set, val_set)
+        changes = partial(data_changes, found.path.parent / "data.json", train_set, val_set)
         state = TrainState.restore(found.path, checkpoint.progress, state.fingerprint, changes)
         extension = extend(args, state, len(loader)) if args.extend else ""
-    else:
-        parts = (args.model, args.backbone, train_set.name)
-        folder = held.enter_context(RunFolder.create(args.out, "-".join(part for part in parts if part)))
-        folder.write_args(vars(args), threads, train_set, state.fingerprint, model)
-        write_data(folder.path / "data.json", train_set, val_set)
-        folder.write_config(run_config(args))
-        folder.rewind(0, [])
-    training = Training(args, loader, val_set, model, state, folder)
+    with group.agreed():
+        if group.is_first and not found:
+            parts = (args.model, args.backbone, train_set.name)
+            folder = held.enter_context(RunFolder.create(args.out, "-".join(part for part in parts if part)))
+            folder.write_start(args, threads, group.size, train_set, val_set, state.fingerprint, model)
+            folder.rewind(0, [])
+    path = group.all(folder and folder.path)[0]
+    training = Training(args, loader, val_set, model, state, folder, group)
     if found:
         state.require_within(found.path, training.total_steps, training.total_epochs, len(loader))
         training.take_up(found.path, checkpoint)
-        _take_up(training, found)
-    if extension:
-        folder.log(extension)
-        folder.write_args(vars(args), threads, train_set, state.fingerprint, model)
-        folder.write_config(run_config(args))
+    with group.agreed():
+        if found and group.is_first:
+            _take_up(training, found)
+        if extension and group.is_first:
+            folder.log(extension)
+            folder.write_start(args, threads, group.size, train_set, val_set, state.fingerprint, model)
     if training.is_finished():
-        training.finish_what_is_due()
-        ended = f"training of {state.epoch} epochs is finished, nothing to resume; {training.best()}"
-        folder.say(f"{ended}{training.why_early()}; --extend N adds epochs")
-        folder.say(folder.next_commands(args))
-        return folder, 0
-    for line in [*notes, *_description(training, threads)]:
-        folder.log(line)
-    return folder, training.run()
+        if group.is_first:
+            _say_finished(training)
+        return path, 0
+    if folder:
+        for line in [*notes, *_description(training, threads)]:
+            folder.log(line)
+    return path, training.run()
+
+
+def _compared(group: Alone, train_set, val_set) -> list[str]:
+    """What there is to say of ranks that are not alike.
+
+    Raises:
+        UsageError: they have other data, or other versions of what computes.
+    """
+    data = {f"split '{each.split}'": (each.counts.pixels.tolist(), fingerprint(each)) for each in (train_set, val_set)}
+    require_same(group, data, "let all of them read the same files")
+    require_same(group, versions(), "install the same versions on all machines")
+    return [f"warning: {each}: the last digits may differ" for each in differences(group, {"processor": processor()})]
+
+
+def _say_finished(training: Training) -> None:
+    """Nothing is left to train; what is due is done."""
+    folder, state = training.folder, training.state
+    training.finish_what_is_due()
+    ended = f"training of {state.epoch} epochs is finished, nothing to resume; {training.best()}"
+    folder.say(f"{ended}{training.why_early()}; --extend N adds epochs")
+    folder.say(folder.next_commands(training.args))
 
 
 def _take_up(training: Training, found: Found) -> None:
@@ -114,8 +144,8 @@ def _take_up(training: Training, found: Found) -> None:
         folder.log(
             f"warning: there is no {folder.best}; it comes back with the first validation above {percent(state.best)}"
         )
-    began, now = found.checkpoint.args, vars(training.args)
-    if changes := program_changes(folder.path / "args.json", began, now, versions()):
+    began, now, ranks = found.checkpoint.args, vars(training.args), training.group.size
+    if changes := program_changes(folder.path / "args.json", began, now, versions(), ranks):
         folder.log(f"warning: {', '.join(changes)}: the last digits may differ from those of a run in one go")
 
 
@@ -127,7 +157,8 @@ def _description(training: Training, threads: int) -> list[str]:
         f"('{train_set.split}'), {cli.counted(len(val_set), 'validation image')} ('{val_set.split}'), "
         f"{train_set.num_classes} classes"
     ]
-    warnings = start_warnings(args, training.model, train_set, val_set, training.total_steps)
+    ranks = training.group.size
+    warnings = start_warnings(args, training.model, train_set, val_set, training.total_steps, ranks)
     lines += [f"warning: {sentence}" for sentence in warnings]
     parameters = sum(parameter.data.size for parameter in training.model.parameters())
     backbone = f", {args.backbone}" if args.backbone else ""
@@ -136,9 +167,11 @@ def _description(training: Training, threads: int) -> list[str]:
     lines.append(f"model  {args.model}{backbone}, output stride {stride}{rates}: {parameters:,} parameters")
     steps, epochs = cli.counted(training.total_steps, "step"), cli.counted(training.total_epochs, "epoch")
     size = f"{args.crop_size} x {args.crop_size}" + (f" in {args.accumulate} parts" if args.accumulate > 1 else "")
+    norm = "each with its own batch norm" if args.sync_bn == "off" else "batch norm over all"
+    shared = f", {norm}" if ranks > 1 else ""
     lines.append(
         f"run    {steps} in {epochs}, batches of {args.batch_size} crops of {size}, "
-        f"{cli.counted(threads, 'thread')}, {args.precision}, seed {args.seed}{place}"
+        f"{cli.threads_text(threads, training.group)}{shared}, {args.precision}, seed {args.seed}{place}"
     )
     if training.class_weights is not None and not training.state.step:
         lines.append(class_weights.table(training.class_weights, train_set))
@@ -147,8 +180,8 @@ def _description(training: Training, threads: int) -> list[str]:
     return lines
 
 
-def _build(args: argparse.Namespace, train_set, found: Found | None):
-    """The network, of a resumed run as it began, and the loader of its batches."""
+def _build(args: argparse.Namespace, train_set, found: Found | None, group: Alone):
+    """The network, of a resumed run as it began, and the loader of this rank's part of its batches."""
     if args.crop_size < SMALLEST_SIDE:
         raise UsageError(f"--crop-size {args.crop_size}: the network needs at least {SMALLEST_SIDE} pixels")
     class_weights.check(args.class_weights, train_set.class_names)
@@ -162,7 +195,7 @@ def _build(args: argparse.Namespace, train_set, found: Found | None):
         else:
             with room.network_within(memory):
                 model = models.build(args.model, args.seed, **options)
-        room.require_room(model, args, memory)
+        room.require_room(model, args, memory, group.local_size / group.size)
         transform = TrainTransform(
             args.crop_size,
             tuple(args.scale_range),
@@ -177,4 +210,5 @@ def _build(args: argparse.Namespace, train_set, found: Found | None):
         raise UsageError(
             f"--head-lr-factor {args.head_lr_factor:g}: {args.model} has no backbone that learns more slowly"
         )
-    return model, Loader(train_set, transform, args.batch_size, seed=args.seed)
+    ranks = {"rank": group.rank, "ranks": group.size, "parts": args.accumulate}
+    return model, Loader(train_set, transform, args.batch_size, args.seed, **ranks)

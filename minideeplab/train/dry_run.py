@@ -86,7 +86,7 @@ def dry_run(training, given: dict) -> DryRun:
             model.reseed(step_seed(args.seed, step))
             now = min(step, training.total_steps - 1)
             rate, share = training.schedule.rate(now), training.schedule.share(now)
-            more = rate, training.class_weights, train_set.ignore_index, args.accumulate, share
+            more = rate, training.class_weights, train_set.ignore_index, args.accumulate, share, training.replica
             try:
                 loss = train_step(model, training.optimiser, images, labels, *more)
             except DivergedError as error:

@@ -30,20 +30,23 @@ def data_changes(path: Path, *datasets) -> str:
     return "; ".join(changes)
 
 
-def program_changes(args_json: Path, began: dict, arguments: dict, versions: dict) -> list[str]:
+def program_changes(args_json: Path, began: dict, arguments: dict, versions: dict, ranks: int = 1) -> list[str]:
     """What computes otherwise than when the run began: the last digits may differ from there on.
 
     Args:
         args_json: of the run, which names the versions.
         began, arguments: of the run as it began, and now.
-        versions: of the packages now.
+        versions: of the packages now; ranks: that train now.
     """
     changes = [
         f"--{name} {arguments[name]} (began with {began[name]})"
         for name in ("device", "precision")
         if began.get(name) is not None and began[name] != arguments[name]
     ]
-    before = (read_json(args_json) or {}).get("versions")
+    stored = read_json(args_json) or {}
+    then, before = stored.get("ranks", 1), stored.get("versions")
+    if type(then) is int and then != ranks:
+        changes.append(f"{ranks} ranks (began with {then})".replace("1 ranks", "1 rank"))
     for package, version in versions.items():
         then = before.get(package) if isinstance(before, dict) else None
         if isinstance(then, str) and then != version:

@@ -12,12 +12,12 @@ import kernels
 from minideeplab import cli
 from minideeplab.autograd.precision import precision, precision_in_use
 from minideeplab.cli.config_file import arguments_of
-from minideeplab.cli.signals import check_interrupt, heard
+from minideeplab.cli.signals import heard
+from minideeplab.distributed import failing_together, world
 from minideeplab.errors import CheckpointError, UsageError
 from minideeplab.evaluation.epochs import best_row
 from minideeplab.train.command import start
 from minideeplab.train.options import train_parser
-from minideeplab.train.run_folder import RunFolder
 from minideeplab.weights import Checkpoint
 
 
@@ -90,7 +90,8 @@ def fit(data: str | Path | None = None, model: str | None = None, *, progress: b
             resume=True; `python -m minideeplab.train --help` lists them. In the place of a file label_map takes a
             mapping {255: 1, 2: "car"}, class_weights a mapping {"car": 2.5} or a number for each class.
 
-    Within `minideeplab.precision("bf16")` it is the default of `precision`.
+    Within `minideeplab.precision("bf16")` it is the default of `precision`. In a script that mpiexec starts, all ranks
+    call it, and train together.
 
     Returns:
         The `Run`. With find_lr=True or dry_run=True the `RateSearch` or the `DryRun`: then nothing is trained.
@@ -112,15 +113,17 @@ def fit(data: str | Path | None = None, model: str | None = None, *, progress: b
         if not progress:
             stack.enter_context(cli.hidden_progress())
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(failing_together(world()))
+        stack.enter_context(cli.silent_but_first(world()))
         stack.callback(kernels.set_num_threads, threads)
         stack.enter_context(precision(precision_in_use()))
         stack.enter_context(heard())
         found, code = start(arguments)
         if code == 0:
-            check_interrupt()  # a signal that was lost, as while kernels compile
+            cli.check_interrupt()  # a signal that was lost, as while kernels compile
     if code > 128:  # by a signal
         raise KeyboardInterrupt
-    return Run(found.path) if isinstance(found, RunFolder) else found
+    return Run(found) if isinstance(found, Path) else found
 
 
 def _without_objects(options: dict) -> dict:

@@ -3,10 +3,9 @@
 import contextlib
 import copy
 import dataclasses
-import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,12 @@ import numpy as np
 import kernels
 from minideeplab import cli, figures
 from minideeplab.data import Loader
+from minideeplab.distributed import ALONE, Alone, ElsewhereError, Replica
 from minideeplab.errors import CheckpointError, DataError, DivergedError
 from minideeplab.evaluation import ConfusionMatrix, Predictor, percent
 from minideeplab.evaluation.epochs import best_row, over_some
 from minideeplab.nn import SGD, WeightAverage, freeze_batch_norm
-from minideeplab.report import Report, fixed_samples
+from minideeplab.report import Report, Seen, fixed_samples
 from minideeplab.train import class_weights
 from minideeplab.train.run_folder import EPOCH_COLUMNS, RunFolder
 from minideeplab.train.schedule import Schedule, is_finished
@@ -32,10 +32,21 @@ SAVE_INTERVAL = 30.0  # seconds between checkpoints of epochs without validation
 
 
 class Training:
-    """The records of one run: which step is next, what was reached, what is on disk. `train_step` does the work."""
+    """The records of one run: which step is next, what was reached, what is on disk. `train_step` does the work.
 
-    def __init__(self, args, loader: Loader, val_set, model, state: TrainState, folder: RunFolder | None):
-        self.args, self.loader, self.val_set = args, loader, val_set
+    Of several ranks each has a `Training`, with the same weights, the same `TrainState` and its part of every batch.
+    The first one has the folder, and writes. What ends one rank, a signal or a fault, is agreed on between two steps,
+    so that the first one can save.
+
+    Args:
+        folder: of the run, held by this process; None on other ranks, and for trials, which keep nothing.
+        group: of the ranks that train together.
+    """
+
+    def __init__(
+        self, args, loader: Loader, val_set, model, state: TrainState, folder: RunFolder | None, group: Alone = ALONE
+    ):
+        self.args, self.loader, self.val_set, self.group = args, loader, val_set, group
         self.train_set = loader.dataset
         self.model, self.state, self.folder = model, state, folder
         heads = [name for name, _ in model.named_parameters() if not name.startswith("backbone.")]
@@ -46,10 +57,11 @@ class Training:
         self.total_steps, self.total_epochs = self.schedule.steps, self.schedule.epochs
         if args.freeze_bn:
             freeze_batch_norm(model, affine=args.freeze_bn == "all")
+        self.replica = Replica(model, group, args.sync_bn != "off") if group.size > 1 else None
         self.average = WeightAverage(model, args.ema) if args.ema else None
         self.judged = self.average.model if self.average else model  # what is validated, and is best.npz
         self.speed = cli.Speed()
-        self.report = Report(folder.path, self.train_set, val_set, args.device) if folder else None
+        self.report = Report(folder.path, self.train_set, val_set, args.device) if folder else Seen(len(val_set))
         self.watch = Watch(args, self.train_set)
 
     def take_up(self, path: Path, checkpoint: Checkpoint) -> None:
@@ -75,23 +87,24 @@ class Training:
         self.began, self.first_step = time.perf_counter(), self.state.step
         self.earlier_seconds, self.saved = self.state.seconds, self.began
         if not kernels.is_compiled():
-            self.folder.log("compiling kernels (first run only) ...")
+            self._log("compiling kernels (first run only) ...")
         try:
             # Overflow is not worth a warning from NumPy: the loss tells, and its message says what to do.
             with cli.Progress(self.total_steps, "train", done=self.state.step) as bar, np.errstate(all="ignore"):
-                finished = self._epochs(bar)
+                with self._between_agreements():
+                    finished = self._epochs(bar)
         except KeyboardInterrupt as stop:
             self._pause()
             return cli.exit_code(stop)
-        except (DataError, MemoryError, OSError):
+        except (DataError, MemoryError, OSError, ElsewhereError):
             self._pause_after_a_fault()  # which never costs the work that is done
             raise
-        if finished:
+        if not finished:
+            self._pause()
+        elif self.folder:
             self.folder.drop_previous()
             self.folder.log(f"finished after {cli.duration(self.state.seconds)}; {self.best()}{self.why_early()}")
             self.folder.log(self.folder.next_commands(self.args))
-        else:
-            self._pause()
         return 0
 
     def best(self) -> str:
@@ -122,8 +135,11 @@ class Training:
         self.draw_what_is_due()
 
     def draw_what_is_due(self) -> None:
-        """The pictures, where the run was stopped between writing its checkpoints and drawing them."""
-        if not self.folder.pictures_due():
+        """The pictures, where the run was stopped between writing its checkpoints and drawing them.
+
+        The first rank does that alone.
+        """
+        if not self.folder or not self.folder.pictures_due():
             return
         try:
             checkpoint = Checkpoint.load(self.folder.best)
@@ -134,7 +150,7 @@ class Training:
             # Where last.npz did not fit on the disk, best.npz is of an epoch that is done again, with its pictures.
             if self.state.best is not None and checkpoint.progress.get("best") == self.state.best:
                 predictor = Predictor(best)
-                confusion = self._validate(predictor)
+                confusion = self._validate(predictor, ALONE)
                 self._draw_best(predictor, confusion)
                 self._add_to_report(best_row(self.state.history)["epoch"], confusion, True)
         self._add_last_epoch_to_report()
@@ -144,7 +160,7 @@ class Training:
         """What the report keeps of an epoch that ended with no better validation, and was stopped right after it."""
         rows = self.state.history
         if self.state.batch == 0 and rows and rows[-1]["val_miou"] is not None and rows[-1] is not best_row(rows):
-            self._add_to_report(rows[-1]["epoch"], self._validate(Predictor(self.judged)), False)
+            self._add_to_report(rows[-1]["epoch"], self._validate(Predictor(self.judged), ALONE), False)
 
     def _epochs(self, bar: cli.Progress) -> bool:
         """The training loop; False if it stopped early on request."""
@@ -154,14 +170,17 @@ class Training:
         for epoch in range(state.epoch, self.total_epochs):
             self.speed.restart()
             batches = self.loader.epoch(epoch, start=state.batch)
-            for images, labels in itertools.islice(batches, self.total_steps - state.step):
+            for _ in range(min(len(self.loader) - state.batch, self.total_steps - state.step)):
+                with self.group.agreed():
+                    images, labels = next(batches)
                 with cli.deferred_interrupt():
                     loss, lr = self._step(images, labels)
-                self.speed.add(len(images))
-                if state.step == self.first_step + 1:
-                    self._report_first_step(loss)
-                values = f"loss {state.mean_loss():.4f}  lr {lr:.2e}  {self.speed.per_second():.1f} images/s"
-                bar.update(f"epoch {epoch + 1}/{self.total_epochs}", values)
+                with self.group.agreed():
+                    self.speed.add(len(images) * self.group.size)
+                    if state.step == self.first_step + 1:
+                        self._report_first_step(loss)
+                    values = f"loss {state.mean_loss():.4f}  lr {lr:.2e}  {self.speed.per_second():.1f} images/s"
+                    bar.update(f"epoch {epoch + 1}/{self.total_epochs}", values)
                 if self._stop_asked():
                     return False
             self._finish_epoch()
@@ -169,16 +188,28 @@ class Training:
                 break
         return True
 
+    @contextlib.contextmanager
+    def _between_agreements(self) -> Iterator[None]:
+        """Of several ranks, one hears a signal where all agree on what comes next: where its progress is shown."""
+        with cli.deferred_interrupt() if self.group.size > 1 else contextlib.nullcontext():
+            yield
+            with self.group.agreed():
+                cli.check_interrupt()
+
     def _step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-        """One step and its line in the records: images (N, H, W, 3), labels (N, H, W) -> loss and learning rate."""
+        """One step and its line in the records: images (N, H, W, 3), labels (N, H, W) -> loss and learning rate.
+
+        N of several ranks is the part of this one, the loss that of all.
+        """
         args, state = self.args, self.state
         lr, share = self.schedule.rate(state.step), self.schedule.share(state.step)
         self.model.reseed(step_seed(args.seed, state.step))
         void = self.train_set.ignore_index
         try:
             loss = train_step(
-                self.model, self.optimiser, images, labels, lr, self.class_weights, void, args.accumulate, share
-            )
+                self.model, self.optimiser, images, labels, lr, self.class_weights, void, args.accumulate, share,
+                self.replica,
+            )  # fmt: skip
         except DivergedError as error:
             self._diverged(f"in step {state.step + 1} {error}")
         if self.average:
@@ -188,7 +219,8 @@ class Training:
         self.watch.add_batch(loss.weight)
         state.seconds = self._seconds()
         row = {"step": state.step, "epoch": state.epoch + 1, "loss": value, "lr": lr}
-        self.folder.add_step(row | {"seconds": round(state.seconds, 3)})
+        if self.folder:
+            self.folder.add_step(row | {"seconds": round(state.seconds, 3)})
         return value, lr
 
     def _seconds(self) -> float:
@@ -203,10 +235,12 @@ class Training:
         state = self.state
         speed = self.speed.per_second()
         self._require_finite()
+        if self.replica:
+            self.replica.require_equal()
         number = state.epoch + 1
         due = number % self.args.eval_every == 0 or number == self.total_epochs
         predictor = Predictor(self.judged)
-        confusion = self._validate(predictor) if due else None
+        confusion = self._validate(predictor, self.group) if due else None
 
         row = dict.fromkeys(EPOCH_COLUMNS)
         row |= {
@@ -226,11 +260,19 @@ class Training:
             row["val_largest_prediction"] = _finite_or_zero(confusion.largest_prediction()[1])
         state.seconds = self._seconds()
         row |= {"best_miou": best, "images_per_second": round(speed, 2) or None, "seconds": round(state.seconds, 1)}
+        with self.group.agreed():
+            if self.folder:
+                self._keep_epoch(row, best, improved, predictor, confusion)
+            else:
+                state.end_epoch(row, best)
 
+    def _keep_epoch(self, row: dict, best: float | None, improved: bool, predictor: Predictor, confusion) -> None:
+        """Ends the epoch, and keeps what it gave, a row of EPOCH_COLUMNS; `confusion` is None without validation."""
+        state, number = self.state, row["epoch"]
         with cli.deferred_interrupt():
             before = copy.deepcopy(state)
             state.end_epoch(row, best)
-            if not due and time.perf_counter() - self.saved < SAVE_INTERVAL:
+            if not confusion and time.perf_counter() - self.saved < SAVE_INTERVAL:
                 return
             checkpoint = self._checkpoint()
             self.folder.mark_pictures_due()
@@ -253,9 +295,14 @@ class Training:
         for sentence in self.watch.sentences(confusion):
             self.folder.log(f"warning: {sentence}")
 
-    def _validate(self, predictor: Predictor) -> ConfusionMatrix:
-        with cli.Progress(len(self.val_set), "validate", leave=False) as bar:
-            return predictor.confusion(self.val_set, bar.update, self.report.see)
+    def _validate(self, predictor: Predictor, group: Alone) -> ConfusionMatrix:
+        """The confusion matrix of the validation set, whose images the ranks of the group share."""
+        self.report.begin()
+        images = len(group.share(range(len(self.val_set))))
+        with cli.Progress(images, cli.on_ranks("validate", group), leave=False) as bar:
+            confusion = predictor.confusion(self.val_set, bar.update, self.report.see, group)
+        self.report.gather(group)
+        return confusion
 
     def _draw_best(self, predictor: Predictor, confusion: ConfusionMatrix) -> None:
         """per_class.csv, confusion.png and samples/, which always belong to best.npz."""
@@ -287,6 +334,11 @@ class Training:
         totals = (self.total_epochs, self.total_steps)
         self.report.write(path, self.state.history, self.folder.step_rows(), totals)
 
+    def _log(self, text: str) -> None:
+        """A line in the log, on the first rank."""
+        if self.folder:
+            self.folder.log(text)
+
     def _draw(self, path: Path, draw: Callable, *arguments) -> None:
         """Draws one picture; one that fails is worth a warning, and no more."""
         try:
@@ -308,12 +360,14 @@ class Training:
         )
 
     def _pause(self) -> None:
-        """Saves between two steps, and says how to go on."""
+        """Saves between two steps, and says how to go on; on the first rank."""
+        if not self.folder:
+            return
         with cli.deferred_interrupt():
             self._require_finite()
             self.folder.save_last(self._checkpoint())
             self.folder.write_epochs(self.state.history)
-        command = cli.command_line("train", "--resume", "--out", self.folder.path)
+        command = cli.command_line("train", "--resume", "--out", self.folder.path, ranks=self.group.size)
         self.folder.log(f"stopped after step {self.state.step} of {self.total_steps}; to continue:\n  {command}")
         if self.folder.best.exists():
             self.folder.log(f"so far {self.best()}; {self.folder.next_commands(self.args)}")
@@ -333,18 +387,17 @@ class Training:
         if self.state.step == self.total_steps:
             return False  # only the last validation is left
         enough_steps = self.args.stop_after and self.state.step - self.first_step >= self.args.stop_after
-        out_of_time = self.args.minutes and time.perf_counter() - self.began >= 60 * self.args.minutes
+        minutes = (time.perf_counter() - self.began) / 60
+        out_of_time = self.args.minutes and self.group.any(minutes >= self.args.minutes)  # clocks of ranks differ
         return bool(enough_steps or out_of_time)
 
     def _report_first_step(self, loss: float) -> None:
         which = "first step after resuming" if self.first_step else "first step"
-        self.folder.log(f"{which} done after {time.perf_counter() - self.began:.1f} s")
+        self._log(f"{which} done after {time.perf_counter() - self.began:.1f} s")
         if self.state.step == 1:
             classes = self.train_set.num_classes
             over = " over the hardest pixels" if self.schedule.share(0) < 1 else ""
-            self.folder.log(
-                f"initial loss {loss:.4f}{over}; a uniform guess gives ln {classes} = {math.log(classes):.4f}"
-            )
+            self._log(f"initial loss {loss:.4f}{over}; a uniform guess gives ln {classes} = {math.log(classes):.4f}")
         self.speed.restart()  # it may have compiled kernels, which is no measure of speed
 
     def _require_finite(self) -> None:
@@ -354,6 +407,8 @@ class Training:
 
     def _diverged(self, what: str) -> None:
         """Writes diverged.npz and raises DivergedError, which says what to do."""
+        if not self.folder:
+            raise ElsewhereError(f"training diverged: {what}")  # the first rank says more
         with contextlib.suppress(OSError):
             self._checkpoint().save(self.folder.diverged)
         kept = f"{self.folder.last} is the last good one" if self.folder.last.exists() else "none was saved before"

@@ -13,7 +13,8 @@ EXAMPLE = """\
   python -m minideeplab.train --data VOCdevkit/VOC2012 --backbone resnet50 --crop-size 257 --out runs/voc
   python -m minideeplab.train --model pspnet --width 0.25 --epochs 5
   python -m minideeplab.train --config runs/voc/config.toml --lr 0.02 --out runs/voc-slower
-  python -m minideeplab.train --resume --out runs/voc"""
+  python -m minideeplab.train --resume --out runs/voc
+  mpiexec -n 4 python -m minideeplab.train --data VOCdevkit/VOC2012 --batch-size 16 --out runs/voc-4"""
 
 EPOCHS = 30
 _CHOICES = ["--" + name.replace("_", "-") for name in PRESETS["small"] if name not in LENGTH]
@@ -45,7 +46,7 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         f"of these is given: {', '.join(_CHOICES)}",
     )
     add("--crop-size", type=cli.crop_side, default=129, help="side of the training crops, pixels")
-    add("--batch-size", type=cli.batch_size, default=4, help="crops per step")
+    add("--batch-size", type=cli.batch_size, default=4, help="crops per step, of all ranks together")
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--epochs", type=cli.positive_int, help=f"passes over the training images ({EPOCHS} if not given)"
@@ -198,6 +199,12 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
         choices=["statistics", "all"],
         help="batch norm uses the running statistics of --init-from and leaves them; with `all` its scale and shift "
         "stay, too",
+    )
+    add(
+        "--sync-bn",
+        choices=["auto", "on", "off"],
+        default="auto",
+        help="under mpiexec, batch norm takes its statistics over all ranks; auto: where a rank has fewer than 8 crops",
     )
     add(
         "--ema",

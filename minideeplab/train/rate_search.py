@@ -53,7 +53,8 @@ def find_rate(training, given: dict) -> RateSearch:
     with cli.Progress(STEPS, "learning rates") as bar, np.errstate(all="ignore"):
         found = search_rates(training, bar.update)
     found.picture = place / "lr_finder.png"
-    figures.save_rates(found.picture, found.rates, found.losses, found.smoothed, found.suggestion)
+    if training.group.is_first:
+        figures.save_rates(found.picture, found.rates, found.losses, found.smoothed, found.suggestion)
     print(f"learning rates {found.rates[0]:g} to {found.rates[-1]:.2g} in {len(found.rates)} steps: {found.picture}")
     start, lowest = at_start(found.smoothed), min(found.smoothed)
     if found.suggestion is None:
@@ -90,14 +91,14 @@ def search_rates(training, report: Callable[[], None] = lambda: None) -> RateSea
     """
     model, optimiser, args = training.model, training.optimiser, training.args
     batches = itertools.chain.from_iterable(map(training.loader.epoch, itertools.count()))
-    rates, losses, smoothed, mean = [], [], [], 0.0
+    rates, losses, smoothed, mean, hard_share = [], [], [], 0.0, training.schedule.hard_share
     with _restored(model, optimiser):
         model.train()
         for step, rate in enumerate(np.geomspace(LOWEST, HIGHEST, STEPS).tolist()):
             model.reseed(step_seed(args.seed, step))
             batch = *next(batches), rate, training.class_weights, training.train_set.ignore_index
             try:
-                loss = train_step(model, optimiser, *batch, args.accumulate, training.schedule.hard_share)
+                loss = train_step(model, optimiser, *batch, args.accumulate, hard_share, training.replica)
             except DivergedError:
                 if not losses:
                     raise

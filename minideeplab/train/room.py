@@ -36,14 +36,14 @@ def network_within(memory: int | None) -> Iterator[None]:
         ) from error
 
 
-def require_room(model, args, memory: int | None) -> None:
-    """UsageError where the arrays of a batch alone are larger than memory.
+def require_room(model, args, memory: int | None, share: float = 1.0) -> None:
+    """UsageError where the arrays of a batch alone, or the `share` of it on this machine, are larger than memory.
 
     Without gradients, which nearly double them: what passes may still be too much.
     """
     if memory is None or args.device != "cpu":
         return
-    side, images = args.crop_size, args.batch_size // args.accumulate
+    side, images = args.crop_size, share * args.batch_size // args.accumulate
     each = 3 * side * side * FLOAT
     if not args.checkpoint_activations:
         twin = models.create(model.config["name"], **_options(model))  # counting leaves no numbers in a network

@@ -22,6 +22,8 @@ from minideeplab.files.lock import FolderHeld, FolderLock
 from minideeplab.files.tables import write_csv
 from minideeplab.files.whole import remove_abandoned, write_text
 from minideeplab.train import folder_states
+from minideeplab.train.arguments import run_config
+from minideeplab.train.equality import write_data
 from minideeplab.train.step_rows import StepRows
 from minideeplab.weights import Checkpoint
 
@@ -169,16 +171,21 @@ class RunFolder:
         else:
             self.log(text)
 
-    def write_args(self, arguments: dict, threads: int, dataset, fingerprint: str, model) -> None:
-        """args.json: all that it takes to repeat the run; OSError where it cannot be written."""
+    def write_start(self, args, threads: int, ranks: int, train_set, val_set, fingerprint: str, model) -> None:
+        """args.json, data.json and config.toml: all that it takes to repeat the run, or to go on with it.
+
+        Raises:
+            OSError: one of them cannot be written.
+        """
         content = {
-            "arguments": arguments,
-            "seed": arguments["seed"],
+            "arguments": vars(args),
+            "seed": args.seed,
+            "ranks": ranks,
             "threads": threads,
             "data": {
-                "name": dataset.name,
-                "root": str(dataset.root),
-                "classes": list(dataset.class_names),
+                "name": train_set.name,
+                "root": str(train_set.root),
+                "classes": list(train_set.class_names),
                 "fingerprint": fingerprint,
             },
             "model": model.config,
@@ -186,10 +193,8 @@ class RunFolder:
             "versions": versions(),
         }
         write_text(self.path / "args.json", json.dumps(content, indent=2) + "\n")
-
-    def write_config(self, text: str) -> None:
-        """config.toml: the options of the run, for `--config`."""
-        write_text(self.path / "config.toml", text)
+        write_data(self.path / "data.json", train_set, val_set)
+        write_text(self.path / "config.toml", run_config(args))
 
     def add_step(self, row: dict) -> None:
         """Appends one line to metrics.jsonl."""

@@ -18,8 +18,8 @@ ONE_CLASS_SHARE, ONE_CLASS_EPOCHS = 0.995, 3
 FEW = 5  # validation images
 
 
-def start_warnings(args: argparse.Namespace, model, train_set, val_set, total_steps: int) -> list[str]:
-    """Sentences about what a run would learn badly, known before its first step."""
+def start_warnings(args: argparse.Namespace, model, train_set, val_set, total_steps: int, ranks: int = 1) -> list[str]:
+    """Sentences about what a run would learn badly, known before its first step; `ranks` share each batch."""
     found = label_warnings(train_set)
     if (shared := len(shared_images(train_set, val_set))) > 0:
         both = f"{counted(shared, 'image')} {'is' if shared == 1 else 'are'} in both splits"
@@ -37,13 +37,14 @@ def start_warnings(args: argparse.Namespace, model, train_set, val_set, total_st
         )
     if sentence := _small_views(args, train_set):
         found.append(sentence)
-    if names := norms_of_one_value(model.config, args.batch_size // args.accumulate, args.crop_size):
+    together = args.batch_size // args.accumulate // (ranks if args.sync_bn == "off" else 1)  # in one batch norm
+    if names := norms_of_one_value(model.config, together, args.crop_size):
         parts = f"--batch-size {args.batch_size}" + (f" in {args.accumulate} parts" if args.accumulate > 1 else "")
         which = f"'{names[0]}'" + (f" and {len(names) - 1} more" if names[1:] else "")
         found.append(
             f"with {parts} and crops of {args.crop_size} the batch norm {which} sees one value "
             f"of each channel, which has no variance: its statistics are never learnt, and it normalises with those it "
-            f"began with. Take --batch-size {2 * args.accumulate} or more"
+            f"began with. Take --batch-size {2 * args.batch_size} or more"
         )
     if args.warmup > total_steps:
         found.append(

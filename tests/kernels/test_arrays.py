@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import both_dtypes, each_backend
+from strategies import both_dtypes, each_backend, normal
 
 import kernels
 from kernels.cpu import arrays
@@ -149,3 +149,34 @@ def test_is_finite(k, value, finite):
     x = np.zeros((3, 5), np.float32)
     x[1, 2] = value
     assert k.is_finite(x) is finite
+
+
+SHAPES = [(3, 1, 2), (), (5,), (0, 4), (2, 300)]
+
+
+@each_backend
+@both_dtypes
+def test_what_is_flattened_comes_back_in_parts(k, dtype):
+    arrays = [normal(number, shape, dtype=dtype) for number, shape in enumerate(SHAPES)]
+    flat = np.full(sum(a.size for a in arrays), np.nan, dtype)
+    k.flatten(arrays, flat)
+    np.testing.assert_array_equal(flat, np.concatenate([a.ravel() for a in arrays]))
+    first = 0
+    for a in arrays:
+        found = k.part(flat, first, a.shape)
+        assert found.dtype == dtype and found.shape == a.shape and found.flags.c_contiguous
+        np.testing.assert_array_equal(found, a)
+        first += a.size
+
+
+@each_backend
+def test_what_does_not_fill_a_flat_array_is_refused(k):
+    flat = np.zeros(6, np.float32)
+    for parts in ([flat[:5]], [flat, flat[:1]]):
+        with pytest.raises(ValueError, match=r"flatten: flat must have shape"):
+            k.flatten(parts, flat)
+    with pytest.raises(TypeError, match="flatten: array 1 is float64, flat is float32"):
+        k.flatten([flat[:3], np.zeros(3)], flat)
+    for first, shape in ((0, (7,)), (4, (3,)), (-1, (2,))):
+        with pytest.raises(ValueError, match=r"part: flat of shape \(6,\) has no"):
+            k.part(flat, first, shape)

@@ -19,7 +19,7 @@ NAMES = [name for names in CONTRACT.values() for name in names]
 BEYOND = {
     "reference": {"atrous_conv1d", "exact_gaussian", "simplex_of"},
     "cpu": {"release_pool", *kernels.FUSED},
-    "cuda": {"launches", "release_pool", "set_precision"},
+    "cuda": {"launches", "release_pool", "select_device", "set_precision"},
 }  # public, of one backend only
 
 every_backend = pytest.mark.parametrize("backend", BACKENDS)

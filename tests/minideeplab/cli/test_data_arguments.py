@@ -1,5 +1,6 @@
 """The arguments that say which data: what they mean, what is said of them, and how they reach the next command."""
 
+import contextlib
 import json
 import shlex
 
@@ -13,6 +14,7 @@ from voc_folder import make_set
 
 from minideeplab import cli, evaluate
 from minideeplab.data import DATASETS
+from minideeplab.distributed import Alone
 from minideeplab.errors import UsageError
 from minideeplab.train import command as train
 
@@ -81,6 +83,22 @@ def test_a_void_that_the_layout_does_not_take_is_a_usage_error(tmp_path):
     args = parsed("--data", make_set(tmp_path / "CamVid"), "--ignore-index", "3")
     with pytest.raises(UsageError, match=r"--ignore-index 3: the masks of camvid are renumbered .* then 'road'"):
         cli.open_data(args, "train")
+
+
+def test_what_opening_a_set_writes_is_written_by_one_rank_of_a_machine(tmp_path):
+    """Here the lists of a split that is drawn; the pictures of the synthetic set come in the same way."""
+    root, seen = make_set(tmp_path / "set", [f"i{number}" for number in range(5)], ("a", "b"), splits=()), []
+
+    class Rank(Alone):
+        @contextlib.contextmanager
+        def first_on_each_machine(self):
+            written = root / "ImageSets/Segmentation/train.txt"
+            seen.append(written.exists())
+            yield
+            seen.append(written.exists())
+
+    cli.open_data(parsed("--data", root), "train", Rank())
+    assert seen == [False, True]
 
 
 def test_a_run_keeps_its_label_map_and_the_next_command_has_it(tmp_path, capsys):

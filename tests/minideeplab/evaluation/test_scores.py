@@ -81,3 +81,15 @@ def test_tables_and_json_hold_what_the_scores_say(scores):
     assert rows[3][1] == scores.images[3].mean_iou and len(rows) == 4
     plain = Scores(NAMES, VOID)
     assert plain.class_rows()[0][-1] == "predicted_pixels" and "boundary_f1" not in plain.as_dict()
+
+
+def test_parts_of_a_set_add_up_to_the_same_numbers(scores):
+    parts = [Scores(NAMES, VOID, WIDTHS, with_boundary_f1=True) for _ in range(3)]
+    for number, (truth, labels) in enumerate(samples()):
+        part = parts[number % 2]  # the third has none
+        part.add(f"image {number}", number, truth, labels[None], bands_of(truth, WIDTHS, VOID))
+    for part in parts[1:]:
+        parts[0].take_in(part)
+    assert parts[0].as_dict() | {"class_boundary_f1": None} == scores.as_dict() | {"class_boundary_f1": None}
+    np.testing.assert_array_equal(parts[0].class_boundary_f1(), scores.class_boundary_f1())
+    assert parts[0].trimap() == scores.trimap() and parts[0].image_rows() == scores.image_rows()

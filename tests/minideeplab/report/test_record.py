@@ -2,14 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report_runs import Pictures, make_report, row_of, scores_of, validate
 
+from minideeplab.distributed import Alone
 from minideeplab.evaluation import ConfusionMatrix, Prediction, Predictor
 from minideeplab.nn import Conv2d
-from minideeplab.report import Report, fixed_samples, record
+from minideeplab.report import Report, Seen, fixed_samples, record
 
 
 @given(st.integers(1, 500), st.integers(1, 20))
@@ -61,6 +63,57 @@ def test_a_validation_that_was_broken_off_leaves_nothing_behind(tmp_path):
         report.add(1, validate(report, Pictures(), 2), True)
     for name in ("samples.json", "epoch-00001.json", "best.json"):
         assert (whole.kept / name).read_bytes() == (broken.kept / name).read_bytes()
+
+
+class Rank(Alone):
+    """One of several ranks, called in turn, the first at the end: what others gather lies in a list for it."""
+
+    def __init__(self, rank, size, sent):
+        self.rank, self.size, self.sent = rank, size, sent
+
+    def gather(self, value):
+        if self.rank:
+            self.sent.append(value)
+            return []
+        return [value, *self.sent]
+
+
+def validate_on_ranks(folder, dataset, size):
+    """The report on the first of so many ranks, which have seen a validation; and what the others have then."""
+    report, sent = Report(folder, dataset, dataset), []
+    ranks = [report, *(Seen(len(dataset)) for _ in range(size - 1))]
+    for rank in range(size - 1, -1, -1):
+        group = Rank(rank, size, sent)
+        confusion = validate(ranks[rank], dataset, 2, group)
+        ranks[rank].gather(group)
+    return report, confusion, ranks[1:]
+
+
+@pytest.mark.parametrize(("count", "size"), [(20, 2), (20, 3), (2, 4)])
+def test_ranks_that_share_a_validation_keep_what_one_process_keeps(tmp_path, count, size):
+    pictures = Pictures(count, size=(6, 7))
+    one = Report(tmp_path / "one", pictures, pictures)
+    confusion = validate(one, pictures, 2)
+    shared, _, others = validate_on_ranks(tmp_path / "shared", pictures, size)
+    for report in (one, shared):
+        report.folder.mkdir()
+        report.add(1, confusion, True)
+    for name in ("samples.json", "epoch-00001.json", "best.json"):
+        assert (one.kept / name).read_bytes() == (shared.kept / name).read_bytes()
+    assert not any(seen.samples or seen.worst for seen in others)
+
+
+def test_a_fault_on_another_rank_is_told_by_the_first(tmp_path, monkeypatch):
+    pictures, photo = Pictures(), record.pictures.small_photo
+    bad = pictures.images[3]  # of the second rank
+
+    def fail_once(image):
+        return 1 / 0 if np.array_equal(image, bad) else photo(image)
+
+    monkeypatch.setattr(record.pictures, "small_photo", fail_once)
+    report, confusion, _ = validate_on_ranks(tmp_path, pictures, 2)
+    with pytest.raises(RuntimeError, match="on rank 1: ZeroDivisionError"):
+        report.add(1, confusion, True)
 
 
 def test_long_runs_keep_few_predictions_and_a_page_of_bounded_size(tmp_path):

@@ -148,8 +148,8 @@ def scores(monkeypatch):
         monkeypatch.setattr(ConfusionMatrix, "mean_iou", lambda self: values[-1] if not left else left[0])
         validate = loop.Training._validate
 
-        def counted(training, predictor):
-            confusion = validate(training, predictor)
+        def counted(training, predictor, group):
+            confusion = validate(training, predictor, group)
             score = left.pop(0) if left else values[-1]
             monkeypatch.setattr(ConfusionMatrix, "mean_iou", lambda self: score)
             return confusion

@@ -85,7 +85,7 @@ def test_it_stops_where_the_smoothed_loss_explodes(data, monkeypatch):
 
 def test_hard_pixels_count_in_each_step(data, monkeypatch):
     shares, step = [], rate_search.train_step
-    monkeypatch.setattr(rate_search, "train_step", lambda *args: shares.append(args[-1]) or step(*args))
+    monkeypatch.setattr(rate_search, "train_step", lambda *args: shares.append(args[-2]) or step(*args))
     training = training_of(data)
     training.schedule = dataclasses.replace(training.schedule, hard_share=0.25, hard_ramp=50)
     search_rates(training)
