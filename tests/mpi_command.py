@@ -15,7 +15,7 @@ TOGETHER = ("all refuse", "each for itself", "all have a bug", "agreed", "steps"
 
 
 def wait_for_ever(group):
-    """In a collective that the others never come to: MPI does not give the interpreter back."""
+    """For a sum that one of the others never comes to."""
     import numpy as np
 
     group.sum(np.zeros(3))

@@ -61,7 +61,8 @@ def main_guard(main: Callable | None = None, *, for_ranks: bool = False) -> Call
             if group:
                 code, text = group.end(code, text)
             if text and (group or is_first_started()):
-                print(text, file=sys.stderr, flush=True)
+                sys.stderr.write(f"{text}\n")  # at once: other ranks write, too
+                sys.stderr.flush()
             if group:
                 group.leave()
             return code

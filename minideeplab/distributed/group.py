@@ -258,19 +258,13 @@ class Ranks(Alone):
         began = time.monotonic()
         while not request.Test():
             if time.monotonic() - began > PATIENCE and not self._all_end:
-                print(f"{self.name}: {text}" if text else f"{self.name} has ended", file=sys.stderr, flush=True)
+                sys.stderr.write(f"{self.name}: {text}\n" if text else f"{self.name} has ended\n")
+                sys.stderr.flush()
                 self._abort(code)
             time.sleep(_PAUSE)
         if not text or own[1] in seen[: self.rank, 1]:
             return int(seen[:, 0].max()), ""
         return int(seen[:, 0].max()), text if self.is_first else f"{self.name}: {text}"
-
-
-@functools.cache
-def _reaches_gpus(mpi) -> bool:
-    """Whether the MPI library takes arrays in the memory of a GPU, as it says itself (Open MPI and MPICH)."""
-    query = getattr(ctypes.CDLL(mpi.__file__), "MPIX_Query_cuda_support", None)
-    return query is not None and query() == 1
 
     def _abort(self, code: int) -> None:
         """Ends all ranks, this one first of all."""
@@ -284,6 +278,13 @@ def _reaches_gpus(mpi) -> bool:
 
     def leave(self):
         self._patiently(self._ends.Ibarrier())
+
+
+@functools.cache
+def _reaches_gpus(mpi) -> bool:
+    """Whether the MPI library takes arrays in the memory of a GPU, as it says itself (Open MPI and MPICH)."""
+    query = getattr(ctypes.CDLL(mpi.__file__), "MPIX_Query_cuda_support", None)
+    return query is not None and query() == 1
 
 
 class _Request(Started):
