@@ -187,6 +187,8 @@ def evaluate(
 ) -> Evaluation:  # fmt: skip
     """Scores a trained network on one split of a data set, as the command does in one process.
 
+    Each rank of a script under mpiexec does all of it: let one, where `distributed.world().is_first`.
+
     Args:
         checkpoint: a file, a run of `minideeplab.fit`, or a network, as `weights.load_trained` takes them.
         data: folder of the data set, "synthetic", or an opened `SegmentationDataset`.

@@ -110,7 +110,7 @@ def predict(
 ) -> Iterator[Segmentation]:  # fmt: skip
     """Segments images: `for result in predict("best.npz", "photos/"): ...`, `[result] = predict("best.npz", "a.jpg")`.
 
-    It is for one process, which segments all of them.
+    It is for one process, which segments all of them; under mpiexec each rank does, unless it gets a part of `images`.
 
     Args:
         checkpoint: a file, a run of `minideeplab.fit`, or a network, as `weights.load_trained` takes them.
@@ -179,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if trained.note:
         print(f"note: {trained.note}", file=sys.stderr)
     predictor = cli.predictor_of(args, trained.model.to(args.device))
-    images, failures, notes = _find_images(args.images)
+    images, failures, notes = group.all(_find_images(args.images) if group.is_first else None)[0]  # one list for all
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     names = _output_names(images)
@@ -193,9 +193,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         done, failed = _segment(args, predictor, trained, list(zip(images, names, strict=True)), folders, group)
     done = _in_order(group.gather(done))
     failures += _in_order(group.all(failed))  # on all ranks: they end with one message
-    if group.is_first:
-        if table:
+    with group.agreed():
+        if table and group.is_first:
             write_csv(table, [HEADING, *itertools.chain(*(each.rows for each in done))])
+    if group.is_first:
         _tell(args, [each.seconds for each in done], sum(each.in_tiles for each in done), folders)
     if failures:
         raise DataError("\n  ".join([f"{cli.counted(len(failures), 'input')} could not be segmented:", *failures]))

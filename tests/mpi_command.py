@@ -38,7 +38,7 @@ def main(argv):
     print(f"pid {os.getpid()}", file=sys.__stderr__, flush=True)  # of every rank, past what only the first prints
     last = group.rank == group.size - 1
     if how in TOGETHER:
-        module.PATIENCE = 30  # a machine that has much else to do makes no difference
+        module.LONGEST_ALONE = 30  # a machine that has much else to do makes no difference
     if how == "parse":
         argparse.ArgumentParser().parse_args(argv[1:])
     if how == "all refuse":

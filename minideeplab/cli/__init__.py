@@ -13,7 +13,7 @@ from minideeplab.cli.parser import (
     predictor_of,
 )
 from minideeplab.cli.progress import Progress, Speed, counted, duration, hidden_progress, on_ranks, threads_text
-from minideeplab.cli.signals import exit_code
+from minideeplab.cli.signals import exit_code, stop_is_told
 from minideeplab.cli.stored import stored_arguments
 from minideeplab.cli.types import (
     batch_size,
@@ -78,6 +78,7 @@ __all__ = [
     "seed",
     "set_threads",
     "silent_but_first",
+    "stop_is_told",
     "stored_arguments",
     "threads_text",
     "use_device",

@@ -2,11 +2,12 @@
 
 import argparse
 import sys
+import zlib
 
 from minideeplab.cli.progress import Progress
 from minideeplab.cli.types import label_map, label_value, open_fraction, positive_int
 from minideeplab.data import DATASETS, SegmentationDataset, open_dataset, split_names
-from minideeplab.distributed import ALONE, Alone
+from minideeplab.distributed import ALONE, Alone, require_same
 from minideeplab.errors import UsageError
 
 _said: set[str] = set()  # train opens two splits, and has one thing to say
@@ -52,7 +53,7 @@ def open_data(args: argparse.Namespace, split: str, group: Alone = ALONE) -> Seg
 
     Raises:
         DataError: as of `open_dataset`.
-        UsageError: arguments that the data set does not take.
+        UsageError: arguments that the data set does not take, or another list of images on some rank.
     """
     try:
         with group.first_on_each_machine():
@@ -68,6 +69,8 @@ def open_data(args: argparse.Namespace, split: str, group: Alone = ALONE) -> Seg
     except ValueError as error:
         name, _, what = str(error).removeprefix("open_dataset: ").partition(" ")
         raise UsageError(f"--{name.replace('_', '-')} {what}") from error
+    images = len(dataset), zlib.crc32(repr((dataset.class_names, dataset.ids)).encode())
+    require_same(group, {f"the list of split '{split}'": images}, "let all of them read the same files")
     for sentence in (dataset.recognised, *dataset.notes):
         if sentence and sentence not in _said:
             _said.add(sentence)

@@ -41,6 +41,12 @@ def check_interrupt() -> None:
         raise Stop(_requests.first)
 
 
+def stop_is_told() -> None:
+    """A request to stop that was held back has reached whoever acts on it: it is not raised again."""
+    if _requests is not None:
+        _requests.waiting = False
+
+
 @contextlib.contextmanager
 def heard(signals: Sequence[int] = SIGNALS) -> Iterator[None]:
     """Listens to signals while the block runs, and gives them back.

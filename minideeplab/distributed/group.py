@@ -20,7 +20,7 @@ import numpy as np
 from minideeplab.errors import MiniDeepLabError
 
 _FAILED = 1000  # among what ranks tell in `agreed`: an error; smaller numbers are signals, 0 is nothing
-PATIENCE = 3.0  # seconds that a rank that has failed waits for the others to fail, too
+LONGEST_ALONE = 3.0  # seconds that a rank that has failed waits for the others to fail, too
 _PAUSE = 0.0005  # seconds between two looks at what may take long: who waits in a loop holds a core
 
 
@@ -121,7 +121,7 @@ def failing_together(group: Alone) -> Iterator[None]:
     """A block of which no rank is left behind: one that fails ends the others, unless they fail, too."""
     try:
         yield
-    except Exception as error:
+    except BaseException as error:  # a signal, too: who leaves alone is waited for
         group.end(1, f"{type(error).__name__}: {error}")
         raise
 
@@ -242,8 +242,8 @@ class Ranks(Alone):
     def end(self, code: int, text: str) -> tuple[int, str]:
         """Ends a process that has failed, and all others with it; called by no rank that has not.
 
-        Where all ranks fail, by agreement or within PATIENCE seconds, each may end by itself, as a command does. Else
-        the others wait for this one or work in vain: MPI ends them all.
+        Where all ranks fail, by agreement or within LONGEST_ALONE seconds, each may end by itself, as a command does.
+        Else the others wait for this one or work in vain: MPI ends them all.
 
         Args:
             code: exit code; text: what there is to say, "" for nothing.
@@ -257,10 +257,10 @@ class Ranks(Alone):
         request = self._ends.Iallgather(own, seen)
         began = time.monotonic()
         while not request.Test():
-            if time.monotonic() - began > PATIENCE and not self._all_end:
+            if time.monotonic() - began > LONGEST_ALONE and not self._all_end:
                 sys.stderr.write(f"{self.name}: {text}\n" if text else f"{self.name} has ended\n")
                 sys.stderr.flush()
-                self._abort(code)
+                self._abort(code or 1)
             time.sleep(_PAUSE)
         if not text or own[1] in seen[: self.rank, 1]:
             return int(seen[:, 0].max()), ""
@@ -270,10 +270,10 @@ class Ranks(Alone):
         """Ends all ranks, this one first of all."""
         if hasattr(signal, "alarm"):  # where Abort hangs, the system ends this process, and the launcher the others
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(int(3 * PATIENCE))
+            signal.alarm(int(3 * LONGEST_ALONE))
         time.sleep(_PAUSE * 200)  # the launcher hears of the end on another way than of what was printed
         self._mpi.COMM_WORLD.Abort(code)
-        time.sleep(PATIENCE)  # in some libraries Abort comes back, before the launcher ends this process
+        time.sleep(LONGEST_ALONE)  # in some libraries Abort comes back, before the launcher ends this process
         os._exit(code)
 
     def leave(self):

@@ -10,7 +10,7 @@ import kernels
 from minideeplab.distributed.gradients import GradientSums
 from minideeplab.distributed.group import Alone
 from minideeplab.errors import MiniDeepLabError
-from minideeplab.nn import share_batch
+from minideeplab.nn import BatchNorm2d, share_batch
 
 
 class Replica:
@@ -27,7 +27,7 @@ class Replica:
         synchronised: whether batch norm takes its statistics over the ranks, see `nn.share_batch`.
 
     Cost: a copy of the parameters travels in each step, 2 (size - 1) / size of it from each rank; with synchronised
-    batch norm 2 C + 1 numbers of 8 bytes for each layer forward, 2 C backward, which each layer waits for.
+    batch norm 2 C numbers of 8 bytes for each layer forward and as many backward, which each layer waits for.
     """
 
     def __init__(self, model, group: Alone, synchronised: bool = True):
@@ -57,8 +57,9 @@ class Replica:
 
     def finish(self) -> None:
         """After the step of the optimiser: running statistics become their means, where they are not the same."""
-        buffers = [] if self.synchronised else [b for _, b in self.model.named_buffers()]
-        if not buffers:
+        norms = [each for _, each in self.model.named_modules() if isinstance(each, BatchNorm2d) and each.uses_batch]
+        buffers = [b for each in norms for b in (each.running_mean, each.running_var)]
+        if self.synchronised or not buffers:
             return
         flat = np.concatenate([kernels.to_device(b.data, "cpu").ravel() for b in buffers])
         flat = self.group.sum(flat) / flat.dtype.type(self.group.size)

@@ -24,10 +24,13 @@ START_ARGUMENTS = {
 NOT_REPEATED = START_ARGUMENTS - {"data", "device", "precision"}
 
 
-def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Found | None, dict]:
+def parse_arguments(argv: Sequence[str] | None, asks: bool = True) -> tuple[argparse.Namespace, Found | None, dict]:
     """The arguments of a run, with --resume the checkpoint that they come from, and those that were given.
 
     A new run has some left to `settle`, which needs the data.
+
+    Args:
+        asks: whether to ask if another process trains in the folder; of several ranks the first one does.
 
     Raises:
         UsageError: arguments that do not fit together, a --config that cannot be used, --resume with an argument that
@@ -60,7 +63,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Fou
             raise UsageError(f"--{name} is for a run that has not begun; leave out --resume, or --{name}")
     if args.out is None:
         raise UsageError("--resume needs the folder of the run: --out RUN")
-    found = newest_checkpoint(args.out)
+    found = newest_checkpoint(args.out, asks)
     path, began = found.path, _began(parser, found)
     asked = given.keys() - START_ARGUMENTS - ({"preset"} if args.preset == "auto" else set())  # auto is what it was
     for name in sorted(asked):

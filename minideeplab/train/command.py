@@ -39,16 +39,22 @@ def start(argv: Sequence[str] | None) -> tuple[object, int]:
     Returns:
         The path of the run's folder, or what --find-lr or --dry-run found; and the exit code.
     """
+    group = world()
     with contextlib.ExitStack() as held:
-        return _run(argv, held, world())
+        ended = _run(argv, held, group)
+    group.any(False)  # all wait until the first has let the folder go: a script may go on with it
+    return ended
 
 
 def _run(argv: Sequence[str] | None, held: contextlib.ExitStack, group: Alone) -> tuple[object, int]:
     """As `start`; `held` lets the run folder go in the end."""
-    args, found, given = parse_arguments(argv)
-    require_equal_parts(args, group.size)
+    args, found, given = parse_arguments(argv, asks=group.is_first)
     same = {f"--{name.replace('_', '-')}": value for name, value in vars(args).items() if name != "threads"}
     require_same(group, same, "give all of them one command line")
+    if found:
+        progress = found.checkpoint.progress
+        stands = found.path.name, *(progress.get(name) for name in ("step", "epoch", "batch", "best"))
+        require_same(group, {f"the checkpoint in {args.out}": stands}, "let all of them see the same files, and resume")
     checkpoint, folder = found and found.checkpoint, None
     with group.agreed():
         if found and group.is_first:
@@ -57,6 +63,7 @@ def _run(argv: Sequence[str] | None, held: contextlib.ExitStack, group: Alone) -
     train_set = cli.open_data(args, args.split, group)
     val_set = cli.open_data(args, args.val_split, group)
     notes = [] if found else [settle(args, given, len(train_set), group.size)]
+    require_equal_parts(args, group.size)
     model, loader = _build(args, train_set, found, group)
     model.to(args.device)
     if args.checkpoint_activations:

@@ -29,7 +29,7 @@ class DryRun:
         gradient: root of the sum of squares over all parameters.
         first_step_seconds: with compiling; step_seconds: of a later one; image_seconds: to validate one image.
         total_seconds: estimate for the whole run, pictures and checkpoints left out.
-        activation_bytes: outputs of all layers for a batch, by counting.
+        activation_bytes: outputs of all layers for a batch, or of several ranks for one's part of it, by counting.
         peak_bytes: the most memory that the process held so far, None where the system does not tell.
     """
 
@@ -104,7 +104,7 @@ def dry_run(training, given: dict) -> DryRun:
         image_seconds = time.perf_counter() - began
         bar.update()
     epochs = training.total_epochs
-    validations = math.ceil(epochs / args.eval_every)
+    validations, validated = math.ceil(epochs / args.eval_every), len(training.group.share(range(len(val_set))))
     step_seconds = statistics.median(seconds[1:])
     options = {key: value for key, value in model.config.items() if key not in ("name", "seed")}
     cost = cost_of(models.create(model.config["name"], **options), args.crop_size)
@@ -118,8 +118,8 @@ def dry_run(training, given: dict) -> DryRun:
         first_step_seconds=seconds[0],
         step_seconds=step_seconds,
         image_seconds=image_seconds,
-        total_seconds=training.total_steps * step_seconds + validations * len(val_set) * image_seconds,
-        activation_bytes=args.batch_size * cost.activation_bytes,
+        total_seconds=training.total_steps * step_seconds + validations * validated * image_seconds,
+        activation_bytes=args.batch_size // training.group.size * cost.activation_bytes,
         peak_bytes=cli.peak_memory(),
     )  # fmt: skip
     print(found)

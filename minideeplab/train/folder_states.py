@@ -43,15 +43,19 @@ class Found(NamedTuple):
         return [f"warning: {', '.join(causes)}; the run goes on from {self.path.name}, after step {step}{again}"]
 
 
-def newest_checkpoint(folder: str | Path) -> Found:
+def newest_checkpoint(folder: str | Path, asks: bool = True) -> Found:
     """last.npz; where that is damaged or missing the newer one of last.prev.npz and best.npz.
+
+    Args:
+        asks: whether to ask if a process trains in the folder. To ask is to take the lock for a moment.
 
     Raises:
         UsageError: a process trains in the folder.
         CheckpointError: there is none that a run can go on from; the message says why, and what to do.
     """
     folder = Path(folder)
-    _require_not_held(folder)
+    if asks:
+        _require_not_held(folder)
     found, damaged = {}, {}
     for name in (LAST, PREVIOUS, BEST):
         path = folder / name

@@ -5,7 +5,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -88,12 +88,18 @@ class Training:
         self.earlier_seconds, self.saved = self.state.seconds, self.began
         if not kernels.is_compiled():
             self._log("compiling kernels (first run only) ...")
+        if self.group.size == 1:
+            return self._run()
+        with cli.deferred_interrupt():  # a rank hears a signal where all agree on what comes next
+            return self._run()
+
+    def _run(self) -> int:
         try:
             # Overflow is not worth a warning from NumPy: the loss tells, and its message says what to do.
             with cli.Progress(self.total_steps, "train", done=self.state.step) as bar, np.errstate(all="ignore"):
-                with self._between_agreements():
-                    finished = self._epochs(bar)
+                finished = self._epochs(bar)
         except KeyboardInterrupt as stop:
+            cli.stop_is_told()
             self._pause()
             return cli.exit_code(stop)
         except (DataError, MemoryError, OSError, ElsewhereError):
@@ -165,7 +171,8 @@ class Training:
     def _epochs(self, bar: cli.Progress) -> bool:
         """The training loop; False if it stopped early on request."""
         state = self.state
-        self.draw_what_is_due()
+        with self.group.agreed():
+            self.draw_what_is_due()
         self.model.train()
         for epoch in range(state.epoch, self.total_epochs):
             self.speed.restart()
@@ -186,15 +193,10 @@ class Training:
             self._finish_epoch()
             if state.is_out_of_patience(self.args.patience):
                 break
-        return True
-
-    @contextlib.contextmanager
-    def _between_agreements(self) -> Iterator[None]:
-        """Of several ranks, one hears a signal where all agree on what comes next: where its progress is shown."""
-        with cli.deferred_interrupt() if self.group.size > 1 else contextlib.nullcontext():
-            yield
+        if self.group.size > 1:
             with self.group.agreed():
                 cli.check_interrupt()
+        return True
 
     def _step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
         """One step and its line in the records: images (N, H, W, 3), labels (N, H, W) -> loss and learning rate.
@@ -211,7 +213,8 @@ class Training:
                 self.replica,
             )  # fmt: skip
         except DivergedError as error:
-            self._diverged(f"in step {state.step + 1} {error}")
+            with self.group.agreed():
+                self._diverged(f"in step {state.step + 1} {error}")
         if self.average:
             self.average.update(state.step)
         value = loss.item()
@@ -234,7 +237,8 @@ class Training:
         """
         state = self.state
         speed = self.speed.per_second()
-        self._require_finite()
+        with self.group.agreed():
+            self._require_finite()
         if self.replica:
             self.replica.require_equal()
         number = state.epoch + 1

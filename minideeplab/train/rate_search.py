@@ -67,7 +67,7 @@ def find_rate(training, given: dict) -> RateSearch:
     arguments = arguments_of(train_parser(), {**kept, "preset": args.preset, "lr": found.suggestion}, "--find-lr")
     print(
         f"suggestion: --lr {found.suggestion:g}; the smoothed loss falls from {start:.3f} at the lowest rates to "
-        f"{lowest:.3f}\nnext:\n  {cli.command_line('train', *arguments)}"
+        f"{lowest:.3f}\nnext:\n  {cli.command_line('train', *arguments, ranks=training.group.size)}"
     )
     return found
 

@@ -109,7 +109,7 @@ def _statistics_kept_on_error(model):
 
 
 def _first_cause(model, loss, images, replica) -> str:
-    """The first array that is not finite; of several ranks, on the first that finds one."""
+    """The first array that is not finite. Several ranks look together: the sentence of the first that finds one."""
 
     def found(arrays, words):
         name = first_not_finite(arrays)

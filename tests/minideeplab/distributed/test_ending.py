@@ -11,11 +11,11 @@ from mpi_runs import needs_mpi, run, signals_reach_ranks, start
 from places import ROOT
 from strategies import SIMULATED
 
-from minideeplab.distributed.group import PATIENCE
+from minideeplab.distributed.group import LONGEST_ALONE
 
 pytestmark = [needs_mpi, pytest.mark.skipif(SIMULATED, reason="no kernel to simulate")]
 COMMAND = ROOT / "tests" / "mpi_command.py"
-SOON = PATIENCE + 15  # seconds; on a machine that has nothing else to do it is less than PATIENCE + 1
+SOON = LONGEST_ALONE + 15  # seconds; on a machine that has nothing else to do it is less than LONGEST_ALONE + 1
 
 
 def ended(ranks, how, code, *more):
