@@ -136,7 +136,7 @@ def test_a_bad_image_costs_no_step(beginning, tmp_path):
         for image, whole in content.items():
             image.write_bytes(whole[: len(whole) // 2])
         ended = job.end(60)
-    assert ended.code == 3 and ended.stderr.count("error: ") == 1 and "JPEGImages" in ended.stderr, ended
+    assert ended.code == 3 and ended.stderr.count("cannot be decoded") in (1, 2), ended  # each rank may meet one
     assert ended.stdout.count("to continue:") == 1
     steps = len((out / "metrics.jsonl").read_text().splitlines())
     assert Checkpoint.load(out / "last.npz").progress["step"] == steps > 0
