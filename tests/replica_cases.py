@@ -101,6 +101,7 @@ OWN = Case("deeplabv3plus", dtype=np.float32, model={"head_width": 8}, synchroni
 
 def train_all(group):
     """All cases, on this rank; arrays of rank 0 alone, since `require_equal` compares them."""
+    kernels.set_num_threads(1)  # arrays this small cost less than waking a second thread, which another rank may need
     found = {name: case.train(group, FEW) for name, case in EXACT.items()}
     found["float32"] = ROUNDED["float32"].train(group, MANY if group.size == 2 else FEW)
     if kernels.has_bfloat16():
