@@ -48,7 +48,8 @@ def start(argv: Sequence[str] | None) -> tuple[object, int]:
 
 def _run(argv: Sequence[str] | None, held: contextlib.ExitStack, group: Alone) -> tuple[object, int]:
     """As `start`; `held` lets the run folder go in the end."""
-    args, found, given = parse_arguments(argv, asks=group.is_first)
+    with group.agreed():
+        args, found, given = parse_arguments(argv, asks=group.is_first)
     same = {f"--{name.replace('_', '-')}": value for name, value in vars(args).items() if name != "threads"}
     require_same(group, same, "give all of them one command line")
     if found:
@@ -62,22 +63,22 @@ def _run(argv: Sequence[str] | None, held: contextlib.ExitStack, group: Alone) -
     threads = cli.use_device(args, group)
     train_set = cli.open_data(args, args.split, group)
     val_set = cli.open_data(args, args.val_split, group)
-    notes = [] if found else [settle(args, given, len(train_set), group.size)]
-    require_equal_parts(args, group.size)
-    model, loader = _build(args, train_set, found, group)
-    model.to(args.device)
-    if args.checkpoint_activations:
-        model.checkpoint_activations()
-    if args.init_from and not found:
-        notes.append(initialise(model, args.init_from))
     with group.agreed():
+        notes = [] if found else [settle(args, given, len(train_set), group.size)]
+        require_equal_parts(args, group.size)
+        model, loader = _build(args, train_set, found, group)
+        model.to(args.device)
+        if args.checkpoint_activations:
+            model.checkpoint_activations()
+        if args.init_from and not found:
+            notes.append(initialise(model, args.init_from))
         if args.out and not found and group.is_first:
             require_free(args.out)
-    palettes = train_set.colours()  # of both splits
-    for dataset in (train_set, val_set):  # last, for it reads every file
-        with cli.Progress(len(dataset), f"checking '{dataset.split}'", leave=False, computes=False) as bar:
-            dataset.check(bar.update, palettes)
-        require_labels(dataset)
+        palettes = train_set.colours()  # of both splits
+        for dataset in (train_set, val_set):  # last, for it reads every file
+            with cli.Progress(len(dataset), f"checking '{dataset.split}'", leave=False, computes=False) as bar:
+                dataset.check(bar.update, palettes)
+            require_labels(dataset)
     notes += _compared(group, train_set, val_set)
     state = TrainState(fingerprint=fingerprint(train_set, val_set))
     notes = [note for note in notes if note]
