@@ -46,7 +46,10 @@ class ThreadRank(Alone):
 
     Attributes:
         sums: how often it has summed over ranks; starts: how many sums have started before they were waited for.
+        takes_device_arrays: as MPI that reads the memory of a GPU; else gradients come to host memory.
     """
+
+    takes_device_arrays = False
 
     def __init__(self, meeting, rank):
         self._meeting, self.rank, self.size = meeting, rank, meeting.size
@@ -66,6 +69,9 @@ class ThreadRank(Alone):
         self.starts += 1
         return _Later(self, array)
 
+    def reaches(self, array):
+        return self.takes_device_arrays or isinstance(array, np.ndarray)
+
     def broadcast(self, array):
         array[...] = self.all(array.copy())[0]
 
@@ -84,15 +90,22 @@ class _Later(Started):
     """A sum of which this rank has not seen the others' parts yet."""
 
     def __init__(self, group, array):
-        self.group, self.array, self.own = group, array, array.copy()
+        self.group, self.array, self.own = group, array, self._seen(array).copy()
 
     def progress(self):
-        assert (self.array == self.own).all(), "an array was changed while it travelled"
+        assert (self._seen(self.array) == self.own).all(), "an array was changed while it travelled"
         return False
 
     def wait(self):
         self.progress()
-        self.group.sum(self.array)
+        if isinstance(self.array, np.ndarray):
+            self.group.sum(self.array)
+        else:
+            k = kernels.load("cuda")
+            k.flatten([k.from_numpy(self.group.sum(self.own))], self.array)
+
+    def _seen(self, array):
+        return kernels.to_device(array, "cpu")
 
 
 def in_threads(size, function, *arguments) -> list:

@@ -127,10 +127,12 @@ def test_batch_norm_over_ranks_is_that_of_the_batch(kind):
     assert_ranks_are_one(2, case((4, 2, 2, 3), **kind), device="cuda", activation="relu")
 
 
-def test_a_step_of_two_ranks_is_that_of_the_cpu():
-    """Gradients and statistics travel through host memory, and come back."""
+@pytest.mark.parametrize("directly", [False, True], ids=["by the host", "directly"])
+def test_a_step_of_two_ranks_is_that_of_the_cpu(directly):
+    """Gradients travel through host memory, and come back, or are summed where they lie."""
 
     def step(group, device):
+        group.takes_device_arrays = directly
         net = Hard().initialise(group.rank).astype(np.float64).to(device)
         replica = Replica(net, group, synchronised=False)
         own = IMAGES[group.rank : group.rank + 1], LABELS[group.rank : group.rank + 1]
