@@ -1,5 +1,6 @@
 """The training command on several ranks: the run of one process, to rounding; the same bits after whatever happened."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -143,6 +144,19 @@ def test_a_bad_image_costs_no_step(beginning, tmp_path):
     for image, whole in content.items():
         image.write_bytes(whole)
     run(2, *TRAIN, "--resume", "--out", out, "--stop-after", 1, check=0)
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_all(data, beginning, tmp_path):
+    """The first rank meets it, and says so once; nobody waits for it."""
+    out = tmp_path / "out"
+    with start(2, *TRAIN, *command(data, out, *beginning, length=("--epochs", 1000))) as job:
+        job.until("epoch 1/1000  loss")
+        while not (out / "last.npz").is_dir():  # a folder in the place of the file
+            (out / "last.npz").unlink(missing_ok=True)
+            with contextlib.suppress(FileExistsError):
+                (out / "last.npz").mkdir()
+        ended = job.end(60)
+    assert ended.code == 1 and ended.stderr.count("error: ") == 1 and "last.npz" in ended.stderr, ended
 
 
 def test_a_run_that_diverges_says_so_once(data, tmp_path):

@@ -7,8 +7,8 @@ from strategies import SIMULATED, normal
 
 import kernels
 from minideeplab import Tensor, models, ops, precision
-from minideeplab.distributed import Alone
-from minideeplab.nn import BatchNorm2d, Dropout, Sequential, share_batch
+from minideeplab.distributed import Alone, Replica
+from minideeplab.nn import BatchNorm2d, Dropout, Sequential, freeze_batch_norm, share_batch
 
 pytestmark = pytest.mark.skipif(SIMULATED, reason="test_cuda.py has the tests of the simulator")
 X = normal(0, (6, 3, 4, 5), dtype=np.float32)
@@ -78,3 +78,27 @@ def test_a_layer_over_ranks_sees_the_batch():
         np.testing.assert_allclose(var, whole[1], rtol=1e-5)
     (one, _), (other, _) = in_threads(2, statistics, False)
     assert (one != other).any()
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_statistics_of_each_rank_become_their_mean_unless_they_are_frozen(frozen):
+    """Frozen ones stay as they are to the last bit: (a + a + a) / 3 is not always a."""
+
+    def statistics(group):
+        norm = BatchNorm2d(1000)
+        norm.running_mean.data = normal(7, (1000,), dtype=np.float32)
+        if frozen:
+            freeze_batch_norm(norm)
+        replica = Replica(norm, group, synchronised=False)
+        own = normal(7 if frozen else group.rank, (1000,), dtype=np.float32)
+        norm.running_mean.data = own.copy()
+        replica.finish()
+        return own, norm.running_mean.data
+
+    owns, found = zip(*in_threads(3, statistics), strict=True)
+    for each in found:
+        if frozen:
+            np.testing.assert_array_equal(each, owns[0])
+        else:
+            np.testing.assert_array_equal(each, found[0])
+            np.testing.assert_allclose(each, np.mean(owns, axis=0, dtype=np.float64), rtol=1e-5, atol=1e-6)
