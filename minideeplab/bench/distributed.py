@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import kernels
 from minideeplab import cli
+from minideeplab.distributed import mpiexec
 from minideeplab.errors import MiniDeepLabError, UsageError
 
 RANKS = 2
@@ -30,7 +30,7 @@ def run(repeats, precision):
     Raises:
         UsageError: no MPI, or fewer threads than ranks. MiniDeepLabError: the job has failed.
     """
-    launcher, threads = mpiexec(), kernels.num_threads() // RANKS
+    launcher, threads = _launcher(), kernels.num_threads() // RANKS
     if threads == 0:
         raise UsageError(f"--suite distributed needs {RANKS} threads, one a rank, got {kernels.num_threads()}")
     cores = sorted(os.sched_getaffinity(0))[: threads * RANKS] if hasattr(os, "sched_setaffinity") else []
@@ -42,10 +42,8 @@ def run(repeats, precision):
     return {"rows": rows}
 
 
-def mpiexec() -> str:
-    """The launcher beside this Python, where wheels put theirs, or the first on PATH."""
-    beside = Path(sys.executable).with_name("mpiexec")
-    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+def _launcher() -> str:
+    found = mpiexec()
     if found is None or importlib.util.find_spec("mpi4py") is None:
         missing = "mpi4py" if found else "mpiexec"
         raise UsageError(

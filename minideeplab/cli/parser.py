@@ -10,6 +10,7 @@ import sys
 
 from minideeplab.cli.types import crf_settings, image_factor, positive_int
 from minideeplab.crf.presets import PRESETS
+from minideeplab.distributed import mpiexec
 from minideeplab.errors import UsageError
 from minideeplab.evaluation.predictor import FUSIONS, Predictor
 from minideeplab.files.refusal import plain
@@ -131,6 +132,6 @@ def predictor_of(args: argparse.Namespace, model) -> Predictor:
 
 def command_line(command: str, *arguments: object, ranks: int = 1) -> str:
     """A command of minideeplab as text that the user's shell runs, with the Python that runs now; on several ranks."""
-    launcher = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
+    launcher = [mpiexec() or "mpiexec", "-n", str(ranks)] if ranks > 1 else []
     words = [*launcher, sys.executable, "-m", f"minideeplab.{command}", *map(str, arguments)]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

@@ -2,7 +2,10 @@
 
 import functools
 import os
+import shutil
+import sys
 import warnings
+from pathlib import Path
 
 from minideeplab.distributed.group import ALONE, Alone, Ranks
 from minideeplab.errors import UsageError
@@ -25,6 +28,12 @@ def is_first_started() -> bool:
 
 def _told(names: tuple[str, ...], default: int) -> int:
     return next((int(text) for name in names if (text := os.environ.get(name, "")).isdigit()), default)
+
+
+def mpiexec() -> str | None:
+    """The launcher beside this Python, where wheels put theirs, or the first on PATH; None where there is none."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    return str(beside) if beside.exists() else shutil.which("mpiexec")
 
 
 @functools.cache

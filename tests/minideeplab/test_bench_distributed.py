@@ -7,6 +7,7 @@ import pytest
 from minideeplab.bench import distributed, planning
 from minideeplab.bench.__main__ import main
 from minideeplab.bench.ranks import figures_of
+from minideeplab.distributed import launch
 from minideeplab.distributed.gradients import GradientSums
 from minideeplab.distributed.group import ALONE
 from minideeplab.models import build
@@ -29,15 +30,15 @@ def test_what_does_not_fit_is_refused(arguments, words, capsys):
 
 
 def test_without_an_mpi_it_says_what_to_install(capsys, monkeypatch):
-    monkeypatch.setattr(distributed.sys, "executable", "/nowhere/python")
-    monkeypatch.setattr(distributed.shutil, "which", lambda name: None)
+    monkeypatch.setattr(launch.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(launch.shutil, "which", lambda name: None)
     assert main(["--suite", "distributed"]) == 2
     err = capsys.readouterr().err
     assert "does not find mpiexec" in err and 'pip install -e ".[distributed]"' in err
 
 
 def test_two_ranks_need_two_threads(monkeypatch):
-    monkeypatch.setattr(distributed, "mpiexec", lambda: "mpiexec")
+    monkeypatch.setattr(distributed, "_launcher", lambda: "mpiexec")
     monkeypatch.setattr("kernels.num_threads", lambda: 1)
     with pytest.raises(distributed.UsageError, match="needs 2 threads, one a rank, got 1"):
         distributed.run(1, "float32")
