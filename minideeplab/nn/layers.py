@@ -1,5 +1,7 @@
 """The few layers that DeepLab is made of."""
 
+import math
+
 import numpy as np
 
 from minideeplab.autograd import ops
@@ -144,7 +146,7 @@ class Dropout(Module):
         if not self.training or self.rate == 0:
             return x
         self.seed = (self.seed * 6364136223846793005 + 1442695040888963407) % 2**64  # next of the stream (Knuth's MMIX)
-        return ops.dropout(x, self.rate, self.seed, self.part * x.data.size)
+        return ops.dropout(x, self.rate, self.seed, self.part * math.prod(x.shape))
 
 
 class MaxPool2d(Module):

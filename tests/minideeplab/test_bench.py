@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kernels.bfloat16 import BFLOAT16
-from minideeplab import Tensor, models, ops, precision
+from minideeplab import Tensor, models, nn, ops, precision
 from minideeplab.autograd.precision import precision_in_use
 from minideeplab.bench import conv, crf, memory, model, timing
 from minideeplab.bench.__main__ import main
@@ -130,6 +130,16 @@ def test_the_twin_on_pytorch_computes_the_same(channels_last):
         grad = q.grad.numpy().transpose(back).reshape(p.shape)
         np.testing.assert_allclose(p.grad, grad, rtol=0, atol=1e-8 * abs(grad).max() + 1e-14)
     assert ops.conv2d is before and isinstance(net.loss(Tensor(x), labels), Loss)  # the functions are put back
+
+
+def test_dropout_of_the_twin_drops():
+    torch = pytest.importorskip("torch")
+    from minideeplab.bench.torch_ops import images, on_torch, torch_ops
+
+    layer = on_torch(nn.Dropout(0.5).train(), False)
+    with torch_ops():
+        y = layer(images(np.ones((1, 9, 9, 8), np.float32), False))
+    assert set(torch.unique(y).tolist()) == {0.0, 2.0}
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
