@@ -21,6 +21,8 @@ MODELS = {  # name: (images, side, options of models.build)
     "v3+ xception65 OS16 4x257x257": (4, 257, {"backbone": "xception65"}),
     "v3+ resnet50 OS16 1x513x513": (1, 513, {"backbone": "resnet50"}),
     "v3 resnet50 OS8 1x513x513": (1, 513, {"backbone": "resnet50", "output_stride": 8, "decoder": False}),
+    "v3+ mobilenet_v2 OS16 1x513x513": (1, 513, {"backbone": "mobilenet_v2"}),
+    "LR-ASPP mobilenet_v3_large 1x513x513": (1, 513, {"name": "torchvision-lraspp_mobilenet_v3_large"}),
 }
 GPU_MODELS = {
     "v3+ xception65 OS16 16x513x513": (16, 513, {"backbone": "xception65"}),
@@ -30,13 +32,18 @@ PROFILE_ROWS = 12
 CONVOLUTIONS = {name for file in ("conv2d", "pointwise", "depthwise") for name in kernels.CONTRACT[file]}
 
 
+def network(options):
+    """The model of a row: DeepLab v3+ where its options name none."""
+    return models.build(**({"name": "deeplabv3plus", "num_classes": CLASSES} | options))
+
+
 class Ours:
     """Inference and training step of one model on this project's kernels."""
 
     def __init__(self, name, device="cpu", checkpointed=False):
         n, side, options = _models(device)[name]
         self.device = device
-        self.model = models.build("deeplabv3plus", num_classes=CLASSES, **options).to(device)
+        self.model = network(options).to(device)
         if checkpointed:
             self.model.checkpoint_activations()
         self.x, self.labels = (kernels.to_device(a, device) for a in batch(n, side))
@@ -62,7 +69,7 @@ class Torch:
 
         n, side, options = _models(device)[name]
         x, labels = batch(n, side)
-        model = models.build("deeplabv3plus", num_classes=CLASSES, **options)
+        model = network(options)
         self.torch, self.torch_ops = torch, torch_ops.torch_ops
         self.model = torch_ops.on_torch(model, channels_last, device)
         self.x = torch_ops.images(x, channels_last).to(device)

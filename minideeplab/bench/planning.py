@@ -6,8 +6,8 @@ import time
 import numpy as np
 
 import kernels
-from minideeplab import cli, models
-from minideeplab.bench.model import CLASSES, batch
+from minideeplab import cli
+from minideeplab.bench.model import batch, network
 from minideeplab.bench.schedule import LINKS, Event, Step, efficiency, images_until, ring, simulate, tree
 from minideeplab.distributed import Alone, Replica
 from minideeplab.nn import SGD
@@ -16,6 +16,15 @@ from minideeplab.train import train_step
 NETWORKS = {  # name: (images, side, options of models.build)
     "v3+ xception65 1x513x513": (1, 513, {"backbone": "xception65"}),
     "v3+ resnet101 1x513x513": (1, 513, {"backbone": "resnet101"}),
+    "v3 mobilenet_v2 without ASPP 1x513x513": (
+        1,
+        513,
+        {
+            "name": "deeplabv3",
+            "backbone": "mobilenet_v2",
+            "atrous_rates": (),
+        },
+    ),
 }
 SPEEDS = (1, 10, 50)  # of a rank: this machine, and what a GPU computes beside it
 TARGET = 0.95  # efficiency from which communication is called hidden
@@ -52,7 +61,7 @@ class Recorder(Alone):
 
 def recorded(images, side, options, repeats) -> Step:
     """What a replica of this network sends in a training step: that of `repeats` steps with the median time."""
-    model = models.build("deeplabv3plus", num_classes=CLASSES, **options).train()
+    model = network(options).train()
     group = Recorder()
     replica, optimiser = Replica(model, group), SGD(model, 0.001)
     x, labels = batch(images, side)

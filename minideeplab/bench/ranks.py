@@ -14,8 +14,8 @@ import time
 from collections import Counter
 
 import kernels
-from minideeplab import cli, models
-from minideeplab.bench.model import CLASSES, batch
+from minideeplab import cli
+from minideeplab.bench.model import batch, network
 from minideeplab.bench.timing import spread
 from minideeplab.distributed import ALONE, Ranks, Replica
 from minideeplab.files.whole import write_text
@@ -67,7 +67,7 @@ class Jobs:
 
     def __init__(self, group, images, side, options, cores, threads):
         self.group, self.cores, self.threads = group, cores, threads
-        self.model = models.build("deeplabv3plus", num_classes=CLASSES, **options).train()
+        self.model = network(options).train()
         self.optimiser, self.replica = SGD(self.model, 0.001), Replica(self.model, group)
         self.whole = batch(images * group.size, side)
         self.part, self.half = ([a[:n] for a in self.whole] for n in (images, images // group.size))
