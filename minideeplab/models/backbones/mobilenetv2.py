@@ -13,6 +13,7 @@ MOBILENETV2S = ("mobilenet_v2",)
 STAGES = (  # table 2: expansion t, output channels c, blocks n, stride s of the first block
     (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
 )  # fmt: skip
+MULTIPLIERS = (1.0, 0.75, 0.5, 0.35, 1.3, 1.4)  # whose weights the authors publish
 _LOW_LEVEL_STAGE = 1  # the last one at stride 4
 
 
