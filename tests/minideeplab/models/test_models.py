@@ -154,7 +154,7 @@ def test_other_rates_are_given_at_output_stride_16():
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 @pytest.mark.parametrize("name", ["deeplabv3", "deeplabv3plus"])
 def test_a_head_without_atrous_branches(name, output_stride):
-    """1x1 and image-level pooling are joined: what the others have left out makes the project's input smaller."""
+    """Only 1x1 and image-level pooling are joined."""
     options = {"backbone": "resnet18", "width": 1 / 16, "head_width": 8, "num_classes": 5}
     model = models.build(name, atrous_rates=(), output_stride=output_stride, **options)
     assert model.rates == () and len(model.aspp.branches) == 1
