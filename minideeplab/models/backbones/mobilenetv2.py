@@ -27,24 +27,25 @@ class InvertedResidual(Module):
     """x + W2 relu6(D relu6(W1 x)), a batch norm after each part: 1x1 to t C channels, depthwise 3x3, linear 1x1.
 
     The shortcut joins the thin ends. The last part has no activation, because ReLU would lose what few channels hold
-    (section 3.2). A block whose stride is 2, or whose ends differ in channels, has no shortcut.
+    (section 3.2). A block whose stride is 2 in the table, or whose ends differ in channels, has no shortcut.
 
     Args:
         c_in, c_out: channels of the ends; expansion: t; with 1 there is no first 1x1.
         stride, rate: of the 3x3; pad_before: as of `MobileNetV2`.
+        halves: whether the stride is 2 in the table; it may be given up.
 
     Cost: H W t C (C + 9 + K) multiply-adds at stride 1 for K outputs.
     """
 
     source = "MobileNetV2 (arXiv 1801.04381), section 3.3, table 1"
 
-    def __init__(self, c_in, c_out, expansion, stride, rate, pad_before="depthwise"):
+    def __init__(self, c_in, c_out, expansion, stride, rate, pad_before="depthwise", halves=False):
         wide = c_in * expansion
         self.margin = rate if pad_before == "expansion" else 0
         padding = 0 if self.margin else "same"
         self.expand = ConvNorm(c_in, wide, 1, activation="relu6") if expansion > 1 else None
         self.separable = SeparableConv2d(wide, c_out, 3, stride, rate, None, "relu6", padding)
-        self.adds_input = stride == 1 and c_in == c_out
+        self.adds_input = stride == 1 and c_in == c_out and not halves
 
     def forward(self, x):
         return self.separable(self._wide(x), x if self.adds_input else None)
@@ -87,15 +88,13 @@ class MobileNetV2(Backbone):
         channels, reached, rate = rounded(32 * width), 2, 1
         self.stem = ConvNorm(3, channels, 3, stride=2, activation="relu6")
         self.stages = []
-        for expansion, c_out, count, halves in STAGES:
-            blocks = []
-            for i in range(count):
-                stride = halves if i == 0 else 1
+        for expansion, c_out, count, first in STAGES:
+            blocks, c_out = [], rounded(c_out * width)
+            for stride in (first, *(1,) * (count - 1)):
                 kept = stride if reached * stride <= output_stride else 1
-                blocks.append(InvertedResidual(channels, rounded(c_out * width), expansion, kept, rate, pad_before))
+                blocks.append(InvertedResidual(channels, c_out, expansion, kept, rate, pad_before, stride == 2))
                 rate *= stride // kept  # a stride that is given up becomes the rate of the blocks after
-                reached *= kept
-                channels = rounded(c_out * width)
+                reached, channels = reached * kept, c_out
             self.stages.append(Sequential(*blocks))
         self.low_level_inside = low_level == "depthwise"
         thin = rounded(STAGES[_LOW_LEVEL_STAGE][1] * width)

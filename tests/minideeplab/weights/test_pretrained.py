@@ -158,7 +158,7 @@ def mobilenetv2(net, x, names, output_stride=32, pads_block=False):
             y = net.conv(f"{name}.{k}.0", y, wide, 3, stride, r, groups=wide, padding=padding)
             y = net.norm(f"{name}.{k}.1", y).clamp(0, 6)
             y = net.norm(f"{name}.{k + 2}", net.conv(f"{name}.{k + 1}", y, scaled(c_out)))
-            x = x + y if stride == 1 and x.shape == y.shape else y
+            x = x + y if (i or step == 1) and x.shape == y.shape else y
             outputs.append(x)
     return outputs
 
