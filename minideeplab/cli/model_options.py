@@ -31,7 +31,8 @@ OPTIONS = {
     "separable": {**_FLAG, "help": "depthwise separable convolutions in head and decoder"},
     "decoder": {**_FLAG, "help": "DeepLab v3+'s decoder"},
     "atrous_rates": {
-        "type": cli.positive_int, "nargs": "+", "metavar": "R", "help": "of ASPP, as if at output stride 16",
+        "type": cli.positive_int, "nargs": "*", "metavar": "R",
+        "help": "of ASPP, as if at output stride 16; none after it: only 1x1 and image-level pooling",
     },
     "multi_scale": {**_FLAG, "help": "DeepLab v2: run on images of 0.5 and 0.75 times the size, too"},
     "auxiliary": {**_FLAG, "help": "a second head on earlier features, for training"},

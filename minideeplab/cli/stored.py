@@ -29,8 +29,8 @@ def _read(action: argparse.Action, value):
     many = action.nargs in ("+", "*") or (isinstance(action.nargs, int) and action.nargs > 0)
     if not many:
         return _one(action, value)
-    fits = isinstance(value, list) and (len(value) == action.nargs if isinstance(action.nargs, int) else value)
-    if not fits:
+    count = len(value) if isinstance(value, list) else -1
+    if not (count == action.nargs if isinstance(action.nargs, int) else count >= (action.nargs == "+")):
         raise ValueError(_refusal(action, value))
     return [_one(action, each) for each in value]
 

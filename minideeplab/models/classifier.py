@@ -34,6 +34,8 @@ class Classifier(Segmenter):
 class BackboneClassifier(Classifier):
     """A backbone as the classifier of its paper: global average pooling, then one linear layer.
 
+    Where its paper has a convolution before the pooling, `last` is that (`Backbone.classifier_conv`).
+
     With `dense` the linear layer is a 1x1 convolution on every position.
 
     Args:
@@ -46,11 +48,16 @@ class BackboneClassifier(Classifier):
         super().__init__(dense)
         options = {} if dense else BACKBONES.get(name, Backbone).classifier_options
         self.backbone = backbone(name, width=width, output_stride=output_stride, strided=strided, **options)
-        self.head = Conv2d(self.backbone.channels, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
+        self.last, channels = self.backbone.classifier_conv() or (None, self.backbone.channels)
+        self.head = Conv2d(channels, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
         self.output_stride, self.source = self.backbone.output_stride, self.backbone.source
 
     def small_logits(self, x):
-        return self.head(self.backbone(x)[0])
+        return self.head(self._features(x))
 
     def image_logits(self, x):
-        return self.head(ops.global_average_pool(self.backbone(x)[0]))
+        return self.head(ops.global_average_pool(self._features(x)))
+
+    def _features(self, x):
+        features = self.backbone(x)[0]
+        return self.last(features) if self.last else features

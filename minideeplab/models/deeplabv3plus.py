@@ -52,7 +52,8 @@ class DeepLabV3Plus(Segmenter):
         num_classes: channels of the logits (21 for VOC).
         output_stride: 8, 16 or 32, of the encoder.
         atrous_rates: of ASPP at output stride 16; the model derives those of other strides. A rate must be smaller than
-            the feature map of the training crops, ceil(crop / output_stride), or its outer taps see only padding.
+            the feature map of the training crops, ceil(crop / output_stride), or its outer taps see only padding. ()
+            leaves the 3x3 out, as with MobileNetV2 in its paper; 1x1 and image-level pooling stay.
         separable: depthwise separable 3x3 in ASPP and decoder; None for the paper's choice: with Xception, not with
             ResNet (`Backbone.separable_heads`).
         decoder: False leaves the decoder out: DeepLab v3's direct upsampling.

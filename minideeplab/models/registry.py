@@ -64,7 +64,8 @@ def _are_whole(numbers, most):
 
 
 _COUNT = _Rule("a whole number, 1 or more", lambda n: _is_whole(n, 1))
-_RATES = _Rule(f"one or more whole numbers from 1 to {LARGEST_RATE}", lambda r: _are_whole(r, LARGEST_RATE) and r)
+_RATES = _Rule(f"whole numbers from 1 to {LARGEST_RATE}", lambda r: _are_whole(r, LARGEST_RATE))
+_GRID = _Rule(f"one or more whole numbers from 1 to {LARGEST_RATE}", lambda r: _are_whole(r, LARGEST_RATE) and r)
 _SWITCH = _Rule("True or False", lambda value: isinstance(value, bool))
 _RULES = {  # what constructors would take for another network, or fail on much later
     "num_classes": _COUNT,
@@ -75,7 +76,7 @@ _RULES = {  # what constructors would take for another network, or fail on much 
         "a number, 0 or more", lambda x: isinstance(x, Real) and not isinstance(x, bool) and 0 <= x < math.inf
     ),
     "atrous_rates": _RATES,
-    "multi_grid": _RATES,
+    "multi_grid": _GRID,
     "bins": _Rule(f"whole numbers from 1 to {MOST_BINS}", lambda bins: _are_whole(bins, MOST_BINS)),
     **dict.fromkeys(("multi_scale", "average_pool5", "ceil_mode", "extra_relu"), _SWITCH),  # None by default
 }

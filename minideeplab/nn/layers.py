@@ -199,6 +199,7 @@ class SeparableConv2d(Module):
 
     Args:
         activation: after the pointwise part, or None; activation_between: after the depthwise part.
+        padding: of the depthwise part.
 
     A residual, if one is given, is added to the second batch norm's result.
 
@@ -207,8 +208,10 @@ class SeparableConv2d(Module):
     released code.
     """
 
-    def __init__(self, c_in, c_out, kernel=3, stride=1, rate=1, activation="relu", activation_between="relu"):
-        self.depthwise = DepthwiseConv2d(c_in, kernel, stride, rate)
+    def __init__(
+        self, c_in, c_out, kernel=3, stride=1, rate=1, activation="relu", activation_between="relu", padding="same"
+    ):
+        self.depthwise = DepthwiseConv2d(c_in, kernel, stride, rate, padding)
         self.depthwise_norm = BatchNorm2d(c_in, activation_between)
         self.pointwise = Conv2d(c_in, c_out, 1)
         self.pointwise_norm = BatchNorm2d(c_out, activation)
@@ -229,3 +232,8 @@ class SeparableConv2d(Module):
             *((n.running_mean.data, n.running_var.data, n.eps, n.activation) for n in (between, last)),
             depthwise.stride, depthwise.rate, depthwise.padding, residual,
         )  # fmt: skip
+
+    def forward_with_inner(self, x, residual=None):
+        """The output, and the depthwise part's after its batch norm and activation, which `forward` does not store."""
+        inner = normalised(self.depthwise, self.depthwise_norm, x)
+        return normalised(self.pointwise, self.pointwise_norm, inner, residual), inner

@@ -7,6 +7,8 @@ A rule is (pattern, replacement) as of `re.sub`; the rules of a table are applie
 import re
 from collections.abc import Callable
 
+from minideeplab.models.backbones.mobilenetv2 import STAGES
+
 Rules = tuple[tuple[str, str | Callable], ...]
 
 
@@ -91,21 +93,55 @@ JFZHANG_V3PLUS = (
     (r"^head\b", "decoder.last_conv.8"),
     *LEAVES,
 )
-VAINF_V3PLUS = (
-    *RESNET,
+_VAINF_V3PLUS_HEAD = (
     *aspp("aspp", "classifier.aspp"),
     *unit(r"decoder\.reduce", "classifier.project.0", "classifier.project.1"),
     *unit(r"decoder\.refine1", "classifier.classifier.0", "classifier.classifier.1"),
     (r"^head\b", "classifier.classifier.3"),
     *LEAVES,
 )
-VAINF_V3 = (
-    *RESNET,
+VAINF_V3PLUS = (*RESNET, *_VAINF_V3PLUS_HEAD)
+_VAINF_V3_HEAD = (
     *aspp("aspp", "classifier.classifier.0"),
     *unit("refine", "classifier.classifier.1", "classifier.classifier.2"),
     (r"^head\b", "classifier.classifier.4"),
     *LEAVES,
 )
+VAINF_V3 = (*RESNET, *_VAINF_V3_HEAD)
+
+
+def _in_one_row(match):
+    """(stage, block) -> a number among all blocks; the stem is 0."""
+    stage, block = map(int, match.groups())
+    return f"features.{1 + sum(count for *_, count, _ in STAGES[:stage]) + block}"
+
+
+def _in_two_parts(match):
+    """VainF's backbone: what reaches stride 4, and the rest."""
+    number = int(match[1])
+    return f"low_level_features.{number}" if number < 4 else f"high_level_features.{number - 4}"
+
+
+_MOBILENETV2 = (
+    (r"\bstages\.(\d)\.layers\.(\d)", _in_one_row),
+    *unit("stem", "features.0.0", "features.0.1"),
+    *unit("expand", "conv.0.0", "conv.0.1"),
+    (r"\bseparable\.depthwise\b", "conv.1.0"),
+    (r"\bseparable\.depthwise_norm\b", "conv.1.1"),
+    (r"\bseparable\.pointwise\b", "conv.2"),
+    (r"\bseparable\.pointwise_norm\b", "conv.3"),
+    (r"\bfeatures\.1\.conv\.(\d)", lambda match: f"features.1.conv.{int(match[1]) - 1}"),  # it has no first 1x1
+)
+MOBILENETV2 = (
+    *_MOBILENETV2,
+    *unit("last", "features.18.0", "features.18.1"),
+    (r"^backbone\.", ""),
+    (r"^head\b", "classifier.1"),
+    *LEAVES,
+)
+_VAINF_MOBILENET = (*_MOBILENETV2, (r"\bfeatures\.(\d+)", _in_two_parts))
+VAINF_V3PLUS_MOBILENET = (*_VAINF_MOBILENET, *_VAINF_V3PLUS_HEAD)
+VAINF_V3_MOBILENET = (*_VAINF_MOBILENET, *_VAINF_V3_HEAD)
 KAZUTO_V2 = (
     (r"\bstages\.(\d)\.layers\.(\d+)", lambda match: f"layer{int(match[1]) + 2}.block{int(match[2]) + 1}"),
     (r"\bstem\b", "layer1.conv1"),

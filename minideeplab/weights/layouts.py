@@ -15,6 +15,7 @@ import numpy as np
 from minideeplab.data import IMAGE_MEAN, IMAGE_STD
 from minideeplab.files.refusal import Refusal, shown
 from minideeplab.models.backbones.densenet import DENSENETS
+from minideeplab.models.backbones.mobilenetv2 import MULTIPLIERS, STAGES, rounded
 from minideeplab.models.backbones.resnet import RESNETS
 from minideeplab.weights import layout_names
 from minideeplab.weights.formats import RESAVE
@@ -141,6 +142,29 @@ def _densenet(shapes):
     return name, {**_classes(shapes, "classifier.weight", _CLASSIFIER), **_width(shapes, "features.conv0.weight", full)}
 
 
+def _multiplier(shapes, rules):
+    """The option `width` of a MobileNetV2: as its channels are rounded, many fit; a published one is preferred."""
+    layers = {f"backbone.stages.{i}.layers.0.separable.pointwise.weight": c for i, (_, c, _, _) in enumerate(STAGES)}
+    layers = {renamed(ours, rules): c for ours, c in ({"backbone.stem.conv.weight": 32} | layers).items()}
+    if (last := renamed("last.conv.weight", rules)) in shapes:
+        layers[last] = 1280  # at least
+    full = list(layers.values())
+    found = [_channels(shapes, name, "the width") for name in layers]
+    # all widths that fit lie between two numbers; the lower is where one layer begins to have its channels: at 4 less,
+    # or above 10/9 of 8 less, see `rounded`
+    begins = [(c - below) / part / of for c, of in zip(found, full, strict=True) for below, part in ((4, 1), (8, 0.9))]
+    exact = [c / of for c, of in zip(found, full, strict=True)]
+    for width in (*MULTIPLIERS, *exact, *(begin * (1 + 1e-9) for begin in begins)):
+        if [rounded(c * (max(1, width) if c == 1280 else width)) for c in full] == found:
+            return {} if width == 1 else {"width": width}
+    raise Refusal(f"its stem and stages have {found} channels, which no width of MobileNetV2 gives")
+
+
+def _mobilenetv2(shapes):
+    classes = _classes(shapes, "classifier.1.weight", _CLASSIFIER)
+    return "mobilenet_v2", {**classes, **_multiplier(shapes, layout_names.MOBILENETV2)}
+
+
 def _vgg16(shapes):
     return "vgg16", {**_classes(shapes, "classifier.6.weight", _CLASSIFIER), **_width(shapes, "features.0.weight")}
 
@@ -157,17 +181,19 @@ def _torchvision(head):
     return describe
 
 
-def _segmenter(name, score, project, **options):
-    """A model whose backbone is an option."""
+def _on_resnet(shapes):
+    return {"backbone": _resnet(shapes, "backbone."), **_width(shapes, "backbone.conv1.weight")}
+
+
+def _on_mobilenetv2(rules):
+    return lambda shapes: {"backbone": "mobilenet_v2", **_multiplier(shapes, rules)}
+
+
+def _segmenter(name, score, project, on=_on_resnet, **options):
+    """A model whose backbone is an option, which `on` reads from the shapes."""
 
     def describe(shapes):
-        return name, {
-            "backbone": _resnet(shapes, "backbone."),
-            **_classes(shapes, score),
-            **_head_width(shapes, project),
-            **_width(shapes, "backbone.conv1.weight"),
-            **options,
-        }
+        return name, {**_classes(shapes, score), **_head_width(shapes, project), **on(shapes), **options}
 
     return describe
 
@@ -198,7 +224,8 @@ def _from_caffe_images(state):
 
 # ---------------------------------------------------------------- all layouts; the first that recognises a file has it
 
-_VAINF = {"align_corners": False, "first_rate": "previous", "multi_grid": (1, 1, 1)}  # its backbone is torchvision's
+_VAINF = {"align_corners": False, "first_rate": "previous", "multi_grid": (1, 1, 1)}  # its ResNet is torchvision's
+_VAINF_MOBILENET = {"align_corners": False, "low_level": "block", "pad_before": "expansion"}
 
 LAYOUTS = (
     Layout(
@@ -214,6 +241,34 @@ LAYOUTS = (
         marks=(r"aspp\.aspp\d\.", r"decoder\.last_conv\."),
         rules=layout_names.JFZHANG_V3PLUS,
         describe=_segmenter("deeplabv3plus", "decoder.last_conv.8.weight", "aspp.conv1.weight"),
+    ),
+    Layout(
+        "DeepLab v3+ on MobileNetV2 of VainF/DeepLabV3Plus-Pytorch",
+        marks=(r"backbone\.low_level_features\.", r"classifier\.aspp\."),
+        rules=layout_names.VAINF_V3PLUS_MOBILENET,
+        describe=_segmenter(
+            "deeplabv3plus",
+            "classifier.classifier.3.weight",
+            "classifier.aspp.project.0.weight",
+            on=_on_mobilenetv2(layout_names.VAINF_V3PLUS_MOBILENET),
+            separable=False,
+            refinements=1,
+            low_level_first=True,
+            **_VAINF_MOBILENET,
+        ),
+    ),
+    Layout(
+        "DeepLab v3 on MobileNetV2 of VainF/DeepLabV3Plus-Pytorch",
+        marks=(r"backbone\.low_level_features\.", r"classifier\.classifier\.0\."),
+        rules=layout_names.VAINF_V3_MOBILENET,
+        describe=_segmenter(
+            "deeplabv3",
+            "classifier.classifier.4.weight",
+            "classifier.classifier.0.project.0.weight",
+            on=_on_mobilenetv2(layout_names.VAINF_V3_MOBILENET),
+            refine=True,
+            **_VAINF_MOBILENET,
+        ),
     ),
     Layout(
         "DeepLab v3+ on a ResNet of VainF/DeepLabV3Plus-Pytorch",
@@ -272,6 +327,15 @@ LAYOUTS = (
         head=_CLASSIFIER,
         spellings=((r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2."),),
         linear=r"classifier\.weight",
+    ),
+    Layout(
+        "torchvision's mobilenet_v2",
+        marks=(r"features\.0\.0\.", r"features\.1\.conv\."),
+        rules=layout_names.MOBILENETV2,
+        describe=_mobilenetv2,
+        writes=r"mobilenet_v2$",
+        head=_CLASSIFIER,
+        linear=r"classifier\.1\.weight",
     ),
     Layout(
         "torchvision's vgg16",

@@ -38,6 +38,10 @@ class Backbone(Module):
         """The outputs of all stages, the finest first, the features last."""
         return self.run(x)[0]
 
+    def classifier_conv(self):
+        """(Module, its channels) that the classifier of its paper has before its pooling; None where it has none."""
+        return None
+
     def forward(self, x):
         """(features, low-level features)."""
         stages, low_level = self.run(x)

@@ -102,7 +102,7 @@ def test_every_classifier_has_one_base():
 
 
 def test_both_forms_have_the_same_arrays():
-    for name in ("resnet18", "drn-c-26", "densenet121", "vgg16"):
+    for name in ("resnet18", "drn-c-26", "densenet121", "mobilenet_v2", "vgg16"):
         whole, dense = (models.create(name, width=1 / 64, dense=dense).state_dict() for dense in (False, True))
         assert {key: array.shape for key, array in whole.items()} == {key: array.shape for key, array in dense.items()}
 

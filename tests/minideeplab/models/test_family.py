@@ -22,7 +22,7 @@ from minideeplab.nn.optim import SGD
 SEGMENTERS = [name for name in models.NAMES if name not in models.CLASSIFIERS]
 DENSE = (
     "resnet18", "resnet34", "resnet50", "xception41", "drn-a-18", "drn-b-26", "drn-c-26", "drn-d-22", "densenet121",
-    "densenet-bc-100-12", "vgg16", "spp-net",
+    "densenet-bc-100-12", "mobilenet_v2", "vgg16", "spp-net",
 )  # fmt: skip
 NETWORKS = (*SEGMENTERS, *DENSE)
 

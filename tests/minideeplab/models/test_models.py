@@ -145,9 +145,24 @@ def test_other_rates_are_given_at_output_stride_16():
     assert [branch.conv.rate for branch in branches[1:]] == [4, 10]
     with pytest.raises(ValueError, match=r"atrous_rates \(6, 9\) at output stride 16 are not whole at 32"):
         tiny("resnet18", output_stride=32, atrous_rates=(6, 9))
-    for rates in ((0, 6), ()):
-        with pytest.raises(ValueError, match="atrous_rates must be one or more whole numbers from 1 to 65536, got"):
-            tiny("resnet18", output_stride=32, atrous_rates=rates)
+    with pytest.raises(ValueError, match="atrous_rates must be whole numbers from 1 to 65536, got"):
+        tiny("resnet18", output_stride=32, atrous_rates=(0, 6))
+    with pytest.raises(ValueError, match="atrous_rates must be whole numbers, 1 or more, got"):
+        rates_at(32, (0, 6))
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize("name", ["deeplabv3", "deeplabv3plus"])
+def test_a_head_without_atrous_branches(name, output_stride):
+    """Only 1x1 and image-level pooling are joined."""
+    options = {"backbone": "resnet18", "width": 1 / 16, "head_width": 8, "num_classes": 5}
+    model = models.build(name, atrous_rates=(), output_stride=output_stride, **options)
+    assert model.rates == () and len(model.aspp.branches) == 1
+    assert model.aspp.project.conv.weight.shape == (1, 1, 2 * 8, 8)
+    model.loss(images(2, 33, 33), np.ones((2, 33, 33), np.uint8)).backward()
+    assert all(np.isfinite(p.grad).all() and p.grad.any() for p in model.aspp.parameters())
+    again = models.build(**json.loads(json.dumps(model.config)))
+    assert again.rates == () and again.state_dict().keys() == model.state_dict().keys()
 
 
 @pytest.mark.parametrize("size", [(33, 33), (40, 37), (65, 65), (64, 48)])

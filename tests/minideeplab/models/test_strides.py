@@ -16,7 +16,7 @@ def features(model):
         return model.backbone(Tensor(IMAGE))[0].numpy()[0]
 
 
-@pytest.mark.parametrize("backbone", ["resnet50", "resnet50-beta", "xception41"])
+@pytest.mark.parametrize("backbone", ["resnet50", "resnet50-beta", "xception41", "mobilenet_v2"])
 def test_every_second_position_of_the_finer_map_is_the_coarser_map(backbone):
     """Atrous convolution instead of a stride: the same filters on the same pixels, at more places."""
     options = AS_ATROUS if backbone.startswith("resnet") else {}

@@ -6,10 +6,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from minideeplab import Tensor, models, no_grad
 from minideeplab.data import IMAGE_MEAN, IMAGE_STD
 from minideeplab.errors import CheckpointError
+from minideeplab.models.backbones.mobilenetv2 import MULTIPLIERS
 from minideeplab.weights import Checkpoint, initialise, load_pretrained, save_torchvision_npz
 from minideeplab.weights.layouts import LAYOUTS
 
@@ -38,10 +41,12 @@ class Reference:
     def scaled(self, channels):
         return max(1, round(channels * self.width))
 
-    def conv(self, name, x, c_out, kernel=1, stride=1, rate=1, bias=False):
-        weight = self.drawn(f"{name}.weight", (c_out, x.shape[1], kernel, kernel), (2 / x.shape[1] / kernel**2) ** 0.5)
+    def conv(self, name, x, c_out, kernel=1, stride=1, rate=1, bias=False, groups=1, padding=None):
+        c_in = x.shape[1] // groups
+        weight = self.drawn(f"{name}.weight", (c_out, c_in, kernel, kernel), (2 / c_in / kernel**2) ** 0.5)
         bias = self.drawn(f"{name}.bias", (c_out,), 0.3) if bias else None
-        return self.F.conv2d(x, weight, bias, stride, rate * (kernel - 1) // 2, rate)
+        padding = rate * (kernel - 1) // 2 if padding is None else padding
+        return self.F.conv2d(x, weight, bias, stride, padding, rate, groups)
 
     def norm(self, name, x):
         weight, bias, mean, var = (
@@ -131,6 +136,39 @@ def densenet(net, x, blocks, growth=32, dot=""):
     return net.linear("classifier", net.norm("features.norm5", x).relu().mean((2, 3)), 11)
 
 
+def mobilenetv2(net, x, names, output_stride=32, pads_block=False):
+    """The outputs of the stem and of all blocks, which have those names; the width is a multiple of 1 / 8."""
+
+    def scaled(channels):
+        return max(8, 8 * round(channels * net.width / 8 + 1e-9))
+
+    x = net.norm(f"{names[0]}.1", net.conv(f"{names[0]}.0", x, scaled(32), 3, 2)).clamp(0, 6)
+    outputs, reached, rate, before = [x], 2, 1, 1
+    rows = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+    for expansion, c_out, count, step in rows:
+        before = rate
+        kept = 1 if reached == output_stride else step
+        rate, reached = rate * step // kept, reached * kept
+        for i in range(count):
+            name, stride, r = f"{names[len(outputs)]}.conv", 1 if i else kept, rate if i else before
+            y, wide, k = net.F.pad(x, (r,) * 4) if pads_block else x, x.shape[1] * expansion, 0
+            if expansion > 1:
+                y, k = net.norm(f"{name}.0.1", net.conv(f"{name}.0.0", y, wide)).clamp(0, 6), 1
+            padding = 0 if pads_block else r
+            y = net.conv(f"{name}.{k}.0", y, wide, 3, stride, r, groups=wide, padding=padding)
+            y = net.norm(f"{name}.{k}.1", y).clamp(0, 6)
+            y = net.norm(f"{name}.{k + 2}", net.conv(f"{name}.{k + 1}", y, scaled(c_out)))
+            x = x + y if (i or step == 1) and x.shape == y.shape else y
+            outputs.append(x)
+    return outputs
+
+
+def mobilenetv2_classifier(net, x):
+    x = mobilenetv2(net, x, [f"features.{i}" for i in range(18)])[-1]
+    x = net.norm("features.18.1", net.conv("features.18.0", x, 1280)).clamp(0, 6)
+    return net.linear("classifier.1", x.mean((2, 3)), 11)
+
+
 def aspp(net, x, name, rates):
     """torchvision's and VainF's."""
     width = net.scaled(256)
@@ -166,15 +204,25 @@ def vainf_rates(output_stride):
     return {16: (6, 12, 18), 8: (12, 24, 36)}[output_stride]
 
 
+def vainf_backbone(net, image, depth, output_stride):
+    """(low-level features, features); a depth of None is MobileNetV2."""
+    if depth:
+        low, *_, x = resnet(net, image, depth, f"torchvision {output_stride}", "backbone.")
+        return low, x
+    names = [f"backbone.{part}_level_features.{i}" for part, n in (("low", 4), ("high", 14)) for i in range(n)]
+    outputs = mobilenetv2(net, image, names, output_stride, pads_block=True)
+    return outputs[3], outputs[-1]
+
+
 def vainf_v3(net, image, depth=50, output_stride=16):
-    x = resnet(net, image, depth, f"torchvision {output_stride}", "backbone.")[-1]
+    _, x = vainf_backbone(net, image, depth, output_stride)
     x = aspp(net, x, "classifier.classifier.0", vainf_rates(output_stride))
     x = net.unit("classifier.classifier.1", "classifier.classifier.2", x, x.shape[1], 3)
     return net.resized(net.conv("classifier.classifier.4", x, 21, bias=True), image)
 
 
 def vainf_v3plus(net, image, depth=50, output_stride=16):
-    low, *_, x = resnet(net, image, depth, f"torchvision {output_stride}", "backbone.")
+    low, x = vainf_backbone(net, image, depth, output_stride)
     low = net.unit("classifier.project.0", "classifier.project.1", low, net.scaled(48))
     x = net.resized(aspp(net, x, "classifier.aspp", vainf_rates(output_stride)), low)
     x = net.torch.cat([low, x], 1)
@@ -247,6 +295,13 @@ CASES = {
     "vainf v3plus resnet101 at 8": (vainf_v3plus, {"depth": 101, "output_stride": 8}, (65, 70), {"output_stride": 8}),
     "vainf v3 resnet50": (vainf_v3, {}, (97, 82), {}),
     "vainf v3 resnet101 at 8": (vainf_v3, {"depth": 101, "output_stride": 8}, (65, 70), {"output_stride": 8}),
+    "mobilenet_v2": (mobilenetv2_classifier, {}, (97, 81), {}),
+    "vainf v3plus mobilenet": (vainf_v3plus, {"depth": None}, (97, 82), {}),
+    "vainf v3plus mobilenet at 8": (
+        vainf_v3plus, {"depth": None, "output_stride": 8}, (65, 70), {"output_stride": 8},
+    ),
+    "vainf v3 mobilenet": (vainf_v3, {"depth": None}, (97, 82), {}),
+    "vainf v3 mobilenet at 8": (vainf_v3, {"depth": None, "output_stride": 8}, (65, 70), {"output_stride": 8}),
     "kazuto1011": (kazuto1011, {}, (97, 82), {"source_images": True}),
     "kazuto1011, old names": (
         kazuto1011, {"prefix": "scale.", "aspp": "aspp.stages.", "shortcut": "proj"}, (65, 65), {"source_images": True},
@@ -254,7 +309,8 @@ CASES = {
 }  # fmt: skip
 QUICK = (
     "resnet18", "resnet50", "vgg16", "densenet121", "fcn_resnet50", "deeplabv3_resnet50", "jfzhang95 resnet50",
-    "vainf v3plus resnet50", "vainf v3 resnet50", "kazuto1011",
+    "vainf v3plus resnet50", "vainf v3 resnet50", "kazuto1011", "mobilenet_v2", "vainf v3plus mobilenet at 8",
+    "vainf v3 mobilenet",
 )  # fmt: skip
 RUNS = [
     *(pytest.param(name, 1 / 8, marks=() if name in QUICK else pytest.mark.long) for name in CASES),
@@ -302,7 +358,9 @@ def test_logits_at_full_width(tmp_path, name):
     assert deviation(load_pretrained(tmp_path / "weights.pth"), image, logits) < TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg16", "densenet121", "fcn_resnet50", "deeplabv3_resnet101, auxiliary"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "vgg16", "densenet121", "mobilenet_v2", "fcn_resnet50", "deeplabv3_resnet101, auxiliary"]
+)
 def test_written_arrays_are_those_of_torchvision(tmp_path, name):
     net, *_ = reference(name, 1 / 8)
     net.torch.save(net.state, tmp_path / "weights.pth")
@@ -336,6 +394,7 @@ WRITTEN = {
     "resnet50": SMALL | {"dense": True},
     "densenet161": SMALL,
     "vgg16": SMALL,
+    "mobilenet_v2": SMALL | {"dense": True},
     "torchvision-fcn_resnet50": SMALL | {"auxiliary": False},
     "torchvision-deeplabv3_resnet101": SMALL | {"head_width": 12},
 }
@@ -364,6 +423,30 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path, name):
     assert again.config["name"] == name
     save_torchvision_npz(tmp_path / "again.npz", again)
     equal(load_pretrained(tmp_path / "again.npz"), model)
+
+
+def shapes_of(model):
+    return {name: array.shape for name, array in model.state_dict().items()}
+
+
+@given(st.floats(1 / 64, 2) | st.sampled_from(MULTIPLIERS))
+def test_a_width_is_found_behind_rounded_channels(width):
+    """A MobileNetV2 of any width is rebuilt from its shapes alone; of a published width, with that width."""
+    layout = next(layout for layout in LAYOUTS if layout.title == "torchvision's mobilenet_v2")
+    model = models.create("mobilenet_v2", width=width)
+    stored = {layout.stored_name(name): shape[::-1] for name, shape in shapes_of(model).items()}  # (K, ...) as there
+    name, options = layout.describe(stored)
+    assert shapes_of(models.create(name, **options)) == shapes_of(model)
+    assert width not in MULTIPLIERS or options.get("width", 1.0) == width
+
+
+def test_channels_of_no_width(tmp_path):
+    save_torchvision_npz(tmp_path / "weights.npz", models.build("mobilenet_v2", **SMALL))
+    with np.load(tmp_path / "weights.npz") as file:
+        wrong = dict(file) | {"features.17.conv.2.weight": np.zeros((4, 1, 1, 1), np.float32)}
+    assert "stages have [8, 8, 8, 8, 8, 8, 16, 4, 1280] channels, which no width of MobileNetV2 gives" in refusal(
+        tmp_path, wrong
+    )
 
 
 def test_options_of_the_constructor(tmp_path):
@@ -447,12 +530,17 @@ def test_a_shape_that_asks_for_a_giant_costs_nothing(tmp_path, arrays):
 
 # -------------------------------------------------------------------- backbones alone
 
-BACKBONES = {"resnet18": ("fc.", 2), "densenet121": ("classifier.", 2), "vgg16": ("classifier.", 6)}
+BACKBONES = {  # name: (prefix of the classifier's arrays, how many, options)
+    "resnet18": ("fc.", 2, SMALL),
+    "densenet121": ("classifier.", 2, SMALL),
+    "vgg16": ("classifier.", 6, SMALL),
+    "mobilenet_v2": ("classifier.", 2, SMALL | {"width": 0.25}),  # whose 1280 channels are those of any width
+}
 
 
 def without_classifier(tmp_path, name):
     """(a model, the path of its file without the classifier)."""
-    model = statistics_drawn(models.build(name, **SMALL))
+    model = statistics_drawn(models.build(name, **BACKBONES[name][2]))
     save_torchvision_npz(tmp_path / "whole.npz", model)
     with np.load(tmp_path / "whole.npz") as file:
         kept = {key: array for key, array in file.items() if not key.startswith(BACKBONES[name][0])}
@@ -469,13 +557,18 @@ def test_without_a_classifier_a_file_is_a_backbone(tmp_path, name):
     assert found.config["num_classes"] == 1000 and not found.training
     with pytest.warns(UserWarning, match="without a classifier"):
         found = load_pretrained(path, num_classes=7)
-    scores = [array for key, array in found.state_dict().items() if not key.startswith("backbone.")]
+    state, given = found.state_dict(), model.state_dict()
+    last = [key for key in given if key.startswith("last.")]  # before the pooling
+    assert len(last) == (5 if name == "mobilenet_v2" else 0)
+    assert all((state[key] == given[key]).all() for key in last)
+    scores = [array for key, array in state.items() if not key.startswith(("backbone.", "last."))]
     assert len(scores) == BACKBONES[name][1] and sum(array.any() for array in scores) == len(scores) // 2  # no bias
 
 
 @pytest.mark.parametrize(
     ("name", "trained"),
     [
+        ("mobilenet_v2", {"name": "deeplabv3plus", "backbone": "mobilenet_v2", "head_width": 8, "num_classes": 5}),
         ("resnet18", {"name": "deeplabv3plus", "backbone": "resnet18", "head_width": 8, "num_classes": 5}),
         ("resnet18", {"name": "resnet18", "dense": True, "num_classes": 5}),
         ("resnet18", {"name": "resnet18", "num_classes": 1000}),
@@ -485,7 +578,8 @@ def test_without_a_classifier_a_file_is_a_backbone(tmp_path, name):
 )
 def test_training_starts_from_a_backbone(tmp_path, recwarn, name, trained):
     source, path = without_classifier(tmp_path, name)
-    model, other = (models.build(**trained, width=1 / 16, seed=3) for _ in range(2))
+    width = BACKBONES[name][2]["width"]
+    model, other = (models.build(**trained, width=width, seed=3) for _ in range(2))
     note = initialise(model, path)
     given, untouched = source.state_dict(), other.state_dict()
     taken = [key for key in untouched if key.startswith("backbone.")]
