@@ -80,7 +80,13 @@ def depthwise_conv2d(x, w, stride=1, rate=1, padding="same"):
     return _nhwc(functional.conv2d(_nchw(x), w, None, stride, _same(w, rate), rate, groups=len(w)))
 
 
-_ACTIVATIONS = {"relu": functional.relu, "relu6": functional.relu6, "hardswish": functional.hardswish}
+_ACTIVATIONS = {
+    "relu": functional.relu,
+    "relu6": functional.relu6,
+    "hardswish": functional.hardswish,
+    "hardsigmoid": functional.hardsigmoid,
+    "sigmoid": lambda v, inplace=False: v.sigmoid_() if inplace else v.sigmoid(),
+}
 
 
 def activate(x, activation):

@@ -5,6 +5,7 @@ import inspect
 from minideeplab.models.backbones.base import Backbone
 from minideeplab.models.backbones.densenet import DENSENETS, DenseNet
 from minideeplab.models.backbones.drn import DRN, DRNS
+from minideeplab.models.backbones.mobilenetv3 import MOBILENETS_V3, MobileNetV3
 from minideeplab.models.backbones.resnet import RESNETS, ResNet
 from minideeplab.models.backbones.xception import XCEPTIONS, Xception
 from minideeplab.models.names import check_name
@@ -14,6 +15,7 @@ BACKBONES = {
     **dict.fromkeys(XCEPTIONS, Xception),
     **dict.fromkeys(DRNS, DRN),
     **dict.fromkeys(DENSENETS, DenseNet),
+    **dict.fromkeys(MOBILENETS_V3, MobileNetV3),
 }
 __all__ = ["BACKBONES", "OWN_OPTIONS", "Backbone", "backbone", "own_options"]
 
@@ -35,7 +37,7 @@ OWN_OPTIONS = tuple(
 
 
 def backbone(name, **options):
-    """The ResNet, Xception, DRN or DenseNet of that name.
+    """The ResNet, Xception, DRN, DenseNet or MobileNet of that name.
 
     Args:
         options: `output_stride`, `width` and the backbone's own, see its class; what is None is left to the backbone.
