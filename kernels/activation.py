@@ -15,8 +15,8 @@ NaN stays NaN in each of them. The derivatives are
     "hardsigmoid"   1 / 6 where -3 < v < 3, else 0
     "sigmoid"       y (1 - y) of the result y
 
-The result of relu or relu6 lies between the same numbers as v, so one kernel reads their derivative from either. That of
-the others is read from v. Two values of v have the same result of hardswish, around its lowest point at -3/2.
+The result of relu or relu6 lies between the same numbers as v, so one kernel reads their derivative from either. That
+of the others is read from v. Two values of v have the same result of hardswish, around its lowest point at -3/2.
 """
 
 import numpy as np

@@ -4,7 +4,7 @@ Rows come as slices and are indexed by the loop variable alone. An index compute
 as the compiler knows, and Numba's test for that would keep the loop scalar.
 """
 
-from .activation import between, bend
+from .activation import bend, between
 from .bfloat16 import wide
 from .jit import jit
 

@@ -22,10 +22,8 @@ class LRASPPHead(Module):
     def __init__(self, c_in, c_low, num_classes, width=128):
         self.conv = ConvNorm(c_in, width, 1)
         self.gate = Conv2d(c_in, width, 1)
-        self.low_score, self.score = (
-            Conv2d(channels, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
-            for channels in (c_low, width)
-        )
+        self.low_score = Conv2d(c_low, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
+        self.score = Conv2d(width, num_classes, 1, bias=True, initialiser=truncated_normal(0.01))
 
     def forward(self, x, low_level):
         gate = ops.activate(self.gate(ops.global_average_pool(x)), "sigmoid")  # (N, 1, 1, width)

@@ -30,8 +30,8 @@ def load_pretrained(path: str | Path, *, source_images: bool = False, **options)
     kazuto1011's at any size, jfzhang95's at sizes of output_stride * k + 1. Those of kazuto1011 are, as there, compared
     over three scales; its first layer is changed so that it takes our images.
 
-    A ResNet, DenseNet or VGG-16 without its classifier is a backbone: the class scores get first values, with a
-    warning. `train --init-from` takes it as it is.
+    A ResNet, DenseNet, MobileNetV3 or VGG-16 without its classifier is a backbone: the class scores get first values,
+    with a warning. `train --init-from` takes it as it is.
 
     Args:
         path: a .pth of PyTorch, .safetensors or .npz in one of `LAYOUTS`, or a checkpoint of this project.
@@ -98,7 +98,8 @@ def save_torchvision_npz(path: str | Path, model) -> None:
 
     Args:
         path: the .npz; it is replaced as a whole or not at all.
-        model: a ResNet, DenseNet or VGG-16 as classifier, or one of torchvision's segmenters, by `models.build`.
+        model: a ResNet, DenseNet, MobileNetV3 or VGG-16 as classifier, or one of torchvision's segmenters, by
+            `models.build`.
 
     Raises:
         ValueError: torchvision has no such model.

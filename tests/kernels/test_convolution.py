@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy import ndimage, signal
 from strategies import (
     ACTIVATIONS,
+    CONVOLUTIONS,
     CURVES,
     SIZE,
-    CONVOLUTIONS,
     activations,
     arrange,
     assert_close,
