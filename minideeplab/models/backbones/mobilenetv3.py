@@ -35,7 +35,7 @@ def multiple_of_8(channels):
 
 
 class InvertedResidual(Module):
-    """1x1 up to `expanded` channels, depthwise, gate, 1x1 down without activation; x is added where the shapes agree.
+    """1x1 up to `expanded` channels, depthwise, gate, 1x1 down without activation; and x, where it `adds`.
 
     Args:
         gated: squeeze-and-excitation between the depthwise filter and the 1x1, with a quarter of the channels.
@@ -43,15 +43,15 @@ class InvertedResidual(Module):
 
     source = "MobileNetV3 (arXiv 1905.02244), figure 4"
 
-    def __init__(self, c_in, expanded, c_out, kernel, stride, rate, activation, gated):
+    def __init__(self, c_in, expanded, c_out, kernel, stride, rate, activation, gated, adds):
         self.expand = ConvNorm(c_in, expanded, 1, activation=activation) if expanded != c_in else None
         gate = SqueezeExcitation(expanded, multiple_of_8(expanded // 4)) if gated else None
         self.separable = SeparableConv2d(expanded, c_out, kernel, stride, rate, None, activation, gate)
-        self.adds_input = stride == 1 and c_in == c_out
+        self.adds = adds
 
     def forward(self, x):
         y = self.expand(x) if self.expand else x
-        return self.separable(y, x if self.adds_input else None)
+        return self.separable(y, x if self.adds else None)
 
 
 class MobileNetV3(Backbone):
@@ -59,9 +59,10 @@ class MobileNetV3(Backbone):
 
     Args:
         name: of MOBILENETS_V3.
-        output_stride: 8, 16 or 32. A block that gives up its stride takes it as the rate of its own depthwise filter,
-            and so do the blocks after it, as in torchvision.
+        output_stride: 8, 16 or 32.
         width: factor on all channels, which are rounded to multiples of 8 (`multiple_of_8`).
+        first_rate: rate of a block that gives up its stride: "stage", that of the blocks after it, as in torchvision;
+            "previous", that of the block before, so that its filter sees the same pixels at each output stride.
 
     Low-level features: the last block's output at stride 4, 24 channels.
 
@@ -74,17 +75,21 @@ class MobileNetV3(Backbone):
 
     source = "MobileNetV3 (arXiv 1905.02244), table 1; atrous blocks: torchvision, models/mobilenetv3.py"
 
-    def __init__(self, name, output_stride=32, width=1.0):
+    def __init__(self, name, output_stride=32, width=1.0, first_rate="stage"):
         check_option(name, "output_stride", output_stride, (8, 16, 32))
+        check_option(name, "first_rate", first_rate, ("stage", "previous"))
         rows = MOBILENETS_V3[name]
         channels = multiple_of_8(16 * width)
         self.stem = ConvNorm(3, channels, 3, stride=2, activation="hardswish")
         self.blocks, self.ends, reached, rate, of_table = [], [], 2, 1, 2
         for i, (kernel, expanded, c_out, gated, activation, stride) in enumerate(rows):
             kept = stride if reached * stride <= output_stride else 1
-            reached, rate, of_table = reached * kept, rate * stride // kept, of_table * stride
+            before, rate = rate, rate * stride // kept
+            reached, of_table = reached * kept, of_table * stride
             expanded, c_out = multiple_of_8(expanded * width), multiple_of_8(c_out * width)
-            self.blocks.append(InvertedResidual(channels, expanded, c_out, kernel, kept, rate, activation, gated))
+            own = rate if first_rate == "stage" else before
+            adds = stride == 1 and channels == c_out  # by the table's stride, at every output stride
+            self.blocks.append(InvertedResidual(channels, expanded, c_out, kernel, kept, own, activation, gated, adds))
             channels = c_out
             if of_table == 8 and stride == 2:
                 self.eighth, self.eighth_channels = len(self.ends), channels
