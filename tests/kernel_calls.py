@@ -31,6 +31,7 @@ def calls(k, dtype=np.float32):
 
     numbers, other_numbers, grad_numbers = normal(1, SHAPE, SHAPE, SHAPE, dtype=wide)
     x, other, grad = maps(1, SHAPE, SHAPE, SHAPE)
+    gate = maps(7, (n, 1, 1, c))
     mean, gamma, beta = normal(2, c, c, c, dtype=wide)
     sums = normal(6, (2, c), dtype=np.float64) * (n * h * w)  # as large as those of as many numbers
     var, labels = mean**2 + 1, (abs(numbers[..., 0]) * 10).astype(np.uint8) % c
@@ -75,7 +76,7 @@ def calls(k, dtype=np.float32):
 
     table |= {
         "add": lambda: (k.add(x, other), k.add(x, gamma)),
-        "multiply": lambda: k.multiply(x, mean),
+        "multiply": lambda: (k.multiply(x, mean), k.multiply(x, other), k.multiply(gate, x)),
         "expand": lambda: k.expand(mean, SHAPE),
         "sum_to": lambda: (k.sum_to(x, (c,)), k.sum_to(x, ()), k.sum_to(x, (n, 1, 1, c))),
         "activate": lambda: [k.activate(x, name) for name in ACTIVATIONS],
@@ -101,6 +102,7 @@ def calls(k, dtype=np.float32):
         "batch_norm": lambda: (
             k.batch_norm(x, mean, var, gamma, beta, 1e-5, "relu"),
             k.batch_norm(x, mean, var, gamma, beta, 1e-5, "hardswish", other),
+            k.batch_norm(x, mean, var, gamma, beta, 1e-5, "sigmoid"),
         ),
         "batch_norm_factors": lambda: k.batch_norm_factors(mean, var, gamma, beta, 1e-5),
         "batch_norm_grad": lambda: (

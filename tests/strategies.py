@@ -50,7 +50,11 @@ ACTIVATIONS = {  # name: its definition
     "relu": lambda v: np.maximum(v, 0),
     "relu6": lambda v: np.minimum(np.maximum(v, 0), 6),
     "hardswish": lambda v: v * np.minimum(np.maximum(v + 3, 0), 6) / 6,
+    "hardsigmoid": lambda v: np.minimum(np.maximum(v + 3, 0), 6) / 6,
+    "sigmoid": lambda v: np.where(v >= 0, 1, np.exp(-abs(v))) / (1 + np.exp(-abs(v))),
 }
+CURVES = ("hardswish", "hardsigmoid", "sigmoid")  # those that round in more than one step
+SIZE = {"hardsigmoid": 1.0, "sigmoid": 1.0}  # what their results round at, however small v is
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
 activations = st.sampled_from(tuple(ACTIVATIONS))
 

@@ -1,9 +1,11 @@
 """Activations of single numbers and rows, for kernels to call; formulas in `kernels/activation.py`.
 
-A kernel gets (low, high) and whether it is hardswish. Keeping v between two numbers is none, relu or relu6, in one loop
-without a branch. Hardswish has a loop of its own.
+A kernel gets (low, high) and the curve. Keeping v between two numbers is none, relu or relu6, in one loop without a
+branch. A curve has a loop of its own.
 """
 
+from ..activation import HARDSIGMOID, HARDSWISH
+from .exponential import exponentiate
 from .jit import jit, jit_inline
 
 
@@ -32,8 +34,54 @@ def hardswish_slope(v):
     return type(v)(0) if v <= -three else (type(v)(1) if v >= three else inner)
 
 
+@jit_inline
+def hardsigmoid(v):
+    """relu6(v + 3) / 6."""
+    three, six = type(v)(3), type(v)(6)
+    return (between(v, -three, three) + three) / six
+
+
+@jit_inline
+def hardsigmoid_slope(v):
+    """The derivative of hardsigmoid: 1/6 between -3 and 3."""
+    three, one, six = type(v)(3), type(v)(1), type(v)(6)
+    return one / six if (v > -three) & (v < three) else type(v)(0)
+
+
 @jit
-def hardswish_row(row):
-    """row <- hardswish(row)."""
+def sigmoid_row(row):
+    """row <- 1 / (1 + exp(-row)); exp is `exponentiate`, so that it is never 0."""
+    one = row.dtype.type(1)
     for c in range(row.size):
-        row[c] = hardswish(row[c])
+        row[c] = -row[c]
+    exponentiate(row)
+    for c in range(row.size):
+        row[c] = one / (one + row[c])
+
+
+@jit
+def bend(row, curve):
+    """row <- the curve of that number of row."""
+    if curve == HARDSWISH:
+        for c in range(row.size):
+            row[c] = hardswish(row[c])
+    elif curve == HARDSIGMOID:
+        for c in range(row.size):
+            row[c] = hardsigmoid(row[c])
+    else:
+        sigmoid_row(row)
+
+
+@jit
+def bend_slope(row, curve):
+    """row <- the derivative of that curve at row."""
+    if curve == HARDSWISH:
+        for c in range(row.size):
+            row[c] = hardswish_slope(row[c])
+    elif curve == HARDSIGMOID:
+        for c in range(row.size):
+            row[c] = hardsigmoid_slope(row[c])
+    else:
+        sigmoid_row(row)
+        for c in range(row.size):
+            row[c] *= row.dtype.type(1) - row[c]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import get_num_threads
 
-from ..activation import limits_of
+from ..activation import curve_of, limits_of
 from ..geometry import Window
 from . import bfloat16_block
 from .arrays import contiguous, empty
@@ -264,7 +264,7 @@ def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=N
         numbers(a).reshape(-1) if direct else np.empty(0, np.uint16), packed, numbers(c).reshape(-1), plan, len(a),
         n_columns, first_tile, shares, copied, sums,
         NO_NORM if norm is None else norm, scale, shift, residual,
-        limits_of(activation, np.dtype(np.float32)), activation == "hardswish",
+        limits_of(activation, np.dtype(np.float32)), curve_of(activation),
     )  # fmt: skip
     return c
 
@@ -272,7 +272,7 @@ def _run(a, packed, c, plan, scale=None, shift=None, activation=None, residual=N
 @jit_parallel
 def _run_plan(
     thread, engine, n_slices, a, direct, packed, c, plan, n_images, n_columns, first_tile, shares, all_copied, all_sums,
-    norm, scale, shift, residual, limits, is_hardswish,
+    norm, scale, shift, residual, limits, curve,
 ):  # fmt: skip
     """for each thread's groups of positions: for each panel: copy; for blocks of columns, of rows: block; last step.
 
@@ -326,20 +326,20 @@ def _run_plan(
                         ahead + t * 64 * n_slices * n_steps,
                     )  # fmt: skip
         for i in range(n_rows):
-            _last_step(sums, i * pitch, scale, shift, residual, limits, is_hardswish, c, c_rows[i], n_columns)
+            _last_step(sums, i * pitch, scale, shift, residual, limits, curve, c, c_rows[i], n_columns)
     end(engine)
 
 
 @jit_inline
-def _last_step(sums, at, scale, shift, residual, limits, is_hardswish, c, to, n_columns):
+def _last_step(sums, at, scale, shift, residual, limits, curve, c, to, n_columns):
     """A position of c <- activation(scale sums + shift + residual)."""
     low, high = limits
-    if is_hardswish:
+    if curve:
         row = sums[at : at + n_columns]
         if residual.size:
-            scale_shift_and_add(row, scale, shift, residual[to : to + n_columns], limits, is_hardswish)
+            scale_shift_and_add(row, scale, shift, residual[to : to + n_columns], limits, curve)
         else:
-            scale_and_shift(row, scale, shift, limits, is_hardswish)
+            scale_and_shift(row, scale, shift, limits, curve)
         put_numbers(sums, at, c, to, n_columns)
     elif residual.size:
         scale_and_add_numbers(sums, at, scale, 0, shift, 0, residual, to, low, high, c, to, n_columns)

@@ -14,7 +14,7 @@ need several passes (more than nine taps) stay in cache until they are complete,
 import numpy as np
 from numba import get_num_threads
 
-from ..activation import limits_of
+from ..activation import curve_of, limits_of
 from ..bfloat16 import BFLOAT16, sum_dtype
 from .arrays import contiguous, empty
 from .bfloat16 import last_step_of, numbers, round_into, sums_of
@@ -78,19 +78,19 @@ def _sum_over_taps(a, w, win, c, plan, scale=None, shift=None, activation=None):
     scale, shift = (none, none) if scale is None else contiguous(scale, shift)
     taps = plan.a_segments, plan.b_segments * channels
     run = widest = int(plan.across.max())  # positions at once
-    if halves and (win.k_h * win.k_w > 9 or activation == "hardswish"):  # sums wait in cache; four of each phase share
+    if halves and (win.k_h * win.k_w > 9 or curve_of(activation)):  # sums wait in cache; four of each phase share
         run = max(4 * win.rate_w, _SUMS // channels)
     room = min(2 * run, widest) * int(plan.strides[5])
     arrays = numbers(a), rounded(w) if halves else w, numbers(c)
     _run_lines(len(shares) - 1, *(array.reshape(-1) for array in arrays), regions, *taps, plan.strides, channels,
-               first_line, shares, scale, shift, limits_of(activation, w.dtype), activation == "hardswish", run,
+               first_line, shares, scale, shift, limits_of(activation, w.dtype), curve_of(activation), run,
                room)  # fmt: skip
     return c
 
 
 @jit_parallel
 def _run_lines(
-    thread, a, w, c, regions, a_taps, w_taps, strides, channels, first_line, shares, scale, shift, limits, is_hardswish,
+    thread, a, w, c, regions, a_taps, w_taps, strides, channels, first_line, shares, scale, shift, limits, curve,
     run, room,
 ):  # fmt: skip
     """for each thread's rows of positions, `run` to twice as many at once: sum over taps; the last step.
@@ -111,13 +111,13 @@ def _run_lines(
             last = last_step_of(c, c_start, scale, shift, limits)
             done = channel_row(
                 a, a_start, strides[2], a_taps[s0:s1], tap_columns, w, w_taps[s0:s1], sums, start, strides[5],
-                count, channels, last, halves and not is_hardswish,
+                count, channels, last, halves and not curve,
             )  # fmt: skip
             for v in range(count if (halves or scale.size) and not done else 0):
                 at = v * strides[5]
                 row = sums[start + at : start + at + channels]
                 if scale.size:
-                    scale_and_shift(row, scale, shift, limits, is_hardswish)
+                    scale_and_shift(row, scale, shift, limits, curve)
                 round_into(c[c_start + at : c_start + at + channels], row)
             a_start, c_start, across = a_start + count * strides[2], c_start + count * strides[5], across - count
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ..activation import check_activation, limits_of, slope_limits_of
+from ..activation import GATES, check_activation, curve_of, limits_of, slope_limits_of
 from ..bfloat16 import BFLOAT16, sum_dtype
 from ..checks import check_alike, check_dropout, check_maps, check_sum_of
-from .activation import between, hardswish, hardswish_slope
+from .activation import bend, bend_slope, between, hardswish, hardswish_slope
 from .arrays import contiguous, copy, empty
 from .bfloat16 import narrow_as, numbers, wide
 from .jit import jit_parallel
@@ -30,6 +30,17 @@ def add(a, b):
 def multiply(a, b):
     """a * b, broadcast."""
     check_sum_of("multiply", a, b)
+    if a.dtype == b.dtype and a.flags.c_contiguous and b.flags.c_contiguous:
+        if a.shape == b.shape:
+            product = empty(a.shape, a.dtype)
+            _multiply(PARTS, _flat(a), _flat(b), _flat(product))
+            return product
+        if a.ndim == 4 and a.size and b.shape == _gate_shape(a):
+            product = empty(a.shape, a.dtype)
+            _multiply_gate(PARTS, _rows(a), _rows(b), _rows(product))
+            return product
+        if b.ndim == 4 and b.size and a.shape == _gate_shape(b):
+            return multiply(b, a)
     return _broadcast(np.multiply, a, b)
 
 
@@ -39,6 +50,11 @@ def _broadcast(function, a, b):
         return np.asarray(function(a, b))
     a, b = (to_float32(each) if each.dtype == BFLOAT16 else each for each in (a, b))
     return to_bfloat16(np.asarray(function(a, b)))
+
+
+def _gate_shape(a):
+    """The shape of one number for each image and channel."""
+    return len(a), 1, 1, a.shape[-1]
 
 
 def expand(a, shape):
@@ -52,9 +68,9 @@ def sum_to(a, shape):
     Sums of bfloat16 numbers are float32.
     """
     if len(shape) == 1 and a.ndim > 1 and shape == a.shape[-1:]:  # a bias: sum over pixels
-        partial = np.zeros((PARTS, a.shape[-1]))
-        _sum_rows(PARTS, _rows(np.ascontiguousarray(a)), partial)
-        return partial.sum(axis=0).astype(sum_dtype(a.dtype))
+        return _sums_over_pixels(a, 1).reshape(shape)
+    if a.ndim == 4 and a.size and shape == _gate_shape(a):
+        return _sums_over_pixels(a, len(a)).reshape(shape)
     a = to_float32(a) if a.dtype == BFLOAT16 else a
     if shape == a.shape:
         return a
@@ -63,10 +79,22 @@ def sum_to(a, shape):
     return a.sum(axis=stretched, keepdims=True, dtype=np.float64).astype(a.dtype).reshape(shape)
 
 
+def _sums_over_pixels(a, groups):
+    """(groups, C) sums over the pixels of as many groups; in a fixed number of parts, which are added in order."""
+    rows = numbers(np.ascontiguousarray(a)).reshape(groups, -1, a.shape[-1])
+    partial = np.zeros((groups, max(1, PARTS // groups), a.shape[-1]))
+    _sum_rows(groups * partial.shape[1], rows, partial)
+    return partial.sum(axis=1).astype(sum_dtype(a.dtype))
+
+
 def activate(x, activation):
     """The activation of that name of every element: `kernels/activation.py` has the formulas. NaN stays NaN."""
     check_maps("activate", x=x)
     check_activation("activate", activation)
+    if activation in GATES:
+        y = copy(widened(x))
+        _bend(PARTS, _flat(y), curve_of(activation))
+        return rounded_as(x, y)
     y = empty(x.shape, x.dtype)
     flat = _flat(np.ascontiguousarray(x)), _flat(y)
     if activation == "hardswish":
@@ -86,6 +114,10 @@ def activate_grad(grad, x, activation):
     check_activation("activate", activation)
     if activation is None:
         return copy(grad)
+    if activation in GATES:
+        slope = copy(widened(x))
+        _bend_slope(PARTS, _flat(slope), curve_of(activation))
+        return rounded_as(grad, widened(grad) * slope)
     grad_x = empty(x.shape, x.dtype)
     flat = [_flat(a) for a in (*contiguous(grad, x), grad_x)]
     if activation == "hardswish":
@@ -106,6 +138,16 @@ def dropout(x, rate, seed):
     threshold, factor = np.uint64(rate * 2**24), sum_dtype(x.dtype).type(1 / (1 - rate))
     _dropout(PARTS, _flat(np.ascontiguousarray(x)), _flat(y), threshold, factor, np.uint64(seed % 2**64))
     return y
+
+
+def widened(x):
+    """x in the dtype of its sums: bfloat16 as float32."""
+    return to_float32(x) if x.dtype == BFLOAT16 else x
+
+
+def rounded_as(x, y):
+    """y in the dtype of x."""
+    return to_bfloat16(y) if x.dtype == BFLOAT16 else y
 
 
 def _flat(array):
@@ -137,11 +179,35 @@ def _add_bias(part, rows, bias, total):
 
 
 @jit_parallel
-def _sum_rows(part, rows, partial):
+def _multiply(part, a, b, product):
+    first, last = bounds(part, PARTS, a.size)
+    p, q, out = a[first:last], b[first:last], product[first:last]
+    for i in range(out.size):
+        out[i] = narrow_as(wide(p[i]) * wide(q[i]), out[i])
+
+
+@jit_parallel
+def _multiply_gate(part, rows, gates, product):
+    """product[i, c] = rows[i, c] gates[image of i, c]."""
     first, last = bounds(part, PARTS, rows.shape[0])
+    pixels = rows.shape[0] // gates.shape[0]
     for i in range(first, last):
-        for c in range(rows.shape[1]):
-            partial[part, c] += wide(rows[i, c])
+        row, gate, out = rows[i], gates[i // pixels], product[i]
+        for c in range(out.size):
+            out[c] = narrow_as(wide(row[c]) * wide(gate[c]), out[c])
+
+
+@jit_parallel
+def _sum_rows(job, rows, partial):
+    """partial[group, part] += the rows of that part of the group's pixels."""
+    parts = partial.shape[1]
+    group = np.int64(job) // parts
+    pixels, sums = rows[group], partial[group, np.int64(job) % parts]
+    first, last = bounds(np.int64(job) % parts, parts, pixels.shape[0])
+    for i in range(first, last):
+        row = pixels[i]
+        for c in range(sums.size):
+            sums[c] += wide(row[c])
 
 
 @jit_parallel
@@ -179,6 +245,18 @@ def _hardswish_grad(part, grad, x, grad_x):
     g, v, out = grad[first:last], x[first:last], grad_x[first:last]
     for i in range(out.size):
         out[i] = narrow_as(wide(g[i]) * hardswish_slope(wide(v[i])), out[i])
+
+
+@jit_parallel
+def _bend(part, y, curve):
+    first, last = bounds(part, PARTS, y.size)
+    bend(y[first:last], curve)
+
+
+@jit_parallel
+def _bend_slope(part, x, curve):
+    first, last = bounds(part, PARTS, x.size)
+    bend_slope(x[first:last], curve)
 
 
 @jit_parallel

@@ -7,12 +7,13 @@ bfloat16: all is computed in float32 then, the dtype of the parameters, and roun
 
 import numpy as np
 
-from ..activation import SHOWN_BY_RESULT, check_activation, limits_of, slope_limits_of
+from ..activation import GATES, SHOWN_BY_RESULT, check_activation, limits_of, slope_limits_of
 from ..bfloat16 import sum_dtype
 from ..checks import check_alike, check_channels, check_image, check_norm_grad, check_norm_sums, check_running
 from .activation import between, hardswish, hardswish_slope
 from .arrays import contiguous, empty
 from .bfloat16 import narrow_as, numbers, wide
+from .elementwise import activate, activate_grad, rounded_as, widened
 from .jit import jit, jit_inline, jit_parallel
 from .parts import PARTS, bounds
 
@@ -51,6 +52,9 @@ def batch_norm(x, mean, var, gamma, beta, eps, activation, residual=None):
     check_activation("batch_norm", activation)
     if residual is not None:
         check_alike("batch_norm", x=x, residual=residual)
+    if activation in GATES:
+        other = None if residual is None else widened(residual)
+        return rounded_as(x, activate(batch_norm(widened(x), mean, var, gamma, beta, eps, None, other), activation))
     x, other = contiguous(x, x if residual is None else residual)
     y = empty(x.shape, x.dtype)
     factor = factor_of(var, gamma, eps)
@@ -155,6 +159,9 @@ def _parts(rows):
 def _operands(grad, x, mean, var, gamma, beta, eps, activation):
     """What each pass over memory reads, as `_grad_sums` names it; and 1 / sqrt(var + eps)."""
     check_norm_grad(grad, x, activation, mean=mean, var=var, gamma=gamma, beta=beta)
+    if activation in GATES:
+        before = batch_norm(widened(x), mean, var, gamma, beta, eps, None)
+        grad, activation = activate_grad(widened(grad), before, activation), None
     grad, x = contiguous(grad, x)
     deviation = np.sqrt(var + var.dtype.type(eps))
     shape = activation in SHOWN_BY_RESULT, slope_limits_of(activation, var.dtype), activation == "hardswish"

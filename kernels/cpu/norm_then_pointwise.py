@@ -1,11 +1,11 @@
 """A 1x1 convolution of what a batch norm makes: its map is neither written to memory nor read from there.
 
 Each number is normalised on its way into a block (blocks_over_channels.py, blocks_over_pixels.py), with the same bits
-as by `batch_norm`. Where the register tile computes the convolution, and with hardswish, which is no pair of limits,
+as by `batch_norm`. Where the register tile computes the convolution, and with a curve, which is no pair of limits,
 the two kernels run one after the other.
 """
 
-from ..activation import limits_of
+from ..activation import curve_of, limits_of
 from ..checks import check_channels
 from . import blocks_over_channels, blocks_over_pixels
 from .arrays import contiguous
@@ -48,7 +48,7 @@ def pointwise_of_batch_norm_grad_weight(x, grad, win, mean, var, gamma, beta, ep
 
 def _normalises_in_blocks(x, win, activation):
     """Whether each number can be normalised on its way into a block."""
-    return blocks_compute(x.dtype, win) and activation != "hardswish"
+    return blocks_compute(x.dtype, win) and not curve_of(activation)
 
 
 def _norm(x, mean, var, gamma, beta, eps, activation):

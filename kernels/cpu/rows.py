@@ -4,7 +4,7 @@ Rows come as slices and are indexed by the loop variable alone. An index compute
 as the compiler knows, and Numba's test for that would keep the loop scalar.
 """
 
-from .activation import between, hardswish_row
+from .activation import bend, between
 from .bfloat16 import wide
 from .jit import jit
 
@@ -24,23 +24,23 @@ def add_row(out, a):
 
 
 @jit
-def scale_and_shift(row, scale, shift, limits, is_hardswish):
+def scale_and_shift(row, scale, shift, limits, curve):
     """row <- activation(scale row + shift); limits: (low, high) of the activation."""
     low, high = limits
     for c in range(row.size):
         row[c] = between(row[c] * scale[c] + shift[c], low, high)
-    if is_hardswish:
-        hardswish_row(row)
+    if curve:
+        bend(row, curve)
 
 
 @jit
-def scale_shift_and_add(row, scale, shift, residual, limits, is_hardswish):
+def scale_shift_and_add(row, scale, shift, residual, limits, curve):
     """row <- activation(scale row + shift + residual); limits: (low, high) of the activation."""
     low, high = limits
     for c in range(row.size):
         row[c] = between(row[c] * scale[c] + shift[c] + wide(residual[c]), low, high)
-    if is_hardswish:
-        hardswish_row(row)
+    if curve:
+        bend(row, curve)
 
 
 @jit

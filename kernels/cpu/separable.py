@@ -11,7 +11,7 @@ The loops inside are those of `depthwise_conv2d` and `pointwise`, in their order
 import numpy as np
 from numba import get_num_threads
 
-from ..activation import limits_of
+from ..activation import curve_of, limits_of
 from ..checks import check_maps
 from .arrays import contiguous, empty
 from .bfloat16_block import blocks_compute
@@ -69,8 +69,8 @@ def separable_conv2d(x, w_depthwise, w_pointwise, win, win_pointwise, between, l
         threads, x.reshape(-1), w.reshape(-1), pack(w_pointwise), y.reshape(-1), plan.regions, plan.a_segments,
         plan.b_segments * win.c_in, plan.strides, (win.n * win.out_h, win.out_h, win.out_w),
         _lines(win.out_w, _BUFFER // line), _pitch(win.c_in, x.dtype), win_pointwise.c_out, threads,
-        (scale, shift, limits_of(activation, x.dtype), activation == "hardswish"),
-        (last_scale, last_shift, limits_of(last[2], x.dtype), last[2] == "hardswish"), residual.reshape(-1),
+        (scale, shift, limits_of(activation, x.dtype), curve_of(activation)),
+        (last_scale, last_shift, limits_of(last[2], x.dtype), curve_of(last[2])), residual.reshape(-1),
     )  # fmt: skip
     return y
 
@@ -93,8 +93,8 @@ def _run(
 ):  # fmt: skip
     """Fill y; size: (rows of positions in all images, in one, positions in a row)."""
     all_lines, _, across = size
-    scale, shift, limits, is_hardswish = between
-    last_scale, last_shift, last_limits, last_is_hardswish = last
+    scale, shift, limits, curve = between
+    last_scale, last_shift, last_limits, last_curve = last
     blocks, channels, width = packed.shape
     weights = packed.reshape(-1)
     tiles = (all_lines * across + ROWS - 1) // ROWS
@@ -113,7 +113,7 @@ def _run(
             to = i * across * pitch
             _depthwise_line(x, w, buffer, to, line + i, regions, x_taps, w_taps, strides, size, pitch, channels)
             for v in range(across):
-                scale_and_shift(buffer[to + v * pitch : to + v * pitch + channels], scale, shift, limits, is_hardswish)
+                scale_and_shift(buffer[to + v * pitch : to + v * pitch + channels], scale, shift, limits, curve)
         n = min(end, (line + n_lines) * across) - position
         n_tiles = (n + ROWS - 1) // ROWS
         for i in range(n_tiles * ROWS):  # past the last position it is repeated
@@ -138,9 +138,9 @@ def _run(
                 copy_row(edge[i * width : i * width + used], row[n_columns - used :])
             if residual.size:
                 more = residual[y_rows[i] : y_rows[i] + n_columns]
-                scale_shift_and_add(row, last_scale, last_shift, more, last_limits, last_is_hardswish)
+                scale_shift_and_add(row, last_scale, last_shift, more, last_limits, last_curve)
             else:
-                scale_and_shift(row, last_scale, last_shift, last_limits, last_is_hardswish)
+                scale_and_shift(row, last_scale, last_shift, last_limits, last_curve)
         position += n
 
 

@@ -8,7 +8,7 @@ segments in registers. The weights are packed so that a tile reads them in order
 import numpy as np
 from numba import get_num_threads
 
-from ..activation import limits_of
+from ..activation import curve_of, limits_of
 from .arrays import contiguous, empty
 from .jit import jit, jit_parallel
 from .llvm import ASKS
@@ -56,7 +56,7 @@ def run_plan(a, packed, c, plan, scale=None, shift=None, activation=None, residu
     _run_plan(
         len(shares) - 1, a.reshape(-1), packed, c.reshape(-1), plan.regions, plan.a_segments, plan.b_segments,
         plan.lengths, plan.strides, len(a), c.shape[-1], first_tile, shares, gather,
-        scale, shift, residual.reshape(-1), limits_of(activation, c.dtype), activation == "hardswish",
+        scale, shift, residual.reshape(-1), limits_of(activation, c.dtype), curve_of(activation),
     )  # fmt: skip
     return c
 
@@ -96,7 +96,7 @@ def _pack_transposed(job, w, packed):
 @jit_parallel
 def _run_plan(
     thread, a, packed, c, regions, a_segments, b_segments, lengths, strides, n_images, n_columns, first_tile, shares,
-    gather, scale, shift, residual, limits, is_hardswish,
+    gather, scale, shift, residual, limits, curve,
 ):  # fmt: skip
     """for each thread's groups of tiles: for each panel, block of columns, tile: tile(a, b, c); then the last step."""
     blocks, block_rows, width = packed.shape
@@ -173,9 +173,9 @@ def _run_plan(
                 row = c[c_rows[i] : c_rows[i] + n_columns]
                 if residual.size:
                     more = residual[c_rows[i] : c_rows[i] + n_columns]
-                    scale_shift_and_add(row, scale, shift, more, limits, is_hardswish)
+                    scale_shift_and_add(row, scale, shift, more, limits, curve)
                 else:
-                    scale_and_shift(row, scale, shift, limits, is_hardswish)
+                    scale_and_shift(row, scale, shift, limits, curve)
 
 
 @jit

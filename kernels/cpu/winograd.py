@@ -13,7 +13,7 @@ a hundredth of what the direct sum can hold.
 import numpy as np
 from numba import get_num_threads
 
-from ..activation import limits_of
+from ..activation import curve_of, limits_of
 from .arrays import contiguous, empty
 from .jit import jit_parallel
 from .parts import PARTS, bounds
@@ -85,14 +85,14 @@ def _run(x, points, y, place, side, scale=None, shift=None, activation=None, res
     scale, shift, residual = contiguous(scale, shift, none if residual is None else residual)
     _squares(
         len(shares) - 1, x, points, y, side, down, across, place, shares, work, (most, pitch, slot),
-        scale, shift, residual.reshape(-1), limits_of(activation, y.dtype), activation == "hardswish",
+        scale, shift, residual.reshape(-1), limits_of(activation, y.dtype), curve_of(activation),
     )  # fmt: skip
     return y
 
 
 @jit_parallel
 def _squares(
-    thread, x, points, y, side, down, across, place, shares, work, sizes, scale, shift, residual, limits, is_hardswish
+    thread, x, points, y, side, down, across, place, shares, work, sizes, scale, shift, residual, limits, curve
 ):  # fmt: skip
     """for each thread's blocks of squares: to points; for each point, block of columns: tiles; to outputs; last step.
 
@@ -139,6 +139,6 @@ def _squares(
                         row = flat_y[first : first + n_columns]
                         if residual.size:
                             more = residual[first : first + n_columns]
-                            scale_shift_and_add(row, scale, shift, more, limits, is_hardswish)
+                            scale_shift_and_add(row, scale, shift, more, limits, curve)
                         else:
-                            scale_and_shift(row, scale, shift, limits, is_hardswish)
+                            scale_and_shift(row, scale, shift, limits, curve)

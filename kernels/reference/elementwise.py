@@ -51,6 +51,11 @@ def activate(x, activation):
     if activation == "hardswish":  # in three pieces: x relu6(x + 3) would not be finite for a large x
         inner = np.clip(x, -three, three)
         return np.where(x <= -3, zero, np.where(x >= 3, x, inner * (inner + three) / six))
+    if activation == "hardsigmoid":
+        return (np.clip(x, -three, three) + three) / six
+    if activation == "sigmoid":
+        with np.errstate(over="ignore"):  # beside an infinite exp the result is 0, as it should
+            return 1 / (1 + np.exp(-x))
     return x.copy()
 
 
@@ -71,6 +76,11 @@ def activate_grad(grad, x, activation):
     if activation == "hardswish":
         inner = np.clip(x, -three, three)
         return np.where(x <= -3, zero, np.where(x >= 3, grad, grad * ((inner + inner + three) / six)))
+    if activation == "hardsigmoid":
+        return np.where((x > -3) & (x < 3), grad / six, zero)
+    if activation == "sigmoid":
+        y = activate(x, activation)
+        return grad * (y * (1 - y))
     return grad.copy()
 
 

@@ -114,7 +114,7 @@ def sum(x):
 
 
 def activate(x, activation):
-    """The activation of that name: "relu", "relu6" or "hardswish" (formulas in `kernels/activation.py`); None gives x.
+    """The activation of that name, such as "relu" or "hardswish" (formulas in `kernels/activation.py`); None gives x.
 
     Raises:
         ValueError: another name.

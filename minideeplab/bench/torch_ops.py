@@ -85,7 +85,7 @@ _ACTIVATIONS = {
     "relu6": functional.relu6,
     "hardswish": functional.hardswish,
     "hardsigmoid": functional.hardsigmoid,
-    "sigmoid": lambda x, inplace=False: torch.sigmoid(x),
+    "sigmoid": lambda v, inplace=False: v.sigmoid_() if inplace else v.sigmoid(),
 }
 
 

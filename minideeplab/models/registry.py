@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 from minideeplab.models.backbones import BACKBONES, OWN_OPTIONS
+from minideeplab.models.backbones.mobilenetv3 import MOBILENETS_V3
 from minideeplab.models.backbones.xception import Xception
 from minideeplab.models.classifier import BackboneClassifier
 from minideeplab.models.deeplabv1 import VARIANTS, DeepLabV1
@@ -15,6 +16,8 @@ from minideeplab.models.deeplabv2 import RATES, DeepLabV2
 from minideeplab.models.deeplabv3 import DeepLabV3, DeepLabV3Cascade
 from minideeplab.models.deeplabv3plus import DeepLabV3Plus
 from minideeplab.models.fcn import FCN
+from minideeplab.models.lraspp import LRASPP
+from minideeplab.models.mobilenet_classifier import MobileNetV3Classifier
 from minideeplab.models.names import check_name
 from minideeplab.models.pspnet import PSPNet
 from minideeplab.models.segnet import SegNet
@@ -39,7 +42,10 @@ MODELS = {
         for head in ("fcn", "deeplabv3")
         for backbone in ("resnet50", "resnet101")
     },
+    "torchvision-deeplabv3_mobilenet_v3_large": partial(TorchvisionSegmenter, "deeplabv3", "mobilenet_v3_large"),
+    "torchvision-lraspp_mobilenet_v3_large": partial(LRASPP, "mobilenet_v3_large"),
     **{name: partial(BackboneClassifier, name) for name in BACKBONES},
+    **{name: partial(MobileNetV3Classifier, name) for name in MOBILENETS_V3},
     "vgg16": VGG16,
     "spp-net": SPPNet,
 }

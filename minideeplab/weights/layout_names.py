@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 
 from minideeplab.models.backbones.mobilenetv2 import STAGES
+from minideeplab.models.backbones.mobilenetv3 import MOBILENETS_V3
 
 Rules = tuple[tuple[str, str | Callable], ...]
 
@@ -50,14 +51,13 @@ RESNET = (
     *unit("shortcut", "downsample.0", "downsample.1"),
 )
 FCN = (*RESNET, *fcn_head("head", "classifier"), *fcn_head("auxiliary", "aux_classifier"), *LEAVES)
-DEEPLABV3 = (
-    *RESNET,
+DEEPLABV3_HEADS = (
     *aspp(r"head\.aspp", "classifier.0"),
     *unit(r"head\.conv", "classifier.1", "classifier.2"),
     (r"^head\.score\b", "classifier.4"),
     *fcn_head("auxiliary", "aux_classifier"),
-    *LEAVES,
 )
+DEEPLABV3 = (*RESNET, *DEEPLABV3_HEADS, *LEAVES)
 CLASSIFIER = (*RESNET, (r"^backbone\.", ""), (r"^head\b", "fc"), *LEAVES)
 DENSENET = (
     (r"\bblocks\.(\d+)\.layers\.(\d+)", _from_one("denseblock{}.denselayer{}")),
@@ -68,6 +68,51 @@ DENSENET = (
     (r"^backbone\.norm\b", "features.norm5"),
     (r"^backbone\b", "features"),
     (r"^head\b", "classifier"),
+    *LEAVES,
+)
+
+
+def _in_block(features):
+    """A part of one of our blocks -> features.N.block.P, P counting the parts that this block has."""
+
+    def place(match):
+        i, part = int(match[1]), match[2]
+        *_, gated, _, _ = MOBILENETS_V3["mobilenet_v3_large"][i]
+        depthwise = 1 if i else 0  # the first block does not expand
+        gate, pointwise = depthwise + 1, depthwise + (2 if gated else 1)
+        places = {
+            "expand.conv": "0.0",
+            "expand.norm": "0.1",
+            "separable.depthwise": f"{depthwise}.0",
+            "separable.depthwise_norm": f"{depthwise}.1",
+            "separable.gate.squeeze": f"{gate}.fc1",
+            "separable.gate.excite": f"{gate}.fc2",
+            "separable.pointwise": f"{pointwise}.0",
+            "separable.pointwise_norm": f"{pointwise}.1",
+        }
+        return f"{features}.{i + 1}.block.{places[part]}"
+
+    return place
+
+
+def mobilenet_v3(features) -> Rules:
+    """The backbone, under the name `features`; the stem is the first of its parts, the last 1x1 the last."""
+    last = len(MOBILENETS_V3["mobilenet_v3_large"]) + 1
+    return (
+        *unit(r"backbone\.stem", f"{features}.0.0", f"{features}.0.1"),
+        *unit(r"backbone\.last", f"{features}.{last}.0", f"{features}.{last}.1"),
+        (r"^backbone\.blocks\.(\d+)\.(expand\.(?:conv|norm)|separable\.(?:gate\.)?\w+)", _in_block(features)),
+    )
+
+
+MOBILENET_V3 = (*mobilenet_v3("features"), (r"^hidden\b", "classifier.0"), (r"^head\b", "classifier.3"), *LEAVES)
+DEEPLABV3_MOBILENET_V3 = (*mobilenet_v3("backbone"), *DEEPLABV3_HEADS, *LEAVES)
+LRASPP_MOBILENET_V3 = (
+    *mobilenet_v3("backbone"),
+    *unit(r"head\.conv", "classifier.cbr.0", "classifier.cbr.1"),
+    (r"^head\.gate\b", "classifier.scale.1"),
+    (r"^head\.low_score\b", "classifier.low_classifier"),
+    (r"^head\.score\b", "classifier.high_classifier"),
     *LEAVES,
 )
 _VGG_FEATURES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))  # of each block; ReLU and pooling between

@@ -102,9 +102,9 @@ def _width(shapes, name, full=64):
     return {} if channels == full else {"width": channels / full}
 
 
-def _head_width(shapes, name):
+def _head_width(shapes, name, full=256):
     channels = _channels(shapes, name, "the width of the head")
-    return {} if channels == 256 else {"head_width": channels}
+    return {} if channels == full else {"head_width": channels}
 
 
 def _counts(shapes, pattern):
@@ -167,6 +167,33 @@ def _mobilenetv2(shapes):
 
 def _vgg16(shapes):
     return "vgg16", {**_classes(shapes, "classifier.6.weight", _CLASSIFIER), **_width(shapes, "features.0.weight")}
+
+
+def _mobilenet_v3_width(shapes, features):
+    """From the largest expansion, whose rounding to multiples of 8 matters least."""
+    return _width(shapes, f"{features}.15.block.0.0.weight", 960)
+
+
+def _mobilenet_v3(shapes):
+    classes = _classes(shapes, "classifier.3.weight", _CLASSIFIER)
+    return "mobilenet_v3_large", {**classes, **_mobilenet_v3_width(shapes, "features")}
+
+
+def _deeplabv3_mobilenet_v3(shapes):
+    return "torchvision-deeplabv3_mobilenet_v3_large", {
+        **_classes(shapes, "classifier.4.weight"),
+        "auxiliary": any(name.startswith("aux_classifier.") for name in shapes),
+        **_head_width(shapes, "classifier.0.project.0.weight"),
+        **_mobilenet_v3_width(shapes, "backbone"),
+    }
+
+
+def _lraspp_mobilenet_v3(shapes):
+    return "torchvision-lraspp_mobilenet_v3_large", {
+        **_classes(shapes, "classifier.high_classifier.weight"),
+        **_head_width(shapes, "classifier.cbr.0.weight", 128),
+        **_mobilenet_v3_width(shapes, "backbone"),
+    }
 
 
 def _torchvision(head):
@@ -296,11 +323,25 @@ LAYOUTS = (
         ),
     ),
     Layout(
+        "torchvision's deeplabv3_mobilenet_v3_large",
+        marks=(r"backbone\.\d+\.block\.", r"classifier\.0\.(convs|project)\."),
+        rules=layout_names.DEEPLABV3_MOBILENET_V3,
+        describe=_deeplabv3_mobilenet_v3,
+        writes=r"torchvision-deeplabv3_mobilenet_v3_large$",
+    ),
+    Layout(
+        "torchvision's lraspp_mobilenet_v3_large",
+        marks=(r"backbone\.\d+\.block\.", r"classifier\.cbr\."),
+        rules=layout_names.LRASPP_MOBILENET_V3,
+        describe=_lraspp_mobilenet_v3,
+        writes=r"torchvision-lraspp_mobilenet_v3_large$",
+    ),
+    Layout(
         "torchvision's deeplabv3_resnet50, 101",
         marks=(r"backbone\.", r"classifier\.0\.(convs|project)\."),
         rules=layout_names.DEEPLABV3,
         describe=_torchvision("deeplabv3"),
-        writes=r"torchvision-deeplabv3_",
+        writes=r"torchvision-deeplabv3_resnet",
     ),
     Layout(
         "torchvision's fcn_resnet50, 101",
@@ -336,6 +377,15 @@ LAYOUTS = (
         writes=r"mobilenet_v2$",
         head=_CLASSIFIER,
         linear=r"classifier\.1\.weight",
+    ),
+    Layout(
+        "torchvision's mobilenet_v3_large",
+        marks=(r"features\.\d+\.block\.",),
+        rules=layout_names.MOBILENET_V3,
+        describe=_mobilenet_v3,
+        writes=r"mobilenet_v3_large$",
+        head=_CLASSIFIER,
+        linear=r"classifier\.\d\.weight",
     ),
     Layout(
         "torchvision's vgg16",

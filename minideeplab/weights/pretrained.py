@@ -30,7 +30,7 @@ def load_pretrained(path: str | Path, *, source_images: bool = False, **options)
     kazuto1011's at any size, jfzhang95's at sizes of output_stride * k + 1. Those of kazuto1011 are, as there, compared
     over three scales; its first layer is changed so that it takes our images.
 
-    A ResNet, DenseNet, MobileNetV2 or VGG-16 without its classifier is a backbone: the class scores get first values,
+    A ResNet, DenseNet, MobileNet or VGG-16 without its classifier is a backbone: the class scores get first values,
     with a warning. `train --init-from` takes it as it is.
 
     Args:
@@ -98,7 +98,7 @@ def save_torchvision_npz(path: str | Path, model) -> None:
 
     Args:
         path: the .npz; it is replaced as a whole or not at all.
-        model: a ResNet, DenseNet, MobileNetV2 or VGG-16 as classifier, or one of torchvision's segmenters, by
+        model: a ResNet, DenseNet, MobileNet or VGG-16 as classifier, or one of torchvision's segmenters, by
             `models.build`.
 
     Raises:

@@ -21,7 +21,7 @@ from strategies import (
 )
 
 import kernels
-from kernels.activation import SHOWN_BY_RESULT
+from kernels.activation import GATES, SHOWN_BY_RESULT, curve_of
 
 pairs = mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=5)
 cpu, reference = kernels.load("cpu"), kernels.load("reference")
@@ -40,6 +40,22 @@ def test_add_and_multiply_are_numpys(k, dtype, name, shapes, seed, layout):
     result = getattr(k, name)(a, b)
     assert result.dtype == dtype and result.shape == shapes.result_shape
     np.testing.assert_array_equal(result, getattr(np, name)(a, b))
+
+
+@each_backend
+@both_dtypes
+@given(shape=image_shapes(), seed=seeds, layout=layouts)
+def test_a_gate_multiplies_each_channel_of_each_image(k, dtype, shape, seed, layout):
+    """From either side; its adjoint in the gate sums over the pixels of each image."""
+    n, _, _, c = shape
+    x, gate, grad = normal(seed, shape, (n, 1, 1, c), shape, dtype=dtype)
+    for a, b in ((x, gate), (gate, x)):
+        np.testing.assert_array_equal(k.multiply(arrange(a, layout), arrange(b, layout)), x * gate)
+    product = x * grad
+    expected = np.array([[each[..., i].sum(dtype=np.float64) for i in range(c)] for each in product])
+    magnitude = abs(product).astype(np.float64).sum(axis=(1, 2), keepdims=True)
+    summed = k.sum_to(arrange(product, layout), (n, 1, 1, c))
+    assert_close(summed, expected.reshape(n, 1, 1, c), magnitude, terms=1 if dtype == np.float32 else product.size)
 
 
 @each_backend
@@ -92,8 +108,8 @@ def test_activations_are_their_definitions(k, dtype, activation, shape, seed, la
     y = k.activate(arrange(x, layout), activation)
     assert y.dtype == dtype and not np.shares_memory(x, y)
     expected = ACTIVATIONS[activation](x.astype(np.float64))
-    if activation == "hardswish":
-        assert_close(y, expected, abs(x), terms=4)
+    if curve_of(activation):
+        assert_close(y, expected, expected if activation in GATES else abs(x), terms=6)
     else:
         np.testing.assert_array_equal(y, expected)
 
@@ -116,11 +132,16 @@ def test_their_gradients_are_the_slopes(k, dtype, activation, shape, seed, layou
         np.testing.assert_array_equal(k.activate_grad(grad, k.activate(x, activation), activation), actual)
 
 
+KINKS = np.array([np.nan, np.inf, -np.inf, -0.0, 1, 6, 7, -3, 3, 1e38])
+
+OPEN, SHUT = ACTIVATIONS["sigmoid"](KINKS), ACTIVATIONS["sigmoid"](-KINKS)
 SPECIAL = {  # name: (results, slopes) of the numbers below
     None: ([np.nan, np.inf, -np.inf, 0, 1, 6, 7, -3, 3, 1e38], [1] * 10),
     "relu": ([np.nan, np.inf, 0, 0, 1, 6, 7, 0, 3, 1e38], [0, 1, 0, 0, 1, 1, 1, 0, 1, 1]),
     "relu6": ([np.nan, 6, 0, 0, 1, 6, 6, 0, 3, 6], [0, 0, 0, 0, 1, 0, 0, 0, 1, 0]),
     "hardswish": ([np.nan, np.inf, 0, 0, 2 / 3, 6, 7, 0, 3, 1e38], [np.nan, 1, 0, 0.5, 5 / 6, 1, 1, 0, 1, 1]),
+    "hardsigmoid": ([np.nan, 1, 0, 0.5, 2 / 3, 1, 1, 0, 1, 1], [0, 0, 0, 1 / 6, 1 / 6, 0, 0, 0, 0, 0]),
+    "sigmoid": (OPEN, OPEN * SHUT),
 }
 
 
@@ -129,12 +150,12 @@ SPECIAL = {  # name: (results, slopes) of the numbers below
 @every_activation
 def test_nan_stays_nan_and_kinks_have_the_slope_outside(k, dtype, activation):
     """Infinity and large numbers do not become NaN."""
-    x = np.array([np.nan, np.inf, -np.inf, -0.0, 1, 6, 7, -3, 3, 1e38], dtype)
-    x = np.tile(x, 5)  # vectors and a remainder
+    x = np.tile(KINKS.astype(dtype), 5)  # vectors and a remainder
     results, slopes = (np.tile(np.array(values, dtype), 5) for values in SPECIAL[activation])
-    np.testing.assert_allclose(k.activate(x, activation), results, rtol=4 * np.finfo(dtype).eps)
+    close = {"rtol": 4 * np.finfo(dtype).eps, "atol": np.finfo(dtype).eps if activation == "sigmoid" else 0}
+    np.testing.assert_allclose(k.activate(x, activation), results, **close)
     actual = k.activate_grad(np.ones_like(x), x, activation)
-    np.testing.assert_allclose(actual, slopes, rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(actual, slopes, **close)
     if activation in SHOWN_BY_RESULT:
         np.testing.assert_array_equal(k.activate_grad(np.ones_like(x), k.activate(x, activation), activation), actual)
 

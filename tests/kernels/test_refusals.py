@@ -13,7 +13,7 @@ DENSE, DEPTHWISE = Window.conv(X.shape, W.shape, padding="same"), Window.depthwi
 POOL, STRIDED = Window.pool(X.shape, 3, 1, padding=1), Window.conv(X.shape, (1, 1, 4, 4), stride=2)
 LABELS = np.zeros((1, 6, 6), np.uint8)
 
-C, UNKNOWN = np.ones(4, np.float32), "unknown activation 'swish'; there are None, 'relu', 'relu6' and 'hardswish'"
+C, UNKNOWN = np.ones(4, np.float32), "unknown activation 'swish'; there are None, 'relu', 'relu6', 'hardswish', "
 
 CALLS = {  # name: (call, error, message)
     "dense window, depthwise op": (

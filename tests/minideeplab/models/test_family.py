@@ -22,7 +22,7 @@ from minideeplab.nn.optim import SGD
 SEGMENTERS = [name for name in models.NAMES if name not in models.CLASSIFIERS]
 DENSE = (
     "resnet18", "resnet34", "resnet50", "xception41", "drn-a-18", "drn-b-26", "drn-c-26", "drn-d-22", "densenet121",
-    "densenet-bc-100-12", "mobilenet_v2", "vgg16", "spp-net",
+    "densenet-bc-100-12", "mobilenet_v2", "mobilenet_v3_large", "vgg16", "spp-net",
 )  # fmt: skip
 NETWORKS = (*SEGMENTERS, *DENSE)
 
@@ -103,7 +103,16 @@ def test_inference_is_the_recorded_forward_pass(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["drn-a-18", "drn-b-26", "drn-c-26", "drn-c-58", "drn-d-54", "densenet121", "densenet-bc-100-12"],
+    [
+        "drn-a-18",
+        "drn-b-26",
+        "drn-c-26",
+        "drn-c-58",
+        "drn-d-54",
+        "densenet121",
+        "densenet-bc-100-12",
+        "mobilenet_v3_large",
+    ],
 )
 def test_inference_equals_the_recorded_forward_pass(name):
     """Of a backbone alone, both its outputs, with running statistics that are not those of the start."""

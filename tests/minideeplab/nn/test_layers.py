@@ -339,7 +339,7 @@ def test_a_unit_in_inference_is_its_parts_with_any_activation(activation):
 
 
 def test_an_unknown_activation_is_refused_when_the_layer_is_made():
-    with pytest.raises(ValueError, match="BatchNorm2d: unknown activation 'gelu'; there are None, 'relu', 'relu6' and"):
+    with pytest.raises(ValueError, match="BatchNorm2d: unknown activation 'gelu'; there are None, 'relu', 'relu6', "):
         nn.ConvNorm(3, 4, 3, activation="gelu")
 
 

@@ -48,13 +48,13 @@ class Reference:
         padding = rate * (kernel - 1) // 2 if padding is None else padding
         return self.F.conv2d(x, weight, bias, stride, padding, rate, groups)
 
-    def norm(self, name, x):
+    def norm(self, name, x, eps=1e-5):
         weight, bias, mean, var = (
             self.drawn(f"{name}.{part}", x.shape[1:2], 0.1, centre)
             for part, centre in (("weight", 0.8), ("bias", 0.1), ("running_mean", 0.0), ("running_var", 1.0))
         )
         self.state[f"{name}.num_batches_tracked"] = self.torch.tensor(7)
-        return self.F.batch_norm(x, mean, var, weight, bias)
+        return self.F.batch_norm(x, mean, var, weight, bias, eps=eps)
 
     def unit(self, conv, norm, x, *shape, **options):
         return self.norm(norm, self.conv(conv, x, *shape, **options)).relu()
@@ -167,6 +167,70 @@ def mobilenetv2_classifier(net, x):
     x = mobilenetv2(net, x, [f"features.{i}" for i in range(18)])[-1]
     x = net.norm("features.18.1", net.conv("features.18.0", x, 1280)).clamp(0, 6)
     return net.linear("classifier.1", x.mean((2, 3)), 11)
+
+
+MOBILENET_V3 = (  # kernel, expansion, channels, gated, activation, stride: arXiv 1905.02244, table 1
+    (3, 16, 16, False, "relu", 1), (3, 64, 24, False, "relu", 2), (3, 72, 24, False, "relu", 1),
+    (5, 72, 40, True, "relu", 2), (5, 120, 40, True, "relu", 1), (5, 120, 40, True, "relu", 1),
+    (3, 240, 80, False, "hardswish", 2), (3, 200, 80, False, "hardswish", 1), (3, 184, 80, False, "hardswish", 1),
+    (3, 184, 80, False, "hardswish", 1), (3, 480, 112, True, "hardswish", 1), (3, 672, 112, True, "hardswish", 1),
+    (5, 672, 160, True, "hardswish", 2), (5, 960, 160, True, "hardswish", 1), (5, 960, 160, True, "hardswish", 1),
+)  # fmt: skip
+
+
+def mobilenet_v3(net, x, prefix, dilated):
+    """The outputs of the stem, the blocks and the last 1x1."""
+
+    def scaled(channels):
+        nearest = max(8, int(channels + 4) // 8 * 8)
+        return nearest + 8 if nearest < 0.9 * channels else nearest
+
+    def unit(name, x, activation, *shape, **options):
+        y = net.norm(f"{name}.1", net.conv(f"{name}.0", x, *shape, **options), eps=1e-3)
+        return getattr(net.F, activation)(y) if activation else y
+
+    x = unit(f"{prefix}0", x, "hardswish", scaled(16 * net.width), 3, 2)
+    outputs, rate = [x], 1
+    for i, (kernel, expanded, c_out, gated, activation, stride) in enumerate(MOBILENET_V3):
+        name, position, y = f"{prefix}{i + 1}.block.", 0, x
+        expanded, c_out = scaled(expanded * net.width), scaled(c_out * net.width)
+        if dilated and i == 12:
+            stride, rate = 1, 2
+        if expanded != x.shape[1]:
+            y, position = unit(f"{name}0", y, activation, expanded), 1
+        y = unit(f"{name}{position}", y, activation, expanded, kernel, stride, rate, groups=expanded)
+        if gated:
+            position, mean = position + 1, y.mean((2, 3), keepdim=True)
+            s = net.conv(f"{name}{position}.fc1", mean, scaled(expanded // 4), bias=True).relu()
+            y = y * net.F.hardsigmoid(net.conv(f"{name}{position}.fc2", s, expanded, bias=True))
+        y = unit(f"{name}{position + 1}", y, None, c_out)
+        x = x + y if stride == 1 and x.shape == y.shape and i != 12 else y
+        outputs.append(x)
+    return [*outputs, unit(f"{prefix}{len(outputs)}", x, "hardswish", 6 * x.shape[1])]
+
+
+def mobilenet_v3_classifier(net, x):
+    x = mobilenet_v3(net, x, "features.", False)[-1].mean((2, 3))
+    x = net.F.hardswish(net.linear("classifier.0", x, int(1280 * net.width)))
+    return net.linear("classifier.3", x, 11)
+
+
+def deeplabv3_mobilenet_v3(net, image, auxiliary=False):
+    outputs = mobilenet_v3(net, image, "backbone.", True)
+    x = aspp(net, outputs[-1], "classifier.0", (12, 24, 36))
+    x = net.unit("classifier.1", "classifier.2", x, x.shape[1], 3)
+    if auxiliary:
+        fcn_head(net, outputs[4], "aux_classifier")
+    return net.resized(net.conv("classifier.4", x, 21, bias=True), image)
+
+
+def lraspp_mobilenet_v3(net, image):
+    outputs = mobilenet_v3(net, image, "backbone.", True)
+    low, x, width = outputs[4], outputs[-1], net.scaled(128)
+    gate = net.conv("classifier.scale.1", x.mean((2, 3), keepdim=True), width).sigmoid()
+    x = net.resized(net.unit("classifier.cbr.0", "classifier.cbr.1", x, width) * gate, low)
+    low = net.conv("classifier.low_classifier", low, 21, bias=True)
+    return net.resized(low + net.conv("classifier.high_classifier", x, 21, bias=True), image)
 
 
 def aspp(net, x, name, rates):
@@ -288,6 +352,10 @@ CASES = {
     "fcn_resnet101": (torchvision_fcn, {"depth": 101}, (65, 65), {}),
     "deeplabv3_resnet50": (torchvision_deeplabv3, {}, (97, 81), {}),
     "deeplabv3_resnet101, auxiliary": (torchvision_deeplabv3, {"depth": 101, "auxiliary": True}, (65, 70), {}),
+    "mobilenet_v3_large": (mobilenet_v3_classifier, {}, (97, 81), {}),
+    "deeplabv3_mobilenet_v3_large": (deeplabv3_mobilenet_v3, {}, (65, 70), {}),
+    "deeplabv3_mobilenet_v3_large, auxiliary": (deeplabv3_mobilenet_v3, {"auxiliary": True}, (97, 81), {}),
+    "lraspp_mobilenet_v3_large": (lraspp_mobilenet_v3, {}, (97, 81), {}),
     "jfzhang95 resnet50": (jfzhang95, {}, (97, 81), {}),
     "jfzhang95 resnet101": (jfzhang95, {"depth": 101}, (65, 65), {}),
     "jfzhang95 at 8": (jfzhang95, {"output_stride": 8}, (65, 73), {"output_stride": 8}),
@@ -310,10 +378,18 @@ CASES = {
 QUICK = (
     "resnet18", "resnet50", "vgg16", "densenet121", "fcn_resnet50", "deeplabv3_resnet50", "jfzhang95 resnet50",
     "vainf v3plus resnet50", "vainf v3 resnet50", "kazuto1011", "mobilenet_v2", "vainf v3plus mobilenet at 8",
-    "vainf v3 mobilenet",
+    "vainf v3 mobilenet", "mobilenet_v3_large", "lraspp_mobilenet_v3_large",
+    "deeplabv3_mobilenet_v3_large, auxiliary",
 )  # fmt: skip
+
+
+def narrow(name):
+    """A width for quick tests; with 1/8 some blocks of a MobileNet would have nothing to expand."""
+    return 1 / 4 if "mobilenet" in name else 1 / 8
+
+
 RUNS = [
-    *(pytest.param(name, 1 / 8, marks=() if name in QUICK else pytest.mark.long) for name in CASES),
+    *(pytest.param(name, narrow(name), marks=() if name in QUICK else pytest.mark.long) for name in CASES),
     *(pytest.param(name, 1, marks=pytest.mark.long) for name in CASES),
 ]
 
@@ -359,10 +435,14 @@ def test_logits_at_full_width(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet18", "vgg16", "densenet121", "mobilenet_v2", "fcn_resnet50", "deeplabv3_resnet101, auxiliary"]
-)
+    "name",
+    [
+        "resnet18", "vgg16", "densenet121", "mobilenet_v2", "fcn_resnet50", "deeplabv3_resnet101, auxiliary",
+        "mobilenet_v3_large", "deeplabv3_mobilenet_v3_large, auxiliary", "lraspp_mobilenet_v3_large",
+    ],
+)  # fmt: skip
 def test_written_arrays_are_those_of_torchvision(tmp_path, name):
-    net, *_ = reference(name, 1 / 8)
+    net, *_ = reference(name, narrow(name))
     net.torch.save(net.state, tmp_path / "weights.pth")
     save_torchvision_npz(tmp_path / "weights.npz", load_pretrained(tmp_path / "weights.pth"))
     expected = {key: array for key, array in net.state.items() if not key.endswith("num_batches_tracked")}
@@ -397,6 +477,9 @@ WRITTEN = {
     "mobilenet_v2": SMALL | {"dense": True},
     "torchvision-fcn_resnet50": SMALL | {"auxiliary": False},
     "torchvision-deeplabv3_resnet101": SMALL | {"head_width": 12},
+    "mobilenet_v3_large": SMALL | {"width": 1 / 4},
+    "torchvision-deeplabv3_mobilenet_v3_large": {"num_classes": 5, "width": 1.25, "head_width": 12},
+    "torchvision-lraspp_mobilenet_v3_large": {"num_classes": 5, "width": 0.75, "head_width": 12},
 }
 
 
