@@ -122,7 +122,7 @@ def test_the_same_bits_in_every_run(gpu):
             np.testing.assert_array_equal(a, b, err_msg=name)
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "xception41"])
+@pytest.mark.parametrize("backbone", ["resnet18", "xception41", "mobilenet_v2"])
 def test_a_training_step_of_v3plus(backbone):
     """Loss, gradients and updated parameters in float64 are those of the CPU."""
     rng, states = np.random.default_rng(0), []

@@ -28,6 +28,7 @@ from minideeplab.crf import (
 )
 from minideeplab.crf.__main__ import main as crf_command
 from minideeplab.distributed import Replica
+from minideeplab.models.backbones.mobilenetv2 import InvertedResidual
 from minideeplab.nn import ConvNorm, Module, SeparableConv2d, WeightAverage, freeze_batch_norm
 from minideeplab.nn.losses import cross_entropy, hard_pixels
 from minideeplab.nn.optim import SGD
@@ -184,6 +185,24 @@ def test_a_separable_v3plus_runs_on_the_device():
         with no_grad():
             logits.append(model(Tensor(images).to(device)).numpy())
     np.testing.assert_allclose(logits[1], logits[0], rtol=0, atol=1e-4 * abs(logits[0]).max())
+
+
+@pytest.mark.parametrize("pad_before", ["depthwise", "expansion"])
+def test_an_inverted_residual_runs_on_the_device(pad_before):
+    """Output, features inside, gradients and running statistics in training; both paths of inference."""
+    images, results = np.random.default_rng(3).standard_normal((2, 5, 4, 4)), []
+    for device in ("cpu", "cuda"):
+        block = InvertedResidual(4, 4, 2, 1, 2, pad_before).initialise(0).astype(np.float64).to(device)
+        x = Tensor(images).to(device)
+        x.requires_grad = True
+        y = block(x)
+        (y * y).mean().backward()
+        grads = [kernels.to_device(t.grad, "cpu") for t in (x, *block.parameters())]
+        with no_grad():
+            y_eval, pair = block.eval()(x), block.forward_with_inner(x)
+        results.append([y.numpy(), *grads, *block.state_dict().values(), *(t.numpy() for t in (y_eval, *pair))])
+    for mine, other in zip(results[1], results[0], strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-10 * abs(other).max() + 1e-13)
 
 
 @pytest.mark.parametrize("suite", ["conv", "memory"])

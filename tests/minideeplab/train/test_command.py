@@ -121,6 +121,18 @@ def test_rates_follow_the_crop_and_too_large_ones_are_named(data, tmp_path, caps
     assert "crops of 65 are too small for the atrous rates [5, 18]" in capsys.readouterr().out
 
 
+def test_no_rates_are_a_choice_that_a_run_keeps(data, tmp_path, capsys):
+    """DeepLab on MobileNetV2 as released: stopped, resumed from its checkpoint, and the same as in one go."""
+    chosen = ("--backbone", "mobilenet_v2", "--no-decoder", "--atrous-rates")
+    for out, more in (("whole", []), ("halves", ["--stop-after", "1"])):
+        assert train.main(command(data, tmp_path / out, *more, *chosen)) == 0
+    assert train.main(["--resume", "--out", str(tmp_path / "halves")]) == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "halves")
+    checkpoint = Checkpoint.load(tmp_path / "halves" / "last.npz")
+    assert checkpoint.args["atrous_rates"] == [] == checkpoint.model["atrous_rates"]
+    assert "warning: crops" not in capsys.readouterr().out
+
+
 def test_the_default_folder_is_numbered(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = [part for part in command(data, "") if part not in ("--out", "")]
