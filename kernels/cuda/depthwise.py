@@ -4,11 +4,12 @@ from functools import lru_cache
 
 import numba
 
-from ..activation import limits_of
+from ..activation import GATES, limits_of
 from .activation import between, hardswish
 from .arrays import empty
 from .channels import ACROSS, DOWN, layout, sum_parts
 from .device import Kernel, cuda, device_function
+from .elementwise import activate
 from .gather import forward_gather, input_gather
 
 
@@ -25,7 +26,7 @@ def depthwise_conv2d(x, w, win, scale=None, shift=None, activation=None):
     win.check("depthwise_conv2d", activation, x=x, weight=w, scale=scale, shift=shift)
     y = empty(win.y_shape, x.dtype)
     _run(x, win.in_h, win.in_w, w, win, forward_gather(win), y, scale, shift, activation)
-    return y
+    return activate(y, activation) if activation in GATES else y
 
 
 def depthwise_conv2d_grad_input(grad, w, win):

@@ -5,9 +5,9 @@ import math
 import numba
 import numpy as np
 
-from ..activation import check_activation, limits_of, slope_limits_of
+from ..activation import GATES, check_activation, limits_of, slope_limits_of
 from ..checks import check_alike, check_dropout, check_floats
-from .activation import between, hardswish, hardswish_slope
+from .activation import between, gate, gate_slope, hardswish, hardswish_slope
 from .arrays import copy, empty
 from .device import THREADS, Kernel, cuda, device_function
 
@@ -61,6 +61,9 @@ def activate(x, activation):
     check_floats("activate", x=x)
     check_activation("activate", activation)
     y = empty(x.shape, x.dtype)
+    if activation in GATES:
+        _gate.flat(x.size, x.size, x, y, activation == "hardsigmoid")
+        return y
     _activate.flat(x.size, x.size, x, y, *limits_of(activation, x.dtype), activation == "hardswish")
     return y
 
@@ -76,6 +79,9 @@ def activate_grad(grad, x, activation):
     if activation is None:
         return copy(grad)
     grad_x = empty(x.shape, x.dtype)
+    if activation in GATES:
+        _gate_grad.flat(x.size, x.size, grad, x, grad_x, activation == "hardsigmoid")
+        return grad_x
     low, high = slope_limits_of(activation, x.dtype)
     _activate_grad.flat(x.size, x.size, grad, x, grad_x, low, high, activation == "hardswish")
     return grad_x
@@ -197,6 +203,18 @@ def _activate_grad(count, grad, x, grad_x, low, high, is_hardswish):
             grad_x[i] = grad[i] * hardswish_slope(x[i])
         else:
             grad_x[i] = grad[i] if low < x[i] <= high else x.dtype.type(0)
+
+
+@Kernel
+def _gate(count, x, y, is_hard):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        y[i] = gate(x[i], is_hard)
+
+
+@Kernel
+def _gate_grad(count, grad, x, grad_x, is_hard):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        grad_x[i] = grad[i] * gate_slope(x[i], is_hard)
 
 
 @Kernel

@@ -5,12 +5,13 @@ import math
 import numba
 import numpy as np
 
-from ..activation import SHOWN_BY_RESULT, check_activation, limits_of, slope_limits_of
+from ..activation import GATES, SHOWN_BY_RESULT, check_activation, limits_of, slope_limits_of
 from ..checks import check_alike, check_channels, check_image, check_norm_grad, check_norm_sums, check_running
 from .activation import between, hardswish, hardswish_slope
 from .arrays import empty
 from .channels import ACROSS, DOWN, layout
 from .device import Kernel, cuda
+from .elementwise import activate, activate_grad
 
 
 def batch_norm_statistics(x):
@@ -50,7 +51,7 @@ def batch_norm(x, mean, var, gamma, beta, eps, activation, residual=None):
         *layout(c, rows), x, residual, y, rows, c, mean, var, gamma, beta, x.dtype.type(eps), adds,
         *limits_of(activation, x.dtype), activation == "hardswish",
     )  # fmt: skip
-    return y
+    return activate(y, activation) if activation in GATES else y
 
 
 def batch_norm_factors(mean, var, gamma, beta, eps):
@@ -135,6 +136,8 @@ def _operands(grad, x, mean, var, gamma, beta, eps, activation):
     rows, c = x.size // x.shape[3], x.shape[3]
     grid, block = layout(c, rows)
     affine = mean, var, gamma, beta, x.dtype.type(eps)
+    if activation in GATES:
+        grad = activate_grad(grad, batch_norm(x, mean, var, gamma, beta, eps, None), activation)
     if activation == "hardswish":
         inner_grad = empty(x.shape, x.dtype)
         _hardswish_grad(grid, block, grad, x, rows, c, *affine, inner_grad)

@@ -8,9 +8,10 @@ from functools import lru_cache
 
 import numba
 
-from ..activation import limits_of
+from ..activation import GATES, limits_of
 from .activation import between, hardswish
 from .device import Kernel, cuda
+from .elementwise import activate
 from .tile import blocks, loader, multiplier, placer, preparer, storer, tile_for, vector_width
 
 
@@ -34,7 +35,7 @@ def sum_over_channels(source, weights, result, gather, taps, scale=None, shift=N
         unused if residual is None else residual, residual is not None,
         *limits_of(activation, result.dtype), activation == "hardswish",
     )  # fmt: skip
-    return result
+    return activate(result, activation) if activation in GATES else result
 
 
 @lru_cache(maxsize=32)
