@@ -187,9 +187,6 @@ def test_torch_save_is_read_equal(tmp_path, new, protocol, wrapped):
 def test_torch_files_that_are_not_weights(tmp_path):
     torch = pytest.importorskip("torch")
     path, layer = tmp_path / "layer.pth", torch.nn.Linear(2, 2)
-    torch.save(layer, path)
-    with pytest.raises(CheckpointError, match=r"refers to 'torch\.nn\.modules\.linear\.Linear'.*torch\.save"):
-        read_arrays(path)
     torch.save({"a": torch.ones(2, dtype=torch.complex64)}, path)
     with pytest.raises(CheckpointError, match=r"'a' is an object of 'torch\.ComplexFloatStorage'"):
         read_arrays(path)

@@ -231,7 +231,7 @@ def test_other_tensors_lie_beside_the_weights(tmp_path):
     assert found.unread == {
         "phase": "an object of 'torch.ComplexFloatStorage'",
         "labels": "an object of 'torch.uint16'",
-        "sparse": "an object of 'torch._utils._rebuild_sparse_tensor'",
+        "sparse": "a sparse tensor (torch._utils._rebuild_sparse_tensor)",
         "parameter": "an object of 'x.Y'",
         "none": "None",
         "epoch": "3",
@@ -280,10 +280,10 @@ def test_nothing_but_placeholders(refuses, content, message):
     assert re.search(message, text) and "download" not in text
 
 
-def test_a_whole_model_in_the_legacy_format(refuses):
+def test_a_class_in_the_legacy_format(refuses):
     """Its class comes with its source text, by a persistent id of its own."""
     model = Call(Persistent(("module", Global("my Net"), "net.py", "class Net: ...")), ())
-    assert "refers to 'my.Net', a whole model" in refuses(legacy_bytes(model, {}))
+    assert "refers to 'my.Net', a program or an object without parameters" in refuses(legacy_bytes(model, {}))
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_a_folder_called_code_is_no_program(read):
     ("data", "message"),
     [
         (b"\x08\x07\x12\x07pytorch", "an ONNX model"),
-        (b'{"weight_map": {}}', "a JSON text.*divided model"),
+        (b'{"weights": {}}', "a JSON text.*divided model"),
         (b"\x93NUMPY\x01\x00", "a single .npy array"),
         (b"\xff\xd8\xff\xe0", "starts with"),
     ],
