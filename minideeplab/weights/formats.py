@@ -16,16 +16,24 @@ TITLES = {
 }
 WANTED = "a .pth of PyTorch, a .safetensors or an .npz file"
 RESAVE = "if you trust it, open it in PyTorch and write it again with torch.save(model.state_dict(), path)"
+RESAVE_PLAIN = (
+    "if you trust it, open it in PyTorch, make a plain tensor of float32 of it (.to_dense(), .dequantize(), .float(), "
+    "torch.from_numpy) and write all again with torch.save"
+)
 
 _PICKLE_STARTS = (b"\x80", b"L119547037146038801333356L")  # of protocol 2 and later; of 1, where torch.save used it
 # Members (in the archive's folder) that tell other archives of PyTorch from those of torch.save. Some of their members
 # are compressed, so that the kind is said before anything else is checked.
 _TORCHSCRIPT = "a TorchScript program (of torch.jit.save, or of torch::save in C++)"
 _OTHER_ARCHIVES = (
-    ("constants.pkl", _TORCHSCRIPT, "torch.jit.load"),
-    ("code/", _TORCHSCRIPT, "torch.jit.load"),
-    ("archive_format", "a program of torch.export", "torch.export.load"),
-    (".data/extern_modules", "a package of torch.package", "torch.package.PackageImporter"),
+    ("constants.pkl", _TORCHSCRIPT, "torch.jit.load(path).state_dict()"),
+    ("code/", _TORCHSCRIPT, "torch.jit.load(path).state_dict()"),
+    ("archive_format", "a program of torch.export", "torch.export.load(path).state_dict"),
+    (
+        ".data/extern_modules",
+        "a package of torch.package",
+        "the state_dict() of what torch.package.PackageImporter loads",
+    ),
 )
 
 
@@ -60,12 +68,9 @@ def format_of(file: BinaryIO, wanted: str = WANTED) -> str:
 
 def _format_of_archive(names: list[str], wanted: str) -> str:
     inner = [name.partition("/")[2] for name in names]
-    for member, title, reader in _OTHER_ARCHIVES:
+    for member, title, state in _OTHER_ARCHIVES:
         if any(name.startswith(member) for name in inner):
-            raise Refusal(
-                f"{title}, not weights alone; if you trust it, open it with {reader} and write its state_dict() "
-                f"with torch.save"
-            )
+            raise Refusal(f"{title}, not weights alone; if you trust it, write {state} with torch.save in PyTorch")
     if "model.weights.h5" in names:
         raise Refusal(f"a .keras file of Keras; {CONVERT}")
     if any(name.endswith("/data.pkl") for name in names):

@@ -17,7 +17,7 @@ from minideeplab.files.refusal import Refusal, shown
 from minideeplab.models.backbones.densenet import DENSENETS
 from minideeplab.models.backbones.resnet import RESNETS
 from minideeplab.weights import layout_names
-from minideeplab.weights.formats import RESAVE
+from minideeplab.weights.formats import RESAVE_PLAIN
 from minideeplab.weights.layout_names import Rules, renamed
 
 Shapes = dict[str, tuple[int, ...] | str]  # a text is what stands there instead of an array of numbers
@@ -78,7 +78,7 @@ class Layout:
 
 def not_read(name: str, what: str) -> Refusal:
     """Of an array that is wanted, and is something else."""
-    return Refusal(f"{shown(name)} is {what}, which is not read; nothing was run; {RESAVE}")
+    return Refusal(f"{shown(name)} is {what}, which is not read; nothing was run; {RESAVE_PLAIN}")
 
 
 def _channels(shapes, name, what):

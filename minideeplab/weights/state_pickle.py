@@ -195,7 +195,7 @@ class StatePickle:
         """A function or class and a tuple of arguments; named ones are for placeholders alone."""
         function, arguments, *named = values
         if type(function) is Placeholder:
-            self.push(Placeholder(_class_of(function, arguments)))
+            self.push(_made_by(function, arguments))
         elif type(function) is _Global and function.name in _MAKERS and type(arguments) is tuple and not any(named):
             self.copy(sum(len(argument) for argument in arguments if type(argument) in (list, tuple)))
             self.push(_MAKERS[function.name](*arguments))
@@ -269,10 +269,18 @@ def described(value) -> str:
     return f"{kind} ({value.name})" if kind else f"an object of {shown(value.name)}"
 
 
-def _class_of(function: Placeholder, arguments) -> str:
-    """The name of what a call makes: of the class where the function is the one that makes an object of any."""
-    first = arguments[0] if function.name in _OBJECT_MAKERS and type(arguments) is tuple and arguments else function
-    return first.name if type(first) is Placeholder else function.name
+def _made_by(function: Placeholder, arguments) -> Placeholder:
+    """What stands for the result of a call.
+
+    It has the name of the function; of the class where the function makes an object of any; and what is in the object
+    where one attribute of it is taken: of `torch.save(model.state_dict, path)`, where the brackets were forgotten.
+    """
+    first = arguments[0] if type(arguments) is tuple and arguments else None
+    if type(first) is Placeholder and function.name in _OBJECT_MAKERS:
+        return Placeholder(first.name)
+    if type(first) is Placeholder and function.name in ("builtins.getattr", "__builtin__.getattr"):
+        return Placeholder(first.name, first.content)
+    return Placeholder(function.name)
 
 
 def _fill(target: dict, pairs) -> None:
@@ -293,14 +301,21 @@ def _ordered_dict(pairs=()) -> dict:
     return result
 
 
-def _tensor(storage, offset, size, stride, *_) -> StoredTensor | Placeholder:
-    """A tensor whose last element, offset + sum((size - 1) * stride), lies in its storage."""
+def _tensor(
+    storage, offset, size, stride, requires_grad=False, hooks=None, bits=None, *_
+) -> StoredTensor | Placeholder:
+    """A tensor whose last element, offset + sum((size - 1) * stride), lies in its storage.
+
+    `bits` may say that the values are those of the storage times -1; such a tensor is not read.
+    """
     if type(storage) is Placeholder:
         return storage
     if type(storage) is not Storage or type(offset) is not int or type(size) is not tuple or type(stride) is not tuple:
         raise Refusal(f"a tensor is described by {shown(storage)}, {shown(offset)}, {shown(size)}; {RESAVE}")
     if storage.code not in STORED:
         return Placeholder(storage.code)
+    if type(bits) is dict and bits.get("neg") is True:
+        return Placeholder("torch._neg_view")
     count = element_count(size)
     if len(stride) != len(size) or any(type(step) is not int or step < 0 for step in stride) or offset < 0:
         raise Refusal(f"a tensor of shape {size} has offset {shown(offset)} and impossible strides; {REDO}")
@@ -353,9 +368,15 @@ _KINDS = {
     "torch._utils._rebuild_sparse_csr_tensor": "a sparse tensor",
     "torch._utils._rebuild_qtensor": "a quantised tensor",
     "torch._utils._rebuild_nested_tensor": "a nested tensor",
+    "torch.nested._internal.nested_tensor._rebuild_njt": "a nested tensor",
+    "torch._neg_view": "a tensor whose values are negated when they are used",
+    "torch.ComplexFloatStorage": "a tensor of complex numbers",
+    "torch.ComplexDoubleStorage": "a tensor of complex numbers",
     "torch._utils._rebuild_meta_tensor_no_storage": "a tensor without values, of the device 'meta'",
-    "numpy.core.multiarray._reconstruct": "an array of NumPy in a pickle",
-    "numpy._core.multiarray._reconstruct": "an array of NumPy in a pickle",
+} | {
+    f"numpy.{core}.{name}": "an array of NumPy"
+    for core in ("core", "_core")
+    for name in ("multiarray._reconstruct", "numeric._frombuffer")
 }
 _TENSORS = {
     "torch._utils._rebuild_tensor": _tensor,

@@ -28,13 +28,14 @@ def state_dict_in(content) -> dict:
     Rule: of the dicts at the top and under `WRAPPERS`, nested up to three times, the one with most tensors; of several
     with equally many the moving average, which is what the published accuracy of such a file belongs to. Where that is
     the top itself, or none has tensors, the only dict under another key that has more. An object counts as the dict of
-    what it has, and a module of PyTorch as that of its parameters and buffers.
+    what it has, a module of PyTorch as that of its parameters and buffers, and a list as one by number.
 
     Raises:
         Refusal: there is none, or it cannot be told which is meant.
     """
     contents = Contents()
-    top = contents.named(content)
+    listed = {str(number): value for number, value in enumerate(content)} if type(content) in (tuple, list) else content
+    top = contents.named(listed)
     if top is None:
         raise Refusal(_nothing_in(content))
     best = max(_distinct(_wrapped(top, contents)), key=_count)

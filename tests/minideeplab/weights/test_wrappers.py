@@ -229,7 +229,7 @@ def test_other_tensors_lie_beside_the_weights(tmp_path):
     found = read_weights(tmp_path / "w.pth")
     same(found.arrays, {"w": ARRAY})
     assert found.unread == {
-        "phase": "an object of 'torch.ComplexFloatStorage'",
+        "phase": "a tensor of complex numbers (torch.ComplexFloatStorage)",
         "labels": "an object of 'torch.uint16'",
         "sparse": "a sparse tensor (torch._utils._rebuild_sparse_tensor)",
         "parameter": "an object of 'x.Y'",
@@ -270,7 +270,7 @@ def test_the_legacy_format_steps_over_types_that_are_not_read(read, refuses):
     ("content", "message"),
     [
         ({"epoch": 3, "model": Call(Global("yolo Model"), ())}, "refers to 'yolo.Model' under 'model'.*nothing was"),
-        ({"a": tensor(storage("ComplexFloat", "0", 3), 0, (3,), (1,))}, "'a' is an object of 'torch.ComplexFloatSto"),
+        ({"a": tensor(storage("ComplexFloat", "0", 3), 0, (3,), (1,))}, "'a' is a tensor of complex numbers"),
         (vector(ARRAY), "it holds one tensor without a name"),
         ({}, "where it has nothing"),
     ],
