@@ -17,7 +17,7 @@ from minideeplab.weights.containers import read_weights
 from minideeplab.weights.layouts import LAYOUTS, Layout, not_read
 from minideeplab.weights.raw_arrays import Weights
 from minideeplab.weights.recognition import looks_like, recognise
-from minideeplab.weights.wrappers import COUNTERS
+from minideeplab.weights.whole_models import COUNTERS
 
 
 def load_pretrained(path: str | Path, *, source_images: bool = False, **options):

@@ -15,7 +15,7 @@ from minideeplab.data import IMAGE_MEAN, IMAGE_STD
 from minideeplab.files.refusal import Refusal, plain, shown
 from minideeplab.weights.layouts import LAYOUTS, Layout
 from minideeplab.weights.raw_arrays import Weights
-from minideeplab.weights.wrappers import COUNTERS
+from minideeplab.weights.whole_models import COUNTERS
 
 # Arrays of a training module that is not the network alone: weights of the classes in a loss, counts of a metric.
 _OF_TRAINING = re.compile(r"\w*(loss|criteri(on|a)|metric)\w*(\.|$)", re.IGNORECASE)

@@ -7,8 +7,9 @@ which only the program that wrote the file knows, is not needed.
 
 from minideeplab.files.refusal import Refusal, shown
 from minideeplab.weights.formats import RESAVE
-from minideeplab.weights.state_pickle import Placeholder
+from minideeplab.weights.state_pickle import Placeholder, StoredTensor
 
+COUNTERS = ("n_averaged", "num_batches_tracked")  # no weights: no result depends on them
 _MAX_DEPTH = 100
 _MAX_STEPS = 1_000_000  # a module in two others, which are in two others, ... takes few bytes of a file and many steps
 _MAX_CHARACTERS = 2**24  # of all names together
@@ -19,6 +20,7 @@ class Contents:
 
     def __init__(self):
         self.found: dict[int, dict | None] = {}
+        self.counts: dict[int, int] = {}
         self.steps = self.characters = 0
 
     def named(self, value) -> dict | None:
@@ -28,6 +30,13 @@ class Contents:
         if id(value) not in self.found:
             self.found[id(value)] = self._state_dict(value) if _is_module(value) else value.content
         return self.found[id(value)]
+
+    def count(self, state: dict) -> int:
+        """How many tensors are in a dict; a file may name one dict often, and count on the time that takes."""
+        if id(state) not in self.counts:
+            tensors = (name for name, value in state.items() if type(value) is StoredTensor)
+            self.counts[id(state)] = sum(name.split(".")[-1] not in COUNTERS for name in tensors)
+        return self.counts[id(state)]
 
     def _state_dict(self, module: Placeholder) -> dict:
         state, waiting = {}, [("", module, 0)]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from minideeplab.files.refusal import Refusal, shown
 from minideeplab.weights.formats import RESAVE
 from minideeplab.weights.raw_arrays import Weights
-from minideeplab.weights.state_pickle import Placeholder, StoredTensor, described
+from minideeplab.weights.state_pickle import Placeholder, described
 from minideeplab.weights.whole_models import Contents
 
 # Keys under which training scripts keep the weights, moving averages of them first.
@@ -17,7 +17,6 @@ WRAPPERS = (
 # What wrapping modules (DataParallel, torch.compile, Lightning, a class of one's own) put before every name. No layout
 # that is known here begins with one of these.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
-COUNTERS = ("n_averaged", "num_batches_tracked")  # no weights: no result depends on them
 _DEPTH = 3
 _MAX_PREFIXES = 6  # a name may be megabytes of them
 
@@ -38,21 +37,26 @@ def state_dict_in(content) -> dict:
     top = contents.named(listed)
     if top is None:
         raise Refusal(_nothing_in(content))
-    best = max(_distinct(_wrapped(top, contents)), key=_count)
-    if best is top or not _count(best):
+    best = _most(top, contents)
+    if best is top or not contents.count(best):
         others = {id(value): key for key, value in top.items() if contents.named(value) is not None}
-        counted = {key: _count(contents.named(top[key])) for key in others.values()}
-        keys = [key for key, count in counted.items() if count > _count(best)]
+        inner = {key: _most(contents.named(top[key]), contents, _DEPTH - 1) for key in others.values()}
+        keys = [key for key, state in inner.items() if contents.count(state) > contents.count(best)]
         if len(keys) > 1:
             names = ", ".join(shown(key) for key in keys[:10])
             raise Refusal(f"weights of several networks, under {names}; keep one of them; {RESAVE}")
-        best = contents.named(top[keys[0]]) if keys else best
-    if not _count(best):
+        best = inner[keys[0]] if keys else best
+    if not contents.count(best):
         raise Refusal(_nothing_in(content))
     return best
 
 
-def _wrapped(content: dict, contents: Contents, depth: int = 0) -> Iterator[dict]:
+def _most(content: dict, contents: Contents, depth: int = 0) -> dict:
+    """That with most tensors of a dict and those under `WRAPPERS` in it, the first of several."""
+    return max(_wrapped(content, contents, depth), key=contents.count)
+
+
+def _wrapped(content: dict, contents: Contents, depth: int) -> Iterator[dict]:
     """The dicts under `WRAPPERS`, in their order, and then the dict that they are in."""
     if depth < _DEPTH:
         for key in WRAPPERS:
@@ -60,16 +64,6 @@ def _wrapped(content: dict, contents: Contents, depth: int = 0) -> Iterator[dict
             if inner is not None:
                 yield from _wrapped(inner, contents, depth + 1)
     yield content
-
-
-def _distinct(states: Iterator[dict]) -> list[dict]:
-    """Each once: a file may name one dict often, and count on the time that takes."""
-    return list({id(state): state for state in states}.values())
-
-
-def _count(state: dict) -> int:
-    """How many tensors are in a dict."""
-    return sum(type(value) is StoredTensor and name.split(".")[-1] not in COUNTERS for name, value in state.items())
 
 
 def _nothing_in(content) -> str:
