@@ -19,18 +19,22 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 from container_files import (
+    ARRAY,
     Call,
     Global,
+    Persistent,
     Raw,
     assemble,
     legacy_bytes,
     same,
     storage,
     tensor,
+    vector,
     zip_bytes,
 )
 
-from minideeplab.weights.containers import read_arrays
+from minideeplab.errors import CheckpointError
+from minideeplab.weights.containers import read_arrays, read_weights
 
 # The weights of every kind: a layer and its norm.
 WEIGHTS = {
@@ -292,3 +296,138 @@ def test_a_file_saved_by_pytorch_loads(tmp_path, kind, legacy, protocol):
     kit, path = Saved(pytest.importorskip("torch"), legacy, protocol), tmp_path / "weights.pth"
     kit.write(path, KINDS[kind](kit))
     same(read_arrays(path), WEIGHTS)
+
+
+def test_python_2_wrote_names_as_bytes(tmp_path):
+    """STRING instructions, latin-1 text beside, and an ordered dict that is made of a list of pairs."""
+    kit, path = Made(True, 2), tmp_path / "weights.pth"
+    pairs = b"".join(b"](U" + bytes([len(name)]) + name.encode() + assemble(value) + b"e"
+                     for name, value in kit.state().items())  # fmt: skip
+    state = Raw(b"ccollections\nOrderedDict\n](" + pairs + b"e\x85R")
+    path.write_bytes(
+        legacy_bytes({"author": Raw(b"U\x04Ren\xe9"), "state_dict": state}, kit.storages, counts=kit.counts)
+    )
+    same(read_arrays(path), WEIGHTS)
+
+
+def test_types_of_16_and_64_bits(tmp_path):
+    torch = pytest.importorskip("torch")
+    values = {name: torch.from_numpy(np.array(array)).float() for name, array in WEIGHTS.items()}
+    for dtype, exact in ((torch.float16, np.float32), (torch.bfloat16, np.float32), (torch.float64, np.float64)):
+        torch.save({name: value.to(dtype) for name, value in values.items()}, tmp_path / "weights.pth")
+        same(read_arrays(tmp_path / "weights.pth"), {name: array.astype(exact) for name, array in WEIGHTS.items()})
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_wrappers_of_pytorch_itself(tmp_path, legacy):
+    """Averages, copies on several devices and compiled networks: their state dicts, and they themselves."""
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.BatchNorm2d(2))
+    expected = {name: value.numpy() for name, value in net.state_dict().items()}
+    averaged = torch.optim.swa_utils.AveragedModel(torch.nn.DataParallel(net))
+    compiled = torch.compile(torch.nn.DataParallel(torch.compile(net)))
+    shared = torch.nn.ModuleDict({"model": net})
+    for content in (
+        net, averaged, torch.nn.DataParallel(net), shared, averaged.state_dict(), compiled.state_dict(), net.state_dict,
+        {"state_dict": net.state_dict, "epoch": 1},
+    ):  # fmt: skip
+        torch.save(content, tmp_path / "weights.pth", _use_new_zipfile_serialization=not legacy)
+        same(read_arrays(tmp_path / "weights.pth"), expected)
+
+
+def test_a_whole_model_has_the_names_of_its_state_dict(tmp_path):
+    """Layers that are used twice, no bias, buffers that are not kept, parameters of its own, lists of layers."""
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Module()
+    net.layers = torch.nn.ModuleList([torch.nn.Linear(2, 2, bias=False), torch.nn.BatchNorm1d(2)])
+    net.again = net.layers[0]
+    net.scale = torch.nn.Parameter(torch.ones(3).half())
+    net.register_buffer("kept", torch.arange(3))
+    net.register_buffer("left out", torch.arange(4), persistent=False)
+    net.norm = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(2, 2)).parametrizations
+    for protocol in (2, 4):
+        torch.save({"net": net}, tmp_path / "weights.pth", pickle_protocol=protocol)
+        found = read_arrays(tmp_path / "weights.pth")
+        assert found.keys() == net.state_dict().keys()
+        for name, value in net.state_dict().items():
+            np.testing.assert_array_equal(found[name], value.numpy())
+
+
+# ---------------------------------------------------------------- the kinds that are refused by name
+
+
+def made_tensors():
+    """What may stand in the place of a tensor: a pickle's value, and its words."""
+    flat = (storage("Float", "0", 6), 0, (6,), (1,), False, OrderedDict())
+    untyped = (Persistent(("storage", Global("torch.storage UntypedStorage"), "1", "cpu", 6)), *flat[1:])
+    return {
+        "sparse": (Call(Global("torch._utils _rebuild_sparse_tensor"), (1, 2)), "a sparse tensor"),
+        "quantised": (Call(Global("torch._utils _rebuild_qtensor"), flat), "a quantised tensor"),
+        "nested": (Call(Global("torch._utils _rebuild_nested_tensor"), (1, 2)), "a nested tensor"),
+        "meta": (Call(Global("torch._utils _rebuild_meta_tensor_no_storage"), (1, 2)), "a tensor without values"),
+        "complex": (tensor(storage("ComplexFloat", "1", 3), 0, (3,), (1,)), "a tensor of complex numbers"),
+        "negated": (Call(Global("torch._utils _rebuild_tensor_v2"), (*flat, {"neg": True})), "values are negated"),
+        "float8": (Call(Global("torch._utils _rebuild_tensor_v3"), (*untyped, Global("torch float8_e4m3fn"), {})),
+                   "an object of 'torch.float8_e4m3fn'"),
+        "NumPy": (Call(Global("numpy.core.multiarray _reconstruct"), (1,)), "an array of NumPy"),
+        "a function": (Global("torch.nn.init zeros_"), "an object of 'torch.nn.init.zeros_'"),
+        "None": (None, "None"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", made_tensors())
+def test_other_tensors_are_called_by_their_names(tmp_path, kind):
+    value, words = made_tensors()[kind]
+    storages = {"0": ARRAY.tobytes()} | ({"1": bytes(24)} if kind == "complex" else {})
+    (tmp_path / "weights.pth").write_bytes(zip_bytes({"a": vector(ARRAY), "odd": value}, storages))
+    found = read_weights(tmp_path / "weights.pth")
+    same(found.arrays, {"a": ARRAY})
+    assert words in found.unread["odd"]
+
+
+def saved_tensors(torch):
+    ones = torch.ones(4, 4)
+    return {
+        "sparse": (ones.to_sparse(), "a sparse tensor"),
+        "compressed": (ones.to_sparse_csr(), "a sparse tensor"),
+        "quantised": (torch.quantize_per_tensor(ones, 0.1, 0, torch.qint8), "a quantised tensor"),
+        "nested": (torch.nested.nested_tensor([ones, ones[:2]]), "a nested tensor"),
+        "jagged": (torch.nested.nested_tensor([ones, ones[:2]], layout=torch.jagged), "a nested tensor"),
+        "meta": (ones.to("meta"), "a tensor without values"),
+        "complex": (ones + 1j, "a tensor of complex numbers"),
+        "negated": (torch._neg_view(ones), "whose values are negated"),
+        "float8": (ones.to(torch.float8_e4m3fn), "an object of 'torch.float8_e4m3fn'"),
+        "uint16": (ones.to(torch.uint16), "an object of 'torch.uint16'"),
+        "NumPy": (ones.numpy(), "an array of NumPy"),
+        "None": (None, "None"),
+    }
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.filterwarnings("ignore")
+def test_other_tensors_of_pytorch(tmp_path, legacy):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "weights.pth"
+    for kind, (value, words) in saved_tensors(torch).items():
+        state = {"a": torch.arange(6.0), "odd": value, "b": torch.arange(6.0)}
+        torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+        found = read_weights(path)
+        same(found.arrays, {"a": ARRAY, "b": ARRAY})
+        assert words in found.unread["odd"], kind
+
+
+def test_programs_of_pytorch_are_called_by_their_names(tmp_path):
+    torch = pytest.importorskip("torch")
+    layer, path = torch.nn.Linear(2, 2), tmp_path / "weights.pt"
+    torch.jit.save(torch.jit.script(layer), path)
+    with pytest.raises(CheckpointError, match=r"a TorchScript program.* torch\.jit\.load\(path\)\.state_dict\(\) with"):
+        read_arrays(path)
+    torch.save(torch.jit.load(path).state_dict(), path)
+    assert read_arrays(path).keys() == {"weight", "bias"}
+    torch.export.save(torch.export.export(layer, (torch.ones(1, 2),)), path)
+    with pytest.raises(
+        CheckpointError, match=r"a program of torch\.export.* torch\.export\.load\(path\)\.state_dict with"
+    ):
+        read_arrays(path)
+    torch.save(torch.export.load(path).state_dict, path)
+    assert read_arrays(path).keys() == {"weight", "bias"}
