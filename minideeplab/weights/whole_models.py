@@ -11,7 +11,7 @@ from minideeplab.weights.state_pickle import Placeholder, StoredTensor
 
 COUNTERS = ("n_averaged", "num_batches_tracked")  # no weights: no result depends on them
 _MAX_DEPTH = 100
-_MAX_STEPS = 1_000_000  # a module in two others, which are in two others, ... takes few bytes of a file and many steps
+_MAX_STEPS = 200_000  # of known networks a few thousand; a module in two others, each in two others, takes few bytes
 _MAX_CHARACTERS = 2**24  # of all names together
 
 
