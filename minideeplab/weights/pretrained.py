@@ -15,8 +15,9 @@ from minideeplab.nn.comparison import differences
 from minideeplab.weights.checkpoint import Checkpoint
 from minideeplab.weights.containers import read_weights
 from minideeplab.weights.layouts import LAYOUTS, Layout, not_read
+from minideeplab.weights.nearest_layouts import looks_like
 from minideeplab.weights.raw_arrays import Weights
-from minideeplab.weights.recognition import looks_like, recognise
+from minideeplab.weights.recognition import recognise
 from minideeplab.weights.whole_models import COUNTERS
 
 
