@@ -72,8 +72,10 @@ class Match:
         return self.matched, -abs(len(self.expected) - len(self.compared)), -len(self.put), -len(self.prefix)
 
     def __str__(self):
-        how = f"{shown(self.prefix)} is read as {shown(self.put)}" if self.put else f"after {shown(self.prefix)}"
-        off = f", {how}" if self.prefix else ""
+        read = (
+            f", with {shown(self.prefix)} read as {shown(self.put)}" if self.put else f", without {shown(self.prefix)}"
+        )
+        off = read if self.prefix else ""
         lines = [f"  {self.layout.title}:", f"    {self.matched} of {len(self.expected)} names match{off}"]
         lines += [f"    only in the file: {_some(self.unknown)}"] if self.unknown else []
         lines += [f"    only in the layout: {_some(self.missing)}"] if self.missing else []
@@ -153,9 +155,10 @@ def _expected(layout: Layout) -> tuple[tuple[str, ...], ...]:
     """The names in the files of each network that this layout is known for; small, as names do not depend on sizes."""
     found = []
     for options in layout.typical or [{"name": name} for name in models.NAMES if layout.writes_model(name)]:
-        has_auxiliary = "auxiliary" in models.options_of(options["name"])
-        for more in [{"auxiliary": True}, {"auxiliary": False}] if has_auxiliary else [{}]:
-            model = models.unfilled(**options | more, width=1 / 64)
+        known = models.options_of(options["name"])
+        small = {"width": 1 / 64} if "width" in known else {}
+        for more in [{"auxiliary": True}, {"auxiliary": False}] if "auxiliary" in known else [{}]:
+            model = models.unfilled(**options | small | more)
             own = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
             found.append(tuple(layout.stored_name(name) for name in own))
     return tuple(found)
@@ -169,7 +172,7 @@ _RENAME = "write its arrays under the layout's names, and load what this has wri
 
 def looks_like(names) -> str:
     """A line that says which other program the names are of, where that is known; else nothing."""
-    names = [name for name in names if len(name) <= _LONGEST_NAME]
+    names = [name for name in itertools.islice(names, _MOST_NAMES) if len(name) <= _LONGEST_NAME]
     programs = (program for mark, program in _OTHERS if any(re.search(rf"(^|\.){mark}", name) for name in names))
     program = next(programs, "")
     return f"\nthe names look like those of {program}, which are not known here" if program else ""
@@ -177,9 +180,9 @@ def looks_like(names) -> str:
 
 def nothing_fits(arrays: dict) -> str:
     """What is said of arrays without a known layout: what they are, the nearest layouts, and code that renames them."""
-    names = [name for name in itertools.islice(arrays, _MOST_NAMES) if not name.endswith(COUNTERS)]
-    matches = nearest([name for name in names if len(name) <= _LONGEST_NAME])
-    head = f"no known layout has its {len(arrays)} arrays\n  {_some(names)}{looks_like(names)}"
+    names = [name for name in arrays if not name.endswith(COUNTERS)]
+    matches = nearest([name for name in names[:_MOST_NAMES] if len(name) <= _LONGEST_NAME])
+    head = f"no known layout has its {len(names)} arrays\n  {_some(names)}{looks_like(names)}"
     if not matches:
         known = "".join(f"\n  {layout.title}" for layout in LAYOUTS)
         return (

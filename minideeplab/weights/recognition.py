@@ -27,18 +27,21 @@ def recognise(weights: Weights) -> tuple[Layout, Weights]:
     Raises:
         Refusal: no layout, or several; the message has the nearest five and what to do.
     """
-    arrays = {name: array for name, array in weights.arrays.items() if not _is_beside(name, array)}
-    arrays = arrays or weights.arrays
-    for prefix in _shared_prefixes(arrays):
-        inner = Weights(_without(prefix, arrays), _without(prefix, weights.unread))
+    for prefix in _shared_prefixes(_without_beside(weights.arrays)):
+        arrays = _without_beside(_without(prefix, weights.arrays))
+        inner = Weights(arrays, _without(prefix, weights.unread))
         for layout in LAYOUTS:
             if layout.recognises([*inner.arrays, *inner.unread]):
                 return layout, inner
     raise Refusal(nothing_fits(weights.arrays))
 
 
+def _without_beside(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array for name, array in arrays.items() if not _is_beside(name, array)}
+
+
 def _is_beside(name: str, array: np.ndarray) -> bool:
-    leaf = name.split(".")[-1]
+    leaf = name.rpartition(".")[2]
     if leaf in COUNTERS or _OF_TRAINING.match(name):
         return True
     ours = {"mean": IMAGE_MEAN, "pixel_mean": IMAGE_MEAN, "std": IMAGE_STD, "pixel_std": IMAGE_STD}.get(leaf)

@@ -12,7 +12,6 @@ import enum
 import functools
 import operator
 import pathlib
-import pickle
 import random
 from collections import OrderedDict
 
@@ -22,6 +21,7 @@ from container_files import (
     ARRAY,
     Call,
     Global,
+    Made,
     Persistent,
     Raw,
     assemble,
@@ -69,55 +69,6 @@ class Slots:
 
 
 # ---------------------------------------------------------------- how a kind is written
-
-
-class Made:
-    """Pickles put together from instructions, in one of the two formats of torch.save."""
-
-    def __init__(self, legacy, protocol):
-        self.legacy, self.protocol, self.storages, self.counts = legacy, protocol, {}, {}
-
-    def tensor(self, array):
-        key = str(len(self.storages))
-        self.storages[key], self.counts[key] = array.tobytes(), array.size
-        kind = {"float32": "Float", "int64": "Long"}[array.dtype.name]
-        strides = tuple(step // array.itemsize for step in array.strides)
-        return tensor(storage(kind, key, array.size, self.legacy), 0, array.shape, strides)
-
-    def state(self, prefix="", weights=WEIGHTS):
-        return OrderedDict((prefix + name, self.tensor(array)) for name, array in weights.items())
-
-    def value(self, value):
-        """As Python's pickle writes it."""
-        return Raw(pickle.dumps(value, self.protocol)[2:-1])
-
-    def foreign(self, name, *arguments, state=None):
-        """An object of a class that need not be here."""
-        return Call(Global(name), arguments, state)
-
-    def module(self, name, weights=WEIGHTS):
-        """A module of PyTorch with its layers, as its `__reduce_ex__` gives it."""
-        layers = {}
-        for path in dict.fromkeys(name.split(".")[0] for name in weights):
-            inner = {name: array for name, array in weights.items() if name.startswith(f"{path}.")}
-            leaves = {name.removeprefix(f"{path}."): self.tensor(array) for name, array in inner.items()}
-            buffers = {leaf: leaves.pop(leaf) for leaf in list(leaves) if leaf.startswith(("running", "num"))}
-            parameters = {leaf: Call(Global("torch._utils _rebuild_parameter"), (t, True, OrderedDict()))
-                          for leaf, t in leaves.items()}  # fmt: skip
-            parameters["none"] = None
-            layers[path] = self.object("torch.nn.modules.conv Conv2d", parameters, buffers, {})
-        return self.object(name, {}, {}, layers)
-
-    def object(self, name, parameters, buffers, modules):
-        hooks = {"_backward_hooks": OrderedDict(), "_forward_hooks": OrderedDict()}
-        state = {"training": True, "_parameters": parameters, "_buffers": buffers, **hooks, "_modules": modules}
-        return Raw(assemble(Global(name)) + b")\x81" + assemble(state | {"_non_persistent_buffers_set": []}) + b"b")
-
-    def write(self, path, content):
-        if self.legacy:
-            path.write_bytes(legacy_bytes(content, self.storages, counts=self.counts))
-        else:
-            path.write_bytes(zip_bytes(content, self.storages))
 
 
 class Saved:
@@ -285,7 +236,7 @@ FORMS = [pytest.param(legacy, protocol, id=f"{'legacy' if legacy else 'zip'}{pro
 @pytest.mark.parametrize(("legacy", "protocol"), FORMS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_made_byte_by_byte_loads(tmp_path, kind, legacy, protocol):
-    kit, path = Made(legacy, protocol), tmp_path / "weights.pth"
+    kit, path = Made(WEIGHTS, legacy, protocol), tmp_path / "weights.pth"
     kit.write(path, KINDS[kind](kit))
     same(read_arrays(path), WEIGHTS)
 
@@ -300,7 +251,7 @@ def test_a_file_saved_by_pytorch_loads(tmp_path, kind, legacy, protocol):
 
 def test_python_2_wrote_names_as_bytes(tmp_path):
     """STRING instructions, latin-1 text beside, and an ordered dict that is made of a list of pairs."""
-    kit, path = Made(True, 2), tmp_path / "weights.pth"
+    kit, path = Made(WEIGHTS, True, 2), tmp_path / "weights.pth"
     pairs = b"".join(b"](U" + bytes([len(name)]) + name.encode() + assemble(value) + b"e"
                      for name, value in kit.state().items())  # fmt: skip
     state = Raw(b"ccollections\nOrderedDict\n](" + pairs + b"e\x85R")
