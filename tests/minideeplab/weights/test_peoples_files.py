@@ -33,7 +33,9 @@ from container_files import (
     zip_bytes,
 )
 
+from minideeplab import models
 from minideeplab.errors import CheckpointError
+from minideeplab.weights import load_pretrained, save_torchvision_npz
 from minideeplab.weights.containers import read_arrays, read_weights
 
 # The weights of every kind: a layer and its norm.
@@ -196,6 +198,22 @@ AROUND = {
     "an average in a dict": lambda kit: {"model": kit.state(weights=OTHERS), "model_ema": kit.state("module.")},
     "params and params_ema": lambda kit: {"params": kit.state(weights=OTHERS), "params_ema": kit.state()},
     "shadow of an average": lambda kit: {"model": kit.state(weights=OTHERS), "ema": {"n": 0.9, "shadow": kit.state()}},
+    "timm": lambda kit: {
+        "epoch": 3,
+        "arch": "resnet18",
+        "state_dict": kit.state(weights=OTHERS),
+        "state_dict_ema": kit.state(),
+        "args": kit.value(argparse.Namespace(lr=0.1, output=pathlib.PurePosixPath("out"))),
+        "amp_scaler": {"scale": 65536.0},
+        "metric": kit.value(np.float64(0.5)),
+    },
+    "torchvision": lambda kit: {
+        "model": kit.state(),
+        "optimizer": {"state": {0: {"momentum_buffer": ONE(kit)}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
+        "lr_scheduler": {"last_epoch": 3, "_last_lr": [0.1]},
+        "epoch": 3,
+        "args": kit.value(argparse.Namespace(dataset="coco", device="cuda")),
+    },
     "MMEngine": lambda kit: {"meta": {"epoch": 1, "CLASSES": ("a",)}, "state_dict": kit.state(), "message_hub": {}},
     "DeepSpeed": lambda kit: {"module": kit.state(), "dp_world_size": 4, "ds_config": {}, "optimizer": None},
     "nnU-Net": lambda kit: {"network_weights": kit.state(), "trainer_name": "t", "logging": {"a": [0.5]}},
@@ -309,14 +327,14 @@ def test_a_whole_model_has_the_names_of_its_state_dict(tmp_path):
 
 def made_tensors():
     """What may stand in the place of a tensor: a pickle's value, and its words."""
-    flat = (storage("Float", "0", 6), 0, (6,), (1,), False, OrderedDict())
-    untyped = (Persistent(("storage", Global("torch.storage UntypedStorage"), "1", "cpu", 6)), *flat[1:])
+    flat = (storage("Float", "p", 6), 0, (6,), (1,), False, OrderedDict())
+    untyped = (Persistent(("storage", Global("torch.storage UntypedStorage"), "q", "cpu", 6)), *flat[1:])
     return {
         "sparse": (Call(Global("torch._utils _rebuild_sparse_tensor"), (1, 2)), "a sparse tensor"),
         "quantised": (Call(Global("torch._utils _rebuild_qtensor"), flat), "a quantised tensor"),
         "nested": (Call(Global("torch._utils _rebuild_nested_tensor"), (1, 2)), "a nested tensor"),
         "meta": (Call(Global("torch._utils _rebuild_meta_tensor_no_storage"), (1, 2)), "a tensor without values"),
-        "complex": (tensor(storage("ComplexFloat", "1", 3), 0, (3,), (1,)), "a tensor of complex numbers"),
+        "complex": (tensor(storage("ComplexFloat", "r", 3), 0, (3,), (1,)), "a tensor of complex numbers"),
         "negated": (Call(Global("torch._utils _rebuild_tensor_v2"), (*flat, {"neg": True})), "values are negated"),
         "float8": (Call(Global("torch._utils _rebuild_tensor_v3"), (*untyped, Global("torch float8_e4m3fn"), {})),
                    "an object of 'torch.float8_e4m3fn'"),
@@ -329,11 +347,22 @@ def made_tensors():
 @pytest.mark.parametrize("kind", made_tensors())
 def test_other_tensors_are_called_by_their_names(tmp_path, kind):
     value, words = made_tensors()[kind]
-    storages = {"0": ARRAY.tobytes()} | ({"1": bytes(24)} if kind == "complex" else {})
-    (tmp_path / "weights.pth").write_bytes(zip_bytes({"a": vector(ARRAY), "odd": value}, storages))
+    (tmp_path / "weights.pth").write_bytes(zip_bytes({"a": vector(ARRAY), "odd": value}, {"0": ARRAY.tobytes()}))
     found = read_weights(tmp_path / "weights.pth")
     same(found.arrays, {"a": ARRAY})
     assert words in found.unread["odd"]
+
+
+@pytest.mark.parametrize("kind", made_tensors())
+def test_in_the_place_of_a_wanted_tensor_they_are_refused(tmp_path, kind):
+    save_torchvision_npz(tmp_path / "weights.npz", models.build("resnet18", width=1 / 64, num_classes=3))
+    made, (value, words) = Made(dict(np.load(tmp_path / "weights.npz"))), made_tensors()[kind]
+    state = made.state("module.") | {"module.layer2.0.bn1.bias": value}
+    made.write(tmp_path / "weights.pth", state)
+    with pytest.raises(
+        CheckpointError, match=rf"'layer2\.0\.bn1\.bias' is .*{words}.*\.to_dense\(\), \.dequantize\(\)"
+    ):
+        load_pretrained(tmp_path / "weights.pth")
 
 
 def saved_tensors(torch):
