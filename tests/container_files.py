@@ -146,6 +146,64 @@ def safetensors_bytes(header, data=b"", length=None):
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
+class Made:
+    """Pickles put together from instructions, in one of the two formats of torch.save.
+
+    Attributes:
+        weights: the arrays {name: array} of a state dict and a module, where no others are given.
+    """
+
+    def __init__(self, weights, legacy=False, protocol=2):
+        self.weights, self.legacy, self.protocol = weights, legacy, protocol
+        self.storages, self.counts = {}, {}
+
+    def tensor(self, array):
+        key = str(len(self.storages))
+        self.storages[key], self.counts[key] = array.tobytes(), array.size
+        kind = {"float32": "Float", "int64": "Long"}[array.dtype.name]
+        strides = tuple(step // array.itemsize for step in array.strides)
+        return tensor(storage(kind, key, array.size, self.legacy), 0, array.shape, strides)
+
+    def state(self, prefix="", weights=None):
+        return OrderedDict((prefix + name, self.tensor(array)) for name, array in (weights or self.weights).items())
+
+    def value(self, value):
+        """As Python's pickle writes it."""
+        return Raw(pickle.dumps(value, self.protocol)[2:-1])
+
+    def foreign(self, name, *arguments, state=None):
+        """An object of a class that need not be here."""
+        return Call(Global(name), arguments, state)
+
+    def module(self, name="nets Net", weights=None):
+        """A module of PyTorch with the modules in it, as its `__reduce_ex__` gives it."""
+        parameters, buffers, inner = {"none": None}, {}, {}
+        for path, array in (weights or self.weights).items():
+            first, dot, rest = path.partition(".")
+            if dot:
+                inner.setdefault(first, {})[rest] = array
+            elif first.startswith(("running", "num")):
+                buffers[first] = self.tensor(array)
+            else:
+                arguments = (self.tensor(array), True, OrderedDict())
+                parameters[first] = Call(Global("torch._utils _rebuild_parameter"), arguments)
+        state = {
+            "training": True,
+            "_parameters": parameters,
+            "_buffers": buffers,
+            "_non_persistent_buffers_set": [],
+            "_forward_hooks": OrderedDict(),
+            "_modules": {key: self.module("torch.nn.modules.module Module", each) for key, each in inner.items()},
+        }
+        return Raw(assemble(Global(name)) + b")\x81" + assemble(state) + b"b")
+
+    def write(self, path, content):
+        if self.legacy:
+            path.write_bytes(legacy_bytes(content, self.storages, counts=self.counts))
+        else:
+            path.write_bytes(zip_bytes(content, self.storages))
+
+
 def same(found, expected):
     assert found.keys() == expected.keys()
     for name, array in expected.items():

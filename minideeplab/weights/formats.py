@@ -5,6 +5,7 @@ from typing import BinaryIO
 
 from minideeplab.files.arrays import ZIP_STARTS, damage_refused
 from minideeplab.files.refusal import REDO, Refusal, shown
+from minideeplab.weights.mistaken import CONVERT, mistaken
 
 NPZ, PYTORCH, PYTORCH_LEGACY, SAFETENSORS = "npz", "pytorch", "pytorch legacy", "safetensors"
 TITLES = {
@@ -15,25 +16,24 @@ TITLES = {
 }
 WANTED = "a .pth of PyTorch, a .safetensors or an .npz file"
 RESAVE = "if you trust it, open it in PyTorch and write it again with torch.save(model.state_dict(), path)"
+RESAVE_PLAIN = (
+    "if you trust it, open it in PyTorch, make a plain tensor of float32 of it (.to_dense(), .dequantize(), .float(), "
+    "torch.from_numpy) and write all again with torch.save"
+)
 
-# First bytes of what is often found under the name of a weight file.
-_MISTAKEN = {
-    b"version https://git-lfs": "only a pointer of Git LFS; run `git lfs pull` in its repository",
-    b"<": "a web page, not weights; download the file itself",
-    b"{": "a JSON text, not weights; if it is the index of a divided model, give one of the files that it names",
-    b"\x1f\x8b": "compressed with gzip; unpack it first",
-    b"\x89HDF": "an HDF5 file, as of Keras; convert it to .npz with the program that wrote it",
-    b"\x93NUMPY": "a single .npy array without a name; write all arrays, by name, with numpy.savez",
-}
 _PICKLE_STARTS = (b"\x80", b"L119547037146038801333356L")  # of protocol 2 and later; of 1, where torch.save used it
 # Members (in the archive's folder) that tell other archives of PyTorch from those of torch.save. Some of their members
 # are compressed, so that the kind is said before anything else is checked.
 _TORCHSCRIPT = "a TorchScript program (of torch.jit.save, or of torch::save in C++)"
 _OTHER_ARCHIVES = (
-    ("constants.pkl", _TORCHSCRIPT, "torch.jit.load"),
-    ("code/", _TORCHSCRIPT, "torch.jit.load"),
-    ("archive_format", "a program of torch.export", "torch.export.load"),
-    (".data/extern_modules", "a package of torch.package", "torch.package.PackageImporter"),
+    ("constants.pkl", _TORCHSCRIPT, "torch.jit.load(path).state_dict()"),
+    ("code/", _TORCHSCRIPT, "torch.jit.load(path).state_dict()"),
+    ("archive_format", "a program of torch.export", "torch.export.load(path).state_dict"),
+    (
+        ".data/extern_modules",
+        "a package of torch.package",
+        "the state_dict() of what torch.package.PackageImporter loads",
+    ),
 )
 
 
@@ -52,31 +52,27 @@ def format_of(file: BinaryIO, wanted: str = WANTED) -> str:
     if head.startswith(ZIP_STARTS):
         with damage_refused(), zipfile.ZipFile(file) as archive:
             return _format_of_archive(archive.namelist(), wanted)
-    if head[257:262] == b"ustar":
-        raise Refusal(f"a tar archive; unpack it, or if the first PyTorch wrote it: {RESAVE}")
     # Before the pickle: the length of a header may begin with the same bytes, but a pickle has no brace there.
     if head[8:9] == b"{":
         return SAFETENSORS
     if head.startswith(_PICKLE_STARTS):
         return PYTORCH_LEGACY
-    if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x1a", b"\x3a"):  # fields 1 and 2, 3 or 7 of its protocol
-        raise Refusal("an ONNX model; convert its initialisers to .npz with the program that wrote it")
-    for start, message in _MISTAKEN.items():
-        if head.startswith(start):
-            raise Refusal(message)
     if not head:
         raise Refusal(f"it is empty; {REDO}")
-    raise Refusal(f"it starts with {shown(head[:8])}, as no known weight file does; give {wanted}")
+    if head[257:262] == b"ustar":
+        raise Refusal(f"a tar archive; unpack it, or if the first PyTorch wrote it: {RESAVE}")
+    raise Refusal(
+        mistaken(file, head) or f"it starts with {shown(head[:8])}, as no known weight file does; give {wanted}"
+    )
 
 
 def _format_of_archive(names: list[str], wanted: str) -> str:
     inner = [name.partition("/")[2] for name in names]
-    for member, title, reader in _OTHER_ARCHIVES:
+    for member, title, state in _OTHER_ARCHIVES:
         if any(name.startswith(member) for name in inner):
-            raise Refusal(
-                f"{title}, not weights alone; if you trust it, open it with {reader} and write its state_dict() "
-                f"with torch.save"
-            )
+            raise Refusal(f"{title}, not weights alone; if you trust it, write {state} with torch.save in PyTorch")
+    if "model.weights.h5" in names:
+        raise Refusal(f"a .keras file of Keras; {CONVERT}")
     if any(name.endswith("/data.pkl") for name in names):
         return PYTORCH
     if names and all(name.endswith(".npy") for name in names):

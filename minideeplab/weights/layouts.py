@@ -8,7 +8,7 @@ kazuto1011/deeplab-pytorch.
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from minideeplab.models.backbones.densenet import DENSENETS
 from minideeplab.models.backbones.mobilenetv2 import MULTIPLIERS, STAGES, rounded
 from minideeplab.models.backbones.resnet import RESNETS
 from minideeplab.weights import layout_names
-from minideeplab.weights.formats import RESAVE
+from minideeplab.weights.formats import RESAVE_PLAIN
 from minideeplab.weights.layout_names import Rules, renamed
 
 Shapes = dict[str, tuple[int, ...] | str]  # a text is what stands there instead of an array of numbers
@@ -38,6 +38,8 @@ class Layout:
         head: pattern of the file's names that make class scores: a file without any of them is a backbone.
         linear: pattern of the file's names that are fully connected layers, (K, inputs), and convolutions here.
         fold: from our state, for the source's images, to that for our images; None where they are the same.
+        typical: configurations of networks with this layout, whose names are compared with those of a file that has no
+            known layout; empty: the networks that `writes` names.
     """
 
     title: str
@@ -49,6 +51,7 @@ class Layout:
     head: str = ""
     linear: str = ""
     fold: Callable[[dict], dict] | None = None
+    typical: tuple[dict, ...] = field(default=(), compare=False)
 
     def recognises(self, names) -> bool:
         return all(any(re.match(mark, name) for name in names) for mark in self.marks)
@@ -76,7 +79,7 @@ class Layout:
 
 def not_read(name: str, what: str) -> Refusal:
     """Of an array that is wanted, and is something else."""
-    return Refusal(f"{shown(name)} is {what}, which is not read; nothing was run; {RESAVE}")
+    return Refusal(f"{shown(name)} is {what}, which is not read; nothing was run; {RESAVE_PLAIN}")
 
 
 def _channels(shapes, name, what):
@@ -113,16 +116,23 @@ def _counts(shapes, pattern):
     return tuple(count for _, count in sorted(Counter(stage for stage, _ in found).items()))
 
 
+_PLAIN_RESNETS = tuple(name for name in RESNETS if "-" not in name)
+
+
+def _on_resnets(name, **options) -> tuple[dict, ...]:
+    """Configurations of a network whose backbone is an option."""
+    return tuple({"name": name, "backbone": backbone, **options} for backbone in _PLAIN_RESNETS)
+
+
 def _resnet(shapes, prefix=""):
     units = _counts(shapes, rf"{re.escape(prefix)}layer([1-4])\.(\d+)\.")
     bottleneck = any(re.match(rf"{re.escape(prefix)}layer1\.\d+\.conv3\.", name) for name in shapes)
-    names = [name for name in RESNETS if "-" not in name]
-    for name in names:
+    for name in _PLAIN_RESNETS:
         if RESNETS[name] == (bottleneck, units):
             return name
     raise Refusal(
         f"its stages have {units or 'no'} units of {'three' if bottleneck else 'two'} convolutions, "
-        f"only {', '.join(names)} can be loaded, by themselves or as backbone"
+        f"only {', '.join(_PLAIN_RESNETS)} can be loaded, by themselves or as backbone"
     )
 
 
@@ -262,12 +272,14 @@ LAYOUTS = (
         describe=_deeplabv2,
         spellings=((r"^(base|scale)\.", ""), (r"^aspp\.stages\.", "aspp."), (r"\.proj\.", ".shortcut.")),
         fold=_from_caffe_images,
+        typical=({"name": "deeplabv2-resnet101"},),
     ),
     Layout(
         "DeepLab v3+ on a ResNet of jfzhang95/pytorch-deeplab-xception",
         marks=(r"aspp\.aspp\d\.", r"decoder\.last_conv\."),
         rules=layout_names.JFZHANG_V3PLUS,
         describe=_segmenter("deeplabv3plus", "decoder.last_conv.8.weight", "aspp.conv1.weight"),
+        typical=_on_resnets("deeplabv3plus"),
     ),
     Layout(
         "DeepLab v3+ on MobileNetV2 of VainF/DeepLabV3Plus-Pytorch",
@@ -309,6 +321,7 @@ LAYOUTS = (
             low_level_first=True,
             **_VAINF,
         ),
+        typical=_on_resnets("deeplabv3plus", refinements=1),
     ),
     Layout(
         "DeepLab v3 on a ResNet of VainF/DeepLabV3Plus-Pytorch",
@@ -321,6 +334,7 @@ LAYOUTS = (
             refine=True,
             **_VAINF,
         ),
+        typical=_on_resnets("deeplabv3", refine=True),
     ),
     Layout(
         "torchvision's deeplabv3_mobilenet_v3_large",

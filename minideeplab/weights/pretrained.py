@@ -15,8 +15,10 @@ from minideeplab.nn.comparison import differences
 from minideeplab.weights.checkpoint import Checkpoint
 from minideeplab.weights.containers import read_weights
 from minideeplab.weights.layouts import LAYOUTS, Layout, not_read
+from minideeplab.weights.nearest_layouts import looks_like
 from minideeplab.weights.raw_arrays import Weights
-from minideeplab.weights.wrappers import COUNTERS
+from minideeplab.weights.recognition import recognise
+from minideeplab.weights.whole_models import COUNTERS
 
 
 def load_pretrained(path: str | Path, *, source_images: bool = False, **options):
@@ -80,7 +82,7 @@ def load(path: str | Path, *, source_images: bool = False, **options) -> Source:
             )
         return Source(Checkpoint.load(path).build_model(path))
     try:
-        layout = _recognise(weights)
+        layout, weights = recognise(weights)
         weights = Weights(_spelled(layout, weights.arrays), _spelled(layout, weights.unread))
         shapes = {name: array.shape for name, array in weights.arrays.items()}
         name, derived = layout.describe(weights.unread | shapes)
@@ -119,20 +121,6 @@ def save_torchvision_npz(path: str | Path, model) -> None:
 
 
 # ---------------------------------------------------------------- names
-
-
-def _recognise(weights: Weights) -> Layout:
-    arrays = weights.arrays
-    for layout in LAYOUTS:
-        if layout.recognises([*arrays, *weights.unread]):
-            return layout
-    names = ", ".join(shown(name) for name in list(arrays)[:5]) or "nothing"
-    known = "".join(f"\n  {layout.title}" for layout in LAYOUTS)
-    raise Refusal(
-        f"no known layout; it has {len(arrays)} arrays: {names}{', ...' if len(arrays) > 5 else ''}\n"
-        f"known are checkpoints of this project, and{known}\n"
-        f"for others rename the arrays to one of these layouts, and save them with numpy.savez"
-    )
 
 
 def _spelled(layout: Layout, arrays: dict) -> dict:
@@ -199,7 +187,7 @@ def _compare(layout: Layout, model, expected: dict, weights: Weights) -> None:
     wrong = differences(expected, {name: array.shape for name, array in weights.arrays.items()})
     if wrong:
         raise Refusal(
-            f"recognised as {layout.title}, but {wrong.counts()}\n{wrong.table()}\n"
+            f"recognised as {layout.title}, but {wrong.counts()}\n{wrong.table()}{looks_like(wrong.unknown)}\n"
             f"expected is what {model.config} has; give options that fit the file, or a file of this very network"
         )
 

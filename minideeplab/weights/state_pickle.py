@@ -8,7 +8,8 @@ is nothing that a file could call.
 
 What lies beside the weights (a date, a path, an optimiser, a whole configuration) must not decide whether they load.
 So a name that is not on the short lists below is not refused: it becomes a `Placeholder`, and so does all that the file
-would make with it. A placeholder carries the name and does nothing.
+would make with it. A placeholder carries the name and does nothing. What the file gives it, items and attributes, it
+keeps by name, as inert as itself: the weights of a model that was saved as a whole lie there.
 """
 
 import io
@@ -41,15 +42,25 @@ _STORAGES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Placeholder:
     """Stands for a name that is not looked up, or for what the file would make with it.
 
     Attributes:
-        name: dotted, as the file has it.
+        name: dotted, as the file has it; of an object that of its class.
+        content: the items and attributes that the file gives it, by name; None: nothing.
     """
 
     name: str
+    content: dict | None = None
+
+    def take(self, pairs) -> None:
+        """Takes items or attributes; of those that it has, the first stay."""
+        if self.content is None:
+            self.content = {}
+        for key, value in pairs:
+            if type(key) is str:
+                self.content.setdefault(key, value)
 
 
 @dataclass(frozen=True)
@@ -166,7 +177,9 @@ class StatePickle:
         target = self.stack[-1]
         if type(target) is dict:
             _fill(target, zip(values[::2], values[1::2], strict=True))
-        elif type(target) is not Placeholder:
+        elif type(target) is Placeholder:
+            target.take(zip(values[::2], values[1::2], strict=True))
+        else:
             raise Refusal(f"its pickle sets items of {shown(target)}; {RESAVE}")
 
     def dict_since_mark(self, _):
@@ -182,14 +195,18 @@ class StatePickle:
         """A function or class and a tuple of arguments; named ones are for placeholders alone."""
         function, arguments, *named = values
         if type(function) is Placeholder:
-            self.push(function)
+            self.push(_made_by(function, arguments))
         elif type(function) is _Global and function.name in _MAKERS and type(arguments) is tuple and not any(named):
-            self.copied += sum(len(argument) for argument in arguments if type(argument) in (list, tuple))
-            if self.copied > _MAX_INSTRUCTIONS:  # one long list, copied by each of many calls
-                raise Refusal(f"its pickle makes objects of more than {_MAX_INSTRUCTIONS} values; {RESAVE}")
+            self.copy(sum(len(argument) for argument in arguments if type(argument) in (list, tuple)))
             self.push(_MAKERS[function.name](*arguments))
         else:
             raise Refusal(f"its pickle calls {shown(getattr(function, 'name', function))}; {RESAVE}")
+
+    def copy(self, count: int) -> None:
+        """Counts values that are copied: one long list may be, by each of many instructions."""
+        self.copied += count
+        if self.copied > _MAX_INSTRUCTIONS:
+            raise Refusal(f"its pickle makes objects of more than {_MAX_INSTRUCTIONS} values; {RESAVE}")
 
     def call_since_mark(self, names: str | None):
         """The oldest pickles' calls: the arguments since the mark, and the class before them or in the instruction."""
@@ -204,9 +221,18 @@ class StatePickle:
         self.push(Placeholder(f"extension {code} of copyreg"))
 
     def build(self, _):
-        """Attributes, such as `_metadata` of a state dict, are dropped."""
-        target, _ = self.last(2)
-        if type(target) is not dict and type(target) is not Placeholder:
+        """Attributes of a dict, such as `_metadata` of a state dict, and of a tensor are dropped.
+
+        Those of an object are a dict, or the pair of one and of what its `__slots__` hold, or in an object again.
+        """
+        target, state = self.last(2)
+        if type(target) is Placeholder:
+            for part in state if type(state) is tuple and len(state) == 2 else (state,):
+                given = part.content if type(part) is Placeholder else part
+                if type(given) is dict and given is not target.content:
+                    self.copy(len(given))
+                    target.take(given.items())
+        elif type(target) not in (dict, StoredTensor):
             raise Refusal(f"its pickle sets attributes of {shown(target)}; {RESAVE}")
         self.push(target)
 
@@ -237,7 +263,24 @@ def described(value) -> str:
     """A value of a pickle for a message."""
     if type(value) is StoredTensor:
         return "one tensor without a name"
-    return f"an object of {shown(value.name)}" if type(value) in (Placeholder, _Global) else shown(value)
+    if type(value) not in (Placeholder, _Global):
+        return shown(value)
+    kind = _KINDS.get(value.name)
+    return f"{kind} ({value.name})" if kind else f"an object of {shown(value.name)}"
+
+
+def _made_by(function: Placeholder, arguments) -> Placeholder:
+    """What stands for the result of a call.
+
+    It has the name of the function; of the class where the function makes an object of any; and what is in the object
+    where one attribute of it is taken: of `torch.save(model.state_dict, path)`, where the brackets were forgotten.
+    """
+    first = arguments[0] if type(arguments) is tuple and arguments else None
+    if type(first) is Placeholder and function.name in _OBJECT_MAKERS:
+        return Placeholder(first.name)
+    if type(first) is Placeholder and function.name in ("builtins.getattr", "__builtin__.getattr"):
+        return Placeholder(first.name, first.content)
+    return Placeholder(function.name)
 
 
 def _fill(target: dict, pairs) -> None:
@@ -258,14 +301,21 @@ def _ordered_dict(pairs=()) -> dict:
     return result
 
 
-def _tensor(storage, offset, size, stride, *_) -> StoredTensor | Placeholder:
-    """A tensor whose last element, offset + sum((size - 1) * stride), lies in its storage."""
+def _tensor(
+    storage, offset, size, stride, requires_grad=False, hooks=None, bits=None, *_
+) -> StoredTensor | Placeholder:
+    """A tensor whose last element, offset + sum((size - 1) * stride), lies in its storage.
+
+    `bits` may say that the values are those of the storage times -1; such a tensor is not read.
+    """
     if type(storage) is Placeholder:
         return storage
     if type(storage) is not Storage or type(offset) is not int or type(size) is not tuple or type(stride) is not tuple:
         raise Refusal(f"a tensor is described by {shown(storage)}, {shown(offset)}, {shown(size)}; {RESAVE}")
     if storage.code not in STORED:
         return Placeholder(storage.code)
+    if type(bits) is dict and bits.get("neg") is True:
+        return Placeholder("torch._neg_view")
     count = element_count(size)
     if len(stride) != len(size) or any(type(step) is not int or step < 0 for step in stride) or offset < 0:
         raise Refusal(f"a tensor of shape {size} has offset {shown(offset)} and impossible strides; {REDO}")
@@ -302,6 +352,32 @@ def _size(sizes=()) -> tuple:
     return tuple(sizes)
 
 
+def _listed(values=(), *_) -> list:
+    return list(values) if type(values) in (tuple, list) else []
+
+
+# What an object of any class is made with, by the names of Python 2 and 3.
+_OBJECT_MAKERS = {
+    f"{module}.{name}"
+    for module in ("copyreg", "copy_reg")
+    for name in ("_reconstructor", "__newobj__", "__newobj_ex__")
+}
+# Words for what else a tensor may be.
+_KINDS = {
+    "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
+    "torch._utils._rebuild_sparse_csr_tensor": "a sparse tensor",
+    "torch._utils._rebuild_qtensor": "a quantised tensor",
+    "torch._utils._rebuild_nested_tensor": "a nested tensor",
+    "torch.nested._internal.nested_tensor._rebuild_njt": "a nested tensor",
+    "torch._neg_view": "a tensor whose values are negated when they are used",
+    "torch.ComplexFloatStorage": "a tensor of complex numbers",
+    "torch.ComplexDoubleStorage": "a tensor of complex numbers",
+    "torch._utils._rebuild_meta_tensor_no_storage": "a tensor without values, of the device 'meta'",
+} | {
+    f"numpy.{core}.{name}": "an array of NumPy"
+    for core in ("core", "_core")
+    for name in ("multiarray._reconstruct", "numeric._frombuffer")
+}
 _TENSORS = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
@@ -317,6 +393,8 @@ _MAKERS = {
     "torch._tensor._rebuild_from_type_v2": _of_type,
     "torch.Size": _size,
     "collections.OrderedDict": _ordered_dict,
+    "builtins.set": _listed,
+    "__builtin__.set": _listed,
 }
 
 # Instructions that give their argument as it is.

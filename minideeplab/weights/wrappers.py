@@ -1,20 +1,22 @@
 """What people put around the weights of a file, and how it is taken off: checkpoints around them, prefixes of names."""
 
+from collections.abc import Iterator
+
 from minideeplab.files.refusal import Refusal, shown
 from minideeplab.weights.formats import RESAVE
 from minideeplab.weights.raw_arrays import Weights
-from minideeplab.weights.state_pickle import Placeholder, StoredTensor, described
+from minideeplab.weights.state_pickle import Placeholder, described
+from minideeplab.weights.whole_models import Contents
 
 # Keys under which training scripts keep the weights, moving averages of them first.
 WRAPPERS = (
-    *("ema", "ema_state_dict", "model_ema", "model_ema_state_dict", "params_ema", "state_dict_ema"),
-    *("state_dict", "model_state_dict", "model_state", "model", "net_state_dict", "net", "network", "module"),
-    *("weights", "params", "state"),
+    *("ema", "ema_state_dict", "model_ema", "model_ema_state_dict", "params_ema", "state_dict_ema", "ema_model"),
+    *("shadow", "state_dict", "model_state_dict", "model_state", "model", "net_state_dict", "net", "network"),
+    *("module", "model_weights", "network_weights", "weights", "weight", "params", "state"),
 )
 # What wrapping modules (DataParallel, torch.compile, Lightning, a class of one's own) put before every name. No layout
 # that is known here begins with one of these.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
-COUNTERS = ("n_averaged", "num_batches_tracked")  # no weights: no result depends on them
 _DEPTH = 3
 _MAX_PREFIXES = 6  # a name may be megabytes of them
 
@@ -24,40 +26,44 @@ def state_dict_in(content) -> dict:
 
     Rule: of the dicts at the top and under `WRAPPERS`, nested up to three times, the one with most tensors; of several
     with equally many the moving average, which is what the published accuracy of such a file belongs to. Where that is
-    the top itself, or none has tensors, the only dict under another key that has more.
+    the top itself, or none has tensors, the only dict under another key that has more. An object counts as the dict of
+    what it has, a module of PyTorch as that of its parameters and buffers, and a list as one by number.
 
     Raises:
         Refusal: there is none, or it cannot be told which is meant.
     """
-    if type(content) is not dict:
+    contents = Contents()
+    listed = {str(number): value for number, value in enumerate(content)} if type(content) in (tuple, list) else content
+    top = contents.named(listed)
+    if top is None:
         raise Refusal(_nothing_in(content))
-    best = max(_distinct(_wrapped(content)), key=_count)
-    if best is content or not _count(best):
-        others = {id(value): key for key, value in content.items() if type(value) is dict}
-        keys = [key for key in others.values() if _count(content[key]) > _count(best)]
+    best = _most(top, contents)
+    if best is top or not contents.count(best):
+        others = {id(value): key for key, value in top.items() if contents.named(value) is not None}
+        inner = {key: _most(contents.named(top[key]), contents, _DEPTH - 1) for key in others.values()}
+        keys = [key for key, state in inner.items() if contents.count(state) > contents.count(best)]
         if len(keys) > 1:
             names = ", ".join(shown(key) for key in keys[:10])
             raise Refusal(f"weights of several networks, under {names}; keep one of them; {RESAVE}")
-        best = content[keys[0]] if keys else best
-    if not _count(best):
+        best = inner[keys[0]] if keys else best
+    if not contents.count(best):
         raise Refusal(_nothing_in(content))
     return best
 
 
-def _wrapped(content: dict, depth: int = 0) -> list[dict]:
+def _most(content: dict, contents: Contents, depth: int = 0) -> dict:
+    """That with most tensors of a dict and those under `WRAPPERS` in it, the first of several."""
+    return max(_wrapped(content, contents, depth), key=contents.count)
+
+
+def _wrapped(content: dict, contents: Contents, depth: int) -> Iterator[dict]:
     """The dicts under `WRAPPERS`, in their order, and then the dict that they are in."""
-    inner = [content[key] for key in WRAPPERS if type(content.get(key)) is dict] if depth < _DEPTH else []
-    return [state for each in inner for state in _wrapped(each, depth + 1)] + [content]
-
-
-def _distinct(states: list[dict]) -> list[dict]:
-    """Each once: a file may name one dict often, and count on the time that takes."""
-    return list({id(state): state for state in states}.values())
-
-
-def _count(state: dict) -> int:
-    """How many tensors are in a dict."""
-    return sum(type(value) is StoredTensor and name.split(".")[-1] not in COUNTERS for name, value in state.items())
+    if depth < _DEPTH:
+        for key in WRAPPERS:
+            inner = contents.named(content.get(key))
+            if inner is not None:
+                yield from _wrapped(inner, contents, depth + 1)
+    yield content
 
 
 def _nothing_in(content) -> str:
@@ -67,8 +73,8 @@ def _nothing_in(content) -> str:
         if type(value) is Placeholder and (key in WRAPPERS or not key):
             under = f" under {shown(key)}" if key else ""
             return (
-                f"no tensors by name: its pickle refers to {shown(value.name)}{under}, a whole model or program was "
-                f"saved, or an attack; nothing was run; {RESAVE}"
+                f"no tensors by name: its pickle refers to {shown(value.name)}{under}, a program or an object without "
+                f"parameters was saved, or an attack; nothing was run; {RESAVE}"
             )
     if type(content) is not dict:
         return f"it holds {described(content)}, not tensors by name; {RESAVE}"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from container_files import a_pickle, legacy_bytes, safetensors_bytes, storage, tensor, vector, zip_bytes
+from container_files import Call, Global, a_pickle, legacy_bytes, safetensors_bytes, storage, tensor, vector, zip_bytes
 from fuzz.harness import Reader
 from PIL import Image
 from png_files import GREY, PALETTE, write_png
@@ -82,7 +82,11 @@ def _weights() -> list[Reader]:
         "state_dict": {"module.a": vector(one), "module.b": tensor(storage("Half", "1", 6), 0, (2, 3), (3, 1))},
     }
     storages = {"0": one.tobytes(), "1": two.tobytes()}
+    layer = {"_parameters": {"w": vector(one)}, "_buffers": {"m": None}, "_modules": {}, "training": True}
+    net = {"_parameters": {}, "_modules": {"0": Call(Global("nets Layer"), (), layer)}}
+    whole = {"epoch": 3, "model": Call(Global("nets Net"), (), net)}
     zips = [zip_bytes(content, storages), zip_bytes({"a": vector(two)}, {"0": two.tobytes()})]
+    zips.append(zip_bytes(whole, {"0": one.tobytes()}))
     legacy = [
         legacy_bytes({"a": vector(one, legacy=True)}, {"0": one.tobytes()}),
         legacy_bytes({"state_dict": {"b": vector(one[:4], legacy=True)}}, {"0": one[:4].tobytes()}),
@@ -101,8 +105,10 @@ def _weights() -> list[Reader]:
         pickled[name] = tensor(storage("Float", name, array.size), 0, array.shape, strides)
         header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [place, place := place + array.nbytes]}
     raw = {name: array.tobytes() for name, array in arrays.items()}
+    around = {f"net.{name}": array for name, array in arrays.items()} | {"criterion.weight": np.ones(3)}
     layouts = [
         _written(lambda path: save_torchvision_npz(path, model), "x.npz"),
+        _written(lambda path: np.savez(path, **around), "x.npz"),
         zip_bytes(pickled, raw),
         safetensors_bytes(header, b"".join(raw.values())),
     ]

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from container_files import Made
 from PIL import Image
 from strategies import SIMULATED
 
@@ -270,3 +272,56 @@ def test_the_command_in_a_process_of_its_own(varied, tmp_path):
     assert done.returncode == 3 and done.stdout.startswith("1 image segmented: label masks in "), said
     assert "\r" not in said and "Warning" not in said and "Traceback" not in said
     assert "error: 1 input could not be segmented:\n  " in said
+
+
+# ---------------------------------------------------------------- weights of others
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory):
+    """{name: array} of a small FCN, and of a classifier, as torchvision has them."""
+    found, path = {}, tmp_path_factory.mktemp("weights") / "weights.npz"
+    for name in ("torchvision-fcn_resnet50", "resnet18"):
+        save_torchvision_npz(path, models.build(name, num_classes=5, width=1 / 16))
+        with np.load(path) as file:
+            found[name] = dict(file)
+    return found
+
+
+LOADING = {
+    "a state dict": lambda made: made.state(),
+    "a whole model": lambda made: made.module(),
+    "a checkpoint of Lightning": lambda made: {
+        "epoch": 1,
+        "state_dict": made.state("model.") | {"criterion.weight": made.tensor(np.ones(5, np.float32))},
+        "hyper_parameters": made.value(SimpleNamespace(lr=0.1, folder=Path("runs"))),
+        "optimizer_states": [{"state": {0: {"step": 3}}, "param_groups": []}],
+    },
+}
+
+
+@pytest.mark.parametrize("kind", LOADING)
+def test_weights_as_people_have_them(arrays, tmp_path, capsys, kind):
+    made = Made(arrays["torchvision-fcn_resnet50"])
+    made.write(tmp_path / "weights.pth", LOADING[kind](made))
+    image = write_image(tmp_path / "a.png")
+    assert run(str(tmp_path / "weights.pth"), tmp_path / "out", image) == 0
+    assert np.asarray(Image.open(tmp_path / "out/masks/a.png")).shape == (40, 50)
+    assert "the file names no classes" in capsys.readouterr().err
+
+
+def test_weights_that_cannot_predict_say_what_to_do(arrays, tmp_path, capsys):
+    image = write_image(tmp_path / "a.png")
+    renamed = {
+        name.replace("classifier.", "head."): array for name, array in arrays["torchvision-fcn_resnet50"].items()
+    }
+    for weights, message in (
+        (arrays["resnet18"], "weights of resnet18, which classifies whole images; .*train --init-from"),
+        (renamed, r"no known layout has its .*265 of 2.. names match.*name.replace\('head.', 'classifier.'\)"),
+    ):
+        made = Made(weights)
+        for content in (made.state(), {"model": made.module()}):
+            made.write(tmp_path / "weights.pth", content)
+            assert run(str(tmp_path / "weights.pth"), tmp_path / "out", image) == 4
+            text = capsys.readouterr().err
+            assert re.search(f"(?s){message}", text) and "Traceback" not in text

@@ -187,11 +187,8 @@ def test_torch_save_is_read_equal(tmp_path, new, protocol, wrapped):
 def test_torch_files_that_are_not_weights(tmp_path):
     torch = pytest.importorskip("torch")
     path, layer = tmp_path / "layer.pth", torch.nn.Linear(2, 2)
-    torch.save(layer, path)
-    with pytest.raises(CheckpointError, match=r"refers to 'torch\.nn\.modules\.linear\.Linear'.*torch\.save"):
-        read_arrays(path)
     torch.save({"a": torch.ones(2, dtype=torch.complex64)}, path)
-    with pytest.raises(CheckpointError, match=r"'a' is an object of 'torch\.ComplexFloatStorage'"):
+    with pytest.raises(CheckpointError, match="'a' is a tensor of complex numbers"):
         read_arrays(path)
     torch.jit.save(torch.jit.script(layer), path)
     with pytest.raises(CheckpointError, match="a TorchScript program"):

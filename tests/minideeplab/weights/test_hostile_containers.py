@@ -45,7 +45,7 @@ HOSTILE_CONTENT = {
     "os.system": (Call(Global("os system"), ("touch sang",)), "refers to 'os.system'.*nothing was run"),
     "eval": (Call(Global("builtins eval"), ("open('sang', 'w')",)), "refers to 'builtins.eval'"),
     "eval of Python 2": (Global("__builtin__ eval"), "refers to '__builtin__.eval'"),
-    "a whole model": (Call(Global("torchvision.models ResNet"), ()), "a whole model or program was saved"),
+    "a whole model": (Call(Global("torchvision.models ResNet"), ()), "an object without parameters was saved"),
     "eval by protocol 4": (Raw(b"\x8c\x08builtins\x8c\x04eval\x93"), "refers to 'builtins.eval'"),
     "a name that is no text": (Raw(b"K\x01K\x02\x93"), "a name that is no text"),
     "inst": (Raw(b"(ios\nsystem\n"), "refers to 'os.system'.*nothing was run"),

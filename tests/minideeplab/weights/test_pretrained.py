@@ -679,7 +679,7 @@ def test_half_a_classifier_is_no_backbone(tmp_path, arrays):
 
 def test_an_unknown_layout(tmp_path):
     message = refusal(tmp_path, {f"encoder.{i}.kernel": np.zeros(2) for i in range(7)})
-    assert "it has 7 arrays: 'encoder.0.kernel', " in message and "'encoder.4.kernel', ...\n" in message
+    assert "no known layout has its 7 arrays\n  'encoder.0.kernel', " in message and " and 4 more\n" in message
     assert all(layout.title in message for layout in LAYOUTS)
     assert "numpy.savez" in message
 

@@ -229,9 +229,9 @@ def test_other_tensors_lie_beside_the_weights(tmp_path):
     found = read_weights(tmp_path / "w.pth")
     same(found.arrays, {"w": ARRAY})
     assert found.unread == {
-        "phase": "an object of 'torch.ComplexFloatStorage'",
+        "phase": "a tensor of complex numbers (torch.ComplexFloatStorage)",
         "labels": "an object of 'torch.uint16'",
-        "sparse": "an object of 'torch._utils._rebuild_sparse_tensor'",
+        "sparse": "a sparse tensor (torch._utils._rebuild_sparse_tensor)",
         "parameter": "an object of 'x.Y'",
         "none": "None",
         "epoch": "3",
@@ -270,7 +270,7 @@ def test_the_legacy_format_steps_over_types_that_are_not_read(read, refuses):
     ("content", "message"),
     [
         ({"epoch": 3, "model": Call(Global("yolo Model"), ())}, "refers to 'yolo.Model' under 'model'.*nothing was"),
-        ({"a": tensor(storage("ComplexFloat", "0", 3), 0, (3,), (1,))}, "'a' is an object of 'torch.ComplexFloatSto"),
+        ({"a": tensor(storage("ComplexFloat", "0", 3), 0, (3,), (1,))}, "'a' is a tensor of complex numbers"),
         (vector(ARRAY), "it holds one tensor without a name"),
         ({}, "where it has nothing"),
     ],
@@ -280,10 +280,10 @@ def test_nothing_but_placeholders(refuses, content, message):
     assert re.search(message, text) and "download" not in text
 
 
-def test_a_whole_model_in_the_legacy_format(refuses):
+def test_a_class_in_the_legacy_format(refuses):
     """Its class comes with its source text, by a persistent id of its own."""
     model = Call(Persistent(("module", Global("my Net"), "net.py", "class Net: ...")), ())
-    assert "refers to 'my.Net', a whole model" in refuses(legacy_bytes(model, {}))
+    assert "refers to 'my.Net', a program or an object without parameters" in refuses(legacy_bytes(model, {}))
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_a_folder_called_code_is_no_program(read):
     ("data", "message"),
     [
         (b"\x08\x07\x12\x07pytorch", "an ONNX model"),
-        (b'{"weight_map": {}}', "a JSON text.*divided model"),
+        (b'{"weights": {}}', "a JSON text.*divided model"),
         (b"\x93NUMPY\x01\x00", "a single .npy array"),
         (b"\xff\xd8\xff\xe0", "starts with"),
     ],
