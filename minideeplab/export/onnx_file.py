@@ -11,6 +11,7 @@ from minideeplab.errors import MiniDeepLabError
 from minideeplab.export import tape as tapes
 from minideeplab.export.onnx_graph import Graph
 from minideeplab.export.onnx_nodes import Nodes
+from minideeplab.export.sizes import Size, structure
 from minideeplab.models.segmenter import SMALLEST_SIDE, Segmenter
 from minideeplab.weights import Trained
 
@@ -74,14 +75,12 @@ def onnx_file(trained: Trained, size: tuple[int, int] | None = None) -> OnnxFile
     graph = Graph()
     onnx = graph.onnx
     output = Nodes(tape, graph, _normalised(graph), title).run()
-    dense, classes = isinstance(model, Segmenter) and getattr(model, "dense", True), tape.shapes[tape.result.number][3]
-    sides = ["height", "width"] if size is None else list(size)
-    image = onnx.helper.make_tensor_value_info(IMAGE, onnx.TensorProto.UINT8, [1, *sides, 3])
-    if dense:
-        graph.nodes.append(onnx.helper.make_node("Identity", [output], [LOGITS], name=LOGITS))
-    else:
-        graph.nodes.append(onnx.helper.make_node("Flatten", [output], [LOGITS], name=LOGITS))
-    shape = [1, classes, *sides] if dense else [1, classes]
+    _, *sides, classes = tape.shapes[tape.result.number]
+    dense = sides != [1, 1] or any(isinstance(side, Size) for side in sides)
+    image = onnx.helper.make_tensor_value_info(IMAGE, onnx.TensorProto.UINT8, _dims(tape, 0))
+    operation = "Identity" if dense else "Flatten"
+    graph.nodes.append(onnx.helper.make_node(operation, [output], [LOGITS], name=LOGITS))
+    shape = [1, classes, *_dims(tape, tape.result.number)[1:3]] if dense else [1, classes]
     logits = onnx.helper.make_tensor_value_info(LOGITS, onnx.TensorProto.FLOAT, shape)
     made = graph.model([image], [logits], title, _how_to_use(title, size))
     onnx.helper.set_model_props(made, _metadata(trained))
@@ -128,7 +127,7 @@ def logits_of(model, image: np.ndarray) -> np.ndarray:
     with precision("float32"), model.evaluating(), no_grad():
         logits = model(Tensor(normalise(image)).to(model.device)).numpy()
     found = np.ascontiguousarray(logits.transpose(0, 3, 1, 2))
-    return found if getattr(model, "dense", True) else found.reshape(1, -1)
+    return found.reshape(1, -1) if found.shape[2:] == (1, 1) else found
 
 
 # ---------------------------------------------------------------- the parts
@@ -170,6 +169,17 @@ def _sizes(model) -> list[tuple[int, int]]:
         found += [(base + i, base + half + i) for i in range(half)]
     exact = base - base % stride + stride + getattr(model, "corner", 1)
     return [*found, (exact, exact + stride), (exact, base + 3)]
+
+
+def _dims(tape, number):
+    """(N, H, W, C) of a value: numbers, and names of what depends on the image."""
+    names, image = {1: "height", 2: "width"}, tape.shapes[0]
+    return [
+        (names[axis] if structure(side) == structure(image[axis]) else f"other_{names[axis]}")
+        if isinstance(side, Size)
+        else int(side)
+        for axis, side in enumerate(tape.shapes[number])
+    ]
 
 
 def _normalised(graph):
