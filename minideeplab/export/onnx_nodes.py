@@ -225,14 +225,14 @@ class Nodes:
     def _pool(self, call, win):
         """Attributes of a pooling. Rounding up is padding at the far side: padding never wins, nor is it counted."""
         attributes = _window(win)
-        rows_and_columns = zip(
-            (1, 2), call.rounds, left_over(win), (win.stride_h, win.stride_w), (win.pad_bottom, win.pad_right),
-            (win.k_h, win.k_w), strict=True,
+        sides = zip(
+            (1, 2), left_over(win), (win.stride_h, win.stride_w), (win.pad_bottom, win.pad_right), (win.k_h, win.k_w),
+            strict=True,
         )  # fmt: skip
-        for axis, rounds, beyond, stride, padding, kernel in rows_and_columns:
+        for axis, beyond, stride, padding, kernel in sides:
             more = max(0, -beyond)
             if isinstance(self._shape(call.given["x"])[axis], Size):
-                more = stride - 1 if "up" in rounds else 0
+                more = stride - 1 if "up" in call.rounds else 0
             if padding + more >= kernel:
                 raise self._refuse(call, f"a window of {kernel} at stride {stride} that rounds sizes up")
             attributes["pads"][axis + 1] += more

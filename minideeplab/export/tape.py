@@ -36,14 +36,14 @@ class Call:
         given: its arguments by name: a `Ref` for a value, a NumPy array for what does not depend on the image.
         outputs: the values that it makes.
         where: name of the module in which it ran.
-        rounds: of a pooling, for height and width: whether it was seen to round its size "up" or "down".
+        rounds: of a pooling: whether it was seen to round a size "up" or "down".
     """
 
     kernel: str
     given: dict
     outputs: list[Ref]
     where: str
-    rounds: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
+    rounds: set[str] = field(default_factory=set)
 
     @property
     def title(self) -> str:
@@ -307,8 +307,6 @@ def _learn_rounding(call, peer, title) -> None:
     window = peer.given.get("win")
     if not isinstance(window, Window) or window.op != "pool" or call.kernel == "max_pool2d_grad":
         return
-    for seen, beyond in zip(call.rounds, left_over(window), strict=True):
-        if beyond:
-            seen.add("up" if beyond < 0 else "down")
-        if len(seen) > 1:
-            raise NotExportedError(f"{title}: {call.title} rounds up for some sizes only; give --size H W")
+    call.rounds.update("up" if beyond < 0 else "down" for beyond in left_over(window) if beyond)
+    if len(call.rounds) > 1:
+        raise NotExportedError(f"{title}: {call.title} rounds up for some sizes only; give --size H W")
