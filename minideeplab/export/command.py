@@ -27,7 +27,7 @@ CHECKED = ((97, 129), (66, 75))  # height, width of the images that onnxruntime 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     args = _parser().parse_args(argv)
-    kind = _check(args)
+    kind, size = _check(args), _size(args.size)
     trained = load_trained(args.checkpoint, args.class_names, args.output_stride, classifiers=True)
     if trained.note:
         print(f"note: {trained.note}", file=sys.stderr)
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{args.out}: {_megabytes(args.out)}, {count} arrays, as torchvision names and stores them")
         print(_how_to_load(args.out, kind))
         return 0
-    made = onnx_file(trained, _size(args.size))
+    made = onnx_file(trained, size)
     for line in _checked(made, trained):
         print(line)
     if args.out:
@@ -54,7 +54,7 @@ def _check(args: argparse.Namespace) -> str:
         raise UsageError("nothing to write: give --out FILE, or --html FILE for a page that runs the network")
     if args.html:
         cli.output_file("--html", args.html, ".html")
-        _page(args)
+        _page(args).read_runtime(args.runtime)  # what is missing is said before the network is read
     kind = format_of(args.out, args.format) if args.out else ONNX
     if kind != ONNX:
         given = [f"--{name}" for name in ("size", "dynamic", "argmax", "html") if getattr(args, name)]
@@ -119,11 +119,14 @@ def _write(path: str, made: OnnxFile) -> None:
     )
 
 
+_TYPES = {1: "float32", 2: "uint8", 7: "int64"}  # of TensorProto
+
+
 def _described(value) -> str:
     """Name, shape and type of an input or output."""
     kind = value.type.tensor_type
     dims = ", ".join(str(each.dim_param or each.dim_value) for each in kind.shape.dim)
-    return f"{value.name} ({dims}) { {1: 'float32', 2: 'uint8', 7: 'int64'}[kind.elem_type] }".replace("  ", " ")
+    return f"{value.name} ({dims}) {_TYPES[kind.elem_type]}"
 
 
 def _page(args: argparse.Namespace):

@@ -68,7 +68,7 @@ def onnx_file(trained: Trained, size: tuple[int, int] | None = None) -> OnnxFile
         NotExportedError: the network has something that ONNX or the chosen form has not.
         UsageError: the package onnx is missing.
 
-    Cost: about three times the bytes of the weights.
+    Cost: memory of about eight times the bytes of the weights.
     """
     model, title = trained.model, _title(trained.model)
     tape = _tape(model, size, title)
@@ -135,7 +135,7 @@ def logits_of(model, image: np.ndarray) -> np.ndarray:
 
 def _tape(model, size, title):
     """The network on images of that size; or of any, compared with what it does at other sizes."""
-    state, twin = model.state_dict(), model.twin().to("shapes")
+    state, twin = model.state_dict(), tapes.without_numbers(model)
     try:
         if size is not None:
             return tapes.record_shapes(twin, state, *size)

@@ -41,12 +41,14 @@ class _Convolution:
     shift: np.ndarray | None = None
 
     def scale(self, scale, shift):
-        """scale y + shift in its place."""
-        shape = [1] * 4
-        shape[self.channels] = -1
-        before = 0.0 if self.shift is None else self.shift.astype(np.float64) * scale
-        self.weight = (self.weight * np.asarray(scale, np.float64).reshape(shape)).astype(np.float32)
-        self.shift = (before + np.asarray(shift, np.float64)).astype(np.float32)
+        """scale y + shift in its place; a scale of None is 1."""
+        bias = np.zeros(1) if self.shift is None else self.shift.astype(np.float64)
+        if scale is not None:
+            shape = [1] * 4
+            shape[self.channels] = -1
+            self.weight = (self.weight * np.asarray(scale, np.float64).reshape(shape)).astype(np.float32)
+            bias = bias * scale
+        self.shift = (bias + np.asarray(shift, np.float64)).astype(np.float32)
 
 
 class Nodes:
@@ -123,7 +125,7 @@ class Nodes:
     # ---------------------------------------------------------------- channel by channel
 
     def _affine(self, call, x, scale, shift):
-        """Puts scale x + shift into the weights of the convolution that makes x; whether it could."""
+        """Puts scale x + shift into the weights of the convolution that makes x, see its `scale`; whether it could."""
         number = x.number if isinstance(x, Ref) else None
         if number not in self.waiting or self.uses[number] > 1:
             return False
@@ -141,7 +143,7 @@ class Nodes:
             channels = self._shape(a)[3]
             if b.size in (1, channels) and (b.ndim < 2 or b.shape[-1] == b.size):
                 vector = np.broadcast_to(b.reshape(-1), channels)
-                if self._affine(call, a, *((1.0, vector) if operation == "Add" else (vector, 0.0))):
+                if self._affine(call, a, *((None, vector) if operation == "Add" else (vector, 0.0))):
                     return
         self._node(call, operation, a, b)
 

@@ -1,5 +1,6 @@
 """A network as the list of kernels that it calls: recorded on arrays without numbers, and compared at several sizes."""
 
+import copy
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -76,12 +77,18 @@ def record(model: Module, height: int, width: int, any_size: bool = False) -> Ta
 
     Cost: a copy of the parameters.
     """
-    state = model.state_dict()
-    return record_shapes(model.twin().to("shapes"), state, height, width, any_size)
+    return record_shapes(without_numbers(model), model.state_dict(), height, width, any_size)
+
+
+def without_numbers(model: Module) -> Module:
+    """Another network like this one on the device "shapes", which takes no memory."""
+    own = model.arrays()
+    shapes = {id(t.data): ShapeArray(t.shape, t.dtype) for t in own}
+    return copy.deepcopy(model, shapes | {id(t.grad): None for t in own if t.grad is not None})
 
 
 def record_shapes(twin: Module, state: dict[str, np.ndarray], height: int, width: int, any_size: bool = False) -> Tape:
-    """As `record`, of a network that lies on the device "shapes", and the arrays that it had."""
+    """As `record`, of a network from `without_numbers`, and the arrays that it stands for by name."""
     recorder = _Recorder(twin, state, any_size)
     image = ShapeArray((1, height, width, 3), np.float32)
     recorder.image(image)

@@ -125,12 +125,14 @@ def test_a_page_gets_labels_names_and_colours(saved, tmp_path, monkeypatch, caps
         calls.append((onnx.load_from_string(data), *others, options))
         (tmp_path / "demo.html").write_bytes(data)
 
-    monkeypatch.setattr(command, "_page", lambda args: types.SimpleNamespace(write_page=write_page))
+    page = types.SimpleNamespace(write_page=write_page, read_runtime=calls.append)
+    monkeypatch.setattr(command, "_page", lambda args: page)
     html, out = str(tmp_path / "demo.html"), tmp_path / "net.onnx"
     assert main(["--checkpoint", str(saved), "--html", html, "--out", str(out), "--size", "40", "50"]) == 0
-    ((model, names, palette, name, runtime, options),) = calls
+    looked_up, (model, names, palette, name, runtime, options) = calls
     assert [each.name for each in model.graph.output] == ["labels"]
     assert [each.name for each in onnx.load(out).graph.output] == ["logits"]
     assert names == ["class 0", "class 1", "class 2"] and palette.shape == (256, 3)
+    assert looked_up is None
     assert (name, runtime, options) == ("deeplabv3plus of best.npz", None, {"size": (40, 50)})
     assert f"{html}: " in capsys.readouterr().out

@@ -106,6 +106,17 @@ def test_labels_are_the_first_of_the_largest_logits(name, shape):
     np.testing.assert_array_equal(labels, logits.argmax(1))
 
 
+def test_of_equal_logits_the_first_has_the_label():
+    source = trained(narrow("unet"))
+    for t in (source.model.head.weight, source.model.head.bias):
+        t.data = np.zeros_like(t.data)
+    made = onnx_file(source)
+    made.take_labels()
+    image = np.zeros((1, 40, 50, 3), np.uint8)
+    (labels,) = onnxruntime.InferenceSession(made.model.SerializeToString()).run([LABELS], {"image": image})
+    assert not labels.any()
+
+
 def test_a_file_for_one_size_takes_no_other():
     session = onnxruntime.InferenceSession(onnx_file(trained(narrow("unet")), (40, 50)).model.SerializeToString())
     with pytest.raises(Exception, match="dimensions"):
