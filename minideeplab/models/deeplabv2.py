@@ -66,7 +66,8 @@ class DeepLabV2(Segmenter):
             return [(1.0, scores)]
         heads, fused = [scores], scores
         for scale in self.scales:
-            height, width = (int((side - self.corner) * scale) + self.corner for side in x.shape[1:3])
+            quarters = int(4 * scale)  # in whole numbers, so that `export` can write what any side becomes
+            height, width = ((side - self.corner) * quarters // 4 + self.corner for side in x.shape[1:3])
             smaller = self._scores(ops.resize_bilinear(x, height, width, self.align_corners))
             smaller = ops.resize_bilinear(smaller, *scores.shape[1:3], self.align_corners)
             heads.append(smaller)

@@ -107,17 +107,30 @@ def save_torchvision_npz(path: str | Path, model) -> None:
         ValueError: torchvision has no such model.
         OSError: the file cannot be written; the old one is untouched.
     """
+    members = torchvision_arrays(model, "save_torchvision_npz")
+    with written_whole(path) as file:
+        np.savez(file, **members)
+
+
+def torchvision_arrays(model, op: str = "torchvision_arrays") -> dict[str, np.ndarray]:
+    """The weights as torchvision names and stores them, contiguous.
+
+    Args:
+        model: as of `save_torchvision_npz`; op: who asks, for the message.
+
+    Raises:
+        ValueError: torchvision has no such model.
+    """
     name = (getattr(model, "config", None) or {}).get("name", "a model without config")
     layout = next((each for each in LAYOUTS if each.writes_model(name)), None)
     if layout is None:
         known = ", ".join(each for each in models.NAMES if any(layout.writes_model(each) for layout in LAYOUTS))
-        raise ValueError(f"save_torchvision_npz: torchvision has no {name}; it has {known}")
-    members = {}
+        raise ValueError(f"{op}: torchvision has no {name}; it has {known}")
+    arrays = {}
     for ours, array in model.state_dict().items():
         stored = layout.stored_name(ours)
-        members[stored] = _to_stored(array, layout.is_linear(stored))
-    with written_whole(path) as file:
-        np.savez(file, **members)
+        arrays[stored] = _to_stored(array, layout.is_linear(stored))
+    return arrays
 
 
 # ---------------------------------------------------------------- names

@@ -89,8 +89,9 @@ class Trained:
 
 
 def load_trained(
-    source, class_names: str | Path | Sequence[str] | None = None, output_stride: int | None = None
-) -> Trained:
+    source, class_names: str | Path | Sequence[str] | None = None, output_stride: int | None = None,
+    classifiers: bool = False,
+) -> Trained:  # fmt: skip
     """A network, ready to be used.
 
     Args:
@@ -100,13 +101,14 @@ def load_trained(
             name a line, or a sequence. Where neither says them, they follow from their number: 21 of VOC, 19 of
             Cityscapes, else "class 0" and so on; `note` tells.
         output_stride: at which the network runs, see `models.at_output_stride`; None: at that of training.
+        classifiers: whether published weights may be those of a network that classifies whole images.
 
     Raises:
         CheckpointError: the file cannot be read, or is no trained network for segmentation.
         UsageError: names for another number of classes, an output stride that the network cannot have.
         TypeError: something else than a source.
     """
-    trained = _of(source)
+    trained = _of(source, classifiers)
     if class_names is not None:
         trained.class_names, trained.palette = named_classes(class_names, len(trained.class_names))
         trained.note = ""
@@ -118,7 +120,7 @@ def load_trained(
     return trained
 
 
-def _of(source) -> Trained:
+def _of(source, classifiers: bool) -> Trained:
     """What was given, as a `Trained` that may be changed."""
     if isinstance(source, Trained):
         return dataclasses.replace(source)
@@ -140,7 +142,8 @@ def _of(source) -> Trained:
         return Trained(path, model, checkpoint.class_names, checkpoint.palette, void, args=checkpoint.args)
     published = pretrained.load(path)
     model = published.model
-    if published.fresh or not isinstance(model, Segmenter) or not getattr(model, "dense", True):
+    segments = isinstance(model, Segmenter) and getattr(model, "dense", True)
+    if published.fresh or not (segments or classifiers):
         raise CheckpointError(
             f"{path}: weights of {model.config['name']}, which classifies whole images; give a network for "
             f"segmentation, or train one from it with `python -m minideeplab.train --init-from {path}`"

@@ -1,0 +1,188 @@
+"""The command: reads a checkpoint, writes a file for other programs, and says how it is used."""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from minideeplab import cli
+from minideeplab.errors import MiniDeepLabError, UsageError
+from minideeplab.export.formats import ONNX, SUFFIXES, format_of, write_weights
+from minideeplab.export.onnx_file import IMAGE, LABELS, TOLERANCE, OnnxFile, difference_in_onnxruntime, onnx_file
+from minideeplab.files.whole import written_whole
+from minideeplab.models.segmenter import SMALLEST_SIDE
+from minideeplab.weights import Trained, load_trained
+
+EXAMPLE = """\
+  python -m minideeplab.export --checkpoint runs/photos/best.npz --out net.onnx --argmax
+  python -m minideeplab.export --checkpoint runs/photos/best.npz --html demo.html
+  python -m minideeplab.export --checkpoint deeplabv3.npz --out deeplabv3.pth"""
+
+CHECKED = ((97, 129), (66, 75))  # height, width of the images that onnxruntime and the network both see
+
+
+@cli.main_guard
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    args = _parser().parse_args(argv)
+    kind, size = _check(args), _size(args.size)
+    trained = load_trained(args.checkpoint, args.class_names, args.output_stride, classifiers=True)
+    if trained.note:
+        print(f"note: {trained.note}", file=sys.stderr)
+    if kind != ONNX:
+        count = write_weights(args.out, trained.model, kind)
+        print(f"{args.out}: {_megabytes(args.out)}, {count} arrays, as torchvision names and stores them")
+        print(_how_to_load(args.out, kind))
+        return 0
+    made = onnx_file(trained, size)
+    for line in _checked(made, trained):
+        print(line)
+    if args.out:
+        if args.argmax:
+            made.take_labels()
+        _write(args.out, made)
+    if args.html:
+        _write_page(args, made, trained)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> str:
+    """The format; folders for the files exist from now on."""
+    if not (args.out or args.html):
+        raise UsageError("nothing to write: give --out FILE, or --html FILE for a page that runs the network")
+    if args.html:
+        cli.output_file("--html", args.html, ".html")
+        _page(args).read_runtime(args.runtime)  # what is missing is said before the network is read
+    kind = format_of(args.out, args.format) if args.out else ONNX
+    if kind != ONNX:
+        given = [f"--{name}" for name in ("size", "dynamic", "argmax", "html") if getattr(args, name)]
+        if given:
+            raise UsageError(f"{', '.join(given)}: of ONNX alone; --out {args.out} holds weights without a program")
+    if args.out:
+        cli.output_file("--out", args.out, Path(args.out).suffix.lower())
+        if os.path.exists(args.out) and os.path.exists(args.checkpoint) and os.path.samefile(args.out, args.checkpoint):
+            raise UsageError(f"--out {args.out}: that is the checkpoint itself; give another name")
+    if args.runtime and not args.html:
+        raise UsageError(f"--runtime {args.runtime}: the page's; give --html FILE, too")
+    return kind
+
+
+def _size(given: list[int] | None) -> tuple[int, int] | None:
+    if given is None:
+        return None
+    if len(given) > 2 or min(given) < SMALLEST_SIDE:
+        shown = " ".join(map(str, given))
+        raise UsageError(f"--size {shown}: expected one side, or height and width, {SMALLEST_SIDE} pixels or more each")
+    return given[0], given[-1]
+
+
+def _checked(made: OnnxFile, trained: Trained) -> list[str]:
+    """Runs the file in onnxruntime, where that is installed, beside the network itself.
+
+    Raises:
+        MiniDeepLabError: they differ.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        return ["onnxruntime is not installed: the file was checked by the package onnx, and not run"]
+    cli.announce_compilation()
+    sizes = [made.size] if made.size else CHECKED
+    shown = " and ".join(f"{height} x {width}" for height, width in sizes)
+    worst = difference_in_onnxruntime(made, trained, sizes)
+    if not worst <= TOLERANCE:
+        raise MiniDeepLabError(
+            f"{trained.path}: in onnxruntime {onnxruntime.__version__} logits differ by {worst:.1e} of the largest at "
+            f"{shown}, more than {TOLERANCE:g}; nothing was written; report this fault, with the network's name "
+            f"({made.model.graph.name})"
+        )
+    return [f"in onnxruntime {onnxruntime.__version__} logits differ by {worst:.1e} of the largest at {shown}"]
+
+
+def _write(path: str, made: OnnxFile) -> None:
+    data = made.model.SerializeToString()
+    with written_whole(path, len(data)) as file:
+        file.write(data)
+    graph = made.model.graph
+    print(
+        f"{path}: {_megabytes(path)}, {len(graph.node)} nodes, opset {made.model.opset_import[0].version}; "
+        f"{_described(graph.input[0])} -> {_described(graph.output[0])}"
+    )
+    fit = f".resize(({made.size[1]}, {made.size[0]}))" if made.size else ""
+    print(
+        "import numpy as np, onnxruntime; from PIL import Image\n"
+        f"session = onnxruntime.InferenceSession({str(path)!r})\n"
+        f'({graph.output[0].name},) = session.run(None, {{"{IMAGE}": '
+        f'np.asarray(Image.open("photo.jpg").convert("RGB"){fit})[None]}})'
+    )
+
+
+_TYPES = {1: "float32", 2: "uint8", 7: "int64"}  # of TensorProto
+
+
+def _described(value) -> str:
+    """Name, shape and type of an input or output."""
+    kind = value.type.tensor_type
+    dims = ", ".join(str(each.dim_param or each.dim_value) for each in kind.shape.dim)
+    return f"{value.name} ({dims}) {_TYPES[kind.elem_type]}"
+
+
+def _page(args: argparse.Namespace):
+    """The module that writes pages."""
+    try:
+        from minideeplab.export import page
+    except ImportError as error:
+        raise UsageError(f"--html {args.html}: this version writes no page; give --out FILE.onnx") from error
+    return page
+
+
+def _write_page(args: argparse.Namespace, made: OnnxFile, trained: Trained) -> None:
+    if not made.dense:
+        raise UsageError(
+            f"--html {args.html}: a page shows labels of pixels, {args.checkpoint} classifies whole images"
+        )
+    if made.output.name != LABELS:
+        made.take_labels()
+    name, data = f"{made.model.graph.name} of {Path(args.checkpoint).name}", made.model.SerializeToString()
+    runtime = args.runtime
+    _page(args).write_page(args.html, data, trained.class_names, trained.palette, name, runtime, size=made.size)
+    print(f"{args.html}: {_megabytes(args.html)}, a page that runs the network; open it in a browser")
+
+
+def _how_to_load(path: str, kind: str) -> str:
+    read = {
+        "torchvision": f"torch.load({str(path)!r}, weights_only=True)",
+        "safetensors": f"safetensors.torch.load_file({str(path)!r})",
+        "npz": f"{{name: torch.from_numpy(array) for name, array in numpy.load({str(path)!r}).items()}}",
+    }[kind]
+    return f"in PyTorch: model.load_state_dict({read}); here: --checkpoint {shlex.quote(str(path))}"
+
+
+def _megabytes(path) -> str:
+    return f"{os.path.getsize(path) / 1e6:.1f} MB"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.command_parser(
+        "export", "Write a trained network for other programs: ONNX, or weights as torchvision stores them.", EXAMPLE
+    )
+    add = parser.add_argument
+    cli.add_checkpoint_arguments(parser)
+    add("--out", metavar="FILE", help=f"the file; its suffix says the format: {', '.join(SUFFIXES.values())}")
+    add("--format", choices=SUFFIXES, help="torchvision, safetensors and npz hold weights under torchvision's names")
+    sizes = parser.add_mutually_exclusive_group()
+    one = "ONNX for images of this height and width, pixels"
+    sizes.add_argument("--size", type=cli.positive_int, nargs="+", metavar=("H", "W"), help=one)
+    sizes.add_argument(
+        "--dynamic", action="store_true", help="ONNX for images of any size: what is done without --size"
+    )
+    add("--argmax", action="store_true", help="the file gives labels (1, H, W) uint8 instead of logits (1, K, H, W)")
+    add("--html", metavar="FILE", help="also, or only, write one page that runs the network in a browser")
+    add(
+        "--runtime",
+        metavar="FOLDER",
+        help="of the page: the npm package onnxruntime-web, such as node_modules/onnxruntime-web",
+    )
+    return parser
