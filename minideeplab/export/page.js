@@ -69,7 +69,8 @@ class Network {
   }
 
   words({ stage, failure }) {
-    const memory = /memory|alloc|out of bounds|^\d+$/i.test(failure); // a bare number is an exception of C++ that nobody read
+    failure = failure.replace(/^.*?ERROR_MESSAGE: /s, "").replace(/^.*\[ONNXRuntimeError\] : \d+ : /s, "").trim();
+    const memory = /memory|alloc|too large|supported maximum|^\d+$/i.test(failure); // a bare number is an exception of C++ that nobody read
     if (stage === "start") {
       return memory
         ? `The network does not fit into the memory that the browser gives (${failure}). Close other tabs, and reload the page.`
