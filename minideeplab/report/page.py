@@ -4,16 +4,13 @@
 plain HTML, so that the page can be read without a script.
 """
 
-import base64
-import hashlib
-import json
-import re
 from html import escape
 from importlib import resources
 
 import numpy as np
 
 from minideeplab.evaluation import percent
+from minideeplab.files.pages import as_json, filled, script_hash
 from minideeplab.report import curves, scenes, tables
 from minideeplab.report.content import Content
 
@@ -27,8 +24,8 @@ def page(content: Content) -> str:
         "name": escape(content.name),
         "style": _file("page.css"),
         "script": script,
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-        "classes": _as_json(tables.classes_for_script(content)),
+        "script_hash": script_hash(script),
+        "classes": as_json(tables.classes_for_script(content)),
         "subtitle": _subtitle(content),
         "numbers": _numbers(content),
         "warnings": _warnings(content),
@@ -41,17 +38,11 @@ def page(content: Content) -> str:
         "data": tables.data(content),
         "facts": _facts(content),
     }
-    # once, and in one go: a name such as "{{script}}" stays the name that it is
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file("page.html"))
+    return filled(_file("page.html"), parts)
 
 
 def _file(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _as_json(value) -> str:
-    """JSON that may stand in a script element: no "<", so no end tag and no comment."""
-    return json.dumps(value).replace("<", "\\u003c")
 
 
 def _subtitle(content: Content) -> str:
