@@ -11,6 +11,7 @@ from minideeplab import cli
 from minideeplab.errors import MiniDeepLabError, UsageError
 from minideeplab.export.formats import ONNX, SUFFIXES, format_of, write_weights
 from minideeplab.export.onnx_file import IMAGE, LABELS, TOLERANCE, OnnxFile, difference_in_onnxruntime, onnx_file
+from minideeplab.export.page import read_runtime, write_page
 from minideeplab.files.whole import written_whole
 from minideeplab.models.segmenter import SMALLEST_SIDE
 from minideeplab.weights import Trained, load_trained
@@ -37,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_how_to_load(args.out, kind))
         return 0
     made = onnx_file(trained, size)
+    if args.html and not made.dense:
+        raise UsageError(
+            f"--html {args.html}: a page shows labels of pixels, {args.checkpoint} classifies whole images"
+        )
     for line in _checked(made, trained):
         print(line)
     if args.out:
@@ -54,7 +59,7 @@ def _check(args: argparse.Namespace) -> str:
         raise UsageError("nothing to write: give --out FILE, or --html FILE for a page that runs the network")
     if args.html:
         cli.output_file("--html", args.html, ".html")
-        _page(args).read_runtime(args.runtime)  # what is missing is said before the network is read
+        read_runtime(args.runtime)  # what is missing is said before the network is read
     kind = format_of(args.out, args.format) if args.out else ONNX
     if kind != ONNX:
         given = [f"--{name}" for name in ("size", "dynamic", "argmax", "html") if getattr(args, name)]
@@ -129,25 +134,12 @@ def _described(value) -> str:
     return f"{value.name} ({dims}) {_TYPES[kind.elem_type]}"
 
 
-def _page(args: argparse.Namespace):
-    """The module that writes pages."""
-    try:
-        from minideeplab.export import page
-    except ImportError as error:
-        raise UsageError(f"--html {args.html}: this version writes no page; give --out FILE.onnx") from error
-    return page
-
-
 def _write_page(args: argparse.Namespace, made: OnnxFile, trained: Trained) -> None:
-    if not made.dense:
-        raise UsageError(
-            f"--html {args.html}: a page shows labels of pixels, {args.checkpoint} classifies whole images"
-        )
     if made.output.name != LABELS:
         made.take_labels()
     name, data = f"{made.model.graph.name} of {Path(args.checkpoint).name}", made.model.SerializeToString()
     runtime = args.runtime
-    _page(args).write_page(args.html, data, trained.class_names, trained.palette, name, runtime, size=made.size)
+    write_page(args.html, data, trained.class_names, trained.palette, name, runtime, size=made.size)
     print(f"{args.html}: {_megabytes(args.html)}, a page that runs the network; open it in a browser")
 
 
