@@ -152,19 +152,20 @@ async function give(source, name) {
 
 function segment() {
   const number = ++wanted;
-  running = running.then(() => number === wanted && once(number)); // the network takes one image at a time
+  running = running.then(() => once(number)); // the network takes one image at a time
 }
 
 async function once(number) {
   let clock = 0;
   try {
+    say("The network starts", true);
+    await network.ready;
+    if (number !== wanted) return; // the next one is waiting
     const longest = Number(byId("longest")?.value ?? Infinity);
     const [width, height] = facts.size ? fitted(bitmap, ...facts.size) : fitted(bitmap, longest, longest);
     const frame = facts.size ? [facts.size[1], facts.size[0]] : [width, height];
-    const picture = onCanvas(document.createElement("canvas"), bitmap, width, height, frame, facts.fill).getImageData(0, 0, ...frame);
-    say("The network starts", true);
-    await network.ready;
     say(`The network reads ${sizeText(...frame)} pixels`, true);
+    const picture = onCanvas(document.createElement("canvas"), bitmap, width, height, frame, facts.fill).getImageData(0, 0, ...frame);
     const began = performance.now();
     clock = setInterval(() => (byId("elapsed").textContent = `${Math.round((performance.now() - began) / 1000)} s`), 1000);
     byId("stop").hidden = false;
@@ -180,7 +181,7 @@ async function once(number) {
     network.stop(); // after an error it may be in any state
     network = new Network();
     say("");
-    complain(error.message);
+    if (number === wanted) complain(error.message);
   } finally {
     clearInterval(clock);
     byId("elapsed").textContent = "";
