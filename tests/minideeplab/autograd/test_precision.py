@@ -218,7 +218,8 @@ def test_derivatives_are_not_checked_in_the_mode():
 NETWORKS = (
     "deeplabv1-largefov-msc", "deeplabv2-aspp-l", "deeplabv2-resnet101", "deeplabv3", "deeplabv3-cascade",
     "deeplabv3plus", "deeplabv3plus xception65", "pspnet", "fcn-8s", "segnet", "unet",
-    "deeplabv3plus mobilenet_v2", "torchvision-deeplabv3_resnet50", "drn-a-18", "drn-c-26", "densenet121", "spp-net",
+    "deeplabv3plus mobilenet_v2", "torchvision-deeplabv3_resnet50", "torchvision-lraspp_mobilenet_v3_large", "drn-a-18",
+    "drn-c-26", "densenet121", "mobilenet_v3_large", "spp-net",
 )  # fmt: skip
 IMAGES = normal(1, (2, 33, 33, 3), dtype=np.float32)
 LABELS = np.random.default_rng(0).integers(0, 3, (2, 33, 33), np.uint8)

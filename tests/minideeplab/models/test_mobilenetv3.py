@@ -54,6 +54,14 @@ def test_a_stride_that_is_given_up_is_the_rate_of_what_follows(output_stride, fi
     assert [block.separable.depthwise.rate for block in net.blocks] == rates
 
 
+@pytest.mark.parametrize("width", [1 / 16, 1])
+def test_the_same_blocks_add_their_input_at_each_output_stride(width):
+    """Also where rounding makes the channels of a strided block equal."""
+    strided, *atrous = (MobileNetV3("mobilenet_v3_large", stride, width) for stride in (32, 16, 8))
+    for net in atrous:
+        assert [block.adds for block in net.blocks] == [block.adds for block in strided.blocks]
+
+
 def test_the_filters_see_the_same_pixels_at_each_output_stride():
     """With the rate before, and gates held open, each second position of the finer map is the coarser map."""
     model = models.build("deeplabv3", backbone="mobilenet_v3_large", width=0.25, head_width=8, first_rate="previous")

@@ -28,10 +28,9 @@ def drawn(net):
     torch.manual_seed(0)
     for module in net.double().modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            for tensor, mean, deviation in (
-                (module.weight.data, 0.9, 0.1), (module.bias.data, 0.1, 0.1), (module.running_mean, 0.0, 0.1)
-            ):  # fmt: skip
-                tensor.normal_(mean, deviation)
+            module.weight.data.normal_(0.9, 0.1)
+            module.bias.data.normal_(0.1, 0.1)
+            module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.8, 1.2)
         if isinstance(module, torch.nn.Linear):
             module.weight.data.normal_(0, module.in_features**-0.5)

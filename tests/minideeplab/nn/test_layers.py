@@ -325,7 +325,7 @@ def test_a_transposed_convolution_passes_its_options_on():
         assert layer.initialise(0)(x).shape == shape
 
 
-@pytest.mark.parametrize("activation", ["relu6", "hardswish"])
+@pytest.mark.parametrize("activation", ["relu6", "hardswish", "hardsigmoid", "sigmoid"])
 def test_a_unit_in_inference_is_its_parts_with_any_activation(activation):
     x, shortcut = images(2, 5, 5, 3, dtype=np.float64), images(2, 5, 5, 4, dtype=np.float64)
     for unit in (
