@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from minideeplab.files.refusal import Refusal, shown
 from minideeplab.weights.formats import RESAVE
+from minideeplab.weights.pickled_values import Placeholder, described
 from minideeplab.weights.raw_arrays import Weights
-from minideeplab.weights.state_pickle import Placeholder, described
 from minideeplab.weights.whole_models import Contents
 
 # Keys under which training scripts keep the weights, moving averages of them first.
