@@ -160,7 +160,7 @@ class StatePickle:
         if type(target) is Placeholder:
             for part in state if type(state) is tuple and len(state) == 2 else (state,):
                 given = part.content if type(part) is Placeholder else part
-                if type(given) is dict and given is not target.content:
+                if type(given) is dict:
                     self.copy(len(given))
                     target.take(given.items())
         elif type(target) not in (dict, StoredTensor):

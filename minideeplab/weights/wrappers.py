@@ -44,7 +44,10 @@ def state_dict_in(content) -> dict:
         keys = [key for key, state in inner.items() if contents.count(state) > contents.count(best)]
         if len(keys) > 1:
             names = ", ".join(shown(key) for key in keys[:10])
-            raise Refusal(f"weights of several networks, under {names}; keep one of them; {RESAVE}")
+            raise Refusal(
+                f"weights of several networks, under {names}; keep one of them: if you trust the file, write "
+                f"torch.load(path, weights_only=False)[{shown(keys[0])}] with torch.save in PyTorch"
+            )
         best = inner[keys[0]] if keys else best
     if not contents.count(best):
         raise Refusal(_nothing_in(content))
