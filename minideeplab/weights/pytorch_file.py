@@ -13,8 +13,9 @@ from typing import BinaryIO
 from minideeplab.files.arrays import check_members
 from minideeplab.files.refusal import REDO, Budget, Refusal, shown
 from minideeplab.weights.formats import RESAVE
+from minideeplab.weights.pickled_values import Storage, StoredTensor, described
 from minideeplab.weights.raw_arrays import STORED, Weights, decode, element_count, result_dtype
-from minideeplab.weights.state_pickle import StatePickle, Storage, StoredTensor, described
+from minideeplab.weights.state_pickle import StatePickle
 from minideeplab.weights.wrappers import state_dict_in
 
 MAX_PICKLE = 16 * 2**20

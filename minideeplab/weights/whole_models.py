@@ -7,7 +7,7 @@ which only the program that wrote the file knows, is not needed.
 
 from minideeplab.files.refusal import Refusal, shown
 from minideeplab.weights.formats import RESAVE
-from minideeplab.weights.state_pickle import Placeholder, StoredTensor
+from minideeplab.weights.pickled_values import Placeholder, StoredTensor
 
 COUNTERS = ("n_averaged", "num_batches_tracked")  # no weights: no result depends on them
 _MAX_DEPTH = 100

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from minideeplab.files.refusal import Refusal, shown
 from minideeplab.weights.formats import RESAVE
+from minideeplab.weights.pickled_values import Placeholder, described
 from minideeplab.weights.raw_arrays import Weights
-from minideeplab.weights.state_pickle import Placeholder, described
 from minideeplab.weights.whole_models import Contents
 
 # Keys under which training scripts keep the weights, moving averages of them first.
@@ -44,7 +44,10 @@ def state_dict_in(content) -> dict:
         keys = [key for key, state in inner.items() if contents.count(state) > contents.count(best)]
         if len(keys) > 1:
             names = ", ".join(shown(key) for key in keys[:10])
-            raise Refusal(f"weights of several networks, under {names}; keep one of them; {RESAVE}")
+            raise Refusal(
+                f"weights of several networks, under {names}; keep one of them: if you trust the file, write "
+                f"torch.load(path, weights_only=False)[{shown(keys[0])}] with torch.save in PyTorch"
+            )
         best = inner[keys[0]] if keys else best
     if not contents.count(best):
         raise Refusal(_nothing_in(content))
