@@ -2,7 +2,7 @@
 
 from minideeplab.autograd import ops
 from minideeplab.models.backbones import backbone
-from minideeplab.models.backbones.mobilenetv3 import multiple_of_8
+from minideeplab.models.backbones.base import multiple_of_8
 from minideeplab.models.classifier import Classifier
 from minideeplab.nn import Conv2d, Dropout, truncated_normal
 

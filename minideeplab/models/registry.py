@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 from minideeplab.models.backbones import BACKBONES, OWN_OPTIONS
-from minideeplab.models.backbones.mobilenetv3 import MOBILENETS_V3
+from minideeplab.models.backbones.mobilenetv3 import MOBILENETV3S
 from minideeplab.models.backbones.xception import Xception
 from minideeplab.models.classifier import BackboneClassifier
 from minideeplab.models.deeplabv1 import VARIANTS, DeepLabV1
@@ -45,7 +45,7 @@ MODELS = {
     "torchvision-deeplabv3_mobilenet_v3_large": partial(TorchvisionSegmenter, "deeplabv3", "mobilenet_v3_large"),
     "torchvision-lraspp_mobilenet_v3_large": partial(LRASPP, "mobilenet_v3_large"),
     **{name: partial(BackboneClassifier, name) for name in BACKBONES},
-    **{name: partial(MobileNetV3Classifier, name) for name in MOBILENETS_V3},
+    **{name: partial(MobileNetV3Classifier, name) for name in MOBILENETV3S},
     "vgg16": VGG16,
     "spp-net": SPPNet,
 }

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 
 from minideeplab.models.backbones.mobilenetv2 import STAGES
-from minideeplab.models.backbones.mobilenetv3 import MOBILENETS_V3
+from minideeplab.models.backbones.mobilenetv3 import MOBILENETV3S
 
 Rules = tuple[tuple[str, str | Callable], ...]
 
@@ -77,7 +77,7 @@ def _in_block(features):
 
     def place(match):
         i, part = int(match[1]), match[2]
-        *_, gated, _, _ = MOBILENETS_V3["mobilenet_v3_large"][i]
+        *_, gated, _, _ = MOBILENETV3S["mobilenet_v3_large"][i]
         depthwise = 1 if i else 0  # the first block does not expand
         gate, pointwise = depthwise + 1, depthwise + (2 if gated else 1)
         places = {
@@ -97,7 +97,7 @@ def _in_block(features):
 
 def mobilenet_v3(features) -> Rules:
     """The backbone, under the name `features`; the stem is the first of its parts, the last 1x1 the last."""
-    last = len(MOBILENETS_V3["mobilenet_v3_large"]) + 1
+    last = len(MOBILENETV3S["mobilenet_v3_large"]) + 1
     return (
         *unit(r"backbone\.stem", f"{features}.0.0", f"{features}.0.1"),
         *unit(r"backbone\.last", f"{features}.{last}.0", f"{features}.{last}.1"),
@@ -105,9 +105,9 @@ def mobilenet_v3(features) -> Rules:
     )
 
 
-MOBILENET_V3 = (*mobilenet_v3("features"), (r"^hidden\b", "classifier.0"), (r"^head\b", "classifier.3"), *LEAVES)
-DEEPLABV3_MOBILENET_V3 = (*mobilenet_v3("backbone"), *DEEPLABV3_HEADS, *LEAVES)
-LRASPP_MOBILENET_V3 = (
+MOBILENETV3 = (*mobilenet_v3("features"), (r"^hidden\b", "classifier.0"), (r"^head\b", "classifier.3"), *LEAVES)
+DEEPLABV3_MOBILENETV3 = (*mobilenet_v3("backbone"), *DEEPLABV3_HEADS, *LEAVES)
+LRASPP_MOBILENETV3 = (
     *mobilenet_v3("backbone"),
     *unit(r"head\.conv", "classifier.cbr.0", "classifier.cbr.1"),
     (r"^head\.gate\b", "classifier.scale.1"),

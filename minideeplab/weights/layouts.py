@@ -14,8 +14,9 @@ import numpy as np
 
 from minideeplab.data import IMAGE_MEAN, IMAGE_STD
 from minideeplab.files.refusal import Refusal, shown
+from minideeplab.models.backbones.base import multiple_of_8
 from minideeplab.models.backbones.densenet import DENSENETS
-from minideeplab.models.backbones.mobilenetv2 import MULTIPLIERS, STAGES, rounded
+from minideeplab.models.backbones.mobilenetv2 import MULTIPLIERS, STAGES
 from minideeplab.models.backbones.resnet import RESNETS
 from minideeplab.weights import layout_names
 from minideeplab.weights.formats import RESAVE_PLAIN
@@ -161,11 +162,11 @@ def _multiplier(shapes, rules):
     full = list(layers.values())
     found = [_channels(shapes, name, "the width") for name in layers]
     # all widths that fit lie between two numbers; the lower is where one layer begins to have its channels: at 4 less,
-    # or above 10/9 of 8 less, see `rounded`
+    # or above 10/9 of 8 less, see `multiple_of_8`
     begins = [(c - below) / part / of for c, of in zip(found, full, strict=True) for below, part in ((4, 1), (8, 0.9))]
     exact = [c / of for c, of in zip(found, full, strict=True)]
     for width in (*MULTIPLIERS, *exact, *(begin * (1 + 1e-9) for begin in begins)):
-        if [rounded(c * (max(1, width) if c == 1280 else width)) for c in full] == found:
+        if [multiple_of_8(c * (max(1, width) if c == 1280 else width)) for c in full] == found:
             return {} if width == 1 else {"width": width}
     raise Refusal(f"its stem and stages have {found} channels, which no width of MobileNetV2 gives")
 
@@ -339,14 +340,14 @@ LAYOUTS = (
     Layout(
         "torchvision's deeplabv3_mobilenet_v3_large",
         marks=(r"backbone\.\d+\.block\.", r"classifier\.0\.(convs|project)\."),
-        rules=layout_names.DEEPLABV3_MOBILENET_V3,
+        rules=layout_names.DEEPLABV3_MOBILENETV3,
         describe=_deeplabv3_mobilenet_v3,
         writes=r"torchvision-deeplabv3_mobilenet_v3_large$",
     ),
     Layout(
         "torchvision's lraspp_mobilenet_v3_large",
         marks=(r"backbone\.\d+\.block\.", r"classifier\.cbr\."),
-        rules=layout_names.LRASPP_MOBILENET_V3,
+        rules=layout_names.LRASPP_MOBILENETV3,
         describe=_lraspp_mobilenet_v3,
         writes=r"torchvision-lraspp_mobilenet_v3_large$",
     ),
@@ -395,7 +396,7 @@ LAYOUTS = (
     Layout(
         "torchvision's mobilenet_v3_large",
         marks=(r"features\.\d+\.block\.",),
-        rules=layout_names.MOBILENET_V3,
+        rules=layout_names.MOBILENETV3,
         describe=_mobilenet_v3,
         writes=r"mobilenet_v3_large$",
         head=_CLASSIFIER,

@@ -6,7 +6,7 @@ from minideeplab.models.backbones.base import Backbone
 from minideeplab.models.backbones.densenet import DENSENETS, DenseNet
 from minideeplab.models.backbones.drn import DRN, DRNS
 from minideeplab.models.backbones.mobilenetv2 import MOBILENETV2S, MobileNetV2
-from minideeplab.models.backbones.mobilenetv3 import MOBILENETS_V3, MobileNetV3
+from minideeplab.models.backbones.mobilenetv3 import MOBILENETV3S, MobileNetV3
 from minideeplab.models.backbones.resnet import RESNETS, ResNet
 from minideeplab.models.backbones.xception import XCEPTIONS, Xception
 from minideeplab.models.names import check_name
@@ -17,7 +17,7 @@ BACKBONES = {
     **dict.fromkeys(DRNS, DRN),
     **dict.fromkeys(DENSENETS, DenseNet),
     **dict.fromkeys(MOBILENETV2S, MobileNetV2),
-    **dict.fromkeys(MOBILENETS_V3, MobileNetV3),
+    **dict.fromkeys(MOBILENETV3S, MobileNetV3),
 }
 __all__ = ["BACKBONES", "OWN_OPTIONS", "Backbone", "backbone", "own_options"]
 

@@ -54,3 +54,12 @@ def check_option(name, option, given, possible):
         *others, last = map(str, possible)
         rule = f"{', '.join(others)} or {last}" if others else last
         raise ValueError(f"{name}: {option} must be {rule}, got {given!r}")
+
+
+def multiple_of_8(channels):
+    """The nearest multiple of 8, of two the larger, at least 8; the next one where that would lose more than 10 %.
+
+    Source: the authors' code of MobileNet, github.com/tensorflow/models, research/slim/nets/mobilenet.
+    """
+    nearest = max(8, 8 * int(channels / 8 + 0.5))
+    return nearest + 8 if nearest < 0.9 * channels else nearest

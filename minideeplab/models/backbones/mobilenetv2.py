@@ -6,7 +6,7 @@ research/slim/nets/mobilenet and research/deeplab/core/feature_extractor.py.
 """
 
 from minideeplab.autograd import ops
-from minideeplab.models.backbones.base import Backbone, check_option
+from minideeplab.models.backbones.base import Backbone, check_option, multiple_of_8
 from minideeplab.nn import ConvNorm, Module, SeparableConv2d, Sequential
 
 MOBILENETV2S = ("mobilenet_v2",)
@@ -15,12 +15,6 @@ STAGES = (  # table 2: expansion t, output channels c, blocks n, stride s of the
 )  # fmt: skip
 MULTIPLIERS = (1.0, 0.75, 0.5, 0.35, 1.3, 1.4)  # whose weights the authors publish
 _LOW_LEVEL_STAGE = 1  # the last one at stride 4
-
-
-def rounded(channels):
-    """The nearest multiple of 8, at least 8; the next above where the nearest is more than 10 % less."""
-    nearest = max(8, 8 * int(channels / 8 + 0.5))
-    return nearest + 8 if nearest < 0.9 * channels else nearest
 
 
 class InvertedResidual(Module):
@@ -68,7 +62,7 @@ class MobileNetV2(Backbone):
     Args:
         name: of MOBILENETV2S.
         output_stride: 8, 16 or 32.
-        width: the paper's multiplier, 0.35 to 1.4; the products are rounded to multiples of 8, see `rounded`.
+        width: the paper's multiplier, 0.35 to 1.4; the products are rounded to multiples of 8, see `multiple_of_8`.
         low_level: "depthwise", what the 3x3 of the last block at stride 4 makes, 144 channels, as in the released code
             ("layer_4/depthwise_output"); "block", that block's output, 24 channels, as in some reimplementations.
         pad_before: "depthwise", the input of each 3x3 is padded; "expansion", that of the block, so that the first 1x1
@@ -85,11 +79,11 @@ class MobileNetV2(Backbone):
         check_option(name, "output_stride", output_stride, (8, 16, 32))
         check_option(name, "low_level", low_level, ("depthwise", "block"))
         check_option(name, "pad_before", pad_before, ("depthwise", "expansion"))
-        channels, reached, rate = rounded(32 * width), 2, 1
+        channels, reached, rate = multiple_of_8(32 * width), 2, 1
         self.stem = ConvNorm(3, channels, 3, stride=2, activation="relu6")
         self.stages = []
         for expansion, c_out, count, first in STAGES:
-            blocks, c_out = [], rounded(c_out * width)
+            blocks, c_out = [], multiple_of_8(c_out * width)
             for stride in (first, *(1,) * (count - 1)):
                 kept = stride if reached * stride <= output_stride else 1
                 blocks.append(InvertedResidual(channels, c_out, expansion, kept, rate, pad_before, stride == 2))
@@ -97,7 +91,7 @@ class MobileNetV2(Backbone):
                 reached, channels = reached * kept, c_out
             self.stages.append(Sequential(*blocks))
         self.low_level_inside = low_level == "depthwise"
-        thin = rounded(STAGES[_LOW_LEVEL_STAGE][1] * width)
+        thin = multiple_of_8(STAGES[_LOW_LEVEL_STAGE][1] * width)
         self.low_level_channels = 6 * thin if self.low_level_inside else thin
         self.channels, self.output_stride, self.width = channels, output_stride, width
 
@@ -115,5 +109,5 @@ class MobileNetV2(Backbone):
 
     def classifier_conv(self):
         """1x1 to 1280 channels, more where `width` is above 1, never fewer (section 4)."""
-        channels = rounded(1280 * max(1, self.width))
+        channels = multiple_of_8(1280 * max(1, self.width))
         return ConvNorm(self.channels, channels, 1, activation="relu6"), channels

@@ -4,7 +4,7 @@ Source: Howard et al. 2019, "Searching for MobileNetV3" (arXiv 1905.02244), tabl
 0.001 and takes 0.01 of each batch into its running statistics, as the authors' code and torchvision have it.
 """
 
-from minideeplab.models.backbones.base import Backbone, check_option
+from minideeplab.models.backbones.base import Backbone, check_option, multiple_of_8
 from minideeplab.nn import BatchNorm2d, ConvNorm, Module, SeparableConv2d, SqueezeExcitation
 
 _LARGE = (  # table 1: kernel, channels of the expansion and of the result, squeeze-and-excitation?, activation, stride
@@ -24,14 +24,8 @@ _LARGE = (  # table 1: kernel, channels of the expansion and of the result, sque
     (5, 960, 160, True, "hardswish", 1),
     (5, 960, 160, True, "hardswish", 1),
 )
-MOBILENETS_V3 = {"mobilenet_v3_large": _LARGE}
+MOBILENETV3S = {"mobilenet_v3_large": _LARGE}
 _EPS, _MOMENTUM = 1e-3, 0.01
-
-
-def multiple_of_8(channels):
-    """The nearest multiple of 8, of two the larger, 8 at least; the next one where that would lose more than 10 %."""
-    nearest = max(8, int(channels + 4) // 8 * 8)
-    return nearest + 8 if nearest < 0.9 * channels else nearest
 
 
 class InvertedResidual(Module):
@@ -58,7 +52,7 @@ class MobileNetV3(Backbone):
     """Stem (3x3 stride 2), fifteen inverted residuals, and a 1x1 to six times their last channels.
 
     Args:
-        name: of MOBILENETS_V3.
+        name: of MOBILENETV3S.
         output_stride: 8, 16 or 32.
         width: factor on all channels, which are rounded to multiples of 8 (`multiple_of_8`).
         first_rate: rate of a block that gives up its stride: "stage", that of the blocks after it, as in torchvision;
@@ -78,7 +72,7 @@ class MobileNetV3(Backbone):
     def __init__(self, name, output_stride=32, width=1.0, first_rate="stage"):
         check_option(name, "output_stride", output_stride, (8, 16, 32))
         check_option(name, "first_rate", first_rate, ("stage", "previous"))
-        rows = MOBILENETS_V3[name]
+        rows = MOBILENETV3S[name]
         channels = multiple_of_8(16 * width)
         self.stem = ConvNorm(3, channels, 3, stride=2, activation="hardswish")
         self.blocks, self.ends, reached, rate, of_table = [], [], 2, 1, 2

@@ -8,7 +8,8 @@ from op_cases import normal
 
 from minideeplab import Tensor, models, no_grad
 from minideeplab.autograd.gradcheck import check_direction
-from minideeplab.models.backbones.mobilenetv2 import InvertedResidual, MobileNetV2, rounded
+from minideeplab.models.backbones.base import multiple_of_8
+from minideeplab.models.backbones.mobilenetv2 import InvertedResidual, MobileNetV2
 from minideeplab.nn import BatchNorm2d, DepthwiseConv2d
 from minideeplab.nn.optim import SGD
 
@@ -41,7 +42,7 @@ def features(*models, x=None):
 @given(st.floats(0.01, 100))
 def test_channels_are_rounded_to_multiples_of_8(channels):
     """To the nearest, but never to less than 0.9 of what is asked; then at most one further."""
-    found = rounded(channels)
+    found = multiple_of_8(channels)
     assert found % 8 == 0 and found >= max(8, 0.9 * channels)
     assert abs(found - channels) <= 4 or (found == 8 and channels < 4) or found - 8 < 0.9 * channels < found
 

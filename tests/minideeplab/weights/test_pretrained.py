@@ -169,7 +169,7 @@ def mobilenetv2_classifier(net, x):
     return net.linear("classifier.1", x.mean((2, 3)), 11)
 
 
-MOBILENET_V3 = (  # kernel, expansion, channels, gated, activation, stride: arXiv 1905.02244, table 1
+MOBILENETV3 = (  # kernel, expansion, channels, gated, activation, stride: arXiv 1905.02244, table 1
     (3, 16, 16, False, "relu", 1), (3, 64, 24, False, "relu", 2), (3, 72, 24, False, "relu", 1),
     (5, 72, 40, True, "relu", 2), (5, 120, 40, True, "relu", 1), (5, 120, 40, True, "relu", 1),
     (3, 240, 80, False, "hardswish", 2), (3, 200, 80, False, "hardswish", 1), (3, 184, 80, False, "hardswish", 1),
@@ -191,7 +191,7 @@ def mobilenet_v3(net, x, prefix, dilated):
 
     x = unit(f"{prefix}0", x, "hardswish", scaled(16 * net.width), 3, 2)
     outputs, rate = [x], 1
-    for i, (kernel, expanded, c_out, gated, activation, stride) in enumerate(MOBILENET_V3):
+    for i, (kernel, expanded, c_out, gated, activation, stride) in enumerate(MOBILENETV3):
         name, position, y = f"{prefix}{i + 1}.block.", 0, x
         expanded, c_out = scaled(expanded * net.width), scaled(c_out * net.width)
         if dilated and i == 12:
