@@ -45,8 +45,8 @@ def load_pretrained(path: str | Path, *, source_images: bool = False, **options)
         The Module in evaluation mode; `model.config` rebuilds it by `models.build`.
 
     Raises:
-        CheckpointError: the file cannot be read, has no known layout, or its arrays do not fit; the message lists them and
-            the nearest layouts.
+        CheckpointError: the file cannot be read, has no known layout, or its arrays do not fit; the message lists
+            them, and the nearest layouts.
         ValueError: an option that the model does not have.
 
     Cost: the bytes of the file twice.
