@@ -203,6 +203,7 @@ _KINDS = {
     "torch._utils._rebuild_qtensor": "a quantised tensor",
     "torch._utils._rebuild_nested_tensor": "a nested tensor",
     "torch.nested._internal.nested_tensor._rebuild_njt": "a nested tensor",
+    "torch.ScriptObject": "the packed weights of a quantised layer",
     "torch._neg_view": "a tensor whose values are negated when they are used",
     "torch.ComplexFloatStorage": "a tensor of complex numbers",
     "torch.ComplexDoubleStorage": "a tensor of complex numbers",

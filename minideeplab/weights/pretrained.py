@@ -26,7 +26,7 @@ def load_pretrained(path: str | Path, *, source_images: bool = False, **options)
 
     The source and kind of the network are recognised by the names in the file; depth, widths, number of classes and an
     auxiliary head are read from the shapes. What lies around and beside the weights is left out (see `wrappers`; of a
-    checkpoint with a moving average, the average is taken).
+    checkpoint with a moving average, the average is taken). A model that was saved as a whole loads as its weights do.
 
     The logits are those of the source, for images normalised as here: torchvision's, classifiers included, VainF's and
     kazuto1011's at any size, jfzhang95's at sizes of output_stride * k + 1. Those of kazuto1011 are, as there, compared
@@ -45,7 +45,8 @@ def load_pretrained(path: str | Path, *, source_images: bool = False, **options)
         The Module in evaluation mode; `model.config` rebuilds it by `models.build`.
 
     Raises:
-        CheckpointError: the file cannot be read, has no known layout, or its arrays do not fit; a table lists them.
+        CheckpointError: the file cannot be read, has no known layout, or its arrays do not fit; the message lists
+            them, and the nearest layouts.
         ValueError: an option that the model does not have.
 
     Cost: the bytes of the file twice.

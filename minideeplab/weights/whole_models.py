@@ -10,6 +10,7 @@ from minideeplab.weights.formats import RESAVE
 from minideeplab.weights.pickled_values import Placeholder, StoredTensor
 
 COUNTERS = ("n_averaged", "num_batches_tracked")  # no weights: no result depends on them
+_PACKED = "torch.ScriptObject"  # what holds the weights of a quantised layer; no tensor, but not to be passed over
 _MAX_DEPTH = 100
 _MAX_STEPS = 200_000  # of known networks a few thousand; a module in two others, each in two others, takes few bytes
 _MAX_CHARACTERS = 2**24  # of all names together
@@ -52,8 +53,17 @@ class Contents:
                 for name, value in self._items(module, kind, prefix):
                     if value is not None and name not in left_out:
                         state.setdefault(prefix + name, value)
-            inner = [(f"{prefix}{name}.", each, depth + 1) for name, each in self._items(module, "_modules", prefix)]
-            waiting += [each for each in reversed(inner) if _is_module(each[1])]
+            inner = []
+            for name, value in self._items(module, "_modules", prefix):
+                if _is_module(value):
+                    inner.append((f"{prefix}{name}.", value, depth + 1))
+                elif value is not None:
+                    state.setdefault(prefix + name, value)
+            self._take(len(module.content))
+            for name, value in module.content.items():
+                if type(value) is Placeholder and value.name == _PACKED:
+                    state.setdefault(prefix + name, value)
+            waiting += reversed(inner)
         return state
 
     def _items(self, module: Placeholder, kind: str, prefix: str) -> list:

@@ -4,7 +4,12 @@ import re
 
 import numpy as np
 import pytest
-from container_files import ARRAY, Call, Global, Raw, assemble, legacy_bytes, same, vector, zip_bytes
+from container_files import ARRAY, Call, Global, Made, Raw, assemble, legacy_bytes, same, vector, zip_bytes
+
+from minideeplab import models
+from minideeplab.errors import CheckpointError
+from minideeplab.weights import load_pretrained, save_torchvision_npz
+from minideeplab.weights.containers import read_weights
 
 DATA = {"0": ARRAY.tobytes()}
 W = vector(ARRAY)
@@ -22,6 +27,45 @@ def test_names_are_paths_through_the_modules(read):
     names = ["scale", "body.0.weight", "body.0.mean"]
     for data in (zip_bytes(net, DATA), zip_bytes({"epoch": 3, "net": net}, DATA)):
         same(read(data), dict.fromkeys(names, ARRAY))
+
+
+def test_layers_that_are_no_modules_are_not_passed_over(tmp_path):
+    """A quantised layer keeps its weights in an object."""
+    made = Made({"conv.weight": ARRAY})
+    layers = {"body": made.module(), "script": made.foreign("nets Script"), "none": None}
+    layers["fc"] = module(
+        modules={"packed": module(packed=made.foreign("torch ScriptObject"), act=made.foreign("a b"))}
+    )
+    made.write(tmp_path / "weights.pth", module(modules=layers))
+    found = read_weights(tmp_path / "weights.pth")
+    same(found.arrays, {"body.conv.weight": ARRAY})
+    assert found.unread == {
+        "script": "an object of 'nets.Script'",
+        "fc.packed.packed": "the packed weights of a quantised layer (torch.ScriptObject)",
+    }
+
+
+def test_a_quantised_head_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    save_torchvision_npz(tmp_path / "weights.npz", models.build("resnet18", width=1 / 64, num_classes=3))
+    arrays = {name: torch.from_numpy(array) for name, array in np.load(tmp_path / "weights.npz").items()}
+    net = torch.nn.Module()
+    for name, value in arrays.items():
+        *path, leaf = name.split(".")
+        inner = net
+        for part in path:
+            if part not in inner._modules:
+                inner.add_module(part, torch.nn.Module())
+            inner = inner._modules[part]
+        inner.register_buffer(leaf, value)
+    torch.save(net, tmp_path / "weights.pth")
+    load_pretrained(tmp_path / "weights.pth")
+    net.fc = torch.nn.Linear(8, 3)
+    quantised = torch.ao.quantization.quantize_dynamic(net, {torch.nn.Linear}, dtype=torch.qint8)
+    for content in (quantised, quantised.state_dict()):
+        torch.save(content, tmp_path / "weights.pth")
+        with pytest.raises(CheckpointError, match=r"it has no 'fc\.weight'"):
+            load_pretrained(tmp_path / "weights.pth")
 
 
 @pytest.mark.parametrize("name_list", [["left"], Call(Global("builtins set"), (["left"],)), 3])
