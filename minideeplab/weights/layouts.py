@@ -296,6 +296,15 @@ LAYOUTS = (
             low_level_first=True,
             **_VAINF_MOBILENET,
         ),
+        typical=(
+            {
+                "name": "deeplabv3plus",
+                "backbone": "mobilenet_v2",
+                "separable": False,
+                "refinements": 1,
+                "low_level": "block",
+            },
+        ),
     ),
     Layout(
         "DeepLab v3 on MobileNetV2 of VainF/DeepLabV3Plus-Pytorch",
@@ -309,6 +318,7 @@ LAYOUTS = (
             refine=True,
             **_VAINF_MOBILENET,
         ),
+        typical=({"name": "deeplabv3", "backbone": "mobilenet_v2", "refine": True},),
     ),
     Layout(
         "DeepLab v3+ on a ResNet of VainF/DeepLabV3Plus-Pytorch",
