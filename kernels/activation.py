@@ -26,7 +26,7 @@ _CURVES = ("hardswish", "hardsigmoid", "sigmoid")
 HARDSWISH, HARDSIGMOID, SIGMOID = 1, 2, 3  # what `curve_of` gives
 ACTIVATIONS = (*_LIMITS, *_CURVES)
 SHOWN_BY_RESULT = ("relu", "relu6")  # those whose derivative can be read from the result as if it were v
-GATES = ("hardsigmoid", "sigmoid")  # those of maps of one pixel: a pass of their own over them costs nothing
+GATES = ("hardsigmoid", "sigmoid")  # they take a pass of their own: on CUDA always, on the CPU after a batch norm
 
 
 def check_activation(op, activation):

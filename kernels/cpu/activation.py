@@ -74,11 +74,8 @@ def bend(row, curve):
 
 @jit
 def bend_slope(row, curve):
-    """row <- the derivative of that curve at row."""
-    if curve == HARDSWISH:
-        for c in range(row.size):
-            row[c] = hardswish_slope(row[c])
-    elif curve == HARDSIGMOID:
+    """row <- the derivative of that gate at row."""
+    if curve == HARDSIGMOID:
         for c in range(row.size):
             row[c] = hardsigmoid_slope(row[c])
     else:

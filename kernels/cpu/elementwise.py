@@ -1,5 +1,7 @@
 """Elementwise arithmetic: parallel loops for what networks do most, NumPy's broadcasting for the rest."""
 
+import math
+
 import numpy as np
 
 from ..activation import GATES, check_activation, curve_of, limits_of, slope_limits_of
@@ -11,6 +13,8 @@ from .bfloat16 import narrow_as, numbers, wide
 from .jit import jit_parallel
 from .parts import PARTS, bounds
 from .rounding import to_bfloat16, to_float32
+
+_LEAST_SHARED = 2**14  # elements from which threads are started for a product; NumPy gives the same bits
 
 
 def add(a, b):
@@ -30,16 +34,17 @@ def add(a, b):
 def multiply(a, b):
     """a * b, broadcast."""
     check_sum_of("multiply", a, b)
-    if a.dtype == b.dtype and a.flags.c_contiguous and b.flags.c_contiguous:
+    large = max(a.size, b.size) >= _LEAST_SHARED
+    if large and a.dtype == b.dtype and a.flags.c_contiguous and b.flags.c_contiguous:
         if a.shape == b.shape:
             product = empty(a.shape, a.dtype)
             _multiply(PARTS, _flat(a), _flat(b), _flat(product))
             return product
-        if a.ndim == 4 and a.size and b.shape == _gate_shape(a):
+        if a.ndim == 4 and b.shape == _gate_shape(a):
             product = empty(a.shape, a.dtype)
             _multiply_gate(PARTS, _rows(a), _rows(b), _rows(product))
             return product
-        if b.ndim == 4 and b.size and a.shape == _gate_shape(b):
+        if b.ndim == 4 and a.shape == _gate_shape(b):
             return multiply(b, a)
     return _broadcast(np.multiply, a, b)
 
@@ -81,7 +86,8 @@ def sum_to(a, shape):
 
 def _sums_over_pixels(a, groups):
     """(groups, C) sums over the pixels of as many groups; in a fixed number of parts, which are added in order."""
-    rows = numbers(np.ascontiguousarray(a)).reshape(groups, -1, a.shape[-1])
+    pixels = math.prod(a.shape[:-1]) // groups
+    rows = numbers(np.ascontiguousarray(a)).reshape(groups, pixels, a.shape[-1])
     partial = np.zeros((groups, max(1, PARTS // groups), a.shape[-1]))
     _sum_rows(groups * partial.shape[1], rows, partial)
     return partial.sum(axis=1).astype(sum_dtype(a.dtype))

@@ -32,7 +32,7 @@ OPTIONS = {
     "decoder": {**_FLAG, "help": "DeepLab v3+'s decoder"},
     "atrous_rates": {
         "type": cli.positive_int, "nargs": "*", "metavar": "R",
-        "help": "of ASPP, as if at output stride 16; none after it: only 1x1 and image-level pooling",
+        "help": "of ASPP, as if at output stride 16; no number: no atrous branches, only 1x1 and image-level pooling",
     },
     "multi_scale": {**_FLAG, "help": "DeepLab v2: run on images of 0.5 and 0.75 times the size, too"},
     "auxiliary": {**_FLAG, "help": "a second head on earlier features, for training"},

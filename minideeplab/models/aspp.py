@@ -12,7 +12,7 @@ RATES_AT_16 = (6, 12, 18)
 def rates_at(output_stride, rates_at_16=RATES_AT_16):
     """Rates for an output stride: (6, 12, 18) at 16 is doubled at 8, halved at 32: one field of view in image pixels.
 
-    No rates stay none.
+    An empty tuple gives an empty tuple.
 
     Raises:
         ValueError: rates that are not whole at this stride.

@@ -6,6 +6,7 @@ differs in the gate: it pools the whole map, where the paper pools 49 x 49 at st
 
 from minideeplab.autograd import ops
 from minideeplab.models.backbones import backbone as build_backbone
+from minideeplab.models.backbones.mobilenetv3 import MOBILENETV3S
 from minideeplab.models.segmenter import Segmenter
 from minideeplab.nn import Conv2d, ConvNorm, Module, truncated_normal
 
@@ -45,6 +46,8 @@ class LRASPP(Segmenter):
     source = "MobileNetV3 (arXiv 1905.02244), section 6.4; torchvision, models/segmentation/lraspp.py"
 
     def __init__(self, backbone="mobilenet_v3_large", num_classes=21, width=1.0, head_width=128):
+        if backbone not in MOBILENETV3S:
+            raise ValueError(f"lraspp: backbone must be {', '.join(MOBILENETV3S)}, got {backbone!r}")
         self.backbone = build_backbone(backbone, output_stride=16, width=width)
         self.head = LRASPPHead(self.backbone.channels, self.backbone.eighth_channels, num_classes, head_width)
 

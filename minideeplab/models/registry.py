@@ -44,7 +44,7 @@ MODELS = {
     },
     "torchvision-deeplabv3_mobilenet_v3_large": partial(TorchvisionSegmenter, "deeplabv3", "mobilenet_v3_large"),
     "torchvision-lraspp_mobilenet_v3_large": partial(LRASPP, "mobilenet_v3_large"),
-    **{name: partial(BackboneClassifier, name) for name in BACKBONES},
+    **{name: partial(BackboneClassifier, name) for name in BACKBONES if name not in MOBILENETV3S},
     **{name: partial(MobileNetV3Classifier, name) for name in MOBILENETV3S},
     "vgg16": VGG16,
     "spp-net": SPPNet,

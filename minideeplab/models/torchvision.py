@@ -10,6 +10,7 @@ Source: https://github.com/pytorch/vision, torchvision/models/segmentation.
 from minideeplab.models.aspp import ASPP
 from minideeplab.models.auxiliary import AuxiliaryHead
 from minideeplab.models.backbones import backbone as build_backbone
+from minideeplab.models.backbones.mobilenetv3 import MOBILENETV3S
 from minideeplab.models.backbones.resnet import RESNETS
 from minideeplab.models.segmenter import Segmenter
 from minideeplab.nn import Conv2d, ConvNorm, Module, truncated_normal
@@ -43,6 +44,8 @@ class TorchvisionSegmenter(Segmenter):
     def __init__(
         self, head="deeplabv3", backbone="resnet50", num_classes=21, auxiliary=True, width=1.0, head_width=256
     ):
+        if backbone not in (*RESNETS, *MOBILENETV3S):
+            raise ValueError(f"torchvision: backbone must be a ResNet or a MobileNetV3, got {backbone!r}")
         if backbone in RESNETS:
             options = {"output_stride": 8, "multi_grid": (1, 1, 1), "first_rate": "previous"}
         else:

@@ -186,8 +186,8 @@ def normalised(conv, norm, x, residual=None):
 class ConvNorm(Module):
     """Convolution, batch norm, a residual if one is given, and an activation: the unit that all backbones repeat."""
 
-    def __init__(self, c_in, c_out, kernel, stride=1, rate=1, activation="relu"):
-        self.conv = Conv2d(c_in, c_out, kernel, stride, rate)
+    def __init__(self, c_in, c_out, kernel, stride=1, rate=1, activation="relu", padding="same"):
+        self.conv = Conv2d(c_in, c_out, kernel, stride, rate, padding)
         self.norm = BatchNorm2d(c_out, activation)
 
     def forward(self, x, residual=None):

@@ -162,9 +162,8 @@ def _in_one_row(match):
 
 
 def _in_two_parts(match):
-    """VainF's backbone: what reaches stride 4, and the rest."""
-    number = int(match[1])
-    return f"low_level_features.{number}" if number < 4 else f"high_level_features.{number - 4}"
+    """VainF's backbone: what reaches stride 4, and the rest, which keeps its numbers (a slice of a Sequential does)."""
+    return f"{'low' if int(match[1]) < 4 else 'high'}_level_features.{match[1]}"
 
 
 _MOBILENETV2 = (

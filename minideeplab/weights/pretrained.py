@@ -14,7 +14,8 @@ from minideeplab.nn.allocation import TooLarge, limited_to
 from minideeplab.nn.comparison import differences
 from minideeplab.weights.checkpoint import Checkpoint
 from minideeplab.weights.containers import read_weights
-from minideeplab.weights.layouts import LAYOUTS, Layout, not_read
+from minideeplab.weights.layout_options import not_read
+from minideeplab.weights.layouts import LAYOUTS, Layout
 from minideeplab.weights.nearest_layouts import looks_like
 from minideeplab.weights.raw_arrays import Weights
 from minideeplab.weights.recognition import recognise

@@ -66,7 +66,8 @@ class MobileNetV2(Backbone):
         low_level: "depthwise", what the 3x3 of the last block at stride 4 makes, 144 channels, as in the released code
             ("layer_4/depthwise_output"); "block", that block's output, 24 channels, as in some reimplementations.
         pad_before: "depthwise", the input of each 3x3 is padded; "expansion", that of the block, so that the first 1x1
-            makes relu6(beta - gamma mean / sd) of the zeros outside, as in VainF/DeepLabV3Plus-Pytorch.
+            makes relu6(beta - gamma mean / sd) of the zeros outside, and the strided 3x3 is not padded: a side of 513
+            gives 256. So VainF/DeepLabV3Plus-Pytorch has it (network/backbone/mobilenetv2.py).
 
     Stages: the seven of table 2. Separable heads: the released model that has a decoder (for ADE20K) has a separable
     one, by the flags' defaults and the size of its file. The paper's ASPP is that of DeepLab v3, with full 3x3.
@@ -80,7 +81,8 @@ class MobileNetV2(Backbone):
         check_option(name, "low_level", low_level, ("depthwise", "block"))
         check_option(name, "pad_before", pad_before, ("depthwise", "expansion"))
         channels, reached, rate = multiple_of_8(32 * width), 2, 1
-        self.stem = ConvNorm(3, channels, 3, stride=2, activation="relu6")
+        stem_padding = 0 if pad_before == "expansion" else "same"
+        self.stem = ConvNorm(3, channels, 3, stride=2, activation="relu6", padding=stem_padding)
         self.stages = []
         for expansion, c_out, count, first in STAGES:
             blocks, c_out = [], multiple_of_8(c_out * width)

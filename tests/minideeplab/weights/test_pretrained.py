@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minideeplab import Tensor, models, no_grad
@@ -137,12 +137,16 @@ def densenet(net, x, blocks, growth=32, dot=""):
 
 
 def mobilenetv2(net, x, names, output_stride=32, pads_block=False):
-    """The outputs of the stem and of all blocks, which have those names; the width is a multiple of 1 / 8."""
+    """The outputs of the stem and of all blocks, which have those names; the width is a multiple of 1 / 8.
+
+    pads_block: VainF's, network/backbone/mobilenetv2.py: each convolution has padding 0, also the first; a block pads
+    its input.
+    """
 
     def scaled(channels):
         return max(8, 8 * round(channels * net.width / 8 + 1e-9))
 
-    x = net.norm(f"{names[0]}.1", net.conv(f"{names[0]}.0", x, scaled(32), 3, 2)).clamp(0, 6)
+    x = net.norm(f"{names[0]}.1", net.conv(f"{names[0]}.0", x, scaled(32), 3, 2, padding=1 - pads_block)).clamp(0, 6)
     outputs, reached, rate, before = [x], 2, 1, 1
     rows = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
     for expansion, c_out, count, step in rows:
@@ -269,11 +273,14 @@ def vainf_rates(output_stride):
 
 
 def vainf_backbone(net, image, depth, output_stride):
-    """(low-level features, features); a depth of None is MobileNetV2."""
+    """(low-level features, features); a depth of None is MobileNetV2.
+
+    network/modeling.py slices that one's `features` in two, and a slice of a Sequential keeps its numbers.
+    """
     if depth:
         low, *_, x = resnet(net, image, depth, f"torchvision {output_stride}", "backbone.")
         return low, x
-    names = [f"backbone.{part}_level_features.{i}" for part, n in (("low", 4), ("high", 14)) for i in range(n)]
+    names = [f"backbone.{'low' if i < 4 else 'high'}_level_features.{i}" for i in range(18)]
     outputs = mobilenetv2(net, image, names, output_stride, pads_block=True)
     return outputs[3], outputs[-1]
 
@@ -512,23 +519,44 @@ def shapes_of(model):
     return {name: array.shape for name, array in model.state_dict().items()}
 
 
-@given(st.floats(1 / 64, 2) | st.sampled_from(MULTIPLIERS))
-@example(1.1112)  # 16 of 17.78 would be more than 10 % less: 24
-def test_a_width_is_found_behind_rounded_channels(width):
-    """A MobileNetV2 of any width is rebuilt from its shapes alone; of a published width, with that width."""
-    layout = next(layout for layout in LAYOUTS if layout.title == "torchvision's mobilenet_v2")
-    model = models.create("mobilenet_v2", width=width)
-    stored = {layout.stored_name(name): shape[::-1] for name, shape in shapes_of(model).items()}  # (K, ...) as there
-    name, options = layout.describe(stored)
-    assert shapes_of(models.create(name, **options)) == shapes_of(model)
+@pytest.mark.parametrize(("name", "least"), [("mobilenet_v2", 1 / 64), ("mobilenet_v3_large", 1 / 4)])
+@given(data=st.data())
+def test_a_width_is_found_behind_rounded_channels(name, least, data):
+    """A MobileNet is rebuilt from its shapes alone, whatever its width; of a published width, with that width."""
+    # at 1.1112, 16 of 17.78 channels would be more than 10 % less: there are 24
+    width = data.draw(st.floats(least, 2) | st.sampled_from((*MULTIPLIERS, 1.1112)))
+    layout = next(layout for layout in LAYOUTS if layout.writes_model(name))
+    model = models.create(name, width=width)
+    stored = {layout.stored_name(ours): shape[::-1] for ours, shape in shapes_of(model).items()}  # (K, ...) as there
+    found, options = layout.describe(stored)
+    assert found == name and shapes_of(models.create(name, **options)) == shapes_of(model)
     assert width not in MULTIPLIERS or options.get("width", 1.0) == width
+
+
+def test_mobilenet_v3_small_is_not_taken_for_large(tmp_path):
+    save_torchvision_npz(tmp_path / "weights.npz", models.build("mobilenet_v3_large", num_classes=5, width=0.25))
+    with np.load(tmp_path / "weights.npz") as file:
+        small = {name: array for name, array in file.items() if not re.match(r"features\.1[2-5]\.", name)}
+    assert "has 11 blocks, as MobileNetV3-Small has; only MobileNetV3-Large, with 15" in refusal(tmp_path, small)
+
+
+def test_another_backbone_of_a_known_head(tmp_path):
+    head = {
+        "aspp.aspp1.bn.weight": np.ones(4, np.float32),
+        "decoder.last_conv.8.weight": np.ones((4, 4, 1, 1), np.float32),
+    }
+    other = {
+        "aspp.conv1.weight": np.ones((4, 4, 1, 1), np.float32),
+        "backbone.features.0.0.weight": np.ones(4, np.float32),
+    }
+    assert "no backbone.layer1 to backbone.layer4, so its backbone is no ResNet" in refusal(tmp_path, head | other)
 
 
 def test_channels_of_no_width(tmp_path):
     save_torchvision_npz(tmp_path / "weights.npz", models.build("mobilenet_v2", **SMALL))
     with np.load(tmp_path / "weights.npz") as file:
         wrong = dict(file) | {"features.17.conv.2.weight": np.zeros((4, 1, 1, 1), np.float32)}
-    assert "stages have [8, 8, 8, 8, 8, 8, 16, 4, 1280] channels, which no width of MobileNetV2 gives" in refusal(
+    assert "layers have [8, 8, 8, 8, 8, 8, 16, 4, 1280] channels, which no width of this network gives" in refusal(
         tmp_path, wrong
     )
 
