@@ -13,18 +13,11 @@ from minideeplab.distributed import Alone, Replica
 from minideeplab.nn import SGD
 from minideeplab.train import train_step
 
+_WITHOUT_ASPP = {"name": "deeplabv3", "backbone": "mobilenet_v2", "atrous_rates": ()}
 NETWORKS = {  # name: (images, side, options of models.build)
     "v3+ xception65 1x513x513": (1, 513, {"backbone": "xception65"}),
     "v3+ resnet101 1x513x513": (1, 513, {"backbone": "resnet101"}),
-    "v3 mobilenet_v2 without ASPP 1x513x513": (
-        1,
-        513,
-        {
-            "name": "deeplabv3",
-            "backbone": "mobilenet_v2",
-            "atrous_rates": (),
-        },
-    ),
+    "v3 mobilenet_v2 without ASPP 1x513x513": (1, 513, _WITHOUT_ASPP),
 }
 SPEEDS = (1, 10, 50)  # of a rank: this machine, and what a GPU computes beside it
 TARGET = 0.95  # efficiency from which communication is called hidden

@@ -4,6 +4,8 @@ import re
 
 from places import ROOT
 
+from minideeplab import models
+
 FOLDER = ROOT / "minideeplab" / "models"
 
 
@@ -16,3 +18,7 @@ def test_each_question_leads_to_a_file_and_a_symbol():
         text = (FOLDER / file).read_text("utf-8")
         for symbol in re.findall("`([^`]+)`", symbols):
             assert re.search(rf"\b{symbol}\b", text), (file, symbol)
+
+
+def test_the_first_page_counts_the_networks():
+    assert f"| {len(models.NAMES)} networks; " in (ROOT / "README.md").read_text("utf-8")

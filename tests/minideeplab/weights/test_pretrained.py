@@ -541,15 +541,9 @@ def test_mobilenet_v3_small_is_not_taken_for_large(tmp_path):
 
 
 def test_another_backbone_of_a_known_head(tmp_path):
-    head = {
-        "aspp.aspp1.bn.weight": np.ones(4, np.float32),
-        "decoder.last_conv.8.weight": np.ones((4, 4, 1, 1), np.float32),
-    }
-    other = {
-        "aspp.conv1.weight": np.ones((4, 4, 1, 1), np.float32),
-        "backbone.features.0.0.weight": np.ones(4, np.float32),
-    }
-    assert "no backbone.layer1 to backbone.layer4, so its backbone is no ResNet" in refusal(tmp_path, head | other)
+    names = "aspp.aspp1.bn.weight", "aspp.conv1.weight", "backbone.features.0.0.weight", "decoder.last_conv.8.weight"
+    arrays = {name: np.ones((4, 4, 1, 1), np.float32) for name in names}
+    assert "no backbone.layer1 to backbone.layer4, so its backbone is no ResNet" in refusal(tmp_path, arrays)
 
 
 def test_channels_of_no_width(tmp_path):
