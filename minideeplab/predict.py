@@ -170,12 +170,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command, of which several ranks share the images; returns its exit code, 3 if any image failed."""
     args, group = _parser().parse_args(argv), world()
     cli.use_device(args, group)
+    trained = load_trained(args.checkpoint, args.class_names, args.output_stride)  # before a folder is made
     # Folders of their own: a mask never overwrites an input, and masks/ can be handed in as it is.
     parts = ["masks", "overlays"] + ["probabilities"] * bool(args.save_probabilities)
     with group.first_on_each_machine():
         folders = {part: cli.create_folder("--out", Path(args.out) / part) for part in parts}
         table = cli.output_file("--csv", args.csv, ".csv") if args.csv else None
-    trained = load_trained(args.checkpoint, args.class_names, args.output_stride)
     if trained.note:
         print(f"note: {trained.note}", file=sys.stderr)
     predictor = cli.predictor_of(args, trained.model.to(args.device))

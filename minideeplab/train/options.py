@@ -12,6 +12,7 @@ EXAMPLE = """\
   python -m minideeplab.train --data synthetic --epochs 5
   python -m minideeplab.train --data VOCdevkit/VOC2012 --backbone resnet50 --crop-size 257 --out runs/voc
   python -m minideeplab.train --model pspnet --width 0.25 --epochs 5
+  python -m minideeplab.train --data photos --model deeplabv3 --backbone mobilenet_v2 --atrous-rates
   python -m minideeplab.train --config runs/voc/config.toml --lr 0.02 --out runs/voc-slower
   python -m minideeplab.train --resume --out runs/voc
   mpiexec -n 4 python -m minideeplab.train --data VOCdevkit/VOC2012 --batch-size 16 --out runs/voc-4"""

@@ -235,6 +235,9 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
     if os.path.isdir(path):  # unlike Path.is_dir never an error: a name may be too long
         raise CheckpointError(f"{path}: a folder; give a file in it, such as {path / 'best.npz'}")
     if not os.path.isfile(path):
+        last = path.with_name("last.npz")
+        if path.name == "best.npz" and os.path.isfile(last):
+            raise CheckpointError(f"{path}: no such file; a run writes it at its first validation; {last} is there")
         raise CheckpointError(f"{path}: no such file; a training run writes RUN/last.npz and RUN/best.npz")
     try:
         with path.open("rb") as file:

@@ -31,6 +31,9 @@ def initialise(model, path: str | Path) -> str:
     here, there = model.config["num_classes"], source.config["num_classes"]
     kind = source.config["name"]
     if kind in models.CLASSIFIERS and kind != model.config["name"]:
+        backbone = model.config.get("backbone")
+        if kind in models.BACKBONES and backbone not in (None, kind):
+            raise CheckpointError(f"{path}: a {kind}, but the backbone here is {backbone}; add --backbone {kind}")
         given = {name: array for name, array in given.items() if _is_taken(name, array, own)}
         if not any(name.startswith("backbone.") for name in own.keys() & given.keys()):
             raise CheckpointError(

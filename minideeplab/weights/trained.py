@@ -144,9 +144,11 @@ def _of(source, classifiers: bool) -> Trained:
     model = published.model
     segments = isinstance(model, Segmenter) and getattr(model, "dense", True)
     if published.fresh or not (segments or classifiers):
+        kind = model.config["name"]
+        option = f"--backbone {kind} " if kind in models.BACKBONES else ""
         raise CheckpointError(
-            f"{path}: weights of {model.config['name']}, which classifies whole images; give a network for "
-            f"segmentation, or train one from it with `python -m minideeplab.train --init-from {path}`"
+            f"{path}: weights of {kind}, which classifies whole images; give a network for segmentation, or train one "
+            f"from it with `python -m minideeplab.train --data DATA {option}--init-from {path}`"
         )
     names, palette, note = guessed_classes(model.config["num_classes"])
     return Trained(path, model, names, palette, note=note)

@@ -316,7 +316,10 @@ def test_weights_that_cannot_predict_say_what_to_do(arrays, tmp_path, capsys):
         name.replace("classifier.", "head."): array for name, array in arrays["torchvision-fcn_resnet50"].items()
     }
     for weights, message in (
-        (arrays["resnet18"], "weights of resnet18, which classifies whole images; .*train --init-from"),
+        (
+            arrays["resnet18"],
+            "weights of resnet18, which classifies whole images; .*train --data DATA --backbone resnet18 --init-from",
+        ),
         (renamed, r"no known layout has its .*265 of 2.. names match.*name.replace\('head.', 'classifier.'\)"),
     ):
         made = Made(weights)

@@ -405,7 +405,7 @@ def test_the_table_of_the_readme():
     assert {row[0].strip(" `").split()[0] for row in rows} == set(models.NAMES)
     for name, *printed in rows:
         name, *given = name.strip(" `").split(" --")
-        options = dict(each.split() for each in given)
+        options = {option.replace("-", "_"): " ".join(value) or () for option, *value in map(str.split, given)}
         if "classes" in options:
             options["num_classes"] = int(options.pop("classes"))
         found = cost_of(models.create(name, **options), 513)
