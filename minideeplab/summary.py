@@ -99,7 +99,7 @@ def _totals(model: str, size: tuple[int, int], options: dict, cost: Cost, precis
     dtypes = PRECISION_WORDS[precision_name]
     billions, padded = cost.macs / 1e9, cost.macs_space_to_batch / 1e9
     lines = [
-        f"{model} at {size[0]} x {size[1]}{_padding(size, cost)}, {options['num_classes']} classes",
+        f"{model}{_given(options)} at {size[0]} x {size[1]}{_padding(size, cost)}, {options['num_classes']} classes",
         f"  parameters             {cost.parameters:,}",
         f"  multiply-adds          {billions:.3f} x 1e9 (atrous layers as space-to-batch: {padded:.3f})",
         f"  receptive field        {cost.receptive_field} pixels (paths through pooling to a number of bins left out)",
@@ -114,6 +114,15 @@ def _totals(model: str, size: tuple[int, int], options: dict, cost: Cost, precis
             f" plain {plain_gap:+.1%}"
         )
     return "\n".join(lines)
+
+
+def _given(options: dict) -> str:
+    """The options of the network beside its number of classes, in words."""
+    texts = {name: " ".join(map(str, v)) if isinstance(v, (list, tuple)) else v for name, v in options.items()}
+    words = {True: "yes", False: "no", "": "none"}
+    return "".join(
+        f", {name.replace('_', ' ')} {words.get(v, v)}" for name, v in texts.items() if name != "num_classes"
+    )
 
 
 def _padding(size: tuple[int, int], cost: Cost) -> str:

@@ -11,6 +11,7 @@ from minideeplab.data import Loader, TrainTransform, require_labels
 from minideeplab.distributed import Alone, differences, require_same, world
 from minideeplab.errors import UsageError
 from minideeplab.evaluation import percent
+from minideeplab.models.aspp import RATES_AT_16, rates_for_crops
 from minideeplab.models.segmenter import SMALLEST_SIDE
 from minideeplab.report.machine import processor
 from minideeplab.train import class_weights, room
@@ -171,8 +172,14 @@ def _description(training: Training, threads: int) -> list[str]:
     parameters = sum(parameter.data.size for parameter in training.model.parameters())
     backbone = f", {args.backbone}" if args.backbone else ""
     stride, place = training.model.output_stride, f", to {training.folder.path}" if training.folder else ""
-    rates = f", atrous rates {' '.join(map(str, args.atrous_rates))}" if args.atrous_rates else ""
-    lines.append(f"model  {args.model}{backbone}, output stride {stride}{rates}: {parameters:,} parameters")
+    rates = ", no atrous rates" if args.atrous_rates == [] else ""
+    if args.atrous_rates:
+        usual = " ".join(map(str, RATES_AT_16))
+        shrunk = args.atrous_rates == rates_for_crops(args.crop_size, stride) != list(RATES_AT_16)
+        why = f" ({usual} in proportion to the crops)" if shrunk else ""
+        rates = f", atrous rates {' '.join(map(str, args.atrous_rates))}{why}"
+    decoder = ", no decoder" if args.decoder is False else ""
+    lines.append(f"model  {args.model}{backbone}, output stride {stride}{rates}{decoder}: {parameters:,} parameters")
     steps, epochs = cli.counted(training.total_steps, "step"), cli.counted(training.total_epochs, "epoch")
     size = f"{args.crop_size} x {args.crop_size}" + (f" in {args.accumulate} parts" if args.accumulate > 1 else "")
     norm = "each with its own batch norm" if args.sync_bn == "off" else "batch norm over all"
