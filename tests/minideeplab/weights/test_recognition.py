@@ -80,7 +80,7 @@ BESIDE = {
         "mean": IMAGE_MEAN.reshape(1, 3, 1, 1),
         "normalize.std": IMAGE_STD.astype(np.float64) + 1e-9,
     },
-    "an average by torchvision's names": {"note": np.array("text")},
+    "a text": {"note": np.array("text")},
 }
 
 
@@ -200,8 +200,9 @@ def test_a_resnet_with_another_head_says_whose_it_looks_like(tmp_path, files):
         [f"backbone.layer1.{i}.conv1.weight" for i in range(3000)],
         ["a." * 10**6 + str(i) for i in range(5)],
         ["classifier." * 10**4 + f"{i}.weight" for i in range(50)],
+        ["loss" * 4096 + f"!{i}" for i in range(20)],
     ],
-    ids=["many", "near", "megabytes", "megabytes of a known one"],
+    ids=["many", "near", "megabytes", "megabytes of a known one", "as of losses"],
 )
 def test_hostile_names_cost_little(names):
     one = np.zeros(1, np.float32)
