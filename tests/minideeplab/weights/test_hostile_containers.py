@@ -33,12 +33,19 @@ from hypothesis import strategies as st
 
 from minideeplab.errors import CheckpointError
 from minideeplab.weights.containers import read_arrays
+from minideeplab.weights.state_pickle import StatePickle
 
 # --- hostile pickles -------------------------------------------------------------------------------------------------
 
 
 def a_tensor(offset=0, size=(6,), stride=(1,), numel=6, key="0", kind="Float"):
     return {"a": tensor(storage(kind, key, numel), offset, size, stride)}
+
+
+def names_of_two_texts(length, count):
+    """Each name is joined from the same two texts, by five bytes."""
+    texts = assemble("a" * length) + b"q\x00" + assemble("b" * length) + b"q\x01"
+    return Raw(texts + b"h\x00h\x01\x93" * count)
 
 
 HOSTILE_CONTENT = {
@@ -58,6 +65,13 @@ HOSTILE_CONTENT = {
         Raw(b"ctorch\nSize\nq\x00](" + b"N" * 10**4 + b"eq\x01" + b"0h\x00h\x01\x85R" * 200),
         "makes objects of more than 1000000 values",
     ),
+    "one tuple given to many calls": (
+        Raw(b"cbuiltins\nset\nq\x00(" + b"N" * 10**4 + b"tq\x01" + b"h\x00h\x01R" * 200),
+        "makes objects of more than 1000000 values",
+    ),
+    "names of two long texts": (names_of_two_texts(10**5, 50), "names of more than 4194304 characters"),
+    "names of two short texts": (names_of_two_texts(100, 50_000), "names of more than 4194304 characters"),
+    "many extensions": (Raw(b"\x82\x01" * 200_000), "names of more than 4194304 characters"),
     "out-of-band buffer": (Raw(b"\x97"), "the instruction NEXT_BUFFER"),
     "bytearray of 2**60": (Raw(b"\x96" + struct.pack("<Q", 2**60)), "truncated, damaged"),
     "text of 2**32": (Raw(b"X\xff\xff\xff\xffabc"), "truncated, damaged"),
@@ -135,6 +149,13 @@ def test_hostile_pickles_are_refused(refuses, tmp_path, monkeypatch, content, me
         legacy_only = "no tensor uses it|takes .* bytes, the file has|truncated: storage"
         assert re.search(message if data[:2] == b"PK" else f"{message}|{legacy_only}", text), text
     assert not (tmp_path / "sang").exists()
+
+
+def test_equal_texts_of_a_pickle_are_one():
+    """Each use of a key compares it with an equal one: with itself in no time, with a copy of megabytes not."""
+    texts = assemble("a.b") + assemble("a.b") + b"ca\nb\n"
+    first, second, placeholder = StatePickle().run(io.BytesIO(b"\x80\x02(" + texts + b"t."))
+    assert first is second is placeholder.name
 
 
 def test_the_limit_counts_what_is_returned(read, refuses):
