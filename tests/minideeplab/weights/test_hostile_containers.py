@@ -134,7 +134,10 @@ HOSTILE_CONTENT = {
     "offset as text": (a_tensor(offset="0"), "a tensor is described by"),
     "offset beyond": (a_tensor(offset=1), "ends at element 6 of storage '0', which has 6"),
     "stride beyond": (a_tensor(size=(2, 3), stride=(4, 1)), "ends at element 6 of storage"),
-    "stride beyond 64 bits": (a_tensor(size=(2, 3), stride=(2**64, 1)), f"ends at element {2**64 + 2} "),
+    "stride beyond 64 bits": (a_tensor(size=(2, 3), stride=(2**64, 1)), "begins or steps beyond element 2814"),
+    "stride of nothing": (a_tensor(size=(0,), stride=(2**2000,)), "begins or steps beyond element 2814"),
+    "offset of nothing": (a_tensor(size=(0,), offset=2**2000), "begins or steps beyond element 2814"),
+    "offset beyond counting": (a_tensor(offset=2**2000), "begins or steps beyond element 2814"),
     "one element beyond": (a_tensor(offset=6, size=(), stride=()), "ends at element 6"),
     "no storage": ({"a": tensor(3, 0, (6,), (1,))}, "a tensor is described by 3"),
 }
@@ -149,6 +152,11 @@ def test_hostile_pickles_are_refused(refuses, tmp_path, monkeypatch, content, me
         legacy_only = "no tensor uses it|takes .* bytes, the file has|truncated: storage"
         assert re.search(message if data[:2] == b"PK" else f"{message}|{legacy_only}", text), text
     assert not (tmp_path / "sang").exists()
+
+
+def test_the_stride_of_an_axis_of_size_1_may_be_any_number(read):
+    data = zip_bytes(a_tensor(size=(1, 6), stride=(2**2000, 1)), {"0": ARRAY.tobytes()})
+    same(read(data), {"a": ARRAY[np.newaxis]})
 
 
 def test_equal_texts_of_a_pickle_are_one():
