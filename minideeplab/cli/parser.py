@@ -82,7 +82,7 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
     """--checkpoint, --class-names and --output-stride: what `weights.load_trained` loads."""
     parser.add_argument(
         "--checkpoint", required=True, metavar="FILE",
-        help="best.npz or last.npz of a run, or published weights of a known layout (.pth, .safetensors)",
+        help="best.npz or last.npz of a run, or published weights of a known layout (.pth, .ckpt, .safetensors)",
     )  # fmt: skip
     parser.add_argument(
         "--class-names", metavar="NAMES",

@@ -21,7 +21,8 @@ RESAVE_PLAIN = (
     "torch.from_numpy) and write all again with torch.save"
 )
 
-_PICKLE_STARTS = (b"\x80", b"L119547037146038801333356L")  # of protocol 2 and later; of 1, where torch.save used it
+# Of protocols 2 to 5, the last that there is; of 1, where torch.save used it.
+_PICKLE_STARTS = (*(bytes([0x80, protocol]) for protocol in range(2, 6)), b"L119547037146038801333356L")
 # Members (in the archive's folder) that tell other archives of PyTorch from those of torch.save. Some of their members
 # are compressed, so that the kind is said before anything else is checked.
 _TORCHSCRIPT = "a TorchScript program (of torch.jit.save, or of torch::save in C++)"

@@ -10,7 +10,7 @@ from functools import cached_property
 from minideeplab import models
 from minideeplab.files.refusal import plain, shown
 from minideeplab.weights.layouts import LAYOUTS, Layout
-from minideeplab.weights.whole_models import COUNTERS
+from minideeplab.weights.raw_arrays import is_counter
 
 _BEST = 5
 _MOST_NAMES, _LONGEST_NAME = 3000, 200  # of a file that are compared: no known network has more, or longer ones
@@ -180,7 +180,7 @@ def looks_like(names) -> str:
 
 def nothing_fits(arrays: dict) -> str:
     """What is said of arrays without a known layout: what they are, the nearest layouts, and code that renames them."""
-    names = [name for name in arrays if not name.endswith(COUNTERS)]
+    names = [name for name in arrays if not is_counter(name)]
     matches = nearest([name for name in names[:_MOST_NAMES] if len(name) <= _LONGEST_NAME])
     head = f"no known layout has its {len(names)} arrays\n  {_some(names)}{looks_like(names)}"
     if not matches:

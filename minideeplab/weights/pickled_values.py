@@ -9,7 +9,7 @@ import numpy as np
 
 from minideeplab.files.refusal import REDO, Refusal, shown
 from minideeplab.weights.formats import RESAVE
-from minideeplab.weights.raw_arrays import STORED, element_count
+from minideeplab.weights.raw_arrays import MAX_ELEMENTS, STORED, element_count
 
 STORAGES = {
     f"torch.{name}Storage": code
@@ -72,7 +72,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A view of a storage; offset and strides count elements."""
+    """A view of a storage; offset and strides count elements. The stride of an axis of size 1 is 0."""
 
     storage: Storage
     offset: int
@@ -83,8 +83,7 @@ class StoredTensor:
         """The array; NumPy checks the bounds a second time."""
         if 0 in self.size:
             return np.empty(self.size, vector.dtype)
-        # The stride of an axis of size 1 is never used, but may be too large for NumPy.
-        strides = [step * vector.itemsize if n > 1 else 0 for n, step in zip(self.size, self.stride, strict=True)]
+        strides = [step * vector.itemsize for step in self.stride]
         return np.ndarray(self.size, vector.dtype, vector, self.offset * vector.itemsize, strides)
 
 
@@ -153,6 +152,10 @@ def _tensor(
     count = element_count(size)
     if len(stride) != len(size) or any(type(step) is not int or step < 0 for step in stride) or offset < 0:
         raise Refusal(f"a tensor of shape {size} has offset {shown(offset)} and impossible strides; {REDO}")
+    # The stride of an axis of size 1 is never used, and may be any number.
+    stride = tuple(0 if n == 1 else step for n, step in zip(size, stride, strict=True))
+    if max(offset, *stride, 0) > MAX_ELEMENTS:  # also where the tensor has no elements, and nothing below compares
+        raise Refusal(f"a tensor of shape {size} begins or steps beyond element {MAX_ELEMENTS}; {REDO}")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if count and last >= storage.numel:
         raise Refusal(

@@ -19,7 +19,6 @@ from minideeplab.weights.layouts import LAYOUTS, Layout
 from minideeplab.weights.nearest_layouts import looks_like
 from minideeplab.weights.raw_arrays import Weights
 from minideeplab.weights.recognition import recognise
-from minideeplab.weights.whole_models import COUNTERS
 
 
 def load_pretrained(path: str | Path, *, source_images: bool = False, **options):
@@ -139,11 +138,9 @@ def torchvision_arrays(model, op: str = "torchvision_arrays") -> dict[str, np.nd
 
 
 def _spelled(layout: Layout, arrays: dict) -> dict:
-    """The arrays that matter, under the names that the rules give."""
+    """The arrays under the names that the rules give."""
     result = {}
     for name, array in arrays.items():
-        if name.split(".")[-1] in COUNTERS:
-            continue
         spelled = layout.spelled(name)
         if spelled in result:
             raise Refusal(f"two of its names mean {shown(spelled)}; keep one of them")

@@ -23,6 +23,12 @@ MAX_PICKLE = 16 * 2**20
 _OVERLAP, _SMALL = 4, 2**22
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
+_LEGACY_HEAD = 32  # bytes that the pickle of the first number fits in, in every protocol
+_PLAIN_PICKLE = (
+    "a plain pickle, as of detectron2 or Paddle, not a file of torch.save; if it holds arrays by name and you trust it "
+    "(this runs what is in it): content = pickle.load(open(path, 'rb'), encoding='latin1'); "
+    "numpy.savez('weights.npz', **content.get('model', content))"
+)
 # Bytes of an element of the types that are not read, to find what is behind them.
 _UNREAD_SIZES = {
     f"torch.{name}Storage": size
@@ -74,8 +80,13 @@ def read_legacy(file: BinaryIO, max_bytes: int) -> Weights:
     file_size = file.seek(0, os.SEEK_END)
     file.seek(0)
     pickles = io.BytesIO(file.read(MAX_PICKLE))
-    if (magic := StatePickle().run(pickles)) != _LEGACY_MAGIC:
-        raise Refusal(f"a pickle of {described(magic)}, not a file of torch.save; {RESAVE}")
+    head = pickles.getvalue()[:_LEGACY_HEAD]
+    number = _LEGACY_MAGIC.to_bytes(10, "little"), str(_LEGACY_MAGIC).encode()
+    # Before the pickle is followed: one of other arrays may be larger than what was read of it, and is not damaged.
+    if len(head) == _LEGACY_HEAD and not any(text in head for text in number):
+        raise Refusal(_PLAIN_PICKLE)
+    if StatePickle().run(pickles) != _LEGACY_MAGIC:
+        raise Refusal(_PLAIN_PICKLE)
     if (protocol := StatePickle().run(pickles)) != _LEGACY_PROTOCOL:
         raise Refusal(f"its protocol is {shown(protocol)}, {_LEGACY_PROTOCOL} was expected; {RESAVE}")
     system = StatePickle().run(pickles)

@@ -24,6 +24,9 @@ STORED = {
     "BOOL": np.dtype("?"),
 }
 _MAX_AXES = 32
+COUNTER_OF_AVERAGES = "n_averaged"  # has no prefix, unlike the names that it stands beside
+_COUNTERS = (COUNTER_OF_AVERAGES, "num_batches_tracked")
+_COUNTER_ENDS = tuple(f".{name}" for name in _COUNTERS)
 MAX_ELEMENTS = 2**48
 
 
@@ -38,6 +41,11 @@ class Weights:
 
     arrays: dict[str, np.ndarray]
     unread: dict[str, str] = field(default_factory=dict)
+
+
+def is_counter(name: str) -> bool:
+    """Whether an array counts steps of the training: no weights, no result depends on it. Cost: none of the length."""
+    return name in _COUNTERS or name.endswith(_COUNTER_ENDS)
 
 
 def result_dtype(code: str) -> np.dtype:

@@ -9,11 +9,11 @@ from minideeplab.data import IMAGE_MEAN, IMAGE_STD
 from minideeplab.files.refusal import Refusal
 from minideeplab.weights.layouts import LAYOUTS, Layout
 from minideeplab.weights.nearest_layouts import nothing_fits
-from minideeplab.weights.raw_arrays import Weights
-from minideeplab.weights.whole_models import COUNTERS
+from minideeplab.weights.raw_arrays import Weights, is_counter
 
 # Arrays of a training module that is not the network alone: weights of the classes in a loss, counts of a metric.
-_OF_TRAINING = re.compile(r"\w*(loss|criteri(on|a)|metric)\w*(\.|$)", re.IGNORECASE)
+_OF_TRAINING = re.compile("loss|criteri(on|a)|metric", re.IGNORECASE)
+_LONGEST_NAME = 200  # no known network has longer ones, and a search in megabytes takes time
 _MAX_PREFIX = 8  # components
 
 
@@ -41,9 +41,13 @@ def _without_beside(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _is_beside(name: str, array: np.ndarray) -> bool:
-    leaf = name.rpartition(".")[2]
-    if leaf in COUNTERS or _OF_TRAINING.match(name):
+    if is_counter(name):
         return True
+    if len(name) > _LONGEST_NAME:
+        return False
+    if _OF_TRAINING.search(name.partition(".")[0]):
+        return True
+    leaf = name.rpartition(".")[2]
     ours = {"mean": IMAGE_MEAN, "pixel_mean": IMAGE_MEAN, "std": IMAGE_STD, "pixel_std": IMAGE_STD}.get(leaf)
     return ours is not None and array.size == 3 and np.allclose(array.ravel(), ours, atol=1e-3)
 

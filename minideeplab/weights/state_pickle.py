@@ -31,6 +31,7 @@ from minideeplab.weights.raw_arrays import MAX_ELEMENTS
 
 _MAX_INSTRUCTIONS = 1_000_000  # a tensor takes about sixty
 _MAX_MARKS = 200
+_MAX_NAMES = 2**22  # characters of all names together: two long texts of the file join to a new name in five bytes
 
 
 class StatePickle:
@@ -43,7 +44,8 @@ class StatePickle:
     def __init__(self):
         self.stack, self.marks, self.memo = [], [], {}
         self.storages: dict[str, Storage] = {}
-        self.copied = 0
+        self.texts: dict[str, str] = {}
+        self.copied = self.named = 0
 
     def run(self, stream: io.BytesIO):
         """Returns the value, and leaves the stream after the last instruction.
@@ -55,7 +57,7 @@ class StatePickle:
             if number == _MAX_INSTRUCTIONS:
                 raise Refusal(f"its pickle has more than {_MAX_INSTRUCTIONS} instructions; {RESAVE}")
             if opcode.name in _CONSTANTS:
-                self.push(argument)
+                self.push(self.only(argument) if type(argument) is str else argument)
             elif opcode.name in _FRESH:
                 self.push(_FRESH[opcode.name]())
             elif opcode.name in _STEPS:
@@ -118,8 +120,18 @@ class StatePickle:
         self.push({})
         self.set_items(values)
 
-    def refer(self, module, name):
-        full = f"{module}.{name}" if type(module) is type(name) is str else "a name that is no text"
+    def only(self, text: str) -> str:
+        """The first of equal texts: one is compared with itself in no time, and with a copy in that of its length."""
+        return self.texts.setdefault(text, text)
+
+    def refer(self, *parts):
+        """What stands for a dotted name. Its parts may be in the memo, so that few bytes of the file ask for many."""
+        if not all(type(part) is str for part in parts):
+            parts = ("a name that is no text",)
+        self.named += sum(map(len, parts))
+        if self.named > _MAX_NAMES:
+            raise Refusal(f"its pickle refers to names of more than {_MAX_NAMES} characters in all; {RESAVE}")
+        full = self.only(".".join(parts))
         self.push(Global(full) if full in STORAGES or full in MAKERS else Placeholder(full))
 
     def call(self, values: list):
@@ -128,6 +140,7 @@ class StatePickle:
         if type(function) is Placeholder:
             self.push(made_by(function, arguments))
         elif type(function) is Global and function.name in MAKERS and type(arguments) is tuple and not any(named):
+            self.copy(len(arguments))  # before they are looked at
             self.copy(sum(len(argument) for argument in arguments if type(argument) in (list, tuple)))
             self.push(MAKERS[function.name](*arguments))
         else:
@@ -149,7 +162,7 @@ class StatePickle:
 
     def extension(self, code: int):
         """A number of `copyreg`'s registry, which stands for a name that only the writing program knows."""
-        self.push(Placeholder(f"extension {code} of copyreg"))
+        self.refer(f"extension {code} of copyreg")
 
     def build(self, _):
         """Attributes of a dict, such as `_metadata` of a state dict, and of a tensor are dropped.

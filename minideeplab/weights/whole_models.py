@@ -8,8 +8,8 @@ which only the program that wrote the file knows, is not needed.
 from minideeplab.files.refusal import Refusal, shown
 from minideeplab.weights.formats import RESAVE
 from minideeplab.weights.pickled_values import Placeholder, StoredTensor
+from minideeplab.weights.raw_arrays import is_counter
 
-COUNTERS = ("n_averaged", "num_batches_tracked")  # no weights: no result depends on them
 _PACKED = "torch.ScriptObject"  # what holds the weights of a quantised layer; no tensor, but not to be passed over
 _MAX_DEPTH = 100
 _MAX_STEPS = 200_000  # of known networks a few thousand; a module in two others, each in two others, takes few bytes
@@ -36,7 +36,7 @@ class Contents:
         """How many tensors are in a dict; a file may name one dict often, and count on the time that takes."""
         if id(state) not in self.counts:
             tensors = (name for name, value in state.items() if type(value) is StoredTensor)
-            self.counts[id(state)] = sum(name.split(".")[-1] not in COUNTERS for name in tensors)
+            self.counts[id(state)] = sum(not is_counter(name) for name in tensors)
         return self.counts[id(state)]
 
     def _state_dict(self, module: Placeholder) -> dict:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from minideeplab.files.refusal import Refusal, shown
 from minideeplab.weights.formats import RESAVE
 from minideeplab.weights.pickled_values import Placeholder, described
-from minideeplab.weights.raw_arrays import Weights
+from minideeplab.weights.raw_arrays import COUNTER_OF_AVERAGES, Weights
 from minideeplab.weights.whole_models import Contents
 
 # Keys under which training scripts keep the weights, moving averages of them first.
@@ -24,10 +24,15 @@ _MAX_PREFIXES = 6  # a name may be megabytes of them
 def state_dict_in(content) -> dict:
     """The dict of tensors by name in the content of a pickle, from under the keys that may be around it.
 
-    Rule: of the dicts at the top and under `WRAPPERS`, nested up to three times, the one with most tensors; of several
-    with equally many the moving average, which is what the published accuracy of such a file belongs to. Where that is
-    the top itself, or none has tensors, the only dict under another key that has more. An object counts as the dict of
-    what it has, a module of PyTorch as that of its parameters and buffers, and a list as one by number.
+    1. The candidates are the dict at the top, and the dicts under the keys of `WRAPPERS` in it, in these again, up to
+       three times.
+    2. The candidate with most tensors is taken. Of several with equally many it is that whose key comes first in
+       `WRAPPERS`. The moving averages come first there, because the published accuracy of such a file is theirs.
+    3. If that is the top, or has no tensors, steps 1 and 2 are done with each other dict in the top, one level deep. If
+       the result of one of them has more tensors, it is taken. If those of several have more, the file is refused.
+
+    An object counts as the dict of its attributes and items, a module of PyTorch as that of its parameters and buffers.
+    A list or a tuple at the top counts as a dict by number. Counters are no tensors here.
 
     Raises:
         Refusal: there is none, or it cannot be told which is meant.
@@ -95,7 +100,7 @@ def unwrapped(weights: Weights) -> Weights:
     arrays, unread = dict(weights.arrays), dict(weights.unread)
     for _ in range(_MAX_PREFIXES):
         if len(arrays) > 1:
-            arrays.pop("n_averaged", None)
+            arrays.pop(COUNTER_OF_AVERAGES, None)
         prefix = next((prefix for prefix in PREFIXES if _all_have(arrays, prefix)), "")
         arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
         unread = {name.removeprefix(prefix): what for name, what in unread.items()}

@@ -1,7 +1,6 @@
 """Hostile and damaged weight files end in CheckpointError and in nothing else."""
 
 import io
-import pickle
 import re
 import struct
 import warnings
@@ -33,12 +32,19 @@ from hypothesis import strategies as st
 
 from minideeplab.errors import CheckpointError
 from minideeplab.weights.containers import read_arrays
+from minideeplab.weights.state_pickle import StatePickle
 
 # --- hostile pickles -------------------------------------------------------------------------------------------------
 
 
 def a_tensor(offset=0, size=(6,), stride=(1,), numel=6, key="0", kind="Float"):
     return {"a": tensor(storage(kind, key, numel), offset, size, stride)}
+
+
+def names_of_two_texts(length, count):
+    """Each name is joined from the same two texts, by five bytes."""
+    texts = assemble("a" * length) + b"q\x00" + assemble("b" * length) + b"q\x01"
+    return Raw(texts + b"h\x00h\x01\x93" * count)
 
 
 HOSTILE_CONTENT = {
@@ -58,6 +64,13 @@ HOSTILE_CONTENT = {
         Raw(b"ctorch\nSize\nq\x00](" + b"N" * 10**4 + b"eq\x01" + b"0h\x00h\x01\x85R" * 200),
         "makes objects of more than 1000000 values",
     ),
+    "one tuple given to many calls": (
+        Raw(b"cbuiltins\nset\nq\x00(" + b"N" * 10**4 + b"tq\x01" + b"h\x00h\x01R" * 200),
+        "makes objects of more than 1000000 values",
+    ),
+    "names of two long texts": (names_of_two_texts(10**5, 50), "names of more than 4194304 characters"),
+    "names of two short texts": (names_of_two_texts(100, 50_000), "names of more than 4194304 characters"),
+    "many extensions": (Raw(b"\x82\x01" * 200_000), "names of more than 4194304 characters"),
     "out-of-band buffer": (Raw(b"\x97"), "the instruction NEXT_BUFFER"),
     "bytearray of 2**60": (Raw(b"\x96" + struct.pack("<Q", 2**60)), "truncated, damaged"),
     "text of 2**32": (Raw(b"X\xff\xff\xff\xffabc"), "truncated, damaged"),
@@ -120,7 +133,10 @@ HOSTILE_CONTENT = {
     "offset as text": (a_tensor(offset="0"), "a tensor is described by"),
     "offset beyond": (a_tensor(offset=1), "ends at element 6 of storage '0', which has 6"),
     "stride beyond": (a_tensor(size=(2, 3), stride=(4, 1)), "ends at element 6 of storage"),
-    "stride beyond 64 bits": (a_tensor(size=(2, 3), stride=(2**64, 1)), f"ends at element {2**64 + 2} "),
+    "stride beyond 64 bits": (a_tensor(size=(2, 3), stride=(2**64, 1)), "begins or steps beyond element 2814"),
+    "stride of nothing": (a_tensor(size=(0,), stride=(2**2000,)), "begins or steps beyond element 2814"),
+    "offset of nothing": (a_tensor(size=(0,), offset=2**2000), "begins or steps beyond element 2814"),
+    "offset beyond counting": (a_tensor(offset=2**2000), "begins or steps beyond element 2814"),
     "one element beyond": (a_tensor(offset=6, size=(), stride=()), "ends at element 6"),
     "no storage": ({"a": tensor(3, 0, (6,), (1,))}, "a tensor is described by 3"),
 }
@@ -135,6 +151,18 @@ def test_hostile_pickles_are_refused(refuses, tmp_path, monkeypatch, content, me
         legacy_only = "no tensor uses it|takes .* bytes, the file has|truncated: storage"
         assert re.search(message if data[:2] == b"PK" else f"{message}|{legacy_only}", text), text
     assert not (tmp_path / "sang").exists()
+
+
+def test_the_stride_of_an_axis_of_size_1_may_be_any_number(read):
+    data = zip_bytes(a_tensor(size=(1, 6), stride=(2**2000, 1)), {"0": ARRAY.tobytes()})
+    same(read(data), {"a": ARRAY[np.newaxis]})
+
+
+def test_equal_texts_of_a_pickle_are_one():
+    """Each use of a key compares it with an equal one: with itself in no time, with a copy of megabytes not."""
+    texts = assemble("a.b") + assemble("a.b") + b"ca\nb\n"
+    first, second, placeholder = StatePickle().run(io.BytesIO(b"\x80\x02(" + texts + b"t."))
+    assert first is second is placeholder.name
 
 
 def test_the_limit_counts_what_is_returned(read, refuses):
@@ -194,8 +222,8 @@ def with_members(*members):
             "takes 24 bytes, the file has",
         ),
         (GOOD_LEGACY[:-1], "truncated: storage '0'"),
-        (a_pickle({"a": 1}), "a pickle of a dict of 1, not a file of torch.save"),
-        (pickle.dumps({"a": np.ones(3)}), "not a file of torch.save|instruction|refers to"),
+        (a_pickle({"a": 1}), "a plain pickle, as of detectron2"),
+        (a_pickle(Call(Global("os system"), ("touch sang",))), "a plain pickle.*this runs what is in it"),
         (b"\x80\x02" + b"." * 3, "truncated, damaged"),
         (b"archive".ljust(257, b"\0") + b"ustar\x0000".ljust(300, b"\0"), "a tar archive"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),

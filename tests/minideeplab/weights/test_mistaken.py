@@ -3,14 +3,18 @@
 import gzip
 import io
 import json
+import pickle
+import re
 import tarfile
 import zipfile
 
+import numpy as np
 import pytest
 from container_files import GOOD_LEGACY, GOOD_ZIP
 
 from minideeplab.errors import CheckpointError
 from minideeplab.weights.containers import read_arrays
+from minideeplab.weights.pytorch_file import MAX_PICKLE
 
 TABLE_END = bytes.fromhex("57fb808b247547db")
 INDEX = json.dumps({"metadata": {"total_size": 10}, "weight_map": {"a": "x-00001-of-00002.bin"}}, indent=2).encode()
@@ -42,6 +46,7 @@ def long(field, payload):
     )
 
 
+GIVEN = np.arange(6.0)
 NODE = long(1, b"input") + long(2, b"Placeholder")
 # name -> (content, words)
 FILES = {
@@ -73,6 +78,7 @@ FILES = {
     "lfs.pth": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
     "page.pth": (b"\n\n\n<!DOCTYPE html>\n<html>", "a web page"),
     "answer.pth": (b"404: Not Found", "a text, '404: Not Found', not weights; download"),
+    "model_final.pkl": (pickle.dumps({"model": {"w": GIVEN}}), "a plain pickle, as of detectron2 or Paddle"),
     "noise.pth": (bytes(range(200, 256)), "as no known weight file does; give a .pth"),
 }  # fmt: skip
 
@@ -86,6 +92,13 @@ def test_a_mistaken_file_is_called_by_its_name(tmp_path, name):
     assert "copy or download the file again" not in str(caught.value) and len(str(caught.value)) < 600
 
 
+def test_a_plain_pickle_of_many_arrays_is_not_called_damaged(tmp_path):
+    """Of a longer one than is read."""
+    (tmp_path / "x.pdparams").write_bytes(pickle.dumps({"w": np.zeros(MAX_PICKLE, np.uint8)}))
+    with pytest.raises(CheckpointError, match="a plain pickle, as of detectron2 or Paddle"):
+        read_arrays(tmp_path / "x.pdparams")
+
+
 @pytest.mark.parametrize("data", [GOOD_ZIP, GOOD_LEGACY])
 @pytest.mark.parametrize("name", ["weights.pth.tar", "model.ckpt", "weights.ckpt.data-00000-of-00001", "a.index.json"])
 def test_the_name_of_a_file_that_is_read_does_not_matter(tmp_path, name, data):
@@ -94,9 +107,24 @@ def test_the_name_of_a_file_that_is_read_does_not_matter(tmp_path, name, data):
 
 
 def test_every_beginning_is_answered(tmp_path):
-    """Short files, and each first byte: no word about damage by mistake, no other error."""
+    """Short files, and each first byte: no word about damage, as nothing is damaged, and no other error."""
     for first in range(256):
         for rest in (b"", b"\x12", b"\xff\x12\x00", b"\x0a\xff" * 300):
             (tmp_path / "x").write_bytes(bytes([first]) + rest)
-            with pytest.raises(CheckpointError):
+            with pytest.raises(CheckpointError) as caught:
                 read_arrays(tmp_path / "x")
+            assert "copy or download" not in str(caught.value)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("content", [{"w": GIVEN, "b": GIVEN}, {"model": {"w": GIVEN, "b": GIVEN}, "iteration": 3}])
+def test_the_code_for_a_plain_pickle_writes_its_arrays(tmp_path, monkeypatch, protocol, content):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "weights.pkl"
+    path.write_bytes(pickle.dumps(content, protocol))
+    with pytest.raises(CheckpointError) as caught:
+        read_arrays(path)
+    code = re.search(r"content = pickle\.load.*", str(caught.value))[0]
+    exec(code, {"pickle": pickle, "numpy": np, "path": path})
+    found = read_arrays("weights.npz")
+    assert found.keys() == {"w", "b"} and all((array == GIVEN).all() for array in found.values())

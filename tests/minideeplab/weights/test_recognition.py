@@ -12,7 +12,7 @@ from minideeplab.errors import CheckpointError
 from minideeplab.files.refusal import Refusal
 from minideeplab.weights import load_pretrained, nearest_layouts, recognition, save_torchvision_npz
 from minideeplab.weights.layouts import LAYOUTS, Layout
-from minideeplab.weights.raw_arrays import Weights
+from minideeplab.weights.raw_arrays import Weights, is_counter
 
 NETWORKS = {
     "resnet18": {},
@@ -80,7 +80,7 @@ BESIDE = {
         "mean": IMAGE_MEAN.reshape(1, 3, 1, 1),
         "normalize.std": IMAGE_STD.astype(np.float64) + 1e-9,
     },
-    "an average by torchvision's names": {"note": np.array("text")},
+    "a text": {"note": np.array("text")},
 }
 
 
@@ -118,7 +118,6 @@ def followed(tmp_path, monkeypatch, message):
 RENAMED = {
     "a head": [("classifier.", "head.")],
     "head and backbone": [("backbone.", "encoder."), ("classifier.", "seg_head.")],
-    "one layer": [("classifier.4.", "logits.")],
     "inner layers": [(".downsample.", ".shortcut."), ("classifier.", "decoder.")],
     "under a prefix": [("", "task.net."), ("classifier.", "head.")],
 }
@@ -131,11 +130,16 @@ def test_the_code_in_the_message_renames_the_arrays(tmp_path, monkeypatch, files
     for old, new in RENAMED[kind]:
         arrays = {re.sub(rf"^{old}" if not old else re.escape(old), new, key): array for key, array in arrays.items()}
     message = refusal(tmp_path, arrays)
-    if "no known layout" in message:  # else it had enough of one, and a table says what is missing
-        assert len(re.findall(r"\n  .*:\n    \d+ of \d+ names match", message)) == 5
-        equal(followed(tmp_path, monkeypatch, message), model)
-    else:
-        assert kind in ("one layer", "inner layers") and (" / nothing" in message or "from whose shape" in message)
+    assert message.startswith("no known layout has its ")
+    assert len(re.findall(r"\n  .*:\n    \d+ of \d+ names match", message)) == 5
+    equal(followed(tmp_path, monkeypatch, message), model)
+
+
+@pytest.mark.parametrize("name", list(NETWORKS)[1:])
+def test_a_network_without_its_last_layer_is_recognised_and_refused(tmp_path, files, name):
+    arrays = {key.replace("classifier.4.", "logits."): array for key, array in files[name][1].items()}
+    message = "it has no 'classifier.4.weight', from whose shape the number of classes is read; give a file of a whole"
+    assert refusal(tmp_path, arrays).startswith(message)
 
 
 def test_of_two_networks_one_can_be_kept(tmp_path, monkeypatch, files):
@@ -152,6 +156,13 @@ def test_the_message_has_a_hundred_columns(tmp_path, files):
     for message in (refusal(tmp_path, arrays), refusal(tmp_path, {"x" * 500: np.ones(1), "\n" * 99: np.ones(1)})):
         assert max(map(len, message.splitlines())) <= 100, max(message.splitlines(), key=len)
         assert message.isascii() and "\x1b" not in message
+
+
+def test_only_whole_names_are_counters(tmp_path):
+    names = ["n_averaged", "a.num_batches_tracked", "my_n_averaged", "a.my_num_batches_tracked", "n_averaged.w"]
+    assert [is_counter(name) for name in names] == [True, True, False, False, False]
+    message = refusal(tmp_path, {name: np.zeros(2) for name in names})
+    assert "no known layout has its 3 arrays\n  'my_n_averaged', 'a.my_num_batches_tracked'" in message
 
 
 def test_where_no_name_is_known_the_layouts_are_listed(tmp_path):
@@ -200,8 +211,9 @@ def test_a_resnet_with_another_head_says_whose_it_looks_like(tmp_path, files):
         [f"backbone.layer1.{i}.conv1.weight" for i in range(3000)],
         ["a." * 10**6 + str(i) for i in range(5)],
         ["classifier." * 10**4 + f"{i}.weight" for i in range(50)],
+        ["loss" * 4096 + f"!{i}" for i in range(20)],
     ],
-    ids=["many", "near", "megabytes", "megabytes of a known one"],
+    ids=["many", "near", "megabytes", "megabytes of a known one", "as of losses"],
 )
 def test_hostile_names_cost_little(names):
     one = np.zeros(1, np.float32)

@@ -9,6 +9,7 @@ import http
 import pathlib
 import pickle
 import re
+import time
 import types
 import uuid
 from collections import OrderedDict
@@ -104,6 +105,15 @@ def test_a_dict_of_many_names_is_counted_once(read):
     names = b"".join(assemble(f"k{i}") + b"h\x02" for i in range(20000))
     content = Raw(b"}(X\x01\x00\x00\x00a}(" + many + b"uq\x02" + names + b"u")
     assert len(read(zip_bytes(content, DATA))) == 20000
+
+
+def test_a_long_name_in_many_dicts_costs_little(refuses):
+    """1000 dicts of one tensor each, under a name of a million components."""
+    first = b"}" + assemble("." * 10**6) + b"q\x01" + assemble(vector(ARRAY)) + b"q\x02s"
+    others = b"".join(assemble(f"k{i}") + (b"}h\x01h\x02s" if i else first) for i in range(1000))
+    start = time.perf_counter()
+    assert "weights of several networks" in refuses(zip_bytes(Raw(b"}(" + others + b"u"), DATA))
+    assert time.perf_counter() - start < 5
 
 
 PREFIXED = ["module.", "_orig_mod.", "model.", "net.", "module._orig_mod.", "_orig_mod.module.", "model.net._orig_mod."]
