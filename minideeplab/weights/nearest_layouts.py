@@ -152,11 +152,14 @@ def _match(layout: Layout, names: list[str], prefix: str, put: str) -> Match:
 
 @functools.cache
 def _expected(layout: Layout) -> tuple[tuple[str, ...], ...]:
-    """The names in the files of each network that this layout is known for; small, as names do not depend on sizes."""
+    """The names in the files of each network that this layout is known for.
+
+    They are small: names depend on sizes only where a block has nothing to expand, below a width of 1/4.
+    """
     found = []
     for options in layout.typical or [{"name": name} for name in models.NAMES if layout.writes_model(name)]:
         known = models.options_of(options["name"])
-        small = {"width": 1 / 64} if "width" in known else {}
+        small = {"width": 1 / 4} if "width" in known else {}
         for more in [{"auxiliary": True}, {"auxiliary": False}] if "auxiliary" in known else [{}]:
             model = models.unfilled(**options | small | more)
             own = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
@@ -167,7 +170,7 @@ def _expected(layout: Layout) -> tuple[tuple[str, ...], ...]:
 # ---------------------------------------------------------------- the message
 
 
-_RENAME = "write its arrays under the layout's names, and load what this has written:"
+_RENAME = "write its arrays under the layout's names, and give renamed.npz instead:"
 
 
 def looks_like(names) -> str:
@@ -178,8 +181,11 @@ def looks_like(names) -> str:
     return f"\nthe names look like those of {program}, which are not known here" if program else ""
 
 
-def nothing_fits(arrays: dict) -> str:
-    """What is said of arrays without a known layout: what they are, the nearest layouts, and code that renames them."""
+def nothing_fits(arrays: dict, path="FILE") -> str:
+    """What is said of arrays without a known layout: what they are, the nearest layouts, and code that renames them.
+
+    Where renaming leaves more than half of a layout's names open there is no code: it is another network.
+    """
     names = [name for name in arrays if not is_counter(name)]
     matches = nearest([name for name in names[:_MOST_NAMES] if len(name) <= _LONGEST_NAME])
     head = f"no known layout has its {len(names)} arrays\n  {_some(names)}{looks_like(names)}"
@@ -187,20 +193,24 @@ def nothing_fits(arrays: dict) -> str:
         known = "".join(f"\n  {layout.title}" for layout in LAYOUTS)
         return (
             f"{head}\nno name is one of a known layout; known are checkpoints of this project, and{known}\n"
-            f"if it is one of them, {_RENAME}{_recipe([('old', 'new')])}"
+            f"if it is one of them, {_RENAME}{_recipe(path, [('old', 'new')])}"
         )
     listed = "\n".join(map(str, matches))
     best = min(matches, key=lambda match: match.differing)
-    if best.missing:
+    if 2 * best.differing > len(best.expected) and best.missing:
+        what = "it is none of these networks: run it in the program that wrote it, or write it as a model here"
+        return f"{head}\nthe nearest layouts:\n{listed}\n{what}\n(minideeplab/models/README.md, How to add a network)"
+    if best.missing or best.put:
+        renamings = best.renamings or ([("old", "new")] if best.missing else [])
         return (
             f"{head}\nthe nearest layouts:\n{listed}\nif it is such a network, {_RENAME}"
-            f"{_recipe(best.renamings or [('old', 'new')], best.prefix, best.put)}"
+            f"{_recipe(path, renamings, best.prefix, best.put)}"
         )
-    only = f"to use the arrays under {shown(best.prefix)}, write them alone, and load what this has written:"
-    return f"{head}\nthe nearest layouts:\n{listed}\n{only}{_recipe([], best.prefix, best.put, alone=True)}"
+    only = f"to use the arrays under {shown(best.prefix)}, write them alone, and give renamed.npz instead:"
+    return f"{head}\nthe nearest layouts:\n{listed}\n{only}{_recipe(path, [], best.prefix, alone=True)}"
 
 
-def _recipe(renamings: list[tuple[str, str]], prefix: str = "", put: str = "", alone: bool = False) -> str:
+def _recipe(path, renamings: list[tuple[str, str]], prefix: str = "", put: str = "", alone: bool = False) -> str:
     """What to run, in lines of 100 columns; `alone`: arrays without the prefix are left out."""
     steps = [f"name = name.removeprefix({prefix!r})"] if prefix else []
     if put:
@@ -213,7 +223,7 @@ def _recipe(renamings: list[tuple[str, str]], prefix: str = "", put: str = "", a
         "import numpy",
         "from minideeplab.weights.containers import read_arrays",
         "renamed = {}",
-        'for name, array in read_arrays("FILE").items():',
+        f"for name, array in read_arrays({str(path)!r}).items():",
         *(f"    {step}" for step in steps),
         'numpy.savez("renamed.npz", **renamed)',
     )

@@ -83,7 +83,7 @@ def load(path: str | Path, *, source_images: bool = False, **options) -> Source:
             )
         return Source(Checkpoint.load(path).build_model(path))
     try:
-        layout, weights = recognise(weights)
+        layout, weights = recognise(weights, path)
         weights = Weights(_spelled(layout, weights.arrays), _spelled(layout, weights.unread))
         shapes = {name: array.shape for name, array in weights.arrays.items()}
         name, derived = layout.describe(weights.unread | shapes)

@@ -17,12 +17,13 @@ _LONGEST_NAME = 200  # no known network has longer ones, and a search in megabyt
 _MAX_PREFIX = 8  # components
 
 
-def recognise(weights: Weights) -> tuple[Layout, Weights]:
+def recognise(weights: Weights, path="FILE") -> tuple[Layout, Weights]:
     """The layout, and the arrays under the names that it has.
 
     A class of one's own, with the network as an attribute, puts a name before all others: `backbone.` before those of
     a classifier, `model.segmenter.` before those of a network for segmentation. As much is taken off as is needed. What
-    such a class keeps for training, and the mean and deviation of images where they are ours, is left out.
+    such a class keeps for training, and the mean and deviation of images where they are ours, is left out. The path is
+    for messages.
 
     Raises:
         Refusal: no layout, or several; the message has the nearest five and what to do.
@@ -33,7 +34,7 @@ def recognise(weights: Weights) -> tuple[Layout, Weights]:
         for layout in LAYOUTS:
             if layout.recognises([*inner.arrays, *inner.unread]):
                 return layout, inner
-    raise Refusal(nothing_fits(weights.arrays))
+    raise Refusal(nothing_fits(weights.arrays, path))
 
 
 def _without_beside(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
