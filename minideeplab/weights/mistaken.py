@@ -62,6 +62,8 @@ def mistaken(file: BinaryIO, head: bytes) -> str:
         return _TENSORFLOW
     if head[4:8] == b"TFL3":
         return "a network of TensorFlow Lite; convert the checkpoint that it was made of to .npz"
+    if b"\x12\x0bminideeplab" in head[:32]:  # the producer in an ONNX file
+        return "an ONNX file of minideeplab.export; give the checkpoint that it was made of, or run it by onnxruntime"
     if binary := _protocol_buffer(head):
         return f"{binary}; {CONVERT}"
     if _is_message_pack(head):

@@ -61,6 +61,7 @@ FILES = {
     "weights.7z": (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack"),
     "weights.rar": (b"Rar!\x1a\x07", "a RAR archive; unpack"),
     "net.onnx": (b"\x08\x07\x12\x07pytorch\x1a\x03", "an ONNX model"),
+    "ours.onnx": (b"\x08\x08\x12\x0bminideeplab:\x00", "an ONNX file of minideeplab.export; give the checkpoint"),
     "saved_model.pb": (b"\x08\x01\x12" + bytes(20), "a SavedModel of TensorFlow"),
     "frozen_inference_graph.pb": (long(1, NODE), "a frozen graph of TensorFlow"),
     "large_graph.pb": (long(1, NODE + bytes(200)), "a frozen graph of TensorFlow"),
