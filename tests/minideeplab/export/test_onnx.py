@@ -8,13 +8,23 @@ import pytest
 from export_networks import narrow, shaken, trained
 
 from minideeplab import models
-from minideeplab.autograd import Tensor, ops
+from minideeplab.autograd import ops
 from minideeplab.errors import MiniDeepLabError
 from minideeplab.export.onnx_file import LABELS, LOGITS, difference_in_onnxruntime, onnx_file
 from minideeplab.export.onnx_graph import Graph
 from minideeplab.export.sizes import Side, Size, at
 from minideeplab.export.tape import NotExportedError
-from minideeplab.nn import BatchNorm2d, Conv2d, ConvNorm, ConvTranspose2d, DepthwiseConv2d, Module, SeparableConv2d
+from minideeplab.nn import (
+    BatchNorm2d,
+    Conv2d,
+    ConvNorm,
+    ConvTranspose2d,
+    DepthwiseConv2d,
+    Module,
+    Parameter,
+    SeparableConv2d,
+    truncated_normal,
+)
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnxruntime")
@@ -139,6 +149,13 @@ class Net(Module):
         return self.then(x, *self.layers)
 
 
+class Held(Module):
+    """An array of the network that is no weight of a layer."""
+
+    def __init__(self, *shape):
+        self.array = Parameter(shape, truncated_normal(1.0))
+
+
 def resized(height, width, align_corners):
     return lambda x, conv: ops.resize_bilinear(conv(x), height(x.shape[1]), width(x.shape[2]), align_corners)
 
@@ -173,8 +190,9 @@ LAYERS = {
     "softmax": (lambda x, a: ops.softmax(a(x)), conv),
     "log softmax": (lambda x, a: ops.log_softmax(a(x)), conv),
     "a constant (1, W, C), W being C": (
-        lambda x, a: ops.adaptive_average_pool2d(a(x), 2, 3) + Tensor(np.arange(9, dtype=np.float32).reshape(1, 3, 3)),
+        lambda x, a, b: ops.adaptive_average_pool2d(a(x), 2, 3) + b.array,
         conv,
+        Held(1, 3, 3),
     ),
     "joined": (lambda x, a: ops.concat([a(x), x, a(x).relu()]), conv),
     "one map by another": (lambda x, a: a(x) * ops.global_average_pool(x), conv),
