@@ -168,7 +168,7 @@ def _megabytes(path) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.command_parser(
-        "export", "Write a trained network for other programs: ONNX, or weights as torchvision stores them.", EXAMPLE
+        "export", "Write a trained network for other programs: ONNX, a page for browsers, or torchvision's weights.", EXAMPLE
     )
     add = parser.add_argument
     cli.add_checkpoint_arguments(parser)
