@@ -168,7 +168,9 @@ def _megabytes(path) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.command_parser(
-        "export", "Write a trained network for other programs: ONNX, a page for browsers, or torchvision's weights.", EXAMPLE
+        "export",
+        "Write a trained network for other programs: ONNX, a page for browsers, weights of torchvision.",
+        EXAMPLE,
     )
     add = parser.add_argument
     cli.add_checkpoint_arguments(parser)
