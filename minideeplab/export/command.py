@@ -179,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     sizes = parser.add_mutually_exclusive_group()
     one = "ONNX for images of this height and width, pixels"
     sizes.add_argument("--size", type=cli.positive_int, nargs="+", metavar=("H", "W"), help=one)
-    sizes.add_argument("--dynamic", action="store_true", help="ONNX for images of any size (the default)")
+    sizes.add_argument("--dynamic", action="store_true", default=None, help="ONNX for images of any size (the default)")
     add("--argmax", action="store_true", help="the file gives labels (1, H, W) uint8 instead of logits (1, K, H, W)")
     add("--html", metavar="FILE", help="also, or only, write one page that runs the network in a browser")
     add(
