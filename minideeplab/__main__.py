@@ -11,7 +11,7 @@ COMMANDS = {
     "evaluate": "scores a checkpoint on a data set",
     "predict": "segments photographs with a checkpoint",
     "inspect_data": "checks and shows a data set, before training",
-    "export": "writes a checkpoint for other programs: ONNX, torchvision",
+    "export": "writes a checkpoint for other programs: ONNX, a page for browsers, torchvision",
     "crf": "refines labels or probabilities by a dense CRF",
     "summary": "says what a network costs, layer by layer",
     "bench": "measures kernels and networks on this machine",

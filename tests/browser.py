@@ -8,6 +8,7 @@ import subprocess
 
 PATIENCE = 60  # seconds
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+OBSERVED = ("Runtime", "Log", "Network")  # domains of the protocol, of a page and of a worker
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--window-size=1200,900", "--remote-debugging-pipe",
@@ -21,7 +22,8 @@ class Browser:
         profile: an empty folder.
 
     Attributes:
-        complaints: what went to the console, and exceptions; requests: addresses that were asked for.
+        complaints: what went to the console, and exceptions; requests: addresses that were asked for. Both of the page
+            and of its workers.
 
     Source: the DevTools protocol: JSON with a zero byte at its end, read from descriptor 3 and written to 4.
     """
@@ -46,8 +48,9 @@ class Browser:
     def __enter__(self):
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
+        for domain in ("Page", *OBSERVED):
             self.call(f"{domain}.enable")
+        self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True)  # workers
         return self
 
     def __exit__(self, *exception):
@@ -70,15 +73,20 @@ class Browser:
 
     def call(self, method, **parameters):
         """The answer to a call of the protocol."""
-        self.number += 1
-        order = {"id": self.number, "method": method, "params": parameters}
-        if self.session:
-            order["sessionId"] = self.session
-        os.write(self.orders, json.dumps(order).encode() + b"\0")
-        while (message := self._message()).get("id") != self.number:
+        number = self._order(self.session, method, parameters)
+        while (message := self._message()).get("id") != number:
             pass
         assert "error" not in message, message
         return message["result"]
+
+    def _order(self, session, method, parameters):
+        """Sends a call; returns its number."""
+        self.number += 1
+        order = {"id": self.number, "method": method, "params": parameters}
+        if session:
+            order["sessionId"] = session
+        os.write(self.orders, json.dumps(order).encode() + b"\0")
+        return self.number
 
     def _message(self):
         while b"\0" not in self.rest:
@@ -92,4 +100,8 @@ class Browser:
             self.complaints.append(message["params"])
         if message.get("method") == "Network.requestWillBeSent":
             self.requests.append(message["params"]["request"]["url"])
+        if message.get("method") == "Target.attachedToTarget" and self.session:
+            worker = message["params"]["sessionId"]
+            for method in (*(f"{domain}.enable" for domain in OBSERVED), "Runtime.runIfWaitingForDebugger"):
+                self._order(worker, method, {})  # its answer tells nothing
         return message

@@ -1,5 +1,6 @@
 """Hypothesis profiles and the `--long` option."""
 
+import importlib
 import os
 
 import pytest
@@ -17,6 +18,14 @@ def pytest_configure(config):
     settings.register_profile("simulated", max_examples=4, **common)  # NUMBA_ENABLE_CUDASIM: a Python thread each
     simulated = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
     settings.load_profile("long" if config.getoption("--long") else "simulated" if simulated else "default")
+    if os.environ.get("MINIDEEPLAB_ONNX") == "required":  # tests of exported networks are skipped without
+        for package in ("onnx", "onnxruntime"):
+            try:
+                importlib.import_module(package)
+            except ImportError as error:
+                raise pytest.UsageError(
+                    f"MINIDEEPLAB_ONNX=required, but {package} cannot be imported: {error}"
+                ) from error
 
 
 def pytest_collection_modifyitems(config, items):

@@ -1,4 +1,4 @@
-"""Trained networks for other programs: ONNX, and weights as torchvision stores them."""
+"""Trained networks for other programs: ONNX, a page that runs one in a browser, weights as torchvision stores them."""
 
 from minideeplab.export.formats import write_weights
 from minideeplab.export.onnx_file import OnnxFile, difference_in_onnxruntime, onnx_file

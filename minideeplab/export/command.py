@@ -11,7 +11,7 @@ from minideeplab import cli
 from minideeplab.errors import MiniDeepLabError, UsageError
 from minideeplab.export.formats import ONNX, SUFFIXES, format_of, write_weights
 from minideeplab.export.onnx_file import IMAGE, LABELS, TOLERANCE, OnnxFile, difference_in_onnxruntime, onnx_file
-from minideeplab.export.page import read_runtime, write_page
+from minideeplab.export.page import Runtime, check_network, read_runtime, write_page
 from minideeplab.files.whole import written_whole
 from minideeplab.models.segmenter import SMALLEST_SIDE
 from minideeplab.weights import Trained, load_trained
@@ -21,14 +21,14 @@ EXAMPLE = """\
   python -m minideeplab.export --checkpoint runs/photos/best.npz --html demo.html
   python -m minideeplab.export --checkpoint deeplabv3.npz --out deeplabv3.pth"""
 
-CHECKED = ((97, 129), (66, 75))  # height, width of the images that onnxruntime and the network both see
+CHECKED = ((97, 129), (66, 75), (SMALLEST_SIDE, 48))  # height, width of the images that both programs see
 
 
 @cli.main_guard
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     args = _parser().parse_args(argv)
-    kind, size = _check(args), _size(args.size)
+    (kind, runtime), size = _check(args), _size(args.size)
     trained = load_trained(args.checkpoint, args.class_names, args.output_stride, classifiers=True)
     if trained.note:
         print(f"note: {trained.note}", file=sys.stderr)
@@ -37,11 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{args.out}: {_megabytes(args.out)}, {count} arrays, as torchvision names and stores them")
         print(_how_to_load(args.out, kind))
         return 0
-    made = onnx_file(trained, size)
-    if args.html and not made.dense:
-        raise UsageError(
-            f"--html {args.html}: a page shows labels of pixels, {args.checkpoint} classifies whole images"
-        )
+    try:
+        made = onnx_file(trained, size)
+    except ImportError as error:
+        raise UsageError(str(error)) from error
+    if args.html:
+        if not made.dense:
+            raise UsageError(
+                f"--html {args.html}: a page shows labels of pixels, {args.checkpoint} classifies whole images"
+            )
+        check_network(made.model.ByteSize(), len(trained.class_names))  # before a file is written
     for line in _checked(made, trained):
         print(line)
     if args.out:
@@ -49,29 +54,33 @@ def main(argv: Sequence[str] | None = None) -> int:
             made.take_labels()
         _write(args.out, made)
     if args.html:
-        _write_page(args, made, trained)
+        _write_page(args, made, trained, runtime)
     return 0
 
 
-def _check(args: argparse.Namespace) -> str:
-    """The format; folders for the files exist from now on."""
+def _check(args: argparse.Namespace) -> tuple[str, Runtime | None]:
+    """The format, and what runs a page; folders for the files exist from now on."""
+    runtime = None
     if not (args.out or args.html):
         raise UsageError("nothing to write: give --out FILE, or --html FILE for a page that runs the network")
+    if args.format and not args.out:
+        raise UsageError(f"--format {args.format} needs --out FILE")
     if args.html:
         cli.output_file("--html", args.html, ".html")
-        read_runtime(args.runtime)  # what is missing is said before the network is read
+        runtime = read_runtime(args.runtime)  # what is missing is said before the network is read
     kind = format_of(args.out, args.format) if args.out else ONNX
     if kind != ONNX:
         given = [f"--{name}" for name in ("size", "dynamic", "argmax", "html") if getattr(args, name)]
         if given:
-            raise UsageError(f"{', '.join(given)}: of ONNX alone; --out {args.out} holds weights without a program")
+            work = "works" if len(given) == 1 else "work"
+            raise UsageError(f"{' and '.join(given)} {work} only for .onnx files; --out {args.out} holds weights alone")
     if args.out:
         cli.output_file("--out", args.out, Path(args.out).suffix.lower())
         if os.path.exists(args.out) and os.path.exists(args.checkpoint) and os.path.samefile(args.out, args.checkpoint):
             raise UsageError(f"--out {args.out}: that is the checkpoint itself; give another name")
     if args.runtime and not args.html:
-        raise UsageError(f"--runtime {args.runtime}: the page's; give --html FILE, too")
-    return kind
+        raise UsageError(f"--runtime {args.runtime} is used only with --html FILE")
+    return kind, runtime
 
 
 def _size(given: list[int] | None) -> tuple[int, int] | None:
@@ -91,8 +100,8 @@ def _checked(made: OnnxFile, trained: Trained) -> list[str]:
     """
     try:
         import onnxruntime
-    except ImportError:
-        return ["onnxruntime is not installed: the file was checked by the package onnx, and not run"]
+    except ImportError as error:
+        return [f"onnxruntime cannot be imported ({error}): the file was checked by the package onnx, and not run"]
     cli.announce_compilation()
     sizes = [made.size] if made.size else CHECKED
     shown = " and ".join(f"{height} x {width}" for height, width in sizes)
@@ -134,12 +143,13 @@ def _described(value) -> str:
     return f"{value.name} ({dims}) {_TYPES[kind.elem_type]}"
 
 
-def _write_page(args: argparse.Namespace, made: OnnxFile, trained: Trained) -> None:
+def _write_page(args: argparse.Namespace, made: OnnxFile, trained: Trained, runtime: Runtime) -> None:
     if made.output.name != LABELS:
         made.take_labels()
     name, data = f"{made.model.graph.name} of {Path(args.checkpoint).name}", made.model.SerializeToString()
-    runtime = args.runtime
-    write_page(args.html, data, trained.class_names, trained.palette, name, runtime, size=made.size)
+    write_page(
+        args.html, data, trained.class_names, trained.palette, name, runtime, size=made.size, smallest=SMALLEST_SIDE
+    )
     print(f"{args.html}: {_megabytes(args.html)}, a page that runs the network; open it in a browser")
 
 
@@ -158,7 +168,9 @@ def _megabytes(path) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.command_parser(
-        "export", "Write a trained network for other programs: ONNX, or weights as torchvision stores them.", EXAMPLE
+        "export",
+        "Write a trained network for other programs: ONNX, a page for browsers, weights of torchvision.",
+        EXAMPLE,
     )
     add = parser.add_argument
     cli.add_checkpoint_arguments(parser)
@@ -167,14 +179,12 @@ def _parser() -> argparse.ArgumentParser:
     sizes = parser.add_mutually_exclusive_group()
     one = "ONNX for images of this height and width, pixels"
     sizes.add_argument("--size", type=cli.positive_int, nargs="+", metavar=("H", "W"), help=one)
-    sizes.add_argument(
-        "--dynamic", action="store_true", help="ONNX for images of any size: what is done without --size"
-    )
+    sizes.add_argument("--dynamic", action="store_true", default=None, help="ONNX for images of any size (the default)")
     add("--argmax", action="store_true", help="the file gives labels (1, H, W) uint8 instead of logits (1, K, H, W)")
     add("--html", metavar="FILE", help="also, or only, write one page that runs the network in a browser")
     add(
         "--runtime",
         metavar="FOLDER",
-        help="of the page: the npm package onnxruntime-web, such as node_modules/onnxruntime-web",
+        help="folder of the npm package onnxruntime-web, needed by --html",
     )
     return parser

@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from minideeplab.errors import UsageError
-from minideeplab.files.whole import written_whole
 from minideeplab.weights import torchvision_arrays, write_pytorch
-from minideeplab.weights.containers import write_safetensors
+from minideeplab.weights.containers import write_npz, write_safetensors
 
 ONNX = "onnx"
 SUFFIXES = {ONNX: ".onnx", "torchvision": ".pth", "safetensors": ".safetensors", "npz": ".npz"}
+_ALSO = {".pt": ".pth"}  # another spelling of a suffix
 
 
 def format_of(out: str, asked: str | None) -> str:
@@ -20,13 +18,12 @@ def format_of(out: str, asked: str | None) -> str:
         UsageError: an unknown suffix, or one of another format.
     """
     suffix = Path(out).suffix.lower()
+    suffix = _ALSO.get(suffix, suffix)
     if asked is None:
-        asked = {".pt": "torchvision"}.get(suffix) or next(
-            (key for key, own in SUFFIXES.items() if own == suffix), None
-        )
+        asked = next((key for key, own in SUFFIXES.items() if own == suffix), None)
     if asked is None:
         raise UsageError(f"--out {out}: the suffix says the format: {', '.join(SUFFIXES.values())}")
-    if suffix != SUFFIXES[asked] and not (asked == "torchvision" and suffix == ".pt"):
+    if suffix != SUFFIXES[asked]:
         raise UsageError(f"--out {out}: a file of --format {asked} is called ...{SUFFIXES[asked]}")
     return asked
 
@@ -38,7 +35,7 @@ def write_weights(path: str | Path, model, kind: str) -> int:
         path: the file, written in full or not at all; kind: "torchvision" (.pth), "safetensors" or "npz".
 
     Raises:
-        UsageError: torchvision has no such network.
+        UsageError: torchvision has no such network, or `load_pretrained` would not read this one back.
         OSError: the file cannot be written.
     """
     try:
@@ -50,6 +47,5 @@ def write_weights(path: str | Path, model, kind: str) -> int:
     elif kind == "safetensors":
         write_safetensors(path, arrays, {"format": "pt"})
     else:
-        with written_whole(path) as file:
-            np.savez(file, **arrays)
+        write_npz(path, arrays)
     return len(arrays)

@@ -1,6 +1,8 @@
 """A trained network as one ONNX file that takes the bytes of an image, and the proof that it gives the same."""
 
 import json
+import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +11,7 @@ from minideeplab.autograd import Tensor, no_grad, precision
 from minideeplab.data import IMAGE_MEAN, IMAGE_STD, normalise
 from minideeplab.errors import MiniDeepLabError
 from minideeplab.export import tape as tapes
-from minideeplab.export.onnx_graph import Graph
+from minideeplab.export.onnx_graph import Graph, onnx_package
 from minideeplab.export.onnx_nodes import Nodes
 from minideeplab.export.sizes import Size, structure
 from minideeplab.models.segmenter import SMALLEST_SIDE, Segmenter
@@ -40,14 +42,14 @@ class OnnxFile:
     def take_labels(self) -> None:
         """Gives the file the output `labels` instead of `logits`: at each pixel the first of the largest logits."""
         graph, logits = self.model.graph, self.output
-        onnx, classes = Graph().onnx, logits.type.tensor_type.shape.dim[1].dim_value
+        onnx, classes = onnx_package(), logits.type.tensor_type.shape.dim[1].dim_value
         kind = onnx.TensorProto.UINT8 if classes <= 256 else onnx.TensorProto.INT64
         graph.node.append(onnx.helper.make_node("ArgMax", [LOGITS], ["argmax"], name="argmax", axis=1, keepdims=0))
         graph.node.append(onnx.helper.make_node("Cast", ["argmax"], [LABELS], name=LABELS, to=kind))
         dims = [each.dim_param or each.dim_value for each in logits.type.tensor_type.shape.dim]
         del graph.output[:]
         graph.output.append(onnx.helper.make_tensor_value_info(LABELS, kind, [dims[0], *dims[2:]]))
-        onnx.checker.check_model(self.model, full_check=True)
+        _check(onnx, self.model)
 
 
 def onnx_file(trained: Trained, size: tuple[int, int] | None = None) -> OnnxFile:
@@ -66,7 +68,8 @@ def onnx_file(trained: Trained, size: tuple[int, int] | None = None) -> OnnxFile
 
     Raises:
         NotExportedError: the network has something that ONNX or the chosen form has not.
-        UsageError: the package onnx is missing.
+        MiniDeepLabError: the package onnx finds a fault in the file.
+        ImportError: the package onnx is missing.
 
     Cost: memory of about eight times the bytes of the weights.
     """
@@ -84,7 +87,7 @@ def onnx_file(trained: Trained, size: tuple[int, int] | None = None) -> OnnxFile
     logits = onnx.helper.make_tensor_value_info(LOGITS, onnx.TensorProto.FLOAT, shape)
     made = graph.model([image], [logits], title, _how_to_use(title, size))
     onnx.helper.set_model_props(made, _metadata(trained))
-    onnx.checker.check_model(made, full_check=True)
+    _check(onnx, made)
     return OnnxFile(made, size, dense)
 
 
@@ -94,32 +97,51 @@ def difference_in_onnxruntime(made: OnnxFile, trained: Trained, sizes) -> float:
     Args:
         made: with logits; sizes: (height, width) of the images of noise that both see.
 
+    Returns:
+        NaN where either gives NaN.
+
     Raises:
         ImportError: onnxruntime is missing.
-        MiniDeepLabError: onnxruntime cannot run the file.
+        MiniDeepLabError: onnxruntime cannot run the file, or gives another shape.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    generator, worst = np.random.default_rng(0), 0.0
-    try:
+    with _faults_of(onnxruntime, "the network"):
         session = onnxruntime.InferenceSession(
             made.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        for height, width in sizes:
-            image = generator.integers(0, 256, (1, height, width, 3), np.uint8)
+    generator, differences = np.random.default_rng(0), []
+    for height, width in sizes:
+        image = generator.integers(0, 256, (1, height, width, 3), np.uint8)
+        with _faults_of(onnxruntime, f"{height} x {width}"):
             (found,) = session.run(None, {IMAGE: image})
-            wanted = logits_of(trained.model, image)
-            worst = max(worst, float(np.abs(found - wanted).max() / np.abs(wanted).max()))
-    except Exception as error:  # onnxruntime has exceptions of its own, without a common base
-        if isinstance(error, (MemoryError, KeyboardInterrupt)):
-            raise
-        raise MiniDeepLabError(
-            f"onnxruntime {onnxruntime.__version__} cannot run the network: {error}; nothing was written; try another "
-            "version of onnxruntime"
-        ) from error
-    return worst
+        wanted = logits_of(trained.model, image)
+        if found.shape != wanted.shape:
+            raise MiniDeepLabError(
+                f"{trained.path}: in onnxruntime {onnxruntime.__version__} logits of {height} x {width} have the shape "
+                f"{found.shape}, not {wanted.shape}; nothing was written; report this fault"
+            )
+        largest = max(np.abs(wanted).max(), np.finfo(np.float32).tiny)  # logits may all be zero
+        differences.append(np.abs(found - wanted).max() / largest)
+    return float(np.max(differences))  # max() of Python may drop NaN
+
+
+@contextmanager
+def _faults_of(onnxruntime, what):
+    """Turns errors of onnxruntime, which have no common base, into MiniDeepLabError."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        said = f"onnxruntime {onnxruntime.__version__}"
+        if re.search("alloc|memory", str(error), re.IGNORECASE):
+            text = f"{said} has not enough memory for {what} ({error}); nothing was written; close other programs"
+        else:
+            text = f"{said} cannot run {what} ({error}); nothing was written; try another version of onnxruntime"
+        raise MiniDeepLabError(text) from error
 
 
 def logits_of(model, image: np.ndarray) -> np.ndarray:
@@ -131,6 +153,16 @@ def logits_of(model, image: np.ndarray) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- the parts
+
+
+def _check(onnx, model):
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+        raise MiniDeepLabError(
+            f"{model.graph.name}: the package onnx {onnx.__version__} finds a fault in the file ({error}); report this "
+            "fault, with the network's name"
+        ) from error
 
 
 def _tape(model, size, title):
@@ -168,7 +200,8 @@ def _sizes(model) -> list[tuple[int, int]]:
         half = -(-stride // 2)
         found += [(base + i, base + half + i) for i in range(half)]
     exact = base - base % stride + stride + getattr(model, "corner", 1)
-    return [*found, (exact, exact + stride), (exact, base + 3)]
+    ends = [(SMALLEST_SIDE, SMALLEST_SIDE + 1), (1031, 2053)]  # a network may limit a side
+    return [*found, (exact, exact + stride), (exact, base + 3), *ends]
 
 
 def _dims(tape, number):

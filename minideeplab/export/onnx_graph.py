@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from minideeplab.errors import UsageError
 from minideeplab.export.sizes import Side, Step, structure
 
 OPSET, IR_VERSION = 17, 8  # of ONNX 1.12 (2022): runtimes of that age read it
@@ -13,12 +12,12 @@ def onnx_package():
     """The package `onnx`.
 
     Raises:
-        UsageError: it is not installed.
+        ImportError: it is not installed, or is broken.
     """
     try:
         import onnx
     except ImportError as error:
-        raise UsageError(
+        raise ImportError(
             f"ONNX files are made by the package onnx, which cannot be imported ({error}); install it: "
             'pip install "minideeplab[onnx]", in a clone pip install -e ".[onnx]"'
         ) from error
@@ -98,7 +97,7 @@ class Graph:
         return self.add({"+": "Add", "-": "Sub", "*": "Mul"}[operation], a, b)
 
     def model(self, inputs, outputs, name, doc):
-        """A checked ModelProto of what the outputs need.
+        """The ModelProto, unchecked, of what the outputs need.
 
         Args:
             inputs, outputs: ValueInfoProtos.

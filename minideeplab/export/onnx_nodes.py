@@ -1,4 +1,4 @@
-"""What each kernel is in ONNX: a method for each, of the kernel's name.
+"""What each kernel is in ONNX: the kernel `conv2d` is the method `kernel_conv2d`.
 
 Maps are (N, H, W, C) here and (N, C, H, W) there. Nothing is transposed on the way: weights are stored in ONNX's order,
 and axes 1, 2, 3 of a map are called 2, 3, 1.
@@ -74,7 +74,7 @@ class Nodes:
     def run(self) -> str:
         """Adds all nodes; returns the name of the network's output."""
         for call in self.tape.calls:
-            method = getattr(self, f"_{call.kernel}", None)
+            method = getattr(self, f"kernel_{call.kernel}", None)
             if method is None:
                 raise NotExportedError(
                     f"{self.title}: {call.title} has no counterpart in ONNX here (export/onnx_nodes.py)"
@@ -147,13 +147,13 @@ class Nodes:
                     return
         self._node(call, operation, a, b)
 
-    def _add(self, call, a, b):
+    def kernel_add(self, call, a, b):
         self._elementwise(call, "Add", a, b)
 
-    def _multiply(self, call, a, b):
+    def kernel_multiply(self, call, a, b):
         self._elementwise(call, "Mul", a, b)
 
-    def _batch_norm(self, call, x, mean, var, gamma, beta, eps, activation, residual):
+    def kernel_batch_norm(self, call, x, mean, var, gamma, beta, eps, activation, residual):
         factors = kernels.load("reference").batch_norm_factors(mean, var, gamma, beta, eps)
         if not self._affine(call, x, *factors):
             given = (gamma, beta, mean, var)
@@ -185,18 +185,18 @@ class Nodes:
                 return add("Sigmoid", name, where=call.where)
         raise self._refuse(call, f"the activation {activation!r} is not known", "add it to export/onnx_nodes.py")
 
-    def _activate(self, call, x, activation):
+    def kernel_activate(self, call, x, activation):
         self._gives(call, self._activated(call, self._name(x), activation))
 
     # ---------------------------------------------------------------- convolution
 
-    def _conv2d(self, call, x, w, win, scale, shift, activation, residual):
+    def kernel_conv2d(self, call, x, w, win, scale, shift, activation, residual):
         weight = np.ascontiguousarray(self._weight(call, w).transpose(3, 2, 0, 1))  # (KH, KW, C, K) -> (K, C, KH, KW)
         self._convolve(call, x, weight, win, 1, scale, shift, activation, residual)
 
-    _pointwise = _conv2d
+    kernel_pointwise = kernel_conv2d
 
-    def _depthwise_conv2d(self, call, x, w, win, scale, shift, activation):
+    def kernel_depthwise_conv2d(self, call, x, w, win, scale, shift, activation):
         weight = np.ascontiguousarray(
             self._weight(call, w).transpose(2, 0, 1)[:, None]
         )  # (KH, KW, C) -> (C, 1, KH, KW)
@@ -210,7 +210,7 @@ class Nodes:
             conv.scale(scale, shift)
         self._last_step(call, activation, residual)
 
-    def _conv2d_grad_input(self, call, grad, w, win):
+    def kernel_conv2d_grad_input(self, call, grad, w, win):
         """The transposed convolution: (KH, KW, K, C) -> (C, K, KH, KW)."""
         weight = np.ascontiguousarray(self._weight(call, w).transpose(3, 2, 0, 1))
         attributes = _window(win) | {"dilations": [win.rate_h, win.rate_w], "output_padding": list(left_over(win))}
@@ -225,7 +225,10 @@ class Nodes:
     # ---------------------------------------------------------------- pooling
 
     def _pool(self, call, win):
-        """Attributes of a pooling. Rounding up is padding at the far side: padding never wins, nor is it counted."""
+        """Attributes of a pooling, which rounds up by padding at the far side.
+
+        Padded pixels are never the maximum and are left out of means.
+        """
         attributes = _window(win)
         sides = zip(
             (1, 2), left_over(win), (win.stride_h, win.stride_w), (win.pad_bottom, win.pad_right), (win.k_h, win.k_w),
@@ -240,24 +243,24 @@ class Nodes:
             attributes["pads"][axis + 1] += more
         return attributes
 
-    def _max_pool2d(self, call, x, win):
+    def kernel_max_pool2d(self, call, x, win):
         indexed = self.uses[call.outputs[1].number] > 0
         attributes, source = self._pool(call, win), self._name(x)
         names = self.graph.add("MaxPool", source, outputs=1 + indexed, where=call.where, **attributes)
         for ref, name in zip(call.outputs, names if indexed else [names], strict=False):
             self.names[ref.number] = name
 
-    def _max_pool2d_grad(self, call, grad, argmax, win):
+    def kernel_max_pool2d_grad(self, call, grad, argmax, win):
         """Unpooling, of windows that lie side by side."""
         pads = (win.pad_top, win.pad_bottom, win.pad_left, win.pad_right)
         if (win.k_h, win.k_w) != (win.stride_h, win.stride_w) or any(pads) or any(left_over(win)):
             raise self._refuse(call, "unpooling of windows that overlap or leave pixels out", "there is nothing to do")
         self._node(call, "MaxUnpool", grad, argmax, kernel_shape=[win.k_h, win.k_w], strides=[win.k_h, win.k_w])
 
-    def _average_pool2d(self, call, x, win):
+    def kernel_average_pool2d(self, call, x, win):
         self._node(call, "AveragePool", x, count_include_pad=0, **self._pool(call, win))
 
-    def _adaptive_average_pool2d(self, call, x, out_h, out_w):
+    def kernel_adaptive_average_pool2d(self, call, x, out_h, out_w):
         if (out_h, out_w) == (1, 1):
             self._node(call, "GlobalAveragePool", x)
             return
@@ -266,7 +269,11 @@ class Nodes:
         y = self.graph.add("MatMul", rows, self._name(x), where=call.where)  # (out_h, H) (H, W)
         self._node(call, "MatMul", y, self.graph.add("Transpose", columns, perm=[1, 0]))
 
-    def _adaptive_max_pool2d(self, call, x, out_h, out_w):
+    def kernel_adaptive_max_pool2d(self, call, x, out_h, out_w):
+        """For each axis, the maximum of copies of the map that keep one bin each.
+
+        Cost: memory of the map times the number of bins of an axis.
+        """
         if self.uses[call.outputs[1].number]:
             raise self._refuse(call, "where its maxima were is asked for", "there is nothing to do")
         if (out_h, out_w) == (1, 1):
@@ -302,9 +309,7 @@ class Nodes:
         starts = graph.add("Div", graph.add("Mul", graph.constant(first), length), many)
         ends = graph.add("Mul", graph.constant(first + 1), length)
         ends = graph.add("Div", graph.add("Add", ends, graph.constant(np.array([out - 1], np.int64))), many)
-        scalar = graph.add("Squeeze", length)
-        zero, one = (graph.constant(np.array(number, np.int64)) for number in (0, 1))
-        positions = graph.add("Range", zero, scalar, one)
+        positions = self._range(length)
         inside = graph.add("And", graph.add("GreaterOrEqual", positions, starts), graph.add("Less", positions, ends))
         return inside, graph.add("Sub", ends, starts)
 
@@ -317,50 +322,64 @@ class Nodes:
 
     # ---------------------------------------------------------------- size and layout
 
-    def _resize_bilinear(self, call, x, out_h, out_w, align_corners):
-        rule = "align_corners" if align_corners else "half_pixel"
-        self._resize(call, x, out_h, out_w, mode="linear", coordinate_transformation_mode=rule)
-
-    def _resize_nearest(self, call, x, out_h, out_w):
-        rule = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        self._resize(call, x, out_h, out_w, mode="nearest", **rule)
-
-    def _resize(self, call, x, out_h, out_w, **attributes):
+    def kernel_resize_bilinear(self, call, x, out_h, out_w, align_corners):
         n, height, width, channels = self._shape(x)
         sizes = self._integers([n, channels, out_h, out_w])
         if (height, width) == (1, 1) and not isinstance(height, Size) and not isinstance(width, Size):
             self._node(call, "Expand", x, sizes)  # one position fills all
         else:
-            self._node(call, "Resize", x, "", "", sizes, **attributes)
+            rule = "align_corners" if align_corners else "half_pixel"
+            self._node(call, "Resize", x, "", "", sizes, mode="linear", coordinate_transformation_mode=rule)
 
-    def _pad(self, call, x, top, bottom, left, right, value):
+    def kernel_resize_nearest(self, call, x, out_h, out_w):
+        """Output i is input i H // out_h, in whole numbers: ONNX's Resize divides in float32 and may take another."""
+        y = self._name(x)
+        for axis, out in ((1, out_h), (2, out_w)):
+            nearest = self._nearest(self._shape(x)[axis], out)
+            y = self.graph.add("Gather", y, nearest, axis=_AXIS[axis], where=call.where)
+        self._gives(call, y)
+
+    def _nearest(self, side, out):
+        """The name of (out,) int64: the position that each output reads."""
+        if not isinstance(side, Size) and not isinstance(out, Size):
+            return self.graph.constant(np.arange(out, dtype=np.int64) * side // out, "nearest")
+        many = self._integers([out])
+        products = self.graph.add("Mul", self._range(many), self._integers([side]))
+        return self.graph.add("Div", products, many)
+
+    def _range(self, length):
+        """The name of 0, 1, ... for a vector of one number."""
+        zero, one = (self.graph.constant(np.array(number, np.int64)) for number in (0, 1))
+        return self.graph.add("Range", zero, self.graph.add("Squeeze", length), one)
+
+    def kernel_pad(self, call, x, top, bottom, left, right, value):
         pads = self._integers([0, 0, top, left, 0, 0, bottom, right])
         self._node(call, "Pad", x, pads, *([self.graph.constant(np.float32(value))] if value else []))
 
-    def _crop(self, call, x, top, left, height, width):
+    def kernel_crop(self, call, x, top, left, height, width):
         starts, ends = self._integers([top, left]), self._integers([top + height, left + width])
         self._node(call, "Slice", x, starts, ends, self.graph.constant(np.array([2, 3])))
 
-    def _concat(self, call, arrays):
+    def kernel_concat(self, call, arrays):
         self._node(call, "Concat", *arrays, axis=1)
 
-    def _split(self, call, x, sizes):
+    def kernel_split(self, call, x, sizes):
         lengths, source = self.graph.constant(np.array(sizes, np.int64)), self._name(x)
         names = self.graph.add("Split", source, lengths, outputs=len(sizes), where=call.where, axis=1)
         for ref, name in zip(call.outputs, [names] if len(sizes) == 1 else names, strict=True):
             self.names[ref.number] = name
 
-    def _to_float32(self, call, x):
+    def kernel_to_float32(self, call, x):
         self._gives(call, self._name(x))
 
-    _copy = _to_float32
+    kernel_copy = kernel_to_float32
 
     # ---------------------------------------------------------------- over channels
 
-    def _softmax(self, call, x):
+    def kernel_softmax(self, call, x):
         self._node(call, "Softmax", x, axis=1)
 
-    def _log_softmax(self, call, x):
+    def kernel_log_softmax(self, call, x):
         self._node(call, "LogSoftmax", x, axis=1)
 
 
@@ -376,6 +395,6 @@ def _window(win):
 def _per_channel(array):
     """A constant as it stands beside maps (N, C, H, W)."""
     array = np.asarray(array, np.float32)
-    if array.ndim == 1:
-        return array[:, None, None]
-    return array.transpose(0, 3, 1, 2) if array.ndim == 4 else array
+    if array.ndim == 0:
+        return array
+    return array.reshape((1,) * (4 - array.ndim) + array.shape).transpose(0, 3, 1, 2)

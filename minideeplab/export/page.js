@@ -1,10 +1,10 @@
 "use strict";
 // An image goes to the network, which runs in a worker; its labels come back, are drawn, counted, named and saved.
 const byId = (id) => document.getElementById(id);
-const facts = JSON.parse(byId("facts").textContent); // classes: [[name, [r, g, b]], ...]; size: [H, W] or null; fill: [r, g, b]
+const facts = JSON.parse(byId("facts").textContent); // classes: [[name, [r, g, b]], ...]; size: [H, W] or null; fill: [r, g, b]; smallest: side
 const SHOWN = 2048; // longest side of the canvas that shows the image: phones refuse large ones
 const FORMATS = "JPEG, PNG, WebP, GIF or BMP";
-const OLD = "This browser is too old for the page. It needs Chrome or Edge 91, Firefox 114 or Safari 16.4, or a newer one.";
+const OLD = "This browser is too old for the page. It needs Chrome or Edge 97, Firefox 114 or Safari 16.4, or a newer one.";
 
 function nameOf(label) {
   return facts.classes[label]?.[0] ?? `label ${label}`;
@@ -31,14 +31,16 @@ class Network {
     const url = URL.createObjectURL(new Blob([byId("worker").textContent], { type: "text/javascript" }));
     this.worker = new Worker(url);
     this.worker.onmessage = ({ data }) => {
-      const [resolve, reject] = this.calls.get(data.number);
+      const call = this.calls.get(data.number);
+      if (!call) return; // it was rejected meanwhile
+      const [resolve, reject] = call;
       this.calls.delete(data.number);
       if ("failure" in data) reject(new Error(this.words(data)));
       else resolve(data);
     };
     this.worker.onerror = (event) => {
       event.preventDefault();
-      this.rejectAll(new Error(`The network stopped (${event.message ?? "no reason is given"}). Reload the page.`));
+      this.rejectAll(new Error(`The network stopped (${event.message ?? "no reason is given"}). Give the image again.`));
     };
     const [script, wasm, network] = ["runtime-script", "runtime-wasm", "network"].map((id) => byId(id).textContent);
     return this.call({ parts: { script, wasm, network } }).finally(() => URL.revokeObjectURL(url));
@@ -98,7 +100,7 @@ function complain(text) {
 
 async function opened(file) {
   try {
-    return await createImageBitmap(file, { imageOrientation: "from-image" });
+    return await createImageBitmap(file, { colorSpaceConversion: "none" }); // as training and `predict` read it
   } catch {
     const kind = file.type || "a file of no known type";
     throw new Error(`${file.name || "What was given"} (${kind}) is not an image that this browser reads. Save it as ${FORMATS}.`);
@@ -133,17 +135,18 @@ let shown = null; // {name, width, height, labels, inner: [width, height] of the
 let bitmap = null, bitmapName = ""; // the image that was given last
 let alone = null; // the label that is seen alone
 let place = null; // [row, column] of the pixel that is read
-let given = 0, wanted = 0; // numbers of the latest image and of the latest run: what an earlier one finds is dropped
+let given = 0; // number of the image that was given last
+let taken = 0, wanted = 0; // numbers of the latest readable image and of the latest run: what an earlier one finds is dropped
 let running = Promise.resolve();
 
 async function give(source, name) {
   const number = ++given;
   complain("");
   try {
-    const image = source instanceof Blob ? await opened(source) : source;
-    if (number !== given) return;
-    if (image !== bitmap) bitmap?.close();
-    [bitmap, bitmapName] = [image, name];
+    const image = source instanceof Blob ? await opened(source) : await source();
+    if (number < taken) return image.close(); // a later one was faster
+    bitmap?.close();
+    [bitmap, bitmapName, taken] = [image, name, number];
     segment();
   } catch (error) {
     complain(error.message);
@@ -164,6 +167,10 @@ async function once(number) {
     const longest = Number(byId("longest")?.value ?? Infinity);
     const [width, height] = facts.size ? fitted(bitmap, ...facts.size) : fitted(bitmap, longest, longest);
     const frame = facts.size ? [facts.size[1], facts.size[0]] : [width, height];
+    if (Math.min(...frame) < facts.smallest) {
+      say("");
+      return complain(tooSmall(width, height));
+    }
     say(`The network reads ${sizeText(...frame)} pixels`, true);
     const picture = onCanvas(document.createElement("canvas"), bitmap, width, height, frame, facts.fill).getImageData(0, 0, ...frame);
     const began = performance.now();
@@ -187,6 +194,11 @@ async function once(number) {
     byId("elapsed").textContent = "";
     byId("stop").hidden = true;
   }
+}
+
+function tooSmall(width, height) {
+  const way = Math.min(bitmap.width, bitmap.height) < facts.smallest ? "Give a larger image." : "Choose a larger longest side below.";
+  return `${sizeText(width, height)} pixels are too small: the network needs ${facts.smallest} or more on each side. ${way}`;
 }
 
 function cut(labels, stride, width, height) { // what lies beyond the image was filled in
@@ -345,9 +357,9 @@ byId("file").addEventListener("change", ({ target }) => {
   target.value = ""; // so that the same file may be chosen again
 });
 
-byId("sample").addEventListener("click", async () => {
+byId("sample").addEventListener("click", () => {
   const embedded = byId("drawn-sample").textContent;
-  if (!embedded) return give(await createImageBitmap(drawStreet()), "street");
+  if (!embedded) return give(() => createImageBitmap(drawStreet()), "street");
   return give(new Blob([Uint8Array.from(atob(embedded), (letter) => letter.charCodeAt(0))]), "sample");
 });
 

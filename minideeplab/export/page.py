@@ -20,7 +20,7 @@ from minideeplab.errors import UsageError
 from minideeplab.files.pages import as_json, filled, script_hash
 from minideeplab.files.whole import write_text
 
-MAX_NETWORK = 20_000_000  # bytes
+MAX_NETWORK, MAX_CLASSES = 20_000_000, 256  # bytes; labels are uint8
 PACKAGE, TESTED = "onnxruntime-web", "1.30.0"
 SCRIPT, WASM = "dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm"
 LONGEST = (257, 385, 513, 769, 1025, 1537, 2049)  # sides that the page offers
@@ -41,8 +41,9 @@ def write_page(
     class_names: Sequence[str],
     palette: np.ndarray,
     name: str,
-    runtime: str | Path | None = None,
+    runtime: str | Path | Runtime | None = None,
     size: tuple[int, int] | None = None,
+    smallest: int = 1,
     sample: bytes | None = None,
 ) -> Path:
     """Writes one HTML file, in which an image that is dropped onto it is segmented, without a server.
@@ -52,25 +53,22 @@ def write_page(
         onnx_bytes: the network; input `image` (1, H, W, 3) uint8 RGB, output `labels` (1, H, W) uint8.
         class_names: name of each label; palette: (256, 3) uint8 RGB, or a row for each class.
         name: of the network, for the title.
-        runtime: folder of the npm package onnxruntime-web, or a folder with it in node_modules; None: the nearest
-            node_modules of the current folder and of those above it.
+        runtime: from `read_runtime`, or its argument.
         size: (H, W) of a network of one size; None for one that takes any. An image is scaled down to fit, never
             enlarged, never stretched; what is left on the right and below has the mean colour of training.
+        smallest: side of the images that the network takes, pixels; the page refuses a smaller one.
         sample: an image file (PNG or JPEG) that the page offers to try; None: a street that the page draws.
 
     Returns:
         The path.
 
     Raises:
-        UsageError: the network is too large, or the package is not there or has not the two files.
+        UsageError: as of `check_network` and `read_runtime`.
+        ValueError: the palette has fewer rows than there are classes.
         OSError: the page cannot be written.
     """
-    if len(onnx_bytes) > MAX_NETWORK:
-        raise UsageError(
-            f"the network has {len(onnx_bytes) / 1e6:.1f} MB, and a page takes {MAX_NETWORK / 1e6:.0f} MB; train a "
-            "smaller one (--width 0.5 has a quarter of the weights), or run the .onnx file itself by onnxruntime"
-        )
-    found = read_runtime(runtime)
+    check_network(len(onnx_bytes), len(class_names))
+    found = runtime if isinstance(runtime, Runtime) else read_runtime(runtime)
     path = Path(path)
     script = "\n".join(_file(part) for part in ("page.js", "sample.js", "png.js"))
     colours = np.asarray(palette)[: len(class_names)].tolist()
@@ -78,6 +76,7 @@ def write_page(
         "classes": list(zip(class_names, colours, strict=True)),
         "size": None if size is None else list(size),
         "fill": np.rint(255 * IMAGE_MEAN).astype(int).tolist(),
+        "smallest": smallest,
     }
     write_text(path, filled(_file("page.html"), {
         "name": escape(name),
@@ -98,8 +97,37 @@ def write_page(
     return path
 
 
+def check_network(size: int, classes: int) -> None:
+    """Refuses what a page cannot show.
+
+    Args:
+        size: of the ONNX file, bytes.
+
+    Raises:
+        UsageError: the network is too large, or has too many classes.
+    """
+    if size > MAX_NETWORK:
+        raise UsageError(
+            f"the network has {size / 1e6:.1f} MB, and a page takes {MAX_NETWORK / 1e6:.0f} MB; train a smaller one "
+            "(--width 0.5 has a quarter of the weights), or run the .onnx file itself by onnxruntime"
+        )
+    if classes > MAX_CLASSES:
+        raise UsageError(
+            f"the network has {classes} classes, and a page takes {MAX_CLASSES}; run the .onnx file itself by "
+            "onnxruntime"
+        )
+
+
 def read_runtime(folder: str | Path | None = None) -> Runtime:
-    """What a page needs of onnxruntime-web; `folder` and errors as of `write_page`."""
+    """What a page needs of onnxruntime-web.
+
+    Args:
+        folder: the npm package itself, or a folder with it in node_modules, or its node_modules; None: the nearest
+            node_modules of the current folder and of those above it.
+
+    Raises:
+        UsageError: the package is not there, is another one, or has not the two files.
+    """
     package = _package(folder)
     try:
         about = json.loads((package / "package.json").read_text(encoding="utf-8"))
@@ -119,7 +147,7 @@ def read_runtime(folder: str | Path | None = None) -> Runtime:
 def _package(folder):
     """The folder with the package.json."""
     if folder is not None:
-        places = [Path(folder), Path(folder) / "node_modules" / PACKAGE]
+        places = [Path(folder), Path(folder) / PACKAGE, Path(folder) / "node_modules" / PACKAGE]
         where = f"{folder}: no npm package {PACKAGE} in it"
     else:
         here = Path.cwd()

@@ -1,5 +1,6 @@
 """Heights and widths that know how they follow from others: what a file for images of any size must compute again."""
 
+import operator
 from typing import NamedTuple
 
 
@@ -19,16 +20,16 @@ class Step(NamedTuple):
 
 
 _APPLY = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "//": lambda a, b: a // b,
-    "%": lambda a, b: a % b,
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "//": operator.floordiv,
+    "%": operator.mod,
 }
 
 
 def _made_by(operation, swapped=False):
-    """The method of that operation; None of Python's own with a number that is not whole."""
+    """The method of that operation: NotImplemented for other types."""
 
     def method(self, other):
         if not isinstance(other, int):

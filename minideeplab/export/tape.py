@@ -157,7 +157,9 @@ class _Recorder:
         """The argument with its arrays replaced by what is known of them."""
         if isinstance(value, ShapeArray):
             if id(value) not in self.known:
-                raise NotExportedError(f"an array of shape {value.shape} in {self.running[-1]} comes from nowhere")
+                raise NotExportedError(
+                    f"the exporter did not see how an array of shape {value.shape} in {self.running[-1]} was made"
+                )
             return self.known[id(value)]
         if type(value) in (list, tuple):
             return [self.resolved(each) for each in value]
@@ -250,7 +252,7 @@ def _no_formula(title, call, what, other):
 
 
 def _difference(call, peer, numbers, side_of) -> str:
-    """In what two calls differ; empty if in nothing."""
+    """How two calls differ; empty if they are equal."""
     if call.kernel != peer.kernel:
         return f"is {peer.kernel}"
     for name, value in call.given.items():

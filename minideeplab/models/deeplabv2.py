@@ -28,7 +28,7 @@ class DeepLabV2(Segmenter):
     """
 
     output_stride, source = 8, "DeepLab v2 (arXiv 1606.00915), section 3, figures 4 and 7"
-    scales = (0.5, 0.75)
+    quarters = (2, 3)  # scales 0.5 and 0.75 in whole numbers, so that `export` can write what any side becomes
 
     def __init__(self, variant="aspp-l", num_classes=21, multi_scale=None, width=1.0, align_corners=True):
         if variant not in RATES:
@@ -65,8 +65,7 @@ class DeepLabV2(Segmenter):
         if not self.multi_scale:
             return [(1.0, scores)]
         heads, fused = [scores], scores
-        for scale in self.scales:
-            quarters = int(4 * scale)  # in whole numbers, so that `export` can write what any side becomes
+        for quarters in self.quarters:
             height, width = ((side - self.corner) * quarters // 4 + self.corner for side in x.shape[1:3])
             smaller = self._scores(ops.resize_bilinear(x, height, width, self.align_corners))
             smaller = ops.resize_bilinear(smaller, *scores.shape[1:3], self.align_corners)

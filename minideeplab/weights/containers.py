@@ -13,13 +13,14 @@ import numpy as np
 from minideeplab.errors import CheckpointError
 from minideeplab.files.arrays import damage_refused, read_npz
 from minideeplab.files.refusal import DEFAULT_MAX_BYTES, REDO, Refusal, shown
+from minideeplab.files.whole import written_whole
 from minideeplab.weights import formats
 from minideeplab.weights.pytorch_file import read_legacy, read_zip
 from minideeplab.weights.raw_arrays import Weights
 from minideeplab.weights.safetensors_file import read_safetensors, write_safetensors
 from minideeplab.weights.wrappers import unwrapped
 
-__all__ = ["DEFAULT_MAX_BYTES", "read_arrays", "read_weights", "write_safetensors"]
+__all__ = ["DEFAULT_MAX_BYTES", "read_arrays", "read_weights", "write_npz", "write_safetensors"]
 
 
 def read_arrays(path: str | Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> dict[str, np.ndarray]:
@@ -61,6 +62,16 @@ def read_weights(path: str | Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Wei
     for array in weights.arrays.values():
         array.flags.writeable = False
     return weights
+
+
+def write_npz(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes arrays by their names; the file is replaced as a whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written; the old one is untouched.
+    """
+    with written_whole(path) as file:
+        np.savez(file, **arrays)
 
 
 def _read(file: BinaryIO, max_bytes: int) -> Weights:

@@ -9,11 +9,10 @@ import numpy as np
 from minideeplab import models
 from minideeplab.errors import CheckpointError
 from minideeplab.files.refusal import Refusal, shown
-from minideeplab.files.whole import written_whole
 from minideeplab.nn.allocation import TooLarge, limited_to
 from minideeplab.nn.comparison import differences
 from minideeplab.weights.checkpoint import Checkpoint
-from minideeplab.weights.containers import read_weights
+from minideeplab.weights.containers import read_weights, write_npz
 from minideeplab.weights.layout_options import not_read
 from minideeplab.weights.layouts import LAYOUTS, Layout
 from minideeplab.weights.nearest_layouts import looks_like
@@ -105,12 +104,10 @@ def save_torchvision_npz(path: str | Path, model) -> None:
             `models.build`.
 
     Raises:
-        ValueError: torchvision has no such model.
+        ValueError: torchvision has no such model, or `load_pretrained` would make another of the arrays.
         OSError: the file cannot be written; the old one is untouched.
     """
-    members = torchvision_arrays(model, "save_torchvision_npz")
-    with written_whole(path) as file:
-        np.savez(file, **members)
+    write_npz(path, torchvision_arrays(model, "save_torchvision_npz"))
 
 
 def torchvision_arrays(model, op: str = "torchvision_arrays") -> dict[str, np.ndarray]:
@@ -120,7 +117,7 @@ def torchvision_arrays(model, op: str = "torchvision_arrays") -> dict[str, np.nd
         model: as of `save_torchvision_npz`; op: who asks, for the message.
 
     Raises:
-        ValueError: torchvision has no such model.
+        ValueError: torchvision has no such model, or `load_pretrained` would make another of the arrays.
     """
     name = (getattr(model, "config", None) or {}).get("name", "a model without config")
     layout = next((each for each in LAYOUTS if each.writes_model(name)), None)
@@ -131,7 +128,29 @@ def torchvision_arrays(model, op: str = "torchvision_arrays") -> dict[str, np.nd
     for ours, array in model.state_dict().items():
         stored = layout.stored_name(ours)
         arrays[stored] = _to_stored(array, layout.is_linear(stored))
+    _check_readable(model, layout, arrays, op)
     return arrays
+
+
+def _check_readable(model, layout: Layout, arrays: dict, op: str) -> None:
+    """Raises ValueError unless the shapes tell the options of the model, as `load` reads them."""
+    own = model.config
+    name, derived = layout.describe({stored: array.shape for stored, array in arrays.items()})
+    other = {option: value for option, value in derived.items() if own.get(option) != value}
+    if name == own["name"] and not other:
+        return
+    if name == own["name"]:  # several widths may round to the same channels
+        twin = models.unfilled(name, **derived)
+        if {ours: t.shape for ours, t in _named(twin)} == {ours: t.shape for ours, t in _named(model)}:
+            return
+    raise ValueError(
+        f"{op}: load_pretrained would read the arrays of {name} with {other}, which is another network than "
+        f"{own}; keep the checkpoint of this project, or train another width"
+    )
+
+
+def _named(model):
+    return [*model.named_parameters(), *model.named_buffers()]
 
 
 # ---------------------------------------------------------------- names
@@ -168,7 +187,7 @@ def _create(name: str, options: dict):
 
 def _fill(model, layout: Layout, weights: Weights, source_images: bool) -> frozenset[str]:
     """Gives the model the arrays of the file; returns the names of those that it does not have, of the head."""
-    arrays, own = weights.arrays, dict([*model.named_parameters(), *model.named_buffers()])
+    arrays, own = weights.arrays, dict(_named(model))
     stored = {ours: layout.stored_name(ours) for ours in own}
     fresh = frozenset()
     if not any(layout.is_head(name) for name in arrays):

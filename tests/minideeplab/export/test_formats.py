@@ -17,13 +17,17 @@ NETWORKS = {
     "resnet18": {},
     "densenet121": {},
     "vgg16": {},
+    "mobilenet_v2": {"width": 0.25},
+    "mobilenet_v3_large": {"width": 0.25},
+    "torchvision-deeplabv3_mobilenet_v3_large": {"width": 0.25},
+    "torchvision-lraspp_mobilenet_v3_large": {"width": 0.25},
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_read_back_it_gives_the_same_logits(tmp_path, name, kind):
-    model, path = narrow(name), tmp_path / f"weights{SUFFIXES[kind]}"
+    model, path = narrow(name, **NETWORKS[name]), tmp_path / f"weights{SUFFIXES[kind]}"
     assert write_weights(path, model, kind) == len(model.state_dict())
     found = load_pretrained(path)
     image = np.random.default_rng(0).integers(0, 256, (1, 40, 48, 3), np.uint8)
@@ -35,6 +39,23 @@ def test_what_torchvision_has_not_is_refused_with_the_list(tmp_path, name):
     with pytest.raises(UsageError, match=f"--format npz: torchvision has no {name}; it has torchvision-fcn.*onnx"):
         write_weights(tmp_path / "weights.npz", narrow(name), "npz")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_large", "torchvision-lraspp_mobilenet_v3_large"])
+def test_a_width_that_the_arrays_do_not_tell_is_refused(tmp_path, name):
+    """At 1/16 channels are rounded up to 8, as at 1/15, and hidden ones are not."""
+    with pytest.raises(UsageError, match=f"load_pretrained would read the arrays of {name} with .*'width': 0.06666"):
+        write_weights(tmp_path / "weights.npz", narrow(name, width=1 / 16), "npz")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenet_v2"])
+def test_a_width_that_rounds_to_the_same_channels_is_written(tmp_path, name):
+    model, path = narrow(name, width=0.07), tmp_path / "weights.npz"
+    write_weights(path, model, "npz")
+    found, image = load_pretrained(path), np.zeros((1, 40, 48, 3), np.uint8)
+    assert found.config["width"] != 0.07
+    np.testing.assert_array_equal(logits_of(found, image), logits_of(model, image))
 
 
 def read_by_pytorch(path, kind):

@@ -1,6 +1,7 @@
 """ONNX files: every network gives in onnxruntime what it gives here, at any size; what cannot be written is refused."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -8,11 +9,22 @@ from export_networks import narrow, shaken, trained
 
 from minideeplab import models
 from minideeplab.autograd import ops
+from minideeplab.errors import MiniDeepLabError
 from minideeplab.export.onnx_file import LABELS, LOGITS, difference_in_onnxruntime, onnx_file
 from minideeplab.export.onnx_graph import Graph
 from minideeplab.export.sizes import Side, Size, at
 from minideeplab.export.tape import NotExportedError
-from minideeplab.nn import BatchNorm2d, Conv2d, ConvNorm, ConvTranspose2d, DepthwiseConv2d, Module, SeparableConv2d
+from minideeplab.nn import (
+    BatchNorm2d,
+    Conv2d,
+    ConvNorm,
+    ConvTranspose2d,
+    DepthwiseConv2d,
+    Module,
+    Parameter,
+    SeparableConv2d,
+    truncated_normal,
+)
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnxruntime")
@@ -37,11 +49,10 @@ FORMS = {  # further forms, which have other kernels
 
 
 def check_sizes(model, sizes=SIZES, tolerance=TOLERANCE):
-    """One file for all sizes, and one for each: all give what the network gives."""
+    """One file for all sizes, and one for the first: both give what the network gives."""
     source = trained(model)
     assert difference_in_onnxruntime(onnx_file(source), source, sizes) < tolerance
-    for size in sizes[:1]:
-        assert difference_in_onnxruntime(onnx_file(source, size), source, [size]) < tolerance
+    assert difference_in_onnxruntime(onnx_file(source, sizes[0]), source, sizes[:1]) < tolerance
 
 
 @pytest.mark.parametrize(
@@ -138,6 +149,13 @@ class Net(Module):
         return self.then(x, *self.layers)
 
 
+class Held(Module):
+    """An array of the network that is no weight of a layer."""
+
+    def __init__(self, *shape):
+        self.array = Parameter(shape, truncated_normal(1.0))
+
+
 def resized(height, width, align_corners):
     return lambda x, conv: ops.resize_bilinear(conv(x), height(x.shape[1]), width(x.shape[2]), align_corners)
 
@@ -166,10 +184,16 @@ LAYERS = {
     "the maximum": (lambda x, a: ops.adaptive_max_pool2d(a(x), 1, 1), conv),
     "one position fills all": (lambda x, a: ops.resize_bilinear(ops.global_average_pool(a(x)), *x.shape[1:3]), conv),
     "nearest": (lambda x, a: ops.resize_nearest(a(x), x.shape[1] * 2 + 1, x.shape[2] // 2), conv),
+    "nearest, 14 to 2 and 49 to 7": (lambda x, a: ops.resize_nearest(ops.resize_bilinear(a(x), 14, 49), 2, 7), conv),
     "a border of ones": (lambda x, a: ops.pad(a(x), 1, 2, 3, 4, 1.0), conv),
     "cropped": (lambda x, a: ops.crop(a(x), 2, x.shape[2] // 3, x.shape[1] - 5, x.shape[2] // 2), conv),
     "softmax": (lambda x, a: ops.softmax(a(x)), conv),
     "log softmax": (lambda x, a: ops.log_softmax(a(x)), conv),
+    "a constant (1, W, C), W being C": (
+        lambda x, a, b: ops.adaptive_average_pool2d(a(x), 2, 3) + b.array,
+        conv,
+        Held(1, 3, 3),
+    ),
     "joined": (lambda x, a: ops.concat([a(x), x, a(x).relu()]), conv),
     "one map by another": (lambda x, a: a(x) * ops.global_average_pool(x), conv),
     **{
@@ -246,3 +270,75 @@ def test_a_difference_is_seen():
     weight = other.model.head.weight
     weight.data = weight.data * np.float32(1.01)
     assert difference_in_onnxruntime(onnx_file(other), source, SIZES) > 1e-3
+
+
+def test_what_is_not_a_number_is_a_difference():
+    source = trained(narrow("unet"))
+    made = onnx_file(source)
+    bias = next(each for each in made.model.graph.initializer if each.name == "head.bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(3, np.nan, np.float32), bias.name))
+    assert np.isnan(difference_in_onnxruntime(made, source, SIZES))
+
+
+def test_logits_of_zero_have_no_difference():
+    source = trained(narrow("unet"))
+    for t in (source.model.head.weight, source.model.head.bias):
+        t.data = np.zeros_like(t.data)
+    assert difference_in_onnxruntime(onnx_file(source), source, SIZES) == 0
+
+
+def test_another_shape_is_refused_though_it_could_be_broadcast():
+    class Mean(Module):
+        def __init__(self, model):
+            self.model = model
+
+        def forward(self, x):
+            return ops.global_average_pool(self.model(x))
+
+    source = trained(narrow("unet"))
+    made = onnx_file(trained(Mean(source.model)), SIZES[0])
+    with pytest.raises(MiniDeepLabError, match=r"have the shape \(1, 3\), not \(1, 3, 33, 48\)"):
+        difference_in_onnxruntime(made, source, SIZES[:1])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (RuntimeError("bad allocation"), MiniDeepLabError, "has not enough memory for 33 x 48 .bad allocation"),
+        (RuntimeError("no kernel"), MiniDeepLabError, "cannot run 33 x 48 .no kernel.*another version"),
+        (MemoryError("numpy"), MemoryError, "numpy"),
+    ],
+)
+def test_what_onnxruntime_says_is_passed_on(monkeypatch, error, kind, said):
+    class Session:
+        def __init__(self, *_, **__):
+            pass
+
+        def run(self, *_):
+            raise error
+
+    source = trained(narrow("unet"))
+    made = onnx_file(source, SIZES[0])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    with pytest.raises(kind, match=said):
+        difference_in_onnxruntime(made, source, SIZES[:1])
+
+
+def test_a_fault_of_our_own_is_not_that_of_onnxruntime(monkeypatch):
+    def failing(*_):
+        raise RuntimeError("our own")
+
+    source = trained(narrow("unet"))
+    made = onnx_file(source, SIZES[0])
+    monkeypatch.setattr(sys.modules[onnx_file.__module__], "logits_of", failing)
+    with pytest.raises(RuntimeError, match="our own"):
+        difference_in_onnxruntime(made, source, SIZES[:1])
+
+
+def test_a_fault_that_the_package_finds_is_to_be_reported(monkeypatch):
+    def failing(*_, **__):
+        raise onnx.checker.ValidationError("no such node")
+
+    monkeypatch.setattr(onnx.checker, "check_model", failing)
+    with pytest.raises(MiniDeepLabError, match=r"unet: the package onnx .* \(no such node\); report this fault"):
+        onnx_file(trained(narrow("unet")), SIZES[0])

@@ -60,7 +60,7 @@ def test_it_is_well_formed_and_names_are_text(write):
     assert not re.search(r"\{\{\w+\}\}", text.replace("{{style}}", "").replace("{{script}}", ""))
     facts = json.loads(element(text, "facts"))
     assert facts["classes"] == [[name, voc_colour_map()[label].tolist()] for label, name in enumerate(NASTY)]
-    assert facts["size"] is None and facts["fill"] == [124, 116, 104]
+    assert facts["size"] is None and facts["smallest"] == 1 and facts["fill"] == [124, 116, 104]
     assert "1.2.3&lt;" in text and "Permission is hereby granted" in text  # the notice that the licence asks for
 
 
@@ -85,6 +85,7 @@ def test_one_script_may_run_and_nothing_is_loaded(write):
     assert [a.get("type") for a in scripts].count(None) == 1
     text = next(text for tag, text in found.texts[::-1] if tag == "script")
     assert f"'sha256-{page.script_hash(text)}'" in policy
+    assert "base-uri 'none'" in policy and "form-action 'none'" in policy
     assert "default-src 'none'" in policy and "connect-src" not in policy and "http" not in policy
     for _, attributes in found.elements:
         assert not {"src", "action", "srcset", "data"} & set(attributes)
@@ -110,6 +111,8 @@ def test_a_network_that_is_too_large_is_refused(write, monkeypatch, tmp_path):
     monkeypatch.setattr(page, "MAX_NETWORK", 1_500_000)
     write(bytes(1_500_000))
     (tmp_path / "demo.html").unlink()
+    with pytest.raises(UsageError, match=r"the network has 300 classes, and a page takes 256"):
+        write(names=[str(label) for label in range(300)])
     with pytest.raises(UsageError, match=r"the network has 2\.3 MB, and a page takes 2 MB; .*--width"):
         write(bytes(2_300_000))
     assert not (tmp_path / "demo.html").exists()
@@ -127,7 +130,8 @@ def test_the_runtime_is_found_from_the_folder_below_it(tmp_path, monkeypatch):
     monkeypatch.chdir(deep)
     assert page.read_runtime().version == "1.2.3<"
     monkeypatch.chdir(tmp_path)
-    assert page.read_runtime(tmp_path / "project").wasm == b"\0asm" * 999
+    for folder in ("project", "project/node_modules", "project/node_modules/onnxruntime-web"):
+        assert page.read_runtime(tmp_path / folder).wasm == b"\0asm" * 999
     if not any((above / "node_modules" / page.PACKAGE).is_dir() for above in tmp_path.parents):
         with pytest.raises(
             UsageError, match=rf"no node_modules/onnxruntime-web in {re.escape(os.getcwd())}, nor .*npm"

@@ -4,14 +4,18 @@ import base64
 import io
 import json
 import os
+import struct
 
 import numpy as np
 import pytest
 from browser import EXECUTABLE, Browser
-from PIL import Image
+from export_networks import checkpoint, narrow
+from PIL import Image, PngImagePlugin
 
 from minideeplab.data.palettes import voc_colour_map
 from minideeplab.errors import UsageError
+from minideeplab.export.command import main
+from minideeplab.export.onnx_file import logits_of
 from minideeplab.export.page import read_runtime, write_page
 
 NAMES = ("</script>$", "Straße", "{{facts}}", "night", "white")
@@ -195,6 +199,106 @@ def test_the_labels_are_those_of_the_network(opened, tmp_path):
     assert {url for url in browser.requests if not url.startswith(("data:", "blob:"))} == {
         (tmp_path / "demo.html").as_uri()
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("deeplabv3plus", []), ("torchvision-lraspp_mobilenet_v3_large", ["--size", "49", "70"])],
+)
+def test_an_exported_network_gives_its_labels(browser, runtime, tmp_path, name, options):
+    """Kernels of the whole network in WebAssembly; pixels whose two largest logits are nearly equal are left out."""
+    pytest.importorskip("onnx")
+    network, html = narrow(name, width=0.125), tmp_path / "demo.html"
+    saved_as = str(checkpoint(tmp_path / "best.npz", network))
+    command = ["--checkpoint", saved_as, "--html", str(html), *options]
+    assert main([*command, *(["--runtime", runtime] if runtime else [])]) == 0
+    browser.complaints.clear()
+    browser.open(html)
+    image = noise(49, 70)
+    give(browser, "drop", ("noise.png", png(image)))
+    status, trouble = settled(browser)
+    assert "read 70 × 49 pixels in" in status and not trouble
+    logits = logits_of(network, image[None])[0]
+    second, first = np.sort(logits, axis=0)[-2:]
+    clear = first - second > 1e-4 * np.abs(logits).max()
+    found = np.reshape(browser.run("[...shown.labels]"), (49, 70))
+    assert clear.mean() > 0.99 and len(np.unique(found)) > 1
+    np.testing.assert_array_equal(found[clear], logits.argmax(axis=0)[clear])
+    assert browser.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("image", "longest", "said"),
+    [
+        (
+            (20, 60),
+            513,
+            "60 × 20 pixels are too small: the network needs 33 or more on each side. Give a larger",
+        ),
+        ((60, 600), 257, "257 × 26 pixels are too small: the network needs 33 or more on each side. Choose a"),
+    ],
+)
+def test_an_image_that_is_too_small_for_the_network_is_refused(opened, image, longest, said):
+    browser = opened(nearest_colour(), smallest=33)
+    browser.run(f"byId('longest').value = '{longest}'")
+    give(browser, "drop", ("small.png", png(noise(*image))))
+    status, trouble = settled(browser)
+    assert trouble.startswith(said) and status == ""
+    give(browser, "drop", ("good.png", png(noise(33, 40))))
+    assert "read 40 × 33 pixels in" in settled(browser)[0]
+
+
+def test_colours_are_those_of_the_file_whatever_its_profile(opened):
+    """Chromium makes other colours of a file that says that its numbers are linear."""
+    browser, image = opened(nearest_colour()), noise(40, 50)
+    said = PngImagePlugin.PngInfo()
+    said.add(b"gAMA", struct.pack(">I", 100_000))
+    said.add(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000))
+    give(browser, "drop", ("linear.png", png(image, pnginfo=said)))
+    settled(browser)
+    np.testing.assert_array_equal(saved(browser), labels_of(image))
+
+
+def test_a_broken_file_does_not_cancel_the_image_before_it(opened):
+    browser, image = opened(nearest_colour()), noise(40, 50)
+    browser.run("""{
+  const decode = createImageBitmap;
+  window.createImageBitmap = async (source, options) => {
+    if (source.name === "good.png") await new Promise((done) => setTimeout(done, 300));
+    return decode(source, options);
+  };
+}""")
+    give(browser, "drop", ("good.png", png(image)))
+    give(browser, "drop", ("notes.txt", b"no image"))
+    assert settled(browser)[1].startswith("notes.txt (image/png) is not an image")
+    browser.run("new Promise((done) => setTimeout(done, 400)).then(() => running)")
+    np.testing.assert_array_equal(saved(browser), labels_of(image))
+
+
+def test_a_street_that_cannot_be_drawn_is_said(opened):
+    browser = opened(nearest_colour())
+    browser.run("window.createImageBitmap = async () => { throw new Error('no bitmap'); }; byId('sample').click()")
+    assert settled(browser)[1] == "no bitmap"
+
+
+def test_an_answer_that_nobody_waits_for_is_dropped(opened):
+    browser = opened(nearest_colour())
+    browser.run("network.ready")
+    browser.run("network.worker.onmessage({data: {number: 99}})")
+
+
+def test_what_a_worker_asks_for_and_complains_of_is_seen(browser, tmp_path):
+    page = tmp_path / "worker.html"
+    page.write_text("<!doctype html><title>worker</title>", encoding="utf-8")
+    browser.complaints.clear()
+    browser.requests.clear()
+    browser.open(page)
+    browser.run("""new Promise((done) => {
+  const code = "fetch('http://127.0.0.1:9/seen').catch(() => { console.error('heard'); postMessage(0); })";
+  new Worker(URL.createObjectURL(new Blob([code]))).onmessage = done;
+}).then(() => 0)""")
+    assert "http://127.0.0.1:9/seen" in browser.requests
+    assert "heard" in json.dumps(browser.complaints)
 
 
 def test_a_class_is_seen_alone(opened):

@@ -1,5 +1,7 @@
 """Whole numbers that remember how they were computed."""
 
+import operator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,11 +10,11 @@ from minideeplab.export.sizes import Side, Size, at, structure
 
 SIDES = (Side(0, 1), Side(0, 2))
 OPERATIONS = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "//": lambda a, b: a // b,
-    "%": lambda a, b: a % b,
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "//": operator.floordiv,
+    "%": operator.mod,
 }
 numbers = st.integers(-9, 9)
 divisors = numbers.filter(bool)

@@ -1,10 +1,11 @@
 """Networks as lists of kernels: a tape for all sizes is one that the network keeps to at others, or it is refused."""
 
 import pytest
-from export_networks import narrow
+from export_networks import narrow, trained
 
 from minideeplab import models
 from minideeplab.autograd import ops
+from minideeplab.export.onnx_file import onnx_file
 from minideeplab.export.sizes import Size
 from minideeplab.export.tape import NotExportedError, agree, record
 from minideeplab.nn import Conv2d, Module
@@ -69,6 +70,16 @@ def test_what_follows_from_the_size_by_whole_numbers_is_kept(then):
 def test_what_does_not_is_refused_by_name(then, said):
     with pytest.raises(NotExportedError, match=f"net.*{said}.*--size H W"):
         compared(Net(then))
+
+
+@pytest.mark.parametrize("limit", [34, 64, 513, 1000])
+@pytest.mark.parametrize("choose", [min, max])
+def test_a_limit_of_a_side_is_found_by_the_sizes_that_the_exporter_tries(limit, choose):
+    def then(x, y):
+        return ops.resize_bilinear(y, choose(y.shape[1], limit), choose(y.shape[2], limit))
+
+    with pytest.raises(NotExportedError, match=r"Net does not do the same.*resize_bilinear"):
+        onnx_file(trained(Net(then)))
 
 
 def test_rounding_is_learnt_from_the_sizes():
