@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from minideeplab import cli
+from minideeplab import cli, models
+from minideeplab.data import read_image
 from minideeplab.errors import MiniDeepLabError, UsageError
 from minideeplab.export.formats import ONNX, SUFFIXES, format_of, write_weights
 from minideeplab.export.onnx_file import IMAGE, LABELS, TOLERANCE, OnnxFile, difference_in_onnxruntime, onnx_file
@@ -18,7 +19,7 @@ from minideeplab.weights import Trained, load_trained
 
 EXAMPLE = """\
   python -m minideeplab.export --checkpoint runs/photos/best.npz --out net.onnx --argmax
-  python -m minideeplab.export --checkpoint runs/photos/best.npz --html demo.html
+  python -m minideeplab.export --checkpoint runs/photos/best.npz --html demo.html --sample photo.jpg
   python -m minideeplab.export --checkpoint deeplabv3.npz --out deeplabv3.pth"""
 
 CHECKED = ((97, 129), (66, 75), (SMALLEST_SIDE, 48))  # height, width of the images that both programs see
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if kind != ONNX:
         count = write_weights(args.out, trained.model, kind)
         print(f"{args.out}: {_megabytes(args.out)}, {count} arrays, as torchvision names and stores them")
-        print(_how_to_load(args.out, kind))
+        print(_how_to_load(args.out, kind, trained.model.config))
         return 0
     try:
         made = onnx_file(trained, size)
@@ -78,8 +79,11 @@ def _check(args: argparse.Namespace) -> tuple[str, Runtime | None]:
         cli.output_file("--out", args.out, Path(args.out).suffix.lower())
         if os.path.exists(args.out) and os.path.exists(args.checkpoint) and os.path.samefile(args.out, args.checkpoint):
             raise UsageError(f"--out {args.out}: that is the checkpoint itself; give another name")
-    if args.runtime and not args.html:
-        raise UsageError(f"--runtime {args.runtime} is used only with --html FILE")
+    for option in ("runtime", "sample"):
+        if (value := getattr(args, option)) and not args.html:
+            raise UsageError(f"--{option} {value} is used only with --html FILE")
+    if args.sample:
+        read_image(Path(args.sample))
     return kind, runtime
 
 
@@ -146,20 +150,33 @@ def _described(value) -> str:
 def _write_page(args: argparse.Namespace, made: OnnxFile, trained: Trained, runtime: Runtime) -> None:
     if made.output.name != LABELS:
         made.take_labels()
-    name, data = f"{made.model.graph.name} of {Path(args.checkpoint).name}", made.model.SerializeToString()
-    write_page(
-        args.html, data, trained.class_names, trained.palette, name, runtime, size=made.size, smallest=SMALLEST_SIDE
-    )
+    path = Path(args.checkpoint).absolute()
+    name = path.parent.name if path.stem in ("best", "last") else path.stem  # of the run
+    sample = Path(args.sample).read_bytes() if args.sample else None
+    data, classes = made.model.SerializeToString(), (trained.class_names, trained.palette)
+    write_page(args.html, data, *classes, name, runtime, made.size, SMALLEST_SIDE, sample)
     print(f"{args.html}: {_megabytes(args.html)}, a page that runs the network; open it in a browser")
 
 
-def _how_to_load(path: str, kind: str) -> str:
+def _how_to_load(path: str, kind: str, config: dict) -> str:
+    """Lines that make torchvision's network and fill it, where torchvision's own functions make it."""
     read = {
         "torchvision": f"torch.load({str(path)!r}, weights_only=True)",
         "safetensors": f"safetensors.torch.load_file({str(path)!r})",
         "npz": f"{{name: torch.from_numpy(array) for name, array in numpy.load({str(path)!r}).items()}}",
     }[kind]
-    return f"in PyTorch: model.load_state_dict({read}); here: --checkpoint {shlex.quote(str(path))}"
+    lines = [f"in PyTorch: model.load_state_dict({read}); here: --checkpoint {shlex.quote(str(path))}"]
+    usual = models.options_of(config["name"])
+    other = [name for name in ("width", "head_width") if name in usual and config[name] != usual[name]]
+    if other:
+        said = " and ".join(f"{name} {config[name]:g}" for name in other)
+        return f"{lines[0]}\ntorchvision's own functions make no model of {said}: build it from torchvision's classes"
+    name, head = config["name"].removeprefix("torchvision-"), config["name"].startswith("torchvision-")
+    options = f"num_classes={config['num_classes']}"
+    if head:
+        options = f"weights=None, weights_backbone=None, {options}"
+        options += f", aux_loss={config['auxiliary']}" if "auxiliary" in config else ""
+    return "\n".join([f"model = torchvision.models.{'segmentation.' if head else ''}{name}({options})", *lines])
 
 
 def _megabytes(path) -> str:
@@ -187,4 +204,5 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="folder of the npm package onnxruntime-web, needed by --html",
     )
+    add("--sample", metavar="IMAGE", help="an image that the page of --html offers to try (a drawn street)")
     return parser

@@ -227,7 +227,7 @@ function show() {
   listClasses();
   place = null;
   byId("cross").hidden = true;
-  byId("readout").textContent = "Point at a pixel, or move there with the arrow keys.";
+  byId("readout").textContent = "Point at a pixel, tap it, or move there with the arrow keys.";
 }
 
 function drawLabels() {
@@ -235,7 +235,8 @@ function drawLabels() {
   [canvas.width, canvas.height] = [width, height];
   const context = canvas.getContext("2d"), picture = context.createImageData(width, height);
   const colours = Uint32Array.from({ length: 256 }, (_, label) => {
-    const [r, g, b] = colourOf(label), a = alone === null || alone === label ? 255 : 0;
+    const [r, g, b] = colourOf(label), seen = alone === null ? label || r || g || b : alone === label;
+    const a = seen ? 255 : 0; // a black class 0 is the background, which would darken the image
     return new Uint32Array(Uint8Array.of(r, g, b, a).buffer)[0]; // in the byte order of this machine
   });
   const pixels = new Uint32Array(picture.data.buffer);

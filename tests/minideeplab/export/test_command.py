@@ -128,12 +128,12 @@ def test_a_page_gets_labels_names_and_colours(saved, tmp_path, monkeypatch, caps
     monkeypatch.setattr(command, "read_runtime", lambda folder: (calls.append(folder), "what runs it")[1])
     html, out = str(tmp_path / "demo.html"), tmp_path / "net.onnx"
     assert main(["--checkpoint", str(saved), "--html", html, "--out", str(out), "--size", "40", "50"]) == 0
-    looked_up, (model, names, palette, name, runtime, options) = calls
+    looked_up, (model, names, palette, *others) = calls
     assert [each.name for each in model.graph.output] == ["labels"]
     assert [each.name for each in onnx.load(out).graph.output] == ["logits"]
     assert names == ["class 0", "class 1", "class 2"] and palette.shape == (256, 3)
     assert looked_up is None
-    assert (name, runtime, options) == ("deeplabv3plus of best.npz", "what runs it", {"size": (40, 50), "smallest": 33})
+    assert others == [saved.parent.name, "what runs it", (40, 50), 33, None, {}]
     assert f"{html}: " in capsys.readouterr().out
 
 
