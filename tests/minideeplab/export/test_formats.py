@@ -48,7 +48,7 @@ def test_arrays_that_do_not_tell_their_network_are_refused(tmp_path, monkeypatch
     layout = next(layout for layout in LAYOUTS if layout.writes_model("resnet18"))
     wrong = dataclasses.replace(layout, describe=lambda shapes: ("resnet18", {"width": 0.5}))
     monkeypatch.setattr(pretrained, "LAYOUTS", (wrong,))
-    with pytest.raises(UsageError, match="load_pretrained would read the arrays of resnet18 with {'width': 0.5}"):
+    with pytest.raises(UsageError, match=r"load_pretrained would read the arrays of resnet18 with \{'width': 0.5\}"):
         write_weights(tmp_path / "weights.npz", narrow("resnet18"), "npz")
     assert not list(tmp_path.iterdir())
 
