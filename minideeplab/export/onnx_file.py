@@ -170,12 +170,12 @@ def _tape(model, size, title):
     state, twin = model.state_dict(), tapes.without_numbers(model)
     try:
         if size is not None:
-            return tapes.record_shapes(twin, state, *size)
+            return tapes.record(twin, state, *size)
         first, *others = _sizes(model)
-        tape = tapes.record_shapes(twin, state, *first, any_size=True)
+        tape = tapes.record(twin, state, *first, any_size=True)
         tapes.agree(tape, tape, title)
         for other in others:
-            tapes.agree(tape, tapes.record_shapes(twin, state, *other), title)
+            tapes.agree(tape, tapes.record(twin, state, *other), title)
     except ValueError as error:  # of the network, which does not take such an image
         where = f"{size[0]} x {size[1]}" if size else "all of the sizes that were tried"
         raise tapes.NotExportedError(f"{title} does not run at {where}: {error}; give another --size H W") from error

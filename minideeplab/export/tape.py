@@ -68,18 +68,6 @@ class Tape:
         return self.shapes[side.value][side.axis]
 
 
-def record(model: Module, height: int, width: int, any_size: bool = False) -> Tape:
-    """Runs a network without numbers on one image, in evaluation mode, and notes every kernel that it calls.
-
-    Args:
-        model: any Module from (N, H, W, 3); it stays as it is.
-        any_size: whether sizes remember how they follow from the image's.
-
-    Cost: a copy of the parameters.
-    """
-    return record_shapes(without_numbers(model), model.state_dict(), height, width, any_size)
-
-
 def without_numbers(model: Module) -> Module:
     """Another network like this one on the device "shapes", which takes no memory."""
     own = model.arrays()
@@ -87,8 +75,16 @@ def without_numbers(model: Module) -> Module:
     return copy.deepcopy(model, shapes | {id(t.grad): None for t in own if t.grad is not None})
 
 
-def record_shapes(twin: Module, state: dict[str, np.ndarray], height: int, width: int, any_size: bool = False) -> Tape:
-    """As `record`, of a network from `without_numbers`, and the arrays that it stands for by name."""
+def record(twin: Module, state: dict[str, np.ndarray], height: int, width: int, any_size: bool = False) -> Tape:
+    """Runs a network without numbers on one image, in evaluation mode, and notes every kernel that it calls.
+
+    Args:
+        twin: from (N, H, W, 3), by `without_numbers`; state: the arrays that it stands for, by name.
+        any_size: whether sizes remember how they follow from the image's.
+
+    Raises:
+        NotExportedError: an array of unknown origin, or an output that does not depend on the image.
+    """
     recorder = _Recorder(twin, state, any_size)
     image = ShapeArray((1, height, width, 3), np.float32)
     recorder.image(image)
