@@ -246,15 +246,13 @@ class SeparableConv2d(Module):
         depthwise, between, pointwise, last = (
             self.depthwise, self.depthwise_norm, self.pointwise, self.pointwise_norm
         )  # fmt: skip
-        if self.gate:
-            return normalised(pointwise, last, self.gate(normalised(depthwise, between, x)), residual)
         folds = can_fold(depthwise, between), can_fold(pointwise, last)
+        if self.gate or folds[0] != folds[1]:  # something stands between the two, or one uses the batch's statistics
+            return self.forward_with_inner(x, residual)[0]
         if not any(folds):  # training: `between` is applied while the pointwise convolution reads
             weights = between.gamma, between.beta, pointwise.weight
             y = ops.conv2d_of_batch_norm(depthwise(x), *weights, *between.options(), group=between.group)
             return last(y, residual)
-        if not all(folds):  # one of the two uses the statistics of the batch
-            return normalised(pointwise, last, normalised(depthwise, between, x), residual)
         return ops.normalised_separable_conv2d(
             x, depthwise.weight, between.gamma, between.beta, pointwise.weight, last.gamma, last.beta,
             *((n.running_mean.data, n.running_var.data, n.eps, n.activation) for n in (between, last)),
@@ -262,6 +260,10 @@ class SeparableConv2d(Module):
         )  # fmt: skip
 
     def forward_with_inner(self, x, residual=None):
-        """The output, and the depthwise part's after its batch norm and activation, which `forward` does not store."""
+        """The output, and the depthwise part's after its batch norm and activation, before the gate.
+
+        `forward` stores the second only where there is a gate.
+        """
         inner = normalised(self.depthwise, self.depthwise_norm, x)
-        return normalised(self.pointwise, self.pointwise_norm, inner, residual), inner
+        gated = self.gate(inner) if self.gate else inner
+        return normalised(self.pointwise, self.pointwise_norm, gated, residual), inner
