@@ -108,12 +108,12 @@ def check_network(size: int, classes: int) -> None:
     """
     if size > MAX_NETWORK:
         raise UsageError(
-            f"the network has {size / 1e6:.1f} MB, and a page takes {MAX_NETWORK / 1e6:.0f} MB; train a smaller one "
-            "(--width 0.5 has a quarter of the weights), or run the .onnx file itself by onnxruntime"
+            f"the network has {size / 1e6:.1f} MB, and a page holds {MAX_NETWORK / 1e6:.0f} MB at most; train "
+            "a smaller one (--width 0.5 has a quarter of the weights), or run the .onnx file itself by onnxruntime"
         )
     if classes > MAX_CLASSES:
         raise UsageError(
-            f"the network has {classes} classes, and a page takes {MAX_CLASSES}; run the .onnx file itself by "
+            f"the network has {classes} classes, and a page holds {MAX_CLASSES} at most; run the .onnx file itself by "
             "onnxruntime"
         )
 

@@ -111,9 +111,9 @@ def test_a_network_that_is_too_large_is_refused(write, monkeypatch, tmp_path):
     monkeypatch.setattr(page, "MAX_NETWORK", 1_500_000)
     write(bytes(1_500_000))
     (tmp_path / "demo.html").unlink()
-    with pytest.raises(UsageError, match=r"the network has 300 classes, and a page takes 256"):
+    with pytest.raises(UsageError, match=r"the network has 300 classes, and a page holds 256 at most"):
         write(names=[str(label) for label in range(300)])
-    with pytest.raises(UsageError, match=r"the network has 2\.3 MB, and a page takes 2 MB; .*--width"):
+    with pytest.raises(UsageError, match=r"the network has 2\.3 MB, and a page holds 2 MB at most; .*--width"):
         write(bytes(2_300_000))
     assert not (tmp_path / "demo.html").exists()
 
